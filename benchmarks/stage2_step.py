@@ -1,0 +1,171 @@
+"""What a step of the masks stage costs, against training detector and masks together.
+
+    python benchmarks/stage2_step.py [--sizes pico nano] [--rounds 5] [--device cpu]
+
+Four ways to do a step on the same images, interleaved, medians of all rounds:
+
+    joint     everything learns, as many query groups as rfdetr trains with (13)
+    naive     the detector's gradients switched off and nothing else: still in train mode, 13 groups, masks in the matching
+    frozen    the detector frozen as segue freezes it: eval, no recording, one group, matched by class and box
+    cached    the frozen detector's outputs read from memory
+
+Time is this process's CPU seconds (wall seconds on a GPU); memory is the peak above what was there before the step,
+each way in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from segue.models import ModelSpec, rfdetr
+from segue.structures.masks import PackedMasks
+from segue.structures.target import Batch, Target
+from segue.training import optim
+
+WAYS = ("joint", "naive", "frozen", "cached")
+CLASSES = ("a", "b", "c")
+GROUPS = 13
+
+
+def batch_of(images: int, side: int, objects: int) -> Batch:
+    """Random pixels with elliptic objects."""
+    rng = np.random.default_rng(0)
+    targets = []
+    for number in range(images):
+        windows, rasters = [], []
+        for _ in range(objects):
+            w, h = rng.integers(side // 16, side // 4, 2)
+            x, y = rng.integers(0, side - w), rng.integers(0, side - h)
+            yy, xx = np.mgrid[0:h, 0:w] / np.array([h, w])[:, None, None]
+            rasters.append((yy - 0.5) ** 2 + (xx - 0.5) ** 2 < 0.25)
+            windows.append((x, y, x + w, y + h))
+        corners = torch.tensor(np.array(windows), dtype=torch.float32) / side
+        boxes = torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], 1)
+        targets.append(
+            Target(
+                labels=torch.from_numpy(rng.integers(0, 3, objects)),
+                boxes_cxcywh=boxes,
+                has_mask=torch.ones(objects, dtype=torch.bool),
+                weights=torch.ones(objects),
+                masks=PackedMasks.pack(rasters, windows, side, side),
+                key=number,
+            )
+        )
+    pixels = torch.from_numpy(rng.integers(0, 256, (images, 3, side, side), dtype=np.uint8))
+    return Batch({"images": pixels}, targets)
+
+
+def step_of(way: str, size: str, images: int, objects: int, device: str) -> Callable[[], None]:
+    """A function that does one optimizer step in one of the ways."""
+    options, _ = rfdetr.settle(rfdetr.Options(groups=GROUPS), rfdetr.SIZES[size], objects, device)
+    spec = ModelSpec(family="rfdetr", size=size, classes=CLASSES, options=options.model_dump())
+    torch.manual_seed(0)
+    chain = rfdetr.build(spec, masks=True).to(device)
+    batch = batch_of(images, rfdetr.input_size(spec)[0], objects).to(device)
+    task = "joint" if way in ("joint", "naive") else "masks"
+    if task == "masks":
+        chain.freeze_through("decoder")
+    elif way == "naive":
+        for part in ("backbone", "projector", "decoder"):
+            chain.part(part).requires_grad_(False)
+    criterion = rfdetr.criterion(chain, task, {})
+    optimizer = optim.build(chain, optim.Optimizer())
+    inputs = chain.eval().prefix(batch.inputs) if way == "cached" else batch.inputs
+    start = chain.boundary if way == "cached" else 0
+    chain.train()
+
+    def step() -> None:
+        state = chain(inputs, start=start)
+        sums = criterion(rfdetr.predictions(chain, state), batch.targets)
+        criterion.total(sums, batch.counts()).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+    return step
+
+
+def seconds(size: str, images: int, objects: int, rounds: int, device: str) -> dict[str, float]:
+    """Median seconds of a step of each way; every round does each way once."""
+    clock = time.perf_counter if device.startswith("cuda") else time.process_time
+    steps = {way: step_of(way, size, images, objects, device) for way in WAYS}
+    taken: dict[str, list[float]] = {way: [] for way in WAYS}
+    for number in range(rounds + 1):
+        for way, step in steps.items():
+            began = clock()
+            step()
+            if number:  # the first round warms up
+                taken[way].append(clock() - began)
+    return {way: statistics.median(values) for way, values in taken.items()}
+
+
+def peak_bytes(way: str, size: str, images: int, objects: int, device: str) -> int:
+    """Peak memory of two steps above what the model and its inputs take."""
+    step = step_of(way, size, images, objects, device)
+    if device.startswith("cuda"):
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the high-water mark starts from here
+    before = _status("VmRSS")
+    step()
+    step()
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+
+
+def in_process(arguments: list[str]) -> int:
+    command = [sys.executable, "-W", "ignore", __file__, *arguments]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", default=["pico", "nano"])
+    parser.add_argument("--images", type=int, default=2)
+    parser.add_argument("--objects", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--memory-of", nargs=2, metavar=("WAY", "SIZE"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(args.threads)
+    if args.memory_of:
+        print(peak_bytes(*args.memory_of, args.images, args.objects, args.device))
+        return
+    shared = ["--images", str(args.images), "--objects", str(args.objects), "--device", args.device]
+    results = {}
+    for size in args.sizes:
+        took = seconds(size, args.images, args.objects, args.rounds, args.device)
+        used = {way: in_process([*shared, "--memory-of", way, size]) for way in WAYS}
+        print(f"{size}: {args.images} images, {args.objects} objects each, {args.device}")
+        for way in WAYS:
+            print(
+                f"  {way:8} {took[way]:8.3f} s  {took[way] / took['joint']:.3f} of joint   "
+                f"{used[way] / 1e6:8.0f} MB  {used[way] / used['joint']:.3f} of joint"
+            )
+        results[size] = {way: {"seconds": took[way], "bytes": used[way]} for way in WAYS}
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""What the commands of this recipe share: their flags' types, running a plan, and the file names people expect."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from segue.console import Console
+from segue.errors import CheckpointError, Interrupted, PlanError, SegueError
+from segue.models import rfdetr
+from segue.models.weights import foreign
+from segue.models.weights.rfdetr import rfdetr_file
+from segue.plan import Plan
+from segue.run import run_plan
+from segue.training import checkpoint
+
+SIZES = ("nano", "small", "base", "medium", "large", "pico")
+PROJECTOR = "backbone.0.projector.*"
+# Prefixes of rfdetr's tensor names, and the parts of ours that they are.
+PARTS = {"backbone.0.projector": "projector", "backbone.0.encoder": "backbone", "transformer": "decoder"}
+
+
+def yes_or_no(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes"):
+        return True
+    if text.lower() in ("0", "false", "no"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither 0/false nor 1/true")
+
+
+def add_switch(parser: argparse.ArgumentParser, name: str, default: bool) -> None:
+    """A flag that is true when bare, and takes 0, 1, true or false."""
+    parser.add_argument(name, type=yes_or_no, nargs="?", const=True, default=default)
+
+
+def add_training(parser: argparse.ArgumentParser, epochs: int, batch: int, accum: int, multi_scale: bool) -> None:
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--batch", type=int, default=batch, help="images in memory at once")
+    parser.add_argument("--accum", type=int, default=accum, help="such portions behind one step")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--no_amp", action="store_true", help="float32 also on a GPU")
+    add_switch(parser, "--multi_scale", multi_scale)
+    add_switch(parser, "--expanded_scales", False)
+    parser.add_argument("--dataset", type=Path, default=Path("dataset"))
+
+
+def training(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of a stage that all of this recipe's flags decide alike."""
+    scales = "expanded" if args.expanded_scales else "standard"
+    return {
+        "epochs": args.epochs,
+        "images_per_step": args.batch * args.accum,
+        "images_per_forward": args.batch,
+        "workers": args.workers,
+        "precision": "fp32" if args.no_amp else "auto",
+        "multi_scale": scales if args.multi_scale else "off",
+        "ema": None,
+    }
+
+
+def find_weights(size: str, asked: str) -> str | None:
+    """auto: rf-detr-<size>.pth here, else the published model from the hub, else none with a warning."""
+    if asked != "auto":
+        return None if asked in ("", "none") else asked
+    local = Path(f"rf-detr-{size}.pth")
+    if local.is_file():
+        return str(local)
+    try:
+        return str(foreign.download(f"Roboflow/rf-detr-{size}"))
+    except CheckpointError:
+        sys.stderr.write(
+            f"WARNING: neither {local} here nor Roboflow/rf-detr-{size} within reach: training starts from random "
+            "weights and needs far more images and epochs. Give --pretrain_weights FILE.\n"
+        )
+        return None
+
+
+def fresh_parts(patterns: str | list[str]) -> list[str]:
+    """Parts that start anew because a pattern such as backbone.0.projector.* excludes their pretrained weights.
+
+    Class heads need no pattern: rows are matched by class name.
+    """
+    listed = patterns.split(",") if isinstance(patterns, str) else patterns
+    parts = []
+    for pattern in filter(None, (p.strip() for p in listed)):
+        stem = pattern.removesuffix("*").removesuffix(".")
+        if "class_embed" in stem:
+            continue
+        if stem not in PARTS:
+            raise PlanError("--pretrain_exclude_keys", pattern, ", ".join(f"{p}.*" for p in PARTS))
+        parts.append(PARTS[stem])
+    return parts
+
+
+def run_as_promised(plan: dict[str, Any], out: Path | None = None) -> tuple[Path, Path]:
+    """Run a one-stage plan and leave best.pt and the rest in `<runs>/<name>_<n>`; returns that and the stage folder."""
+    validated = Plan.model_validate(plan)
+    run = run_plan(validated, Console())
+    stage = run / f"1-{validated.stages[0].name}"
+    out = out or run.with_name(run.name.rpartition("-")[0] + "_" + run.name.rpartition("-")[2])
+    out.mkdir(parents=True, exist_ok=True)
+    for source, names in {
+        "selected": ("best.pt", "checkpoint_best_regular.pth"),
+        "last": ("last.pt", "checkpoint.pt"),
+    }.items():
+        write_file(stage / source, out / names[0])
+        _link(out / names[0], out / names[1])
+    shutil.copyfile(stage / "metrics.json", out / "metrics.json")
+    shutil.copytree(stage / "tb", out / "tb", dirs_exist_ok=True)
+    return out, stage
+
+
+def write_file(folder: Path, target: Path) -> None:
+    """A segue checkpoint as a file that the rfdetr package and these commands read."""
+    card, tensors = checkpoint.read(folder)
+    height, _ = rfdetr.input_size(card.spec)
+    options = card.spec.options
+    args = {"resolution": height, "num_queries": options["queries"], "group_detr": options["groups"]}
+    args |= {"size": card.spec.size, "segmentation_head": "mask_head" in card.parts}
+    content = rfdetr_file(tensors, card.spec.classes, args)
+    foreign.write_pickle(target, {**content, "epoch": card.epoch})
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def main(command: Any) -> None:
+    """Run a command; errors are one line and an exit code, as `segue` has them."""
+    try:
+        sys.exit(command() or 0)
+    except SegueError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        sys.exit(error.exit_code)
+    except Interrupted as stop:
+        sys.stderr.write(f"{stop}; everything is saved, the same command goes on\n")
+        sys.exit(stop.exit_code)

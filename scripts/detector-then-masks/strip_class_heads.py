@@ -1,0 +1,22 @@
+"""Remove the class heads of a checkpoint, the decoder's and every encoder group's; all else is kept."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from common import main
+
+from segue.commands.head import strip_heads
+
+
+def command() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    args = parser.parse_args()
+    print(strip_heads(args.source, args.target))
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,30 @@
+"""segue trains object detectors and instance-segmentation models in stages.
+
+The public names below are imported when first used, so that `import segue` and `segue --help` stay light.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Detections": "segue.structures.detections",
+    "Plan": "segue.plan",
+    "SegueError": "segue.errors",
+    "load": "segue.inference.predict",
+    "load_plan": "segue.plan",
+    "run_plan": "segue.run",
+}
+__all__ = ["Detections", "Plan", "SegueError", "load", "load_plan", "run_plan"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'segue' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,193 @@
+"""The command line. Each command imports what it needs when it runs, so that `segue --help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from segue import __version__
+from segue.errors import Interrupted, SegueError
+
+app = App(
+    name="segue",
+    help="Train object detectors and instance-segmentation models in stages.",
+    version=__version__,
+    help_format="plaintext",
+    result_action="return_value",
+)
+head = App(name="head", help="Class heads of a checkpoint: keep some classes, or strip the heads.")
+app.command(head)
+Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Say nothing but the result.")]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code. Errors of the user's are one line, never a traceback."""
+    try:
+        app(arguments)
+        return 0
+    except SegueError as error:
+        sys.stderr.write(f"segue: error: {error.message}\n")
+        return error.exit_code
+    except Interrupted as stop:
+        sys.stderr.write(f"segue: {stop}; everything is saved, the same command goes on\n")
+        return stop.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+@app.command
+def demo(folder: Path = Path("segue-demo"), *, quick: bool = False, quiet: Quiet = False) -> None:
+    """Render a small data set, train a detector and then masks on it, and write the report.
+
+    Parameters
+    ----------
+    folder
+        Where the data and the run go.
+    quick
+        Only a few steps: shows that everything works, learns next to nothing.
+    """
+    from segue.commands.demo import run_demo
+
+    run_demo(folder, quick, quiet)
+
+
+@app.command
+def init(recipe: str = "detector-then-masks") -> None:
+    """Print a recipe, a plan to start from: segue init detector-then-masks > plan.yaml."""
+    from segue.recipes import text
+
+    sys.stdout.write(text(recipe))
+
+
+@app.command
+def check(target: Path = Path("plan.yaml"), *overrides: str, json: bool = False) -> None:
+    """Look at a plan (or a data set folder) and everything it names; train nothing.
+
+    Parameters
+    ----------
+    target
+        A plan file, or the folder of a data set.
+    overrides
+        key=value, such as model.size=small or stages.masks.epochs=5.
+    json
+        Print the findings as JSON.
+    """
+    from segue.commands.check import check_target
+
+    check_target(target, overrides, json)
+
+
+@app.command
+def run(
+    plan: Path = Path("plan.yaml"),
+    *overrides: str,
+    stage: str | None = None,
+    opts: Annotated[list[tuple[str, str]] | None, Parameter(consume_multiple=True)] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run a plan, or go on with it where it stopped.
+
+    Parameters
+    ----------
+    plan
+        A plan file.
+    overrides
+        key=value, such as model.size=small or stages.masks.epochs=5.
+    stage
+        Stop after this stage.
+    opts
+        The same as pairs: --opts stages.masks.epochs 5.
+    """
+    from segue.console import Console
+    from segue.plan import load_plan
+    from segue.run import run_plan
+
+    pairs = tuple(f"{key}={value}" for key, value in opts or [])
+    print(run_plan(load_plan(plan, (*overrides, *pairs)), Console(quiet), stage))
+
+
+@app.command
+def predict(
+    checkpoint: Path, images: Path, *, out: Path = Path("predictions"), threshold: float = 0.5, device: str = "auto"
+) -> None:
+    """Find objects in images: writes an overlay for each and predictions.coco.json.
+
+    Parameters
+    ----------
+    checkpoint
+        A checkpoint, stage or run folder.
+    images
+        A folder (with all folders below it) or one file.
+    out
+        Where results go.
+    threshold
+        Lowest score that counts as found.
+    """
+    from segue.commands.predict import predict_to_folder
+
+    print(predict_to_folder(checkpoint, images, out, threshold, device))
+
+
+@app.command
+def evaluate(
+    checkpoint: Path, data: Path, *, split: str = "valid", out: Path | None = None, json: bool = False
+) -> None:
+    """Measure a checkpoint on a data set: the COCO figures of boxes and masks.
+
+    Parameters
+    ----------
+    checkpoint
+        A checkpoint, stage or run folder.
+    data
+        A data set folder.
+    split
+        Which part: train, valid or test.
+    out
+        A folder for metrics.json and predictions.coco.json.
+    json
+        Print the figures as JSON.
+    """
+    from segue.commands.evaluate import evaluate_checkpoint
+
+    evaluate_checkpoint(checkpoint, data, split, out, json)
+
+
+@app.command
+def inspect(checkpoint: Path, *, json: bool = False) -> None:
+    """Show what a checkpoint is: model, parts, true parameter counts, classes, and where it came from."""
+    from segue.commands.inspect import describe_checkpoint
+
+    print(describe_checkpoint(checkpoint, json))
+
+
+@app.command
+def report(run: Path) -> None:
+    """Write a run's report.html anew."""
+    from segue.commands.inspect import rewrite_report
+
+    print(rewrite_report(run))
+
+
+@head.command
+def keep(source: Path, target: Path, *classes: str) -> None:
+    """Write a checkpoint whose heads have only these classes, in this order; their scores stay the same."""
+    from segue.commands.head import keep_classes
+
+    print(keep_classes(source, target, classes))
+
+
+@head.command
+def strip(source: Path, target: Path) -> None:
+    """Write a checkpoint without class heads; whatever starts from it begins with fresh ones."""
+    from segue.commands.head import strip_heads
+
+    print(strip_heads(source, target))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""`segue check`: everything that can go wrong before training, without training."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import transformers
+
+from segue import __version__, models, stages
+from segue.console import Console
+from segue.data.dataset import Data, DataSet, check_images, read_dataset, read_splits, require_masks
+from segue.data.records import Problem
+from segue.errors import DataError, SegueError
+from segue.models.parts.chain import Chain
+from segue.models.weights import Weights
+from segue.plan import Plan, StagePlan, load_plan
+from segue.run import open_weights
+from segue.training.handover import adopt
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a check found, in the order it looked."""
+
+    sections: dict[str, list[str]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    def say(self, section: str, line: str) -> None:
+        self.sections.setdefault(section, []).append(line)
+
+    def fail(self, section: str, line: str) -> None:
+        self.say(section, "ERROR " + line)
+        self.errors.append(line)
+
+    def text(self) -> str:
+        lines = [f"{name}\n" + "\n".join(f"  {line}" for line in found) for name, found in self.sections.items()]
+        verdict = f"{len(self.errors)} errors" if self.errors else "ready"
+        return "\n".join([*lines, verdict])
+
+
+def check_target(target: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Check a data set folder, or a plan with all it names; print what was found.
+
+    Raises:
+        DataError: if anything is wrong; the text is printed first.
+    """
+    findings = Findings()
+    _environment(findings)
+    if target.is_dir():
+        _data(findings, "data", Data(root=target))
+    else:
+        _plan(findings, load_plan(target, overrides))
+    print(json.dumps({"sections": findings.sections, "errors": findings.errors}) if as_json else findings.text())
+    if findings.errors:
+        raise DataError(target, f"{len(findings.errors)} errors, listed above", "none")
+
+
+def _environment(findings: Findings) -> None:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none, training on the CPU"
+    findings.say("environment", f"segue {__version__}, Python {platform.python_version()}, torch {torch.__version__}")
+    findings.say("environment", f"transformers {transformers.__version__}, {os.cpu_count()} CPU cores, GPU: {gpu}")
+    findings.say("environment", f"{shutil.disk_usage('.').free / 1e9:.0f} GB free here")
+
+
+def _data(findings: Findings, section: str, settings: Data) -> DataSet | None:
+    """Read and decode everything; all problems are listed, not only the first."""
+    try:
+        splits = read_splits(settings)
+    except SegueError as error:
+        findings.fail(section, error.message)
+        return None
+    with Console().progress("checking images") as tick:
+        problems = [p for split in splits.values() for p in split.problems]
+        problems += check_images(splits, settings.channels, tick)
+    for name, split in splits.items():
+        counts = ", ".join(f"{count} {what}" for what, count in split.class_counts().most_common())
+        findings.say(section, f"{name}: {len(split.records)} images, {counts or 'no objects'}")
+        findings.say(section, f"{name}: {_masks(split.records)}; at most {split.most_objects()} objects in an image")
+    for problem in problems:
+        _report(findings, section, problem)
+    if findings.errors:
+        return None
+    try:
+        data = read_dataset(settings)
+    except SegueError as error:
+        findings.fail(section, error.message)
+        return None
+    findings.say(section, "classes: " + ", ".join(data.classes))
+    return data
+
+
+def _masks(records: list) -> str:
+    objects = [a for record in records for a in record.annotations if not a.crowd]
+    crowds = sum(a.crowd for record in records for a in record.annotations)
+    with_masks = sum(a.mask is not None for a in objects)
+    return f"{with_masks} of {len(objects)} objects have masks" + (f", {crowds} crowd regions" if crowds else "")
+
+
+def _report(findings: Findings, section: str, problem: Problem) -> None:
+    if problem.severity == "error":
+        findings.fail(section, str(problem).removeprefix("error: "))
+    else:
+        findings.say(section, str(problem))
+
+
+def _plan(findings: Findings, plan: Plan) -> None:
+    """Data of every stage, then every model and hand-over in turn, with the weights of none but the first."""
+    seen: dict[str, DataSet | None] = {}
+    before: dict[str, Weights] = {}
+    device = stages.pick_device(plan.device)
+    for stage in plan.stages:
+        settings = plan.data_of(stage)
+        key = settings.model_dump_json()
+        if key not in seen:
+            seen[key] = _data(findings, f"data of {stage.name}", settings)
+        data = seen[key]
+        if data is None:
+            continue
+        try:
+            chain = _hand_over(findings, plan, stage, data, before, device)
+        except SegueError as error:
+            findings.fail(f"stage {stage.name}", error.message)
+            continue
+        before[stage.name] = Weights(
+            tensors=chain.state_dict(),
+            classes=chain.spec.classes,
+            channels=tuple(channel.name for channel in chain.spec.channels),
+            source=f"stage {stage.name}",
+            card={"spec": chain.spec.model_dump()},
+        )
+
+
+def _hand_over(
+    findings: Findings, plan: Plan, stage: StagePlan, data: DataSet, before: dict[str, Weights], device: str
+) -> Chain:
+    section = f"stage {stage.name}"
+    if stage.with_masks:
+        require_masks(data.splits)
+    start = plan.start_of(stage)
+    weights = before.get(start or "") or (open_weights(start, plan.model.family) if start else None)
+    chain = stages.build_model(plan, stage, data, weights, device, lambda line: findings.say(section, line))
+    if weights is not None:
+        findings.say(section, f"from {weights.source}: {adopt(chain, weights, stage.fresh, stage.drop)}")
+    else:
+        findings.say(section, "from new, random weights: give model.weights if you have pretrained ones")
+    chain.freeze_through(stage.freeze)
+    for name in chain.order:
+        count = sum(p.numel() for p in chain.part(name).parameters())
+        findings.say(section, f"{name}: {count:,} parameters, {'frozen' if name in chain.frozen else 'learns'}")
+    records = len(data.splits["train"].records)
+    steps = stage.steps or (stage.epochs or 0) * -(-records // stage.images_per_step)
+    height, width = models.get(chain.spec.family).input_size(chain.spec)
+    findings.say(section, f"{steps} steps of {stage.images_per_step} images at {width} x {height}")
+    return chain

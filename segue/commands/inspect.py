@@ -1,0 +1,66 @@
+"""`segue inspect` and `segue report`: what a checkpoint is, and what came of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from segue import models
+from segue.data.dataset import read_dataset
+from segue.inference.predict import find_checkpoint
+from segue.outcome import write_report
+from segue.plan import load_plan
+from segue.run_folder import PLAN, RunFolder, read_note
+from segue.training import checkpoint
+
+
+def describe_checkpoint(path: Path, as_json: bool) -> str:
+    """A checkpoint's card in a readable form, or as JSON; every file is compared with its checksum first."""
+    folder = find_checkpoint(path)
+    card = checkpoint.verify(folder)
+    if as_json:
+        return card.model_dump_json(indent=2)
+    total = sum(part.parameters for part in card.parts.values())
+    family = models.get(card.spec.family)
+    height, width = family.input_size(card.spec)
+    lines = [
+        f"{folder}",
+        f"model      {card.spec.family} {card.spec.size}, {width} x {height} px, {total:,} parameters",
+        f"classes    {', '.join(card.spec.classes)}",
+        f"channels   {', '.join(channel.name for channel in card.spec.channels)}",
+        f"options    {', '.join(f'{name} {value}' for name, value in card.spec.options.items())}",
+        f"stage      {card.stage} ({card.task}) of {card.plan}, epoch {card.epoch}, step {card.step}"
+        + ("" if card.complete else ", not finished"),
+        "",
+        f"{'part':12} {'tensors':>8} {'parameters':>14}",
+    ]
+    lines += [
+        f"{name:12} {part.tensors:8} {part.parameters:14,}  {'frozen' if part.frozen else 'learned'}"
+        for name, part in card.parts.items()
+    ]
+    shown = {name: value for name, value in card.metrics.items() if name.endswith(("_ap", "_ap50"))}
+    if shown:
+        lines += ["", "  ".join(f"{name} {value:.3f}" for name, value in shown.items()) + " (valid)"]
+    lines += ["", "came from"] + _lineage(card.came_from)
+    return "\n".join(lines)
+
+
+def _lineage(source: dict[str, Any]) -> list[str]:
+    """The chain of parents, nearest first."""
+    if not source:
+        return ["  new weights"]
+    name = source.get("checkpoint") or source.get("source", "?")
+    lines = [f"  {name}  sha256 {str(source.get('weights_sha256', ''))[:12]}"]
+    return lines + (_lineage(source["came_from"]) if source.get("came_from") else [])
+
+
+def rewrite_report(path: Path) -> Path:
+    """report.html of a run, from what its finished stages left.
+
+    Raises:
+        PlanError, CheckpointError, DataError: if the run's plan, notes or data are not readable.
+    """
+    plan = load_plan(path / PLAN)
+    note = read_note(path)
+    run = RunFolder(path, plan, True, note["stages"], note["digest"])
+    return write_report(run, {stage.name: read_dataset(plan.data_of(stage)) for stage in plan.stages})

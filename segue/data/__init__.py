@@ -1,0 +1,1 @@
+"""From files on disk to samples: formats, images, transforms, the data set, and what is wrong with it."""

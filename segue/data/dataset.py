@@ -1,0 +1,181 @@
+"""The data of a stage: read, checked, and boiled down to what a model must fit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import model_validator
+
+from segue.data import formats
+from segue.data.records import Problem, Split, refuse_errors
+from segue.data.samples import read_image
+from segue.errors import DataError
+from segue.settings import Settings
+from segue.structures.channels import RGB, Channel
+
+
+class SplitFiles(Settings):
+    """One part of a data set, named file by file. images: a folder; the annotation file's own if left out."""
+
+    annotations: Path
+    images: Path | None = None
+
+
+class Data(Settings):
+    """Where images and labels are.
+
+    root: a folder with train/, valid/ and perhaps test/; or the parts by name. format: found out if left open.
+    classes: which classes to train, in the order of their labels; all that have objects if left open.
+    ignore_classes: annotated classes that are left out on purpose.
+    """
+
+    root: Path | None = None
+    format: str | None = None
+    train: SplitFiles | None = None
+    valid: SplitFiles | None = None
+    test: SplitFiles | None = None
+    classes: tuple[str, ...] | None = None
+    ignore_classes: tuple[str, ...] = ()
+    channels: tuple[Channel, ...] = RGB
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Data:
+        if self.root is None and self.train is None:
+            raise ValueError("needs root: FOLDER, or train: and valid: with their annotation files")
+        return self
+
+
+@dataclass(slots=True)
+class DataSet:
+    """All parts of a data set, the classes to train in the order of their labels, and what was noticed.
+
+    ids: the category id of each class in the user's files, for writing predictions.
+    """
+
+    splits: dict[str, Split]
+    classes: tuple[str, ...]
+    ids: tuple[int, ...]
+    notes: list[str]
+    manifest: str
+
+    @property
+    def most_objects(self) -> int:
+        return max(split.most_objects() for split in self.splits.values())
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images and objects of each part."""
+        return {
+            name: {"images": len(split.records), "objects": sum(split.class_counts().values())}
+            for name, split in self.splits.items()
+        }
+
+
+def read_dataset(data: Data) -> DataSet:
+    """Read every part and decide the classes.
+
+    Raises:
+        DataError: if a part is missing, the annotations have errors, or the classes do not fit the plan.
+    """
+    splits = read_splits(data)
+    refuse_errors((p for split in splits.values() for p in split.problems), f"segue check {data.root or ''}".strip())
+    for name in ("train", "valid"):
+        if name not in splits:
+            found = f"no {name} part (found {', '.join(splits) or 'none'})"
+            raise DataError(data.root or "data", found, "train and valid; test is optional")
+        if not splits[name].records:
+            raise DataError(splits[name].source, f"the {name} part has no images", "at least one")
+    classes, notes = decide_classes(splits, data)
+    known = {name: number for split in splits.values() for name, number in split.categories.items()}
+    notes += [str(problem) for split in splits.values() for problem in split.problems]
+    return DataSet(splits, classes, tuple(known[name] for name in classes), notes, manifest(splits))
+
+
+def read_splits(data: Data) -> dict[str, Split]:
+    """Every part there is, with its problems."""
+    if data.root is not None:
+        format = formats.get(data.format) if data.format else formats.detect(data.root)
+        return {name: format.read(source, name) for name, source in format.splits(data.root).items()}
+    format = formats.get(data.format or "coco")
+    given = {"train": data.train, "valid": data.valid, "test": data.test}
+    return {
+        name: format.read(formats.SplitSource(files.annotations, (files.images or files.annotations.parent,)), name)
+        for name, files in given.items()
+        if files is not None
+    }
+
+
+def decide_classes(splits: dict[str, Split], data: Data) -> tuple[tuple[str, ...], list[str]]:
+    """Class names in the order of their labels, and what was left out.
+
+    Without data.classes: every class that has objects, in order of category id. A category without a single
+    object (Roboflow writes one as a placeholder) is no class.
+
+    Raises:
+        DataError: if an annotated class is in neither data.classes nor data.ignore_classes.
+    """
+    counts: Counter[str] = sum((split.class_counts() for split in splits.values()), Counter())
+    ids = {name: number for split in splits.values() for name, number in split.categories.items()}
+    ignored = set(data.ignore_classes)
+    where = data.root or "data"
+    if not counts:
+        raise DataError(where, "not a single annotated object", "objects to learn from")
+    if data.classes is None:
+        classes = tuple(sorted((name for name in counts if name not in ignored), key=lambda name: ids[name]))
+        empty = [name for name in ids if name not in counts]
+        return classes, [f"categories without objects are no classes: {', '.join(empty)}"] if empty else []
+    missing = [f"'{name}' ({counts[name]} objects)" for name in counts if name not in (*data.classes, *ignored)]
+    if missing:
+        found = f"{len(data.classes)} classes listed, but also annotated: {', '.join(missing)}"
+        raise DataError(where, found, "every annotated class in data.classes or data.ignore_classes")
+    unknown = [name for name in data.classes if name not in ids]
+    if unknown:
+        raise DataError(where, f"no category called {', '.join(unknown)}", "names from " + ", ".join(ids))
+    return data.classes, []
+
+
+def require_masks(splits: dict[str, Split], names: Sequence[str] = ("train", "valid")) -> None:
+    """Refuse data without masks for a stage that trains masks.
+
+    Raises:
+        DataError: if no object of a part has one; it counts them and names an image.
+    """
+    for name in names:
+        split = splits[name]
+        objects = [(r, a) for r in split.records for a in r.annotations if not a.crowd]
+        without = [(record, annotation) for record, annotation in objects if annotation.mask is None]
+        if objects and len(without) == len(objects):
+            record, annotation = without[0]
+            found = (
+                f"none of {len(objects)} objects has a mask (first: annotation {annotation.id} of {record.image.name})"
+            )
+            raise DataError(split.source, found, "segmentation polygons or run lengths", "task: boxes needs none")
+
+
+def manifest(splits: dict[str, Split]) -> str:
+    """SHA-256 over the bytes of all annotation files and images: the data, whatever it is called."""
+    total = hashlib.sha256()
+    for name in sorted(splits):
+        total.update(name.encode())
+        for path in (splits[name].source, *(record.image for record in splits[name].records)):
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def check_images(
+    splits: dict[str, Split], channels: tuple[Channel, ...], tick: Callable[[int, int], None]
+) -> list[Problem]:
+    """Decode every image once. tick(done, total) is called after each."""
+    records = [record for split in splits.values() for record in split.records]
+    problems = []
+    for number, record in enumerate(records, 1):
+        try:
+            read_image(record, channels)
+        except DataError as error:
+            problems.append(Problem("error", error.where, error.found, error.expected))
+        tick(number, len(records))
+    return problems

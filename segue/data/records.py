@@ -1,0 +1,84 @@
+"""What a dataset format hands to the rest of segue: records, and the problems met while reading them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from segue.errors import DataError
+from segue.structures.masks import Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One annotated object. box_xyxy in pixels of the image; `source`: manual, algorithm or model; quality 0..1."""
+
+    box_xyxy: tuple[float, float, float, float]
+    class_name: str
+    mask: Mask | None = None
+    crowd: bool = False
+    id: int | str = ""
+    source: str = "manual"
+    quality: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image and its objects. id: the image's id in its annotation file."""
+
+    image: Path
+    height: int
+    width: int
+    id: int
+    annotations: tuple[Annotation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding. error: training refuses the data; dropped, fixed: what was done about it; note: good to know."""
+
+    severity: Literal["error", "dropped", "fixed", "note"]
+    where: str
+    found: str
+    expected: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.where}: {self.found}" + (f"; expected {self.expected}" if self.expected else "")
+
+
+@dataclass(slots=True)
+class Split:
+    """One part of a data set: train, valid or test, read from one annotation file.
+
+    categories: class name -> id in the file, in order of id.
+    """
+
+    name: str
+    source: Path
+    records: list[Record]
+    categories: dict[str, int]
+    problems: list[Problem] = field(default_factory=list)
+
+    def class_counts(self) -> Counter[str]:
+        """Objects of each class, crowds left out."""
+        return Counter(a.class_name for r in self.records for a in r.annotations if not a.crowd)
+
+    def most_objects(self) -> int:
+        """The largest number of (non-crowd) objects in one image."""
+        return max((sum(not a.crowd for a in record.annotations) for record in self.records), default=0)
+
+
+def refuse_errors(problems: Iterable[Problem], run: str) -> None:
+    """Raise the first error among problems, saying how many there are.
+
+    Raises:
+        DataError: if any problem is an error.
+    """
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        first = errors[0]
+        more = f" ({len(errors) - 1} more errors)" if len(errors) > 1 else ""
+        raise DataError(first.where, first.found + more, first.expected, run)

@@ -1,0 +1,192 @@
+"""From records to samples, and from samples to the batch of each optimizer step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from segue.data import images
+from segue.data.records import Annotation, Record
+from segue.data.transforms import View
+from segue.structures.boxes import scale_xy, xyxy_to_cxcywh
+from segue.structures.channels import Channel
+from segue.structures.masks import PackedMasks, Polygon, bitmap, raster_bitmap, raster_polygon
+from segue.structures.seeds import order, seed_for
+from segue.structures.target import Batch, Target, collate
+
+Position = tuple[int, int]  # epoch, index of a record
+
+
+@dataclass(frozen=True)
+class Samples(Dataset):
+    """Records as (inputs, target), a pure function of (seed, epoch, index): worker history plays no part.
+
+    class_names: the classes that are trained, in the order of their labels; other objects and crowds are left
+    out. with_masks: whether masks are drawn. views: None draws a new view of an image each epoch, K repeats
+    the same K views (what a cache of K views needs).
+    """
+
+    records: Sequence[Record]
+    class_names: tuple[str, ...]
+    channels: tuple[Channel, ...]
+    view: View
+    seed: int
+    with_masks: bool = False
+    views: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, position: Position) -> tuple[dict[str, Tensor], Target]:
+        epoch, index = position
+        record = self.records[index]
+        number = epoch if self.views is None else epoch % self.views
+        labels = {name: label for label, name in enumerate(self.class_names)}
+        objects = [a for a in record.annotations if not a.crowd and a.class_name in labels]
+        outlines = _Outlines([a.mask for a in objects] if self.with_masks else [])
+        boxes_xyxy = torch.tensor([a.box_xyxy for a in objects], dtype=torch.float32).reshape(-1, 4)
+        image = read_image(record, self.channels)
+        image, boxes_xyxy, points = self.view(
+            image, boxes_xyxy, outlines.points, seed_for(self.seed, "view", number, index)
+        )
+        target = self._target(objects, labels, boxes_xyxy)
+        if self.with_masks:
+            target.masks, target.has_mask = outlines.draw(points, *self.view.size)
+        visible = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).min(-1).values >= 1 if objects else torch.zeros(0).bool()
+        target = target.keep(visible)
+        target.key, target.record = seed_for(self.seed, "points", epoch, index), index
+        target.size = (record.height, record.width)
+        return {"images": image}, target
+
+    def _target(self, objects: list[Annotation], labels: dict[str, int], boxes_xyxy: Tensor) -> Target:
+        height, width = self.view.size
+        return Target(
+            labels=torch.tensor([labels[a.class_name] for a in objects], dtype=torch.int64),
+            boxes_cxcywh=scale_xy(xyxy_to_cxcywh(boxes_xyxy), 1 / width, 1 / height),
+            has_mask=torch.zeros(len(objects), dtype=torch.bool),
+            weights=torch.tensor([a.quality for a in objects], dtype=torch.float32),
+        )
+
+
+def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
+    """The record's pixels (C, H, W): uint8, or float32 in 0..1 where the file has more levels or a scale is set.
+
+    Raises:
+        images.DataError: if the file is damaged or not of the size its annotations say.
+    """
+    image = images.read(record.image, len(channels))
+    if image.shape[-2:] != (record.height, record.width):
+        found = f"{image.shape[-2]} x {image.shape[-1]} pixels (height x width)"
+        raise images.DataError(record.image, found, f"{record.height} x {record.width}, as annotated")
+    if image.dtype == torch.uint8 and all(channel.scale is None for channel in channels):
+        return image
+    return images.scaled(image, channels)
+
+
+class _Outlines:
+    """The masks of one image as points that transforms can move, and the way back to rasters.
+
+    A polygon is its vertices. A bitmap (decoded run lengths) is three points: where its corners are.
+    """
+
+    def __init__(self, masks: list) -> None:
+        self.parts: list[list[tuple[slice, np.ndarray | None]]] = []
+        chunks: list[np.ndarray] = [np.zeros((0, 2))]
+        count = 0
+        for mask in masks:
+            pieces: list[tuple[np.ndarray, np.ndarray | None]] = []
+            if isinstance(mask, Polygon):
+                pieces = [(ring, None) for ring in mask.rings]
+            elif mask is not None:
+                bits, x, y = bitmap(mask)
+                h, w = bits.shape
+                if bits.size:
+                    pieces = [(np.array([[x, y], [x + w, y], [x, y + h]], dtype=np.float64), bits)]
+            self.parts.append([])
+            for points, bits in pieces:
+                self.parts[-1].append((slice(count, count + len(points)), bits))
+                chunks.append(points)
+                count += len(points)
+        self.points = torch.from_numpy(np.concatenate(chunks))  # float64: single would move edges by a pixel
+
+    def draw(self, points: Tensor, height: int, width: int) -> tuple[PackedMasks, Tensor]:
+        """Rasters on a height x width grid after `points` were moved, and which objects still show (N,)."""
+        moved = points.numpy()
+        rasters: list[np.ndarray] = []
+        windows: list[tuple[int, int, int, int]] = []
+        for parts in self.parts:
+            around = [_frame_corners(moved[part]) if bits is not None else moved[part] for part, bits in parts]
+            window = _window(around, height, width)
+            raster = np.zeros((window[3] - window[1], window[2] - window[0]), dtype=bool)
+            if raster.size:
+                rings = [moved[part] for part, bits in parts if bits is None]
+                if rings:
+                    raster |= raster_polygon(rings, window)
+                for part, bits in parts:
+                    if bits is not None:
+                        raster |= raster_bitmap(bits, moved[part], window)
+            rasters.append(raster)
+            windows.append(window)
+        shown = torch.tensor([bool(raster.any()) for raster in rasters], dtype=torch.bool)
+        return PackedMasks.pack(rasters, windows, height, width), shown
+
+
+def _frame_corners(frame: np.ndarray) -> np.ndarray:
+    """All four corners (4, 2) of a bitmap from the three that travel."""
+    return np.concatenate([frame, frame[1:2] + frame[2:3] - frame[:1]])
+
+
+def _window(around: list[np.ndarray], height: int, width: int) -> tuple[int, int, int, int]:
+    """Whole pixels x0, y0, x1, y1 that hold all points, inside the grid; empty if there are none."""
+    if not around:
+        return (0, 0, 0, 0)
+    corners = np.concatenate(around)
+    x0, y0 = np.floor(corners.min(0)).astype(int)
+    x1, y1 = np.ceil(corners.max(0)).astype(int) + 1
+    left, top = min(max(x0, 0), width), min(max(y0, 0), height)
+    return (left, top, max(min(x1, width), left), max(min(y1, height), top))
+
+
+@dataclass(frozen=True)
+class StepSampler:
+    """The records of each optimizer step of one epoch that this process works on, from step `start` on.
+
+    The order follows from (seed, epoch). A step is `images_per_step` records of that order (the last one of an
+    epoch may be shorter); process `rank` of `world` takes every world-th of them.
+    """
+
+    records: int
+    images_per_step: int
+    seed: int
+    epoch: int
+    start: int = 0
+    rank: int = 0
+    world: int = 1
+    shuffle: bool = True
+
+    def __len__(self) -> int:
+        return -(-self.records // self.images_per_step) - self.start
+
+    def __iter__(self) -> Iterator[list[Position]]:
+        indices = order(self.records, self.seed, "order", self.epoch) if self.shuffle else range(self.records)
+        for first in range(self.start * self.images_per_step, self.records, self.images_per_step):
+            step = indices[first : first + self.images_per_step]
+            yield [(self.epoch, index) for index in step[self.rank :: self.world]]
+
+
+def loader(samples: Dataset, steps: StepSampler, workers: int = 0) -> DataLoader[Batch]:
+    """Batches of whole steps. Any number of workers gives the same batches."""
+    return DataLoader(
+        samples,
+        batch_sampler=steps,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        timeout=300 if workers else 0,
+        generator=torch.Generator(),  # so that making an iterator draws nothing from the global generator
+    )

@@ -1,0 +1,158 @@
+"""Image and objects together, from the file's pixels to the frame a model sees.
+
+torchvision v2 on uint8 does the work. Outlines of masks travel as points of a tensor type of our own: v2's
+KeyPoints mean pixel centres when they flip (x -> W - 1 - x) but continuous coordinates when they resize, which
+moves polygons by a pixel at every flip. Masks are drawn after the last transform, never warped.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torchvision.transforms.v2.functional as VF
+from pydantic import Field
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from segue.settings import Settings
+
+
+GREY = torch.tensor([0.299, 0.587, 0.114])  # luma of r, g, b (ITU-R BT.601)
+
+
+class Augment(Settings):
+    """Random changes of training images. All are light; hue is left alone because it is slow and rarely helps.
+
+    flip, vertical_flip, crop: probability of each. crop_area: smallest part of the image a crop keeps.
+    brightness, contrast, saturation: largest relative change (three-channel images only).
+    """
+
+    flip: float = Field(0.5, ge=0, le=1)
+    vertical_flip: float = Field(0.0, ge=0, le=1)
+    crop: float = Field(0.5, ge=0, le=1)
+    crop_area: float = Field(0.4, gt=0, le=1)
+    brightness: float = Field(0.1, ge=0, lt=1)
+    contrast: float = Field(0.1, ge=0, lt=1)
+    saturation: float = Field(0.1, ge=0, lt=1)
+
+
+class Points(tv_tensors.TVTensor):
+    """x, y in continuous pixels, (P, 2): (0, 0) is the image's corner, not the first pixel's centre.
+
+    Knows how to flip, crop, pad and resize; v2 passes it through any other transform unchanged.
+    """
+
+    canvas_size: tuple[int, int]
+
+    @classmethod
+    def wrap(cls, data: Tensor, canvas_size: tuple[int, int]) -> Points:
+        points = data.as_subclass(cls)
+        points.canvas_size = canvas_size
+        return points
+
+
+def _plain(points: Points) -> Tensor:
+    return points.as_subclass(torch.Tensor)
+
+
+@VF.register_kernel(VF.horizontal_flip, Points)
+def _(points: Points) -> Points:
+    x, y = _plain(points).unbind(-1)
+    return Points.wrap(torch.stack([points.canvas_size[1] - x, y], -1), points.canvas_size)
+
+
+@VF.register_kernel(VF.vertical_flip, Points)
+def _(points: Points) -> Points:
+    x, y = _plain(points).unbind(-1)
+    return Points.wrap(torch.stack([x, points.canvas_size[0] - y], -1), points.canvas_size)
+
+
+@VF.register_kernel(VF.resize, Points)
+def _(points: Points, size: list[int], *_args: Any, **_kwargs: Any) -> Points:
+    (old_height, old_width), (height, width) = points.canvas_size, size
+    scale = torch.tensor([width / old_width, height / old_height], dtype=points.dtype)
+    return Points.wrap(_plain(points) * scale, (height, width))
+
+
+@VF.register_kernel(VF.crop, Points)
+def _(points: Points, top: int, left: int, height: int, width: int) -> Points:
+    return Points.wrap(_plain(points) - torch.tensor([left, top]), (height, width))
+
+
+@VF.register_kernel(VF.pad, Points)
+def _(points: Points, padding: list[int], *_args: Any, **_kwargs: Any) -> Points:
+    left, top, right, bottom = padding
+    height, width = points.canvas_size
+    moved = _plain(points) + torch.tensor([left, top])
+    return Points.wrap(moved, (height + top + bottom, width + left + right))
+
+
+@VF.register_kernel(VF.resized_crop, Points)
+def _(points: Points, top: int, left: int, height: int, width: int, size: list[int], **_kwargs: Any) -> Points:
+    return VF.resize(VF.crop(points, top, left, height, width), size)
+
+
+class View:
+    """Turns a decoded image with boxes and outline points into the frame of height x width a model sees."""
+
+    def __init__(self, height: int, width: int, augment: Augment | None = None) -> None:
+        self.size = (height, width)
+        fit = v2.Resize([height, width], antialias=True)
+        if augment is None:
+            self.transform: v2.Transform = fit
+            return
+        crop = v2.RandomResizedCrop([height, width], scale=(augment.crop_area, 1.0), antialias=True)
+        self.transform = v2.Compose(
+            [
+                v2.RandomHorizontalFlip(augment.flip),
+                v2.RandomVerticalFlip(augment.vertical_flip),
+                v2.RandomChoice([crop, fit], p=[augment.crop, 1 - augment.crop]),
+                _Colour(augment.brightness, augment.contrast, augment.saturation),
+            ]
+        )
+
+    def __call__(self, image: Tensor, boxes_xyxy: Tensor, points: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Image (C, H, W), boxes (N, 4) and points (P, 2) in its pixels -> the same three in the frame.
+
+        Boxes are clipped to the frame and may have become empty; points are not clipped. All random choices
+        follow from `seed`; the global generator is left as it was.
+        """
+        size = (image.shape[-2], image.shape[-1])
+        sample = (
+            tv_tensors.Image(image),
+            tv_tensors.BoundingBoxes(boxes_xyxy, format="XYXY", canvas_size=size),  # type: ignore[call-overload]
+            Points.wrap(points, size),
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(seed)
+            image, boxes_xyxy, points = self.transform(*sample)
+        return tuple(t.as_subclass(torch.Tensor) for t in (image, boxes_xyxy, points))  # type: ignore[return-value]
+
+
+class _Colour(v2.Transform):
+    """Brightness, contrast and saturation of three-channel images in one matrix product; others are left alone.
+
+    v2's ColorJitter makes the same changes one after another, over the whole image each time.
+    """
+
+    _transformed_types = (tv_tensors.Image,)
+
+    def __init__(self, brightness: float, contrast: float, saturation: float) -> None:
+        super().__init__()
+        self.largest = torch.tensor([brightness, contrast, saturation])
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        brightness, contrast, saturation = (1 + (2 * torch.rand(3) - 1) * self.largest).tolist()
+        mixed = saturation * torch.eye(3) + (1 - saturation) * GREY.expand(3, 3)
+        return {"matrix": brightness * contrast * mixed, "lift": brightness * (1 - contrast)}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if inpt.shape[-3] != 3 or not self.largest.any():
+            return inpt
+        pixels = inpt.as_subclass(torch.Tensor)
+        flat = pixels.flatten(1).float()
+        changed = params["matrix"] @ flat + params["lift"] * (GREY @ flat.mean(1))
+        highest = 255 if pixels.dtype == torch.uint8 else 1
+        return tv_tensors.wrap(changed.clamp_(0, highest).to(pixels.dtype).view_as(pixels), like=inpt)

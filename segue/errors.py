@@ -1,0 +1,78 @@
+"""Every error a user can meet, each naming where, what was found, what was expected and what to type next.
+
+SegueError (ValueError)            exit code 2
+  PlanError                        a plan file or an override that cannot be run
+  DataError                        images or annotations that cannot be trained on
+  CheckpointError                  a file or folder of weights that cannot be used
+    HandoverError                  weights and model differ in something the stage did not declare fresh
+  TrainingError                    a run that had to stop; exit code 3
+    NonFiniteError                 a loss, gradient or weight became NaN or infinite
+    OutOfMemoryError               one image alone does not fit
+Interrupted (BaseException)        SIGTERM or SIGINT; everything is saved; exit code 143 or 130
+
+Nothing else may reach the user as a traceback; `assert` marks bugs of ours.
+"""
+
+from __future__ import annotations
+
+
+class SegueError(ValueError):
+    """An error with a place, a finding, an expectation and a next command."""
+
+    exit_code = 2
+
+    def __init__(self, where: object, found: str, expected: str = "", run: str = "") -> None:
+        self.where, self.found, self.expected, self.run = str(where), found, expected, run
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        """One line: `where: found; expected ...; run: ...`."""
+        text = f"{self.where}: {self.found}"
+        if self.expected:
+            text += f"; expected {self.expected}"
+        if self.run:
+            text += f"; run: {self.run}"
+        return text
+
+    def __reduce__(self) -> tuple:
+        # Errors cross process borders (loader workers); the default would pass the message as `where`.
+        return type(self), (self.where, self.found, self.expected, self.run)
+
+
+class PlanError(SegueError):
+    """A plan file or an override that cannot be run."""
+
+
+class DataError(SegueError):
+    """Images or annotations that cannot be trained on."""
+
+
+class CheckpointError(SegueError):
+    """A file or folder of weights that cannot be used."""
+
+
+class HandoverError(CheckpointError):
+    """Weights and model differ in something the stage did not declare fresh."""
+
+
+class TrainingError(SegueError):
+    """A run that had to stop. What was finished and saved before stays valid."""
+
+    exit_code = 3
+
+
+class NonFiniteError(TrainingError):
+    """A loss, gradient or weight became NaN or infinite; nothing of it was saved."""
+
+
+class OutOfMemoryError(TrainingError):
+    """A single image does not fit in memory."""
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGINT arrived; the step was finished and saved before this was raised."""
+
+    def __init__(self, signal_number: int) -> None:
+        self.exit_code = 128 + signal_number
+        super().__init__(f"stopped by signal {signal_number}")

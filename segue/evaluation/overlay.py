@@ -1,0 +1,88 @@
+"""Pictures with objects drawn on them."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import hotcoco.mask as coco_mask
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+from torch import Tensor
+
+from segue.data.records import Record
+from segue.structures.detections import Detections
+from segue.structures.masks import coco_rle
+
+FILL = 0.35
+
+
+def as_picture(pixels: Tensor) -> Image.Image:
+    """(C, H, W) of any type and channel count as an RGB picture; wide value ranges are stretched to fit."""
+    array = pixels[:3].float().numpy() if len(pixels) >= 3 else pixels[:1].float().expand(3, -1, -1).numpy()
+    if pixels.dtype.itemsize > 1:
+        low, high = np.percentile(array, (0.5, 99.5))
+        array = (array - low) / max(high - low, 1e-9) * 255
+    return Image.fromarray(array.clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def colour(label: int) -> tuple[int, int, int]:
+    """A colour for a class, far from those of its neighbours."""
+    red, green, blue = colorsys.hsv_to_rgb((0.36 + label * 0.381966) % 1, 0.75, 1.0)
+    return int(red * 255), int(green * 255), int(blue * 255)
+
+
+def draw_detections(picture: Image.Image, found: Detections, scores: bool = True) -> Image.Image:
+    """Masks filled and outlined (boxes, for a model without masks), with class and score."""
+    masks = found.masks
+    labels = found.labels.tolist()
+    texts = [f"{name} {score:.2f}" if scores else name for name, score in zip(found.names, found.scores, strict=True)]
+    return _draw(
+        picture,
+        found.boxes_xyxy.tolist(),
+        [colour(label) for label in labels],
+        texts,
+        None if masks is None else [mask.numpy() for mask in masks],
+    )
+
+
+def draw_truth(picture: Image.Image, record: Record, class_names: Sequence[str], masks: bool) -> Image.Image:
+    """The annotated objects of a record."""
+    objects = [a for a in record.annotations if a.class_name in class_names and not a.crowd]
+    rasters = None
+    if masks:
+        nothing = np.zeros((record.height, record.width), dtype=bool)
+        rasters = [
+            nothing if a.mask is None else coco_mask.decode(coco_rle(a.mask, record.height, record.width)).astype(bool)
+            for a in objects
+        ]
+    colours = [colour(class_names.index(a.class_name)) for a in objects]
+    return _draw(picture, [list(a.box_xyxy) for a in objects], colours, [a.class_name for a in objects], rasters)
+
+
+def _draw(
+    picture: Image.Image,
+    boxes: list[list[float]],
+    colours: list[tuple[int, int, int]],
+    texts: list[str],
+    masks: list[np.ndarray] | None,
+) -> Image.Image:
+    canvas = np.asarray(picture.convert("RGB")).astype(np.float32)
+    for mask, tint in zip(masks or [], colours, strict=False):
+        edge = mask & ~ndimage.binary_erosion(mask)
+        canvas[mask] = canvas[mask] * (1 - FILL) + np.array(tint) * FILL
+        canvas[edge] = tint
+    out = Image.fromarray(canvas.astype(np.uint8))
+    pen = ImageDraw.Draw(out)
+    size = max(9, min(out.size) // 40)
+    font = ImageFont.load_default(size)
+    width = max(1, min(out.size) // 300)
+    for box, tint, text in zip(boxes, colours, texts, strict=True):
+        if masks is None:
+            pen.rectangle(box, outline=tint, width=width)
+        x, y = box[0], max(0.0, box[1] - size - 2)
+        left, top, right, bottom = pen.textbbox((x, y), text, font=font)
+        pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=(0, 0, 0))
+        pen.text((x, y), text, fill=tint, font=font)
+    return out

@@ -1,0 +1,152 @@
+"""From images to Detections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from segue import models
+from segue.data import images as image_files
+from segue.data.transforms import View
+from segue.errors import CheckpointError, DataError
+from segue.models.parts.chain import Chain
+from segue.structures.detections import Detections
+from segue.training import checkpoint
+
+Picture = str | Path | np.ndarray | Image.Image | Tensor
+DEFAULT_MOST = 300
+
+
+@dataclass(slots=True)
+class Predictor:
+    """A model ready to answer. Made by `segue.load`."""
+
+    chain: Chain
+    card: checkpoint.Card
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.chain.spec.classes
+
+    @overload
+    def predict(self, images: Sequence[Picture], threshold: float = ..., most: int = ...) -> list[Detections]: ...
+    @overload
+    def predict(self, images: Picture, threshold: float = ..., most: int = ...) -> Detections: ...
+
+    def predict(
+        self, images: Picture | Sequence[Picture], threshold: float = 0.5, most: int = DEFAULT_MOST
+    ) -> Detections | list[Detections]:
+        """Objects whose score is at least `threshold`, at most `most` for an image.
+
+        images: one image or a list of them; each a file's path, a PIL image, an array (H, W, C) or a tensor
+        (C, H, W) of uint8, or of floating point in 0..1. A list gives a list.
+
+        Raises:
+            DataError: if an image cannot be read or has other channels than the model.
+        """
+        if isinstance(images, list | tuple):
+            return [self._one(image, threshold, most) for image in images]
+        return self._one(images, threshold, most)
+
+    def _one(self, image: Picture, threshold: float, most: int) -> Detections:
+        family, spec = models.get(self.chain.spec.family), self.chain.spec
+        pixels = self._pixels(image)
+        size = (pixels.shape[-2], pixels.shape[-1])
+        nothing = torch.zeros(0, 4)
+        framed, _, _ = View(*family.input_size(spec))(pixels, nothing, torch.zeros(0, 2), seed=0)
+        device = next(self.chain.parameters()).device
+        with torch.inference_mode():
+            state = self.chain.eval()({"images": framed[None].to(device)})
+        return family.postprocess(self.chain, state, [size], most)[0].above(threshold)
+
+    def _pixels(self, image: Picture) -> Tensor:
+        """(C, H, W) uint8 or float32 in 0..1, with the model's channels."""
+        channels = self.chain.spec.channels
+        if isinstance(image, str | Path):
+            pixels = image_files.read(Path(image), len(channels))
+        elif isinstance(image, Tensor):
+            pixels = image.cpu()
+        else:
+            converted = image.convert("RGB") if isinstance(image, Image.Image) and len(channels) == 3 else image
+            array = np.array(converted)
+            array = array[..., None] if array.ndim == 2 else array
+            pixels = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)
+        if len(pixels) == 1 and len(channels) == 3:
+            pixels = pixels.expand(3, -1, -1)
+        if pixels.ndim != 3 or len(pixels) != len(channels):
+            wanted = f"{len(channels)} channels: " + ", ".join(channel.name for channel in channels)
+            raise DataError("image", f"shape {tuple(pixels.shape)}", wanted)
+        if pixels.is_floating_point() and (pixels.max() > 1 or pixels.min() < 0):
+            raise DataError("image", f"floating-point values up to {float(pixels.max()):.3g}", "0..1, or uint8")
+        if pixels.dtype == torch.uint8 and all(channel.scale is None for channel in channels):
+            return pixels
+        return image_files.scaled(pixels, channels)
+
+
+def load(source: str | Path, device: str = "auto") -> Predictor:
+    """A model from a checkpoint folder, a stage's or a run's folder (its last finished stage), or a foreign file.
+
+    device: auto takes a GPU if there is one. Foreign files need what a card would say: see `segue.rfdetr`.
+
+    Raises:
+        CheckpointError: if there is no checkpoint or it is damaged.
+    """
+    folder = find_checkpoint(Path(source))
+    card, tensors = checkpoint.read(folder)
+    family = models.get(card.spec.family)
+    chain = family.build(card.spec, masks=any(name.startswith(family.PARTS[-1] + ".") for name in tensors))
+    chain.load_state_dict(tensors)
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return Predictor(chain.to(chosen).eval(), card)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint folder meant by a path: itself, a stage's `selected`, or that of a run's last stage.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    if (path / checkpoint.CARD).is_file():
+        return path
+    if (path / "selected" / checkpoint.CARD).is_file():
+        return path / "selected"
+    stages = sorted(path.glob("*/selected/" + checkpoint.CARD), key=_stage_number)
+    if stages:
+        return stages[-1].parent
+    found = "no such folder" if not path.exists() else "no checkpoint in it"
+    raise CheckpointError(path, found, "a folder with card.json, such as runs/NAME-1/2-masks/selected")
+
+
+def _stage_number(card: Path) -> int:
+    number = card.parent.parent.name.partition("-")[0]
+    return int(number) if number.isdigit() else 0
+
+
+def pictures_in(path: Path) -> list[Path]:
+    """Image files of a folder and the folders below it, sorted; or the one file itself.
+
+    Raises:
+        DataError: if there are none.
+    """
+    if path.is_file():
+        return [path]
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in image_files.SUFFIXES and p.name[0] != ".")
+    if not found:
+        raise DataError(path, "no images" if path.is_dir() else "no such file or folder", "images")
+    return found
+
+
+def predict_folder(
+    predictor: Predictor, paths: Iterable[Path], threshold: float
+) -> Iterable[tuple[Path, Tensor, Detections]]:
+    """Each file's pixels (C, H, W) and what was found in it."""
+    for path in paths:
+        pixels = image_files.read(path, len(predictor.chain.spec.channels))
+        yield path, pixels, predictor.predict(pixels, threshold)

@@ -1,0 +1,117 @@
+"""From predictions and targets to one number, in sums that can be taken over any split of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from segue.losses import terms
+from segue.losses.matcher import Costs, Matches, match
+from segue.losses.points import point_count, sample_logits, uncertain_points
+from segue.settings import Settings
+from segue.structures.boxes import cxcywh_to_xyxy, iou_and_giou
+from segue.structures.masks import PackedMasks
+from segue.structures.predictions import Predictions
+from segue.structures.target import Target
+
+ClassTerm = Literal["iou_aware_bce", "focal", "softmax_ce"]
+
+
+class Weights(Settings):
+    """What each term counts in the total loss; a term of weight 0 is not computed."""
+
+    classes: float = 1.0
+    l1: float = 5.0
+    giou: float = 2.0
+    mask_bce: float = 0.0
+    dice: float = 0.0
+
+    def active(self) -> dict[str, float]:
+        return {name: weight for name, weight in self.model_dump().items() if weight}
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """The set-prediction loss of every DETR-like family.
+
+    queries: of one group. class_term: how classes are scored. no_object: weight of queries without an object
+    (softmax_ce only).
+    """
+
+    weights: Weights
+    costs: Costs
+    queries: int
+    class_term: ClassTerm = "iou_aware_bce"
+    no_object: float = 0.1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The terms that are computed."""
+        return tuple(self.weights.active())
+
+    def __call__(self, predictions: Predictions, targets: list[Target]) -> dict[str, Tensor]:
+        """Term -> sum at each layer (L,), mean over query groups. Divide with `total`.
+
+        Matching comes first, for all layers and groups at once; masks are computed for matched queries only.
+        Without any object the sums are still connected to the predictions, so that backward works.
+        """
+        active = self.weights.active()
+        scores = "softmax" if self.class_term == "softmax_ce" else "sigmoid"
+        with torch.autocast(predictions.logits.device.type, enabled=False):
+            matches = match(predictions, targets, self.costs, scores)
+            sums: dict[str, Tensor] = {}
+            if active.keys() & {"classes", "l1", "giou"}:
+                sums |= self._box_terms(predictions, targets, matches)
+            if active.keys() & {"mask_bce", "dice"}:
+                sums |= self._mask_terms(predictions, targets, matches)
+        return {name: value / predictions.groups for name, value in sums.items() if name in active}
+
+    def total(self, sums: Mapping[str, Tensor], counts: Mapping[str, float]) -> Tensor:
+        """The loss: weighted sums over all layers, each divided by what it counts in the whole step.
+
+        counts: `Batch.counts()` summed over every part of the step on every process.
+        """
+        weights = self.weights.active()
+        divisors = {name: max(counts["objects"], 1.0) for name in weights}
+        divisors |= {name: max(counts["masked_objects"], 1.0) for name in ("mask_bce", "dice")}
+        if self.class_term == "softmax_ce":
+            empty = counts["images"] * self.queries - counts["objects"]
+            divisors["classes"] = counts["objects"] + self.no_object * empty
+        return torch.stack([weights[name] * value.sum() / divisors[name] for name, value in sums.items()]).sum()
+
+    def _box_terms(self, predictions: Predictions, targets: list[Target], m: Matches) -> dict[str, Tensor]:
+        labels = torch.cat([target.labels for target in targets])[m.target]
+        weights = torch.cat([target.weights for target in targets])[m.target]
+        given = torch.cat([target.boxes_cxcywh for target in targets])[m.target]  # (T, 4)
+        found = predictions.boxes_cxcywh.float()[m.image, m.layer, m.query]  # (T, 4)
+        logits, layers = predictions.logits.float(), len(predictions.layers)
+        if self.class_term == "softmax_ce":
+            classes = terms.softmax_ce(logits, m, labels, weights, self.no_object)
+        elif self.class_term == "focal":
+            classes = terms.focal(logits, m, labels, weights)
+        else:
+            iou = iou_and_giou(cxcywh_to_xyxy(found.detach()), cxcywh_to_xyxy(given))[0]
+            classes = terms.iou_aware_bce(logits, m, labels, iou, weights)
+        return {
+            "classes": classes,
+            "l1": terms.l1(found, given, m, weights, layers),
+            "giou": terms.giou(found, given, m, weights, layers),
+        }
+
+    def _mask_terms(self, predictions: Predictions, targets: list[Target], m: Matches) -> dict[str, Tensor]:
+        assert predictions.masks is not None, "a stage with mask terms needs a model with a mask head"
+        m = m.keep(torch.cat([target.has_mask for target in targets])[m.target])
+        given = PackedMasks.cat([target.masks for target in targets if target.masks is not None])
+        weights = torch.cat([target.weights for target in targets])[m.target]
+        logits = predictions.masks.at(m.image, m.layer, m.query).float()  # (T, h, w)
+        where = uncertain_points(logits.detach(), m.key, point_count(*logits.shape[1:]))  # (T, P, 2)
+        found, wanted = sample_logits(logits, where), given.sample(m.target, where)
+        layers = len(predictions.layers)
+        return {
+            "mask_bce": terms.mask_bce(found, wanted, m, weights, layers),
+            "dice": terms.dice(found, wanted, m, weights, layers),
+        }

@@ -1,0 +1,78 @@
+"""Model families: one module each, found by its file name. They share `parts`; `weights` reads foreign files.
+
+A family module has
+
+    SIZES: Mapping[str, ...]                   the published sizes (and a small one for CPUs), by name
+    PARTS: tuple[str, ...]                     the chain, input to output; every parameter belongs to one part
+    Options                                    a Settings class: what a plan may choose beside size and classes
+    build(spec) -> Chain                       a model with fresh weights
+    criterion(chain, task, weights)            the loss of a stage: sums for a part of a step, and their total
+    predictions(chain, state) -> Predictions   what the criterion reads
+    postprocess(chain, state, sizes, most) -> list[Detections]
+    input_size(spec), scales(spec, expanded)   height and width of the frame; sides for multi-scale training
+    class_heads(chain), first_layer(chain)     names of tensors with one row per class, one column per channel
+    import_weights(path, spec) -> Weights      from the file formats people really have
+    adapt(weights, spec) -> notes              changes of layout a hand-over may make without asking
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any
+
+from pydantic import Field
+
+from segue.errors import PlanError
+from segue.settings import Settings
+from segue.structures.channels import RGB, Channel
+
+
+class ModelSpec(Settings):
+    """All that is needed to build a model again; stored in every checkpoint's card.
+
+    options: the family's own settings, complete. Labels are positions in `classes`.
+    """
+
+    family: str
+    size: str
+    classes: tuple[str, ...]
+    channels: tuple[Channel, ...] = RGB
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+def names() -> list[str]:
+    """All families that come with segue, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg and not m.name.startswith("_"))
+
+
+def get(name: str) -> ModuleType:
+    """The family module called `name`: one of ours, or a dotted path of yours.
+
+    Raises:
+        PlanError: if there is no such family.
+    """
+    if name in names():
+        return importlib.import_module(f"{__name__}.{name}")
+    if "." in name:
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            raise PlanError(f"family {name}", f"cannot be imported ({error})") from None
+    near = difflib.get_close_matches(name, names(), n=1)
+    hint = f"{near[0]}?" if near else "one of " + ", ".join(names())
+    raise PlanError(f"family {name}", "unknown", hint)
+
+
+def size_of(family: ModuleType, name: str) -> Any:
+    """The family's entry for size `name`.
+
+    Raises:
+        PlanError: if the family has no such size.
+    """
+    if name not in family.SIZES:
+        near = difflib.get_close_matches(name, family.SIZES, n=1)
+        raise PlanError(f"size {name}", "unknown", (f"{near[0]}? or " if near else "") + ", ".join(family.SIZES))
+    return family.SIZES[name]

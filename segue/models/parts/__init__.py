@@ -1,0 +1,1 @@
+"""What families are built from: the chain, mask heads, and small layers."""

@@ -1,0 +1,31 @@
+"""Small layers that several families use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from segue.structures.channels import Channel
+
+
+class Normalise(nn.Module):
+    """Stored values to network values, as each channel says; uint8 is divided by 255 first.
+
+    The numbers are buffers outside the state dict: they belong to the card.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: Sequence[Channel]) -> None:
+        super().__init__()
+        for name in ("mean", "std"):
+            values = torch.tensor([getattr(channel, name) for channel in channels])
+            self.register_buffer(name, values[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (B, C, H, W) uint8, or floating point in 0..1 -> float32."""
+        values = images / 255 if images.dtype == torch.uint8 else images.float()
+        return (values - self.mean) / self.std

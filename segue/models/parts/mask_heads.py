@@ -1,0 +1,177 @@
+"""Mask heads for detectors with queries: from image features and query features to masks, for chosen queries only.
+
+All take the detector's feature map `memory` (B, D, h, w), each cell `stride` pixels wide, and query features
+(B, L, Q, D), and give masks whose cells are `mask_stride` pixels wide: 4, as RF-DETR's, or less. Every layer is built
+at once, so that the optimizer and the checkpoint know all of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig
+from transformers.models.rf_detr.modeling_rf_detr import RfDetrSegmentationBlock, RfDetrSegmentationMLPBlock
+
+from segue.models.parts.chain import State
+
+
+@dataclass(slots=True)
+class DotMasks:
+    """Masks as products of query vectors (B, L, Q, D) and pixel vectors, one map (B, D, h, w) for each layer."""
+
+    pixels: list[Tensor]
+    queries: Tensor
+    bias: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.pixels[0].shape[-2], self.pixels[0].shape[-1]
+
+    def at(self, image: Tensor, layer: Tensor, query: Tensor) -> Tensor:
+        """Mask logits (T, h, w)."""
+        chosen = self.queries[image, layer, query]  # (T, D)
+        logits = chosen.new_zeros(len(chosen), *self.size)
+        for number, pixels in enumerate(self.pixels):
+            for i in range(len(pixels)):
+                here = ((layer == number) & (image == i)).nonzero()[:, 0]
+                logits = logits.index_add(0, here, (chosen[here] @ pixels[i].flatten(1)).unflatten(1, self.size))
+        return logits + self.bias
+
+    def sample(self, points: Tensor) -> Tensor:
+        """Mask logits (B, L, Q, P) at points (B, P, 2): sampling commutes with the product."""
+        grid = 2 * points[:, :, None] - 1
+        sampled = [F.grid_sample(p, grid, align_corners=False)[..., 0] for p in self.pixels]  # L x (B, D, P)
+        return torch.einsum("blqd,bldp->blqp", self.queries, torch.stack(sampled, 1)) + self.bias
+
+
+class DotMaskHead(nn.Module):
+    """RF-DETR's head: depthwise blocks on the enlarged features, one for each decoder layer, dot product with queries.
+
+    roboflow/rf-detr `models/heads/segmentation.py`; the layers are transformers'. Proposals of the two-stage
+    encoder (layer "enc") skip the blocks but not the projection (transformers 5.23 skips both).
+    """
+
+    reads = ("memory_0", "queries")
+
+    def __init__(self, width: int, layers: int, stride: int, mask_stride: int = 4) -> None:
+        super().__init__()
+        config = RfDetrConfig(d_model=width, intermediate_size=4 * width)
+        self.stride, self.mask_stride = stride, mask_stride
+        self.blocks = nn.ModuleList(RfDetrSegmentationBlock(config) for _ in range(layers))
+        self.spatial_proj = nn.Conv2d(width, width, 1)
+        self.query_block = RfDetrSegmentationMLPBlock(config)
+        self.query_proj = nn.Linear(width, width)
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, state: State) -> State:
+        size = mask_size(state["memory_0"], self.stride, self.mask_stride)
+        features = F.interpolate(state["memory_0"], size=size, mode="bilinear", align_corners=False)
+        queries, pixels = state["queries"], []
+        if "enc_queries" in state:
+            pixels.append(self.spatial_proj(features))
+            queries = torch.cat([state["enc_queries"], queries], 1)
+        for block in self.blocks:
+            features = block(features)
+            pixels.append(self.spatial_proj(features))
+        return {"masks": DotMasks(pixels, self.query_proj(self.query_block(queries)), self.bias)}
+
+
+@dataclass(slots=True)
+class AttentionMasks:
+    """Masks that a small convolutional head computes anew for each chosen query."""
+
+    head: AttentionMaskHead
+    memory: Tensor
+    queries: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return mask_size(self.memory, self.head.stride, self.head.mask_stride)
+
+    def at(self, image: Tensor, layer: Tensor, query: Tensor) -> Tensor:
+        """Mask logits (T, h, w)."""
+        return self.head.masks(self.memory, image, self.queries[image, layer, query])
+
+    def sample(self, points: Tensor) -> Tensor:
+        """Not offered: all queries of all layers would be thousands of convolutions. Match on boxes instead."""
+        raise NotImplementedError("attention heads match on boxes only")
+
+
+class AttentionMaskHead(nn.Module):
+    """DETRsegm's head (arXiv 2005.12872, section 4.4): where a query looks, refined by convolutions.
+
+    Eight attention maps of the query are put beside the features and go through 3x3 convolutions of widths
+    `stem`; then the map doubles until its cells are `mask_stride` pixels wide, each time with a 1x1 adapter of the
+    features added and half the channels. The first convolution is split by its inputs, so that its larger half runs
+    once for an image instead of once for a query.
+    """
+
+    reads = ("memory_0", "queries")
+    HEADS = 8
+
+    def __init__(self, width: int, stride: int, stem: Sequence[int], mask_stride: int = 4) -> None:
+        super().__init__()
+        self.stride, self.mask_stride = stride, mask_stride
+        self.query_proj, self.key_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.from_memory = nn.Conv2d(width, stem[0], 3, padding=1, bias=False)
+        self.from_attention = nn.Conv2d(self.HEADS, stem[0], 3, padding=1)
+        self.norm = nn.GroupNorm(math.gcd(8, stem[0]), stem[0])
+        self.stem = nn.ModuleList(_ConvNormReLU(a, b) for a, b in itertools.pairwise(stem))
+        doublings = max(1, math.ceil(math.log2(stride / mask_stride)))
+        widths = [stem[-1] // 2**i for i in range(doublings + 1)]
+        self.adapters = nn.ModuleList(nn.Conv2d(width, c, 1) for c in widths[:-1])
+        self.growth = nn.ModuleList(_ConvNormReLU(a, b) for a, b in itertools.pairwise(widths))
+        self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
+
+    def forward(self, state: State) -> State:
+        return {"masks": AttentionMasks(self, state["memory_0"], state["queries"])}
+
+    def masks(self, memory: Tensor, image: Tensor, queries: Tensor) -> Tensor:
+        """Mask logits (T, h, w) of T query vectors (T, D), each for the image (T,) it belongs to."""
+        x = self.from_memory(memory)[image] + self.from_attention(self.attention(memory, image, queries))
+        x = self.norm(x).relu()
+        for conv in self.stem:
+            x = conv(x)
+        size = mask_size(memory, self.stride, self.mask_stride)
+        for number, (adapter, conv) in enumerate(zip(self.adapters, self.growth, strict=True)):
+            last = number == len(self.growth) - 1
+            step = size if last else (x.shape[-2] * 2, x.shape[-1] * 2)
+            adapted = F.interpolate(adapter(memory), size=step, mode="bilinear")
+            x = conv(F.interpolate(x, size=step, mode="nearest") + adapted[image])
+        return self.out(x)[:, 0]
+
+    def attention(self, memory: Tensor, image: Tensor, queries: Tensor) -> Tensor:
+        """Softmax over all cells (T, heads, h, w)."""
+        keys = self.key_proj(memory.flatten(2).transpose(1, 2)).unflatten(-1, (self.HEADS, -1))  # (B, hw, heads, d)
+        wanted = self.query_proj(queries).unflatten(-1, (self.HEADS, -1))  # (T, heads, d)
+        scores = torch.einsum("thd,tshd->ths", wanted * wanted.shape[-1] ** -0.5, keys[image])
+        return scores.softmax(-1).unflatten(-1, tuple(memory.shape[-2:]))
+
+
+class _ConvNormReLU(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm = nn.GroupNorm(math.gcd(8, outputs), outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x)).relu()
+
+
+def mask_size(memory: Tensor, stride: int, mask_stride: int) -> tuple[int, int]:
+    """Height and width of masks for the features (B, D, h, w) of an image."""
+    return memory.shape[-2] * stride // mask_stride, memory.shape[-1] * stride // mask_stride
+
+
+def build(kind: str, width: int, layers: int, stride: int, mask_stride: int = 4) -> nn.Module:
+    """The mask head called `kind` for features of `width` channels at `stride` and this many decoder layers."""
+    if kind == "dot":
+        return DotMaskHead(width, layers, stride, mask_stride)
+    stems = {"attention": (width + AttentionMaskHead.HEADS, width // 2), "attention-nano": (width // 4,)}
+    return AttentionMaskHead(width, stride, stems[kind], mask_stride)

@@ -1,0 +1,283 @@
+"""RF-DETR (arXiv 2511.09554): windowed DINOv2, projector, two-stage deformable decoder, and a mask head of choice.
+
+The networks are transformers' (`segue.models._rfdetr_parts`); this file says how large they are, what a stage
+learns, and how to read their answer. Sizes are those of roboflow/rf-detr `config.py` at 1.11.2; `large` is the
+560 px model of 2025, `large-2026` its successor. `pico` is ours: the same architecture for CPUs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig
+
+from segue.errors import HandoverError, PlanError
+from segue.losses.criterion import Criterion, Weights
+from segue.losses.matcher import Costs
+from segue.models import ModelSpec
+from segue.models._rfdetr_parts import Backbone, Decoder, Projector
+from segue.models.parts import mask_heads
+from segue.models.parts.chain import Chain, State
+from segue.models.weights import Weights as Loaded
+from segue.models.weights import foreign
+from segue.models.weights import rfdetr as files
+from segue.settings import Settings
+from segue.structures.boxes import cxcywh_to_xyxy, scale_xy
+from segue.structures.detections import Detections
+from segue.structures.predictions import Predictions
+
+PARTS = ("backbone", "projector", "decoder", "mask_head")
+
+
+@dataclass(frozen=True)
+class Size:
+    """resolution, patch and mask_stride in pixels; taps: backbone layers whose maps are used; grid: side of the
+    grid of position embeddings."""
+
+    resolution: int
+    patch: int
+    windows: int
+    layers: int
+    queries: int = 300
+    taps: tuple[int, ...] = (3, 6, 9, 12)
+    grid: int | None = None
+    encoder: tuple[int, int, int] = (384, 12, 6)  # width, layers, heads
+    width: int = 256
+    heads: tuple[int, int] = (8, 16)  # self attention, cross attention
+    points: int = 2
+    ffn: int = 2048
+    scales: tuple[float, ...] = (1.0,)
+    mask_stride: int = 4
+
+    @property
+    def stride(self) -> int:
+        """Pixels of a cell of the finest feature map."""
+        return int(self.patch / max(self.scales))
+
+
+SIZES = {
+    "pico": Size(128, 8, 2, 2, 60, (1, 2, 4), None, (96, 4, 3), 64, (4, 8), 2, 256, mask_stride=2),
+    "nano": Size(384, 16, 2, 2),
+    "small": Size(512, 16, 2, 3),
+    "medium": Size(576, 16, 2, 4),
+    "base": Size(560, 14, 4, 3, taps=(2, 5, 8, 11), grid=37),
+    "large": Size(
+        560, 14, 4, 3, taps=(2, 5, 8, 11), grid=37, encoder=(768, 12, 12), width=384, heads=(12, 24), points=4,
+        scales=(2.0, 0.5),
+    ),
+    "large-2026": Size(704, 16, 2, 4),
+    "seg-preview": Size(432, 12, 2, 4, 200),
+    "seg-nano": Size(312, 12, 1, 4, 100),
+    "seg-small": Size(384, 12, 2, 4, 100),
+    "seg-medium": Size(432, 12, 2, 5, 200),
+    "seg-large": Size(504, 12, 2, 5, 200),
+    "seg-xlarge": Size(624, 12, 2, 6, 300),
+    "seg-2xlarge": Size(768, 12, 2, 6, 300),
+}  # fmt: skip
+
+
+class Options(Settings):
+    """What a plan may choose. None is decided from the size, the data and the device, and then said.
+
+    resolution: side of the square input in pixels. queries: objects an image can have. groups: copies of the
+    queries that learn side by side (13 upstream; each costs time and speeds convergence up).
+    mask_head: dot (RF-DETR's own), attention (DETRsegm's) or attention-nano.
+    """
+
+    resolution: int | None = Field(None, gt=0)
+    queries: int | None = Field(None, gt=0)
+    groups: int | None = Field(None, gt=0, le=64)
+    mask_head: Literal["dot", "attention", "attention-nano"] = "dot"
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+def settle(options: Options, size: Size, most_objects: int, device: str) -> tuple[Options, list[str]]:
+    """Options with nothing left open, and a sentence for each number that was chosen.
+
+    most_objects: the largest number of objects in one image of the data.
+
+    Raises:
+        PlanError: if an option does not fit the size or the data.
+    """
+    said: list[str] = []
+    resolution = options.resolution or size.resolution
+    block = size.patch * size.windows
+    if resolution % block:
+        nearest = max(block, round(resolution / block) * block)
+        raise PlanError("model.resolution", f"{resolution}", f"a multiple of {block}, such as {nearest}")
+    cells = sum(int(resolution / size.patch * scale) ** 2 for scale in size.scales)
+    queries = options.queries
+    if queries is None:
+        needed = -(-most_objects * 5 // 4)  # a quarter more than the fullest image, for objects not seen yet
+        queries = min(max(size.queries, needed), cells)
+        if queries != size.queries:
+            said.append(f"queries {queries} instead of {size.queries}: an image has {most_objects} objects")
+    if queries > cells:
+        raise PlanError("model.queries", f"{queries}", f"at most {cells}, the feature cells at {resolution} px")
+    if most_objects > queries:
+        found = f"{queries} for an image with {most_objects} objects"
+        raise PlanError("model.queries", found, f"at least {most_objects}", "set model.queries, or raise resolution")
+    groups = options.groups
+    if groups is None:
+        groups = 13 if device.startswith("cuda") else 3
+        said.append(f"groups {groups}: {'as upstream' if groups == 13 else 'few on a CPU, where each costs time'}")
+    return options.model_copy(update={"resolution": resolution, "queries": queries, "groups": groups}), said
+
+
+def config(spec: ModelSpec) -> RfDetrConfig:
+    """transformers' configuration of a size, for its layers."""
+    size = SIZES[spec.size]
+    options = Options(**spec.options)
+    width, layers, heads = size.encoder
+    side = size.grid * size.patch if size.grid else options.resolution
+    return RfDetrConfig(
+        backbone_config={
+            "model_type": "rf_detr_dinov2", "hidden_size": width, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "patch_size": size.patch, "num_windows": size.windows,
+            "image_size": side, "num_channels": len(spec.channels),
+            "out_features": [f"stage{tap}" for tap in size.taps],
+        },
+        d_model=size.width, decoder_layers=size.layers, decoder_self_attention_heads=size.heads[0],
+        decoder_cross_attention_heads=size.heads[1], decoder_n_points=size.points, decoder_ffn_dim=size.ffn,
+        num_queries=options.queries, group_detr=options.groups, num_feature_levels=len(size.scales),
+        dropout=options.dropout, num_labels=max(1, len(spec.classes)),
+    )  # fmt: skip
+
+
+def build(spec: ModelSpec, masks: bool) -> Chain:
+    """A model with fresh weights, drawn from the global generator; with a mask head if `masks`."""
+    size = SIZES[spec.size]
+    settings = config(spec)
+    parts = {
+        "backbone": Backbone(settings, spec.channels),
+        "projector": Projector(settings, size.scales),
+        "decoder": Decoder(settings, len(size.scales), len(spec.classes)),
+    }
+    if masks:
+        kind = Options(**spec.options).mask_head
+        parts["mask_head"] = mask_heads.build(kind, size.width, size.layers, size.stride, size.mask_stride)
+    return Chain(spec, parts)
+
+
+def criterion(chain: Chain, task: str, weights: dict[str, float]) -> Criterion:
+    """The loss of a stage: boxes, masks on a frozen detector (matched by class and box only), or both jointly."""
+    defaults = {"boxes": {}, "masks": {"classes": 0, "l1": 0, "giou": 0, "mask_bce": 5, "dice": 5}}
+    defaults["joint"] = {"mask_bce": 5, "dice": 5}
+    compares_masks = task == "joint" and isinstance(getattr(chain, "mask_head", None), mask_heads.DotMaskHead)
+    costs = Costs(mask_bce=5, dice=5) if compares_masks else Costs()
+    return Criterion(Weights(**{**defaults[task], **weights}), costs, queries=chain.decoder.num_queries)
+
+
+def predictions(chain: Chain, state: State) -> Predictions:
+    """All decoder layers, and before them the encoder's proposals where they were computed."""
+    logits, boxes = state["logits"], state["boxes_cxcywh"]
+    layers = tuple(str(i) for i in range(logits.shape[1]))
+    groups = state.get("groups", 1)  # a cache of frozen outputs holds tensors only, and frozen is one group
+    if "enc_logits" in state:
+        logits = torch.cat([state["enc_logits"], logits], 1)
+        boxes = torch.cat([state["enc_boxes_cxcywh"], boxes], 1)
+        layers = ("enc", *layers)
+    return Predictions(logits, boxes, layers, groups, state.get("masks"))
+
+
+@torch.no_grad()
+def postprocess(chain: Chain, state: State, sizes: list[tuple[int, int]], most: int) -> list[Detections]:
+    """The `most` best (query, class) pairs of each image; masks are computed for these alone.
+
+    sizes: height, width of the original images, to which boxes and masks are scaled.
+    """
+    logits = state["logits"][:, -1].float()  # (B, Q, K)
+    boxes = cxcywh_to_xyxy(state["boxes_cxcywh"][:, -1].float())
+    scores, pairs = logits.sigmoid().flatten(1).topk(min(most, logits[0].numel()), dim=1)
+    queries, labels = pairs // logits.shape[2], pairs % logits.shape[2]
+    found = []
+    for i, (height, width) in enumerate(sizes):
+        masks = None
+        if "masks" in state:
+            layer = torch.full_like(queries[i], len(predictions(chain, state).layers) - 1)
+            masks = state["masks"].at(torch.full_like(layer, i), layer, queries[i]).float().cpu()
+        xyxy = scale_xy(boxes[i, queries[i]], width, height)
+        limit = xyxy.new_tensor([width, height, width, height])
+        xyxy = torch.minimum(xyxy.clamp(min=0), limit).cpu()
+        found.append(Detections(xyxy, scores[i].cpu(), labels[i].cpu(), chain.spec.classes, (height, width), masks))
+    return found
+
+
+def input_size(spec: ModelSpec) -> tuple[int, int]:
+    """Height and width images are resized to, in pixels."""
+    side = Options(**spec.options).resolution or SIZES[spec.size].resolution
+    return side, side
+
+
+def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
+    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps of a block."""
+    size = SIZES[spec.size]
+    block = size.patch * size.windows
+    base = input_size(spec)[0] // block
+    offsets = range(-5, 6) if expanded else range(-3, 5)
+    return tuple(side * block for side in (base + offset for offset in offsets) if side >= 2)
+
+
+def class_heads(chain: Chain) -> list[str]:
+    """Every tensor with one row per class: the decoder's head and those of all encoder groups."""
+    heads = ("decoder.class_head.", "decoder.proposal_classes.")
+    return [name for name, _ in chain.named_parameters() if name.startswith(heads)]
+
+
+def first_layer(chain: Chain) -> str:
+    """The tensor whose second dimension is the input channels."""
+    return "backbone.vit.embeddings.patch_embeddings.projection.weight"
+
+
+def import_weights(source: str) -> Loaded:
+    """From a rfdetr file, a transformers folder, or a hub id such as Roboflow/rf-detr-nano."""
+    path = Path(source)
+    return files.read(path if path.exists() else foreign.download(source))
+
+
+def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
+    """Drop query groups and queries the model does not have, in place; say so. More of either cannot be made up.
+
+    Raises:
+        HandoverError: if the weights are of another size, or have fewer groups or queries.
+    """
+    options = Options(**spec.options)
+    _check_size(weights, spec)
+    groups = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("decoder.proposal_proj."))
+    queries = len(weights["decoder.query_features.weight"]) // groups
+    said = []
+    for what, have, want in (("groups", groups, options.groups), ("queries", queries, options.queries)):
+        if want > have:
+            raise HandoverError(f"model.{what}", f"{want}, but the weights have {have}", f"model.{what}: {have}")
+        if want < have:
+            said.append(f"{what} {have} -> {want}: the first {want} kept")
+    for name in ("decoder.query_features.weight", "decoder.reference_points.weight"):
+        grouped = weights[name].unflatten(0, (groups, queries))
+        weights[name] = grouped[: options.groups, : options.queries].flatten(0, 1).clone()
+    surplus = [
+        name for name in weights if name.startswith("decoder.proposal_") and int(name.split(".")[2]) >= options.groups
+    ]
+    for name in surplus:
+        del weights[name]
+    return said
+
+
+def _check_size(weights: dict[str, Tensor], spec: ModelSpec) -> None:
+    """Say in one line that the weights are of another size, instead of listing hundreds of shapes."""
+    patches = weights.get("backbone.vit.embeddings.patch_embeddings.projection.weight")
+    if patches is None or "decoder.query_features.weight" not in weights:
+        return  # not even RF-DETR's names; the hand-over lists the differences
+    layers = 1 + max((int(n.split(".")[3]) for n in weights if n.startswith("decoder.transformer.layers.")), default=-1)
+    have = (patches.shape[-1], patches.shape[0], layers, weights["decoder.query_features.weight"].shape[1])
+    signatures = {name: (s.patch, s.encoder[0], s.layers, s.width) for name, s in SIZES.items()}
+    if have != signatures[spec.size]:
+        names = ("patch", "encoder width", "decoder layers", "decoder width")
+        found = ", ".join(f"{name} {value}" for name, value in zip(names, have, strict=True))
+        fitting = [name for name, signature in signatures.items() if signature == have]
+        wanted = "model.size: " + " or ".join(fitting) if fitting else "weights of this size"
+        raise HandoverError("weights", f"of another size than {spec.size} ({found})", wanted)

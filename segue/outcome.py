@@ -1,0 +1,164 @@
+"""What finished stages leave beside their checkpoints: metrics.json, predictions, and the run's report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import hotcoco.mask as coco_mask
+import torch
+
+from segue import __version__, stages
+from segue.console import Console
+from segue.data.dataset import DataSet
+from segue.data.records import Record
+from segue.evaluation.coco_metrics import CocoMetrics
+from segue.evaluation.compare import compare
+from segue.evaluation.report import SHOWN_SCORE, StagePage, render
+from segue.plan import StagePlan
+from segue.run_folder import REPORT, RunFolder, write_json
+from segue.structures.detections import Detections
+from segue.training import checkpoint, processes
+from segue.training.journal import read_rows
+from segue.training.learner import Learner
+
+PREDICTIONS, METRICS = "predictions.coco.json", "metrics.json"
+
+
+def write_outcome(
+    folder: Path, stage: StagePlan, data: DataSet, learner: Learner, proof: str, console: Console
+) -> None:
+    """Measure the selected checkpoint on valid, and on test if there is one; write both down."""
+    chain = learner.chain
+    card, tensors = checkpoint.read(folder / "selected")
+    chain.load_state_dict(tensors)
+    images = learner.progress.images_per_forward
+    outcome: dict[str, Any] = {
+        "stage": stage.name,
+        "task": stage.task,
+        "metric": stage.metric,
+        "epoch": card.epoch,
+        "step": card.step,
+        "frozen": proof,
+        "parts": {name: part.model_dump() for name, part in card.parts.items()},
+    }
+    for part in ("valid", "test"):
+        if part in data.splits and data.splits[part].records:
+            metrics = stages.measure(data, part, chain, images, stage.workers, lambda: None)
+            outcome[part] = {**metrics.figures(), "detections_counted": metrics.most}
+            outcome[part] |= {f"{kind}_ap_by_class": metrics.by_class(kind) for kind in metrics.kinds}
+            if part == "valid" and processes.rank() == 0:
+                write_predictions(folder / PREDICTIONS, metrics, data)
+    if processes.rank() == 0:
+        write_json(folder / METRICS, outcome)
+        checkpoint.mark_complete(folder / "selected")
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+    processes.barrier()
+    console.say(f"{stage.name}: selected epoch {outcome['epoch']}, {describe(outcome['valid'])} (valid)")
+
+
+def describe(figures: dict[str, float]) -> str:
+    """The headline figures in one line."""
+    names = [name for name in ("box_ap", "box_ap50", "mask_ap", "mask_ap50") if name in figures]
+    return ", ".join(f"{name} {figures[name]:.3f}" for name in names)
+
+
+def write_predictions(path: Path, metrics: CocoMetrics, data: DataSet) -> None:
+    """Predictions as COCO results, with the ids of the user's own files."""
+    entries = [
+        {**entry, "image_id": metrics.records[entry["image_id"]].id, "category_id": data.ids[entry["category_id"] - 1]}
+        for entry in metrics.results
+    ]
+    path.write_text(json.dumps(entries), encoding="utf-8")
+
+
+def read_predictions(path: Path, data: DataSet, kinds: tuple[str, ...], most: int) -> CocoMetrics:
+    """The reverse of `write_predictions`, for the valid part."""
+    records = data.splits["valid"].records
+    positions = {record.id: i for i, record in enumerate(records)}
+    labels = {number: label for label, number in enumerate(data.ids, 1)}
+    metrics = CocoMetrics(records, data.classes, kinds, most)
+    metrics.results = [
+        {**entry, "image_id": positions[entry["image_id"]], "category_id": labels[entry["category_id"]]}
+        for entry in json.loads(path.read_text(encoding="utf-8"))
+    ]
+    return metrics
+
+
+def write_report(run: RunFolder, data: dict[str, DataSet]) -> Path:
+    """report.html of all finished stages: figures, the gain of each stage over the one before, curves, pictures."""
+    pages: list[StagePage] = []
+    for stage in run.plan.stages:
+        folder = run.stage_folder(stage)
+        if run.stages.get(stage.name, {}).get("state") != "complete":
+            continue
+        outcome = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        kinds = ("box", "mask") if "mask_ap" in outcome["valid"] else ("box",)
+        most = outcome["valid"]["detections_counted"]
+        metrics = read_predictions(folder / PREDICTIONS, data[stage.name], kinds, most)
+        page = StagePage(
+            name=stage.name,
+            outcome=outcome,
+            steps=read_rows(folder / "steps.csv"),
+            epochs=read_rows(folder / "epochs.csv"),
+            metrics=metrics,
+            found=detections_of(metrics),
+        )
+        _compare(page, pages)
+        pages.append(page)
+    first = data[run.plan.stages[0].name]
+    facts = {
+        "data": f"{run.plan.data.root or 'several files'}: "
+        + ", ".join(f"{n} {c['images']} images, {c['objects']} objects" for n, c in first.counts().items()),
+        "classes": ", ".join(first.classes),
+        "model": f"{run.plan.model.family} {run.plan.model.size}",
+        "seed": str(run.plan.seed),
+        "segue": __version__,
+    }
+    path = run.path / REPORT
+    path.write_text(render(f"{run.plan.name} ({run.path.name})", facts, pages), encoding="utf-8")
+    return path
+
+
+def _compare(page: StagePage, before: list[StagePage]) -> None:
+    """Note what a stage gained over the one before it, where both answered the same question."""
+    if not before:
+        return
+    first, second = before[-1].metrics, page.metrics
+    same = [r.image for r in first.records] == [r.image for r in second.records]
+    if not same or first.class_names != second.class_names:
+        page.notes.append(f"Not compared with {before[-1].name}: other validation images or classes.")
+        return
+    page.gains = [compare(first, second, kind) for kind in second.kinds if kind in first.kinds]
+    if "mask" in second.kinds and "mask" not in first.kinds:
+        page.notes.append(f"{before[-1].name} had no masks: mask figures start here.")
+
+
+def detections_of(metrics: CocoMetrics) -> list[Detections]:
+    """Results as Detections again, above the score that pictures show."""
+    by_image: list[list[dict]] = [[] for _ in metrics.records]
+    for entry in metrics.results:
+        if entry["score"] >= SHOWN_SCORE:
+            by_image[entry["image_id"]].append(entry)
+    return [
+        _detections(entries, record, metrics.class_names)
+        for entries, record in zip(by_image, metrics.records, strict=True)
+    ]
+
+
+def _detections(entries: list[dict], record: Record, class_names: tuple[str, ...]) -> Detections:
+    boxes = torch.tensor([entry["bbox"] for entry in entries], dtype=torch.float32).reshape(-1, 4)
+    masks = None
+    if entries and "segmentation" in entries[0]:
+        rasters = [torch.from_numpy(coco_mask.decode(entry["segmentation"])) for entry in entries]
+        masks = torch.stack(rasters).float() * 2 - 1  # logits that give these masks back
+    return Detections(
+        boxes_xyxy=torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),
+        scores=torch.tensor([entry["score"] for entry in entries]),
+        labels=torch.tensor([entry["category_id"] - 1 for entry in entries], dtype=torch.int64),
+        class_names=class_names,
+        size=(record.height, record.width),
+        mask_logits=masks,
+    )

@@ -1,0 +1,165 @@
+"""A plan is data: what to train on, which model, and the stages, one after another.
+
+Everything is validated before anything is imported that could train. `segue.plan_file` reads YAML into this and
+adds file, line and the nearest name to complaints.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from segue import models
+from segue.data.dataset import Data
+from segue.data.transforms import Augment
+from segue.settings import Settings
+from segue.training.cache import Cache
+from segue.training.optim import Optimizer, Schedule
+from segue.training.stage import Training
+
+Task = Literal["boxes", "masks", "joint"]
+METRICS = {"boxes": "box_ap", "masks": "mask_ap", "joint": "mask_ap"}
+# Settings that change how a stage runs but not what comes out of it; they may differ when it resumes.
+WITHOUT_EFFECT = {"workers", "images_per_forward", "save_every_steps", "save_every_minutes"}
+
+
+class Model(Settings):
+    """The model, the same in all stages but for its classes and mask head.
+
+    weights: what the first stage starts from: a segue checkpoint folder, a file or folder of the family's other
+    formats, or a hub id. Further keys are the family's own options.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    family: str = "rfdetr"
+    size: str = "nano"
+    weights: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _known_to_the_family(self) -> Model:
+        family = models.get(self.family)
+        models.size_of(family, self.size)
+        family.Options(**self.options)
+        return self
+
+
+class StagePlan(Training):
+    """One stage. What is left out of a stage has the default written here, never the previous stage's value.
+
+    task: boxes trains the detector, masks the mask head alone, joint both. start: the stage or weights it starts
+    from; the previous stage if left out. freeze: the last part that does not learn; all before it do not either.
+    fresh: parts that start with new weights. drop: parts of the start that are left behind.
+    loss: weights of loss terms that differ from the family's. select: the metric that picks the checkpoint.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    task: Task = "boxes"
+    start: str | None = None
+    freeze: str | None = None
+    fresh: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    data: Data | None = None
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augment: Augment | None = Augment()
+    loss: dict[str, float] = Field(default_factory=dict)
+    cache: Cache | None = None
+    select: str | None = None
+
+    @property
+    def metric(self) -> str:
+        return self.select or METRICS[self.task]
+
+    @property
+    def with_masks(self) -> bool:
+        return self.task != "boxes"
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> StagePlan:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("needs either epochs or steps")
+        if self.task == "boxes" and (self.select or "").startswith("mask"):
+            raise ValueError(f"select: {self.select} needs task: masks or joint")
+        if self.cache is not None and self.freeze is None:
+            raise ValueError("cache keeps what frozen parts compute, but freeze is not set")
+        if self.cache is not None and self.multi_scale != "off":
+            raise ValueError("cache keeps one input size, so multi_scale has to be off")
+        return self
+
+
+class Plan(Settings):
+    """A plan. seed: everything random follows from it. device: auto takes a GPU if there is one."""
+
+    name: str = Field("plan", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    seed: int = 0
+    device: str = "auto"
+    runs: Path = Path("runs")
+    wandb: str | None = None
+    data: Data
+    model: Model = Model()
+    stages: tuple[StagePlan, ...]
+
+    @field_validator("stages")
+    @classmethod
+    def _named_apart(cls, stages: tuple[StagePlan, ...]) -> tuple[StagePlan, ...]:
+        if not stages:
+            raise ValueError("needs at least one stage")
+        names = [stage.name for stage in stages]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"two stages are called {', '.join(sorted(twice))}")
+        return stages
+
+    @model_validator(mode="after")
+    def _fits_the_family(self) -> Plan:
+        parts = models.get(self.model.family).PARTS
+        for stage in self.stages:
+            used = {"freeze": [stage.freeze] if stage.freeze else [], "fresh": stage.fresh, "drop": stage.drop}
+            used["optimizer.lr_factors"] = stage.optimizer.lr_factors
+            for key, names in used.items():
+                for name in names:
+                    if name not in parts:
+                        near = difflib.get_close_matches(name, parts, n=1)
+                        hint = f"did you mean '{near[0]}'?" if near else "parts are " + ", ".join(parts)
+                        raise ValueError(f"stage {stage.name}: {key}: no part '{name}'; {hint}")
+            last = parts[-1] if stage.with_masks else parts[-2]
+            if stage.freeze in parts[parts.index(last) :]:
+                raise ValueError(f"stage {stage.name}: freeze: {stage.freeze} leaves nothing that learns")
+        return self
+
+    def stage(self, name: str) -> StagePlan | None:
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    def start_of(self, stage: StagePlan) -> str | None:
+        """What a stage starts from: the name of an earlier stage, weights, or None for new weights."""
+        number = self.stages.index(stage)
+        if stage.start is not None:
+            return stage.start
+        return self.stages[number - 1].name if number else self.model.weights
+
+    def data_of(self, stage: StagePlan) -> Data:
+        return stage.data or self.data
+
+    def identity(self, stage: StagePlan) -> dict[str, Any]:
+        """All settings that decide what comes out of a stage, as plain values."""
+        settings = stage.model_dump(mode="json", exclude=WITHOUT_EFFECT | {"name", "start"})
+        return {"seed": self.seed, "model": self.model.model_dump(mode="json", exclude={"weights"}), **settings}
+
+
+def load_plan(path: str | Path, overrides: tuple[str, ...] = ()) -> Plan:
+    """Read a plan file; overrides are `key=value` with dotted keys, such as `stages.masks.epochs=5`.
+
+    Raises:
+        PlanError: listing everything that is wrong, each with file, line and column.
+    """
+    from segue.plan_file import load
+
+    return load(Path(path), overrides)

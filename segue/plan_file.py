@@ -1,0 +1,200 @@
+"""Reading plans: YAML as people mean it, with the place of everything that is wrong.
+
+The scalars are those of YAML 1.2's core schema: `1e-4` is a number, `no` is a word, a key given twice is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from segue import models
+from segue.errors import PlanError, SegueError
+from segue.plan import Plan
+
+Place = tuple[str | int, ...]
+DEEPEST = 20
+
+
+class _Loader(yaml.CSafeLoader):
+    """CSafeLoader with YAML 1.2 core scalars."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+     list("-+.0123456789")),
+):  # fmt: skip
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    return float(loader.construct_scalar(node).lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
+
+
+def load(path: Path, overrides: tuple[str, ...] = ()) -> Plan:
+    """The plan in a file, with overrides applied."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        recipe = "segue init detector-then-masks > " + path.name
+        raise PlanError(path, "no such file", "a plan", recipe) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(path, f"not readable ({error})", "a text file") from None
+    return parse(text, str(path), overrides)
+
+
+def parse(text: str, where: str, overrides: tuple[str, ...] = ()) -> Plan:
+    """A plan from YAML text.
+
+    Raises:
+        PlanError: with one line for everything that is wrong.
+    """
+    content, places = read_yaml(text, where)
+    if not isinstance(content, dict):
+        raise PlanError(where, f"a {type(content).__name__}", "keys: data, model, stages")
+    for override in overrides:
+        _apply(content, override)
+    try:
+        return Plan.model_validate(content)
+    except ValidationError as error:
+        lines = [_line(where, places, problem) for problem in error.errors()]
+        raise PlanError(where, "\n  ".join([f"{len(lines)} problem{'s' * (len(lines) > 1)}", *lines])) from None
+    except SegueError as error:
+        place = ("model",) if "model" in content else ()
+        raise PlanError(f"{_at(where, places, place)}: {error.where}", error.found, error.expected, error.run) from None
+
+
+def read_yaml(text: str, where: str) -> tuple[Any, dict[Place, tuple[int, int]]]:
+    """Values, and the line and column (from 1) of each.
+
+    Raises:
+        PlanError: if it is not YAML, or a key stands twice.
+    """
+    places: dict[Place, tuple[int, int]] = {}
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return {}, places
+        for place, at, twice in _walk(node, ()):
+            if twice:
+                raise PlanError(f"{where}:{at[0]}:{at[1]}", f"the key {place[-1]!r} stands here a second time")
+            places[place] = at
+        return loader.construct_document(node), places
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        raise PlanError(at, f"not YAML ({getattr(error, 'problem', error)})") from None
+    finally:
+        loader.dispose()
+
+
+def _walk(node: yaml.Node, place: Place) -> Iterator[tuple[Place, tuple[int, int], bool]]:
+    """Every value's place, where it (or its key) stands, and whether its key stood there before."""
+    if len(place) > DEEPEST:
+        raise PlanError("plan", f"nested deeper than {DEEPEST}")
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(getattr(key, "value", ""))
+            yield (*place, name), (key.start_mark.line + 1, key.start_mark.column + 1), name in seen
+            seen.add(name)
+            yield from _walk(value, (*place, name))
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            yield (*place, number), (value.start_mark.line + 1, value.start_mark.column + 1), False
+            yield from _walk(value, (*place, number))
+
+
+def _at(where: str, places: dict[Place, tuple[int, int]], place: Place) -> str:
+    """file:line:column of a place, or of what it lies in if it is not in the file itself."""
+    while place and place not in places:
+        place = place[:-1]
+    return f"{where}:{places[place][0]}:{places[place][1]}" if place in places else where
+
+
+def _line(where: str, places: dict[Place, tuple[int, int]], problem: Any) -> str:
+    """One complaint of pydantic's, with its place and the nearest name there is."""
+    place: Place = tuple(problem["loc"])
+    text = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        text = f"unknown key '{place[-1]}'"
+        known = _keys_at(place[:-1])
+        near = difflib.get_close_matches(str(place[-1]), known, n=1)
+        text += f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(sorted(known))}"
+    elif problem["type"] != "value_error":
+        text += f" (found {str(problem['input'])[:40]!r})"
+    name = ".".join(map(str, place))
+    return f"{_at(where, places, place)}: {name}: {text}" if name else f"{where}: {text}"
+
+
+def _keys_at(place: Place) -> list[str]:
+    """The keys a plan may have at a place."""
+    here: Any = Plan
+    for step in place:
+        if isinstance(step, int):
+            continue
+        annotation = here.model_fields[step].annotation if step in here.model_fields else None
+        inner = [c for c in _classes_in(annotation) if issubclass(c, BaseModel)]
+        if not inner:
+            return []
+        here = inner[0]
+    keys = list(here.model_fields)
+    if here.__name__ == "Model":
+        keys += [key for name in models.names() for key in models.get(name).Options.model_fields]
+    return keys
+
+
+def _classes_in(annotation: Any) -> list[type]:
+    if isinstance(annotation, type):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _classes_in(argument)]
+
+
+def _apply(content: dict, override: str) -> None:
+    """Set one dotted key; stages are addressed by name or number.
+
+    Raises:
+        PlanError: if it is not key=value, or an index does not exist.
+    """
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise PlanError(f"override {override!r}", "no '='", "key=value, such as stages.masks.epochs=5")
+    value, _ = read_yaml(text, f"override {key}")
+    steps = key.split(".")
+    here: Any = content
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        if isinstance(here, list):
+            named = [i for i, entry in enumerate(here) if isinstance(entry, dict) and entry.get("name") == step]
+            number = named[0] if named else int(step) if step.isdigit() and int(step) < len(here) else None
+            if number is None:
+                known = ", ".join(str(e.get("name", i)) for i, e in enumerate(here) if isinstance(e, dict))
+                raise PlanError(f"override {override!r}", f"no stage {step!r}", f"one of {known}")
+            index: Any = number
+        else:
+            index = step
+        if following is None:
+            here[index] = value if text else None
+        else:
+            if isinstance(here, dict) and not isinstance(here.get(index), dict | list):
+                here[index] = {}
+            here = here[index]

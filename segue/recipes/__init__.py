@@ -1,0 +1,27 @@
+"""The plans segue ships, by name."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.resources import files
+
+from segue.errors import PlanError
+
+
+def names() -> list[str]:
+    """All recipes, sorted."""
+    found = (entry.name for entry in files(__name__).iterdir())
+    return sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml"))
+
+
+def text(name: str) -> str:
+    """The YAML of a recipe.
+
+    Raises:
+        PlanError: if there is no such recipe.
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"{near[0]}?" if near else "one of " + ", ".join(names())
+        raise PlanError(f"recipe {name}", "unknown", hint)
+    return files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")

@@ -1,0 +1,119 @@
+"""A small facade for code written against `rfdetr`: RFDETRNano(pretrain_weights=...).predict([image]).
+
+Reads segue checkpoints as well as the rfdetr package's files. For anything else use `segue.load` and plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from segue.errors import PlanError
+from segue.inference.predict import Picture, Predictor, load
+from segue.models import ModelSpec, rfdetr
+from segue.models.weights.rfdetr import read
+from segue.structures.detections import Detections
+from segue.training import checkpoint
+from segue.training.handover import adopt
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found in one image. boxes (N, 4) xyxy pixels, scores (N,), class_ids (N,) from 0, masks (N, H, W)."""
+
+    boxes: Tensor
+    scores: Tensor
+    class_ids: Tensor
+    masks: Tensor | None
+    detections: Detections
+
+
+class _RFDETR:
+    """A model of one size. masks: keep the mask head the weights have; false leaves it out.
+
+    num_classes and class_names, if given, must be those of the weights: rows are never renamed.
+
+    Raises:
+        PlanError: if they are not. CheckpointError: if the weights cannot be used or are of another size.
+    """
+
+    size: ClassVar[str]
+
+    def __init__(
+        self,
+        pretrain_weights: str | Path,
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+        masks: bool = False,
+        device: str = "auto",
+    ) -> None:
+        path = Path(pretrain_weights)
+        self.predictor = load(path, device) if path.is_dir() else _from_file(path, self.size, masks, device)
+        spec = self.predictor.chain.spec
+        if spec.size != self.size:
+            raise PlanError(path, f"a {spec.size} model", f"{self.size}, as in {type(self).__name__}")
+        if num_classes is not None and num_classes != len(spec.classes):
+            raise PlanError("num_classes", f"{num_classes}", f"{len(spec.classes)}: " + ", ".join(spec.classes))
+        if class_names is not None and tuple(class_names) != spec.classes:
+            raise PlanError("class_names", ", ".join(class_names), ", ".join(spec.classes) + ", as in the weights")
+        if masks and "mask_head" not in self.predictor.chain.order:
+            raise PlanError(path, "no mask head", "weights of a masks stage, or masks=False")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.predictor.class_names
+
+    def predict(self, images: Picture | Sequence[Picture], threshold: float = 0.5) -> Found | list[Found]:
+        """Objects in one image or a list of them; a list of one gives one result, as the original does."""
+        several = isinstance(images, list | tuple) and len(images) != 1
+        given = images if isinstance(images, list | tuple) else [images]
+        found = [Found(d.boxes_xyxy, d.scores, d.labels, d.masks, d) for d in self.predictor.predict(given, threshold)]
+        return found if several else found[0]
+
+
+def _from_file(path: Path, size: str, masks: bool, device: str) -> Predictor:
+    """A predictor from a rfdetr file, with the queries, groups and mask head the file has."""
+    weights = read(path)
+    tensors = weights.tensors
+    groups = sum(name.startswith("decoder.proposal_proj.") and name.endswith(".weight") for name in tensors)
+    kinds = {"mask_head.blocks.0.layernorm.weight": "dot", "mask_head.stem.0.conv.weight": "attention"}
+    kind = next((value for name, value in kinds.items() if name in tensors), "attention-nano")
+    queries = len(tensors["decoder.query_features.weight"]) // groups
+    chosen = {"queries": queries, "groups": groups, "mask_head": kind}
+    options, _ = rfdetr.settle(rfdetr.Options(**chosen), rfdetr.SIZES[size], 0, device)
+    classes = tuple(name for name in weights.classes if name is not None)
+    spec = ModelSpec(family="rfdetr", size=size, classes=classes, options=options.model_dump())
+    keep = masks and any(name.startswith("mask_head.") for name in tensors)
+    chain = rfdetr.build(spec, masks=keep)
+    adopt(chain, weights, drop=() if keep else ("mask_head",))
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return Predictor(chain.to(where).eval(), checkpoint.Card(spec=spec, came_from=weights.came_from))
+
+
+class RFDETRPico(_RFDETR):
+    size = "pico"
+
+
+class RFDETRNano(_RFDETR):
+    size = "nano"
+
+
+class RFDETRSmall(_RFDETR):
+    size = "small"
+
+
+class RFDETRMedium(_RFDETR):
+    size = "medium"
+
+
+class RFDETRBase(_RFDETR):
+    size = "base"
+
+
+class RFDETRLarge(_RFDETR):
+    size = "large"

@@ -1,0 +1,187 @@
+"""Running a plan: open this file first.
+
+For each stage: read its data, build the model, adopt the weights it starts from, freeze, train, prove that what
+was frozen did not move, and hand the selected checkpoint on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segue import models, stages
+from segue.console import Console
+from segue.data.dataset import DataSet, check_images, read_dataset, require_masks
+from segue.data.records import refuse_errors
+from segue.errors import HandoverError, Interrupted, PlanError, SegueError
+from segue.models.weights import Weights
+from segue.outcome import write_outcome, write_report
+from segue.plan import Plan, StagePlan
+from segue.run_folder import REPORT, RunFolder, key_of
+from segue.training import checkpoint, processes
+from segue.training.freeze import FrozenProof
+from segue.training.handover import adopt
+from segue.training.journal import Journal
+from segue.training.learner import Learner
+from segue.training.stage import Stage, fit
+
+
+def run_plan(plan: Plan, console: Console | None = None, only: str | None = None) -> Path:
+    """Run every stage of a plan that is not finished yet; returns the run's folder.
+
+    The same plan on the same data goes on where its last run stopped, bit for bit. only: the last stage to run.
+
+    Raises:
+        SegueError: if something is wrong with the plan, the data, a checkpoint or the training.
+        Interrupted: on SIGTERM or SIGINT; what was done is saved.
+    """
+    device = stages.pick_device(plan.device)
+    processes.start(device)
+    device = processes.local_device(device)
+    console = console or Console()
+    if only is not None and plan.stage(only) is None:
+        raise PlanError("stage", f"no stage {only!r}", "one of " + ", ".join(s.name for s in plan.stages))
+    data = read_all_data(plan, console)
+    run = RunFolder.open(plan, [data[stage.name].manifest for stage in plan.stages])
+    console.say(f"run {run.path}" + (", going on" if run.resumed else ""))
+    for stage in plan.stages:
+        run_stage(run, stage, data[stage.name], device, console)
+        if processes.rank() == 0:
+            write_report(run, data)
+        if stage.name == only:
+            break
+    console.say(f"report: {run.path / REPORT}")
+    return run.path
+
+
+def read_all_data(plan: Plan, console: Console) -> dict[str, DataSet]:
+    """Every stage's data, read, decoded once and checked, before anything is trained.
+
+    Raises:
+        DataError: naming the first thing that is wrong.
+    """
+    read: dict[str, DataSet] = {}
+    for stage in plan.stages:
+        settings = plan.data_of(stage)
+        same = [s.name for s in plan.stages if s.name in read and plan.data_of(s) == settings]
+        if same:
+            read[stage.name] = read[same[0]]
+        else:
+            data = read_dataset(settings)
+            with console.progress("checking images") as tick:
+                problems = check_images(data.splits, settings.channels, tick)
+            refuse_errors(problems, f"segue check {settings.root or ''}".strip())
+            for note in data.notes:
+                console.say(f"data: {note}")
+            read[stage.name] = data
+        if stage.with_masks:
+            require_masks(read[stage.name].splits)
+    return read
+
+
+def run_stage(run: RunFolder, stage: StagePlan, data: DataSet, device: str, console: Console) -> None:
+    """Finish one stage, from its beginning or from where it stopped; nothing to do if it is complete."""
+    plan = run.plan
+    weights = start_weights(run, stage)
+    parent = weights.came_from.get("weights_sha256", "") if weights is not None else ""
+    key = key_of(plan.identity(stage), parent, data.manifest)
+    if run.finished(stage, key):
+        console.say(f"{stage.name}: complete, kept ({run.selected(stage)})")
+        return
+    run.begin(stage, key)
+    try:
+        train(run, stage, data, weights, device, console)
+    except Interrupted:
+        run.end(stage, "interrupted")
+        raise
+    except SegueError:
+        run.end(stage, "failed")
+        raise
+    run.end(stage, "complete")
+
+
+def start_weights(run: RunFolder, stage: StagePlan) -> Weights | None:
+    """What the stage starts from: an earlier stage's selected checkpoint, weights of the user's, or nothing.
+
+    Raises:
+        HandoverError: if the earlier stage is not complete.
+        CheckpointError: if the weights cannot be used.
+    """
+    start = run.plan.start_of(stage)
+    if start is None:
+        return None
+    earlier = run.plan.stage(start)
+    if earlier is not None:
+        return checkpoint.as_weights(run.complete_parent(earlier))
+    return open_weights(start, run.plan.model.family)
+
+
+def open_weights(source: str, family: str) -> Weights:
+    """Weights from a segue checkpoint folder, or from any format the family reads."""
+    if (Path(source) / checkpoint.CARD).is_file():
+        weights = checkpoint.as_weights(Path(source))
+        if weights.card is not None and not weights.card["complete"]:
+            found = f"stage {weights.card['stage']} was not finished when it was written"
+            raise HandoverError(source, found, "the selected checkpoint of a finished stage", "its plan to the end")
+        return weights
+    return models.get(family).import_weights(source)
+
+
+def train(
+    run: RunFolder, stage: StagePlan, data: DataSet, weights: Weights | None, device: str, console: Console
+) -> None:
+    """One stage: build, adopt, freeze, resume, fit, prove, and write down what came out."""
+    plan, folder = run.plan, run.stage_folder(stage)
+    chain = stages.build_model(plan, stage, data, weights, device, console.say)
+    if weights is not None:
+        console.say(f"{stage.name}: {adopt(chain, weights, stage.fresh, stage.drop)}")
+    elif stage.freeze:
+        raise PlanError(f"stage {stage.name}", "would freeze new, random weights", "model.weights or start")
+    chain.freeze_through(stage.freeze)
+    chain.to(device)
+    proof = FrozenProof.of(chain)
+    learner = stages.new_learner(plan, stage, chain, device)
+    resume(learner, stage, folder / "last", console)
+    samples = stages.training_samples(plan, stage, data, learner, proof, folder, console)
+    records = len(data.splits["train"].records)
+    journal = Journal(folder, learner.progress.steps, learner.progress.epoch, plan.wandb)
+    card = stages.card_of(plan, stage, data, chain, weights)
+
+    def figures(tick):  # noqa: ANN001, ANN202
+        images = learner.progress.images_per_forward
+        return stages.measure(data, "valid", chain, images, stage.workers, tick).figures()
+
+    ours = Stage(
+        learner=learner,
+        training=stage,
+        steps_per_epoch=-(-records // stage.images_per_step),
+        batches=stages.step_batches(samples, records, stage, learner.seed),
+        evaluate=figures,
+        metric=stage.metric,
+        folder=folder,
+        card=card,
+        journal=journal,
+        say=console.say,
+    )
+    try:
+        with console.stage(ours):
+            fit(ours)
+    finally:
+        journal.close()
+    proof_line = proof.check(chain) if proof.parts else "nothing frozen"
+    console.say(f"{stage.name}: {proof_line}")
+    write_outcome(folder, stage, data, learner, proof_line, console)
+
+
+def resume(learner: Learner, stage: StagePlan, last: Path, console: Console) -> None:
+    """Go on from the newest whole checkpoint of this stage, if there is one."""
+    card, said = checkpoint.recover(last)
+    for line in said:
+        console.say(line)
+    if card is None:
+        return
+    _, tensors = checkpoint.read(last)
+    learner.chain.load_state_dict(tensors)
+    learner.load_state_dict(checkpoint.read_state(last))
+    if stage.images_per_forward is not None:
+        learner.progress.images_per_forward = stage.images_per_forward
+    console.say(f"{stage.name}: going on from {last} at epoch {card.epoch + 1}, step {card.step}")

@@ -1,0 +1,171 @@
+"""Where a run keeps things, what is finished there, and what may be used again.
+
+    runs/<plan>-<n>/  plan.yaml  run.json  report.html  1-<stage>/  2-<stage>/ ...
+
+A stage is identified by a key: its settings, the weights it starts from and the bytes of its data. A stage that
+is complete under its key is never trained again, in this run or in another run of the plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segue import __version__
+from segue.errors import CheckpointError, HandoverError
+from segue.plan import Plan, StagePlan
+from segue.training import checkpoint, processes
+
+NOTE, PLAN, REPORT = "run.json", "plan.yaml", "report.html"
+
+
+def key_of(*parts: Any) -> str:
+    """SHA-256 of plain values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class RunFolder:
+    """A run on disk. stages: what run.json says about each stage (state, key, folder)."""
+
+    path: Path
+    plan: Plan
+    resumed: bool
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    digest: str = ""
+
+    @classmethod
+    def open(cls, plan: Plan, manifests: list[str]) -> RunFolder:
+        """The newest run of exactly this plan on exactly this data, or a new one."""
+        identity = [[plan.start_of(stage), plan.identity(stage)] for stage in plan.stages]
+        digest = key_of(identity, manifests)
+        for path in runs_of(plan):
+            note = read_note(path)
+            if note.get("digest") == digest:
+                return cls(path, plan, True, note["stages"], digest)
+        number = max((_number(path) for path in runs_of(plan)), default=0) + 1
+        run = cls(plan.runs / f"{plan.name}-{number}", plan, False, {}, digest)
+        processes.barrier()  # every process has seen the same folders before one of them adds this one
+        if processes.rank() == 0:
+            run.path.mkdir(parents=True)
+            resolved = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+            (run.path / PLAN).write_text(resolved, encoding="utf-8")
+            run._write()
+        processes.barrier()
+        return run
+
+    def stage_folder(self, stage: StagePlan) -> Path:
+        number = [s.name for s in self.plan.stages].index(stage.name) + 1
+        return self.path / f"{number}-{stage.name}"
+
+    def selected(self, stage: StagePlan) -> Path:
+        return self.stage_folder(stage) / "selected"
+
+    def finished(self, stage: StagePlan, key: str) -> bool:
+        """Whether the stage is complete under this key; brings it over from another run of the plan if it is there.
+
+        Raises:
+            CheckpointError: if it is, but its checkpoint was damaged since.
+        """
+        entry = self.stages.get(stage.name, {})
+        if entry.get("state") == "complete" and entry.get("key") == key:
+            checkpoint.verify(self.selected(stage))
+            return True
+        for other in runs_of(self.plan):
+            found = read_note(other).get("stages", {}).get(stage.name, {})
+            if other != self.path and found.get("state") == "complete" and found.get("key") == key:
+                if processes.rank() == 0:
+                    self._bring_over(other / found["folder"], stage)
+                self._set(stage, state="complete", key=key, reused_from=other.name)
+                return True
+        return False
+
+    def _bring_over(self, source: Path, stage: StagePlan) -> None:
+        checkpoint.verify(source / "selected")
+        staging = self.stage_folder(stage).with_suffix(".copying")
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.copytree(source, staging, ignore=shutil.ignore_patterns("last*", "cache"))
+        shutil.rmtree(self.stage_folder(stage), ignore_errors=True)
+        staging.rename(self.stage_folder(stage))
+
+    def begin(self, stage: StagePlan, key: str) -> None:
+        """Mark a stage as running. What an earlier attempt under another key left is moved aside."""
+        folder = self.stage_folder(stage)
+        if processes.rank() == 0:
+            if self.stages.get(stage.name, {}).get("key", key) != key and folder.exists():
+                number = 1
+                while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
+                    number += 1
+                folder.rename(aside)
+            folder.mkdir(exist_ok=True)
+        self._set(stage, state="running", key=key)
+        processes.barrier()
+
+    def end(self, stage: StagePlan, state: str) -> None:
+        """Mark a stage as complete, interrupted or failed."""
+        self._set(stage, state=state)
+
+    def complete_parent(self, stage: StagePlan) -> Path:
+        """The selected checkpoint of a finished stage.
+
+        Raises:
+            HandoverError: if the stage is not finished.
+            CheckpointError: if its checkpoint is damaged.
+        """
+        state = self.stages.get(stage.name, {}).get("state", "not begun")
+        if state != "complete":
+            raise HandoverError(
+                f"stage {stage.name}", f"is {state}", "a complete stage to start from", "segue run with this plan"
+            )
+        return self.selected(stage)
+
+    def _set(self, stage: StagePlan, **entries: Any) -> None:
+        entry = self.stages.setdefault(stage.name, {"folder": self.stage_folder(stage).name})
+        entry.update(entries)
+        if processes.rank() == 0:
+            self._write()
+
+    def _write(self) -> None:
+        note = {"plan": self.plan.name, "digest": self.digest, "segue": __version__, "stages": self.stages}
+        write_json(self.path / NOTE, note)
+
+
+def runs_of(plan: Plan) -> list[Path]:
+    """Folders of this plan's runs, newest first."""
+    found = [path for path in plan.runs.glob(f"{plan.name}-*") if _number(path) and (path / NOTE).is_file()]
+    return sorted(found, key=_number, reverse=True)
+
+
+def _number(path: Path) -> int:
+    tail = path.name.rpartition("-")[2]
+    return int(tail) if tail.isdigit() else 0
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """run.json of a run.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
+    try:
+        return json.loads((path / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(path / NOTE, f"not readable ({error})", "a run's notes") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace a JSON file in one rename, flushed to disk."""
+    staging = path.with_name(path.name + ".writing")
+    with staging.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    staging.replace(path)

@@ -1,0 +1,167 @@
+"""From a stage's plan to the objects that train it: model, learner, batches and measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+import transformers
+from torch.utils.data import Dataset
+
+from segue import __version__, models
+from segue.console import Console
+from segue.data.dataset import DataSet
+from segue.data.samples import Samples, StepSampler, loader
+from segue.data.transforms import View
+from segue.evaluation.coco_metrics import CocoMetrics, detections_needed
+from segue.evaluation.evaluate import evaluate
+from segue.models import ModelSpec
+from segue.models.parts.chain import Chain
+from segue.models.weights import Weights
+from segue.plan import Plan, StagePlan
+from segue.structures.seeds import seed_for
+from segue.structures.target import Batch
+from segue.training import cache, optim, processes
+from segue.training.checkpoint import Card
+from segue.training.freeze import FrozenProof
+from segue.training.learner import Learner, Progress
+
+
+def pick_device(name: str) -> str:
+    """The device a plan asks for; auto is a GPU if there is one."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def stage_seed(plan: Plan, stage: StagePlan) -> int:
+    """What all randomness of a stage follows from."""
+    return seed_for(plan.seed, stage.name)
+
+
+def build_model(
+    plan: Plan, stage: StagePlan, data: DataSet, weights: Weights | None, device: str, say: Callable[[str], None]
+) -> Chain:
+    """The stage's model, with new weights that follow from the plan's seed.
+
+    What the plan leaves open is as in the checkpoint it starts from, so that it fits, or else as the size, the
+    data and the device suggest.
+
+    Raises:
+        PlanError: if the plan's choices do not fit the size or the data.
+    """
+    family = models.get(plan.model.family)
+    options = dict(plan.model.options)
+    parent = weights.card["spec"] if weights is not None and weights.card else None
+    if parent is not None and parent["family"] == plan.model.family:
+        options = {**parent["options"], **{name: value for name, value in options.items() if value is not None}}
+    size = models.size_of(family, plan.model.size)
+    settled, said = family.settle(family.Options(**options), size, data.most_objects, device)
+    for line in said:
+        say(f"{stage.name}: {line}")
+    spec = ModelSpec(
+        family=plan.model.family,
+        size=plan.model.size,
+        classes=data.classes,
+        channels=plan.data_of(stage).channels,
+        options=settled.model_dump(),
+    )
+    head = family.PARTS[-1]
+    brought = weights is not None and any(name.startswith(head + ".") for name in weights.tensors)
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed_for(stage_seed(plan, stage), "weights"))
+        return family.build(spec, masks=stage.with_masks or (brought and head not in stage.drop))
+
+
+def new_learner(plan: Plan, stage: StagePlan, chain: Chain, device: str) -> Learner:
+    """A learner at the first step. Draws of dropout follow from the plan's seed, too."""
+    family = models.get(chain.spec.family)
+    precision = pick_precision(stage.precision, device)
+    torch.manual_seed(seed_for(stage_seed(plan, stage), "dropout", processes.rank()))
+    return Learner(
+        chain=chain,
+        loss=family.criterion(chain, stage.task, stage.loss),
+        optimizer=optim.build(chain, stage.optimizer),
+        schedule=stage.schedule,
+        ema=optim.Ema(chain, stage.ema) if stage.ema else None,
+        scaler=torch.amp.GradScaler(device.split(":")[0], enabled=precision == torch.float16),
+        progress=Progress(images_per_forward=stage.images_per_forward or stage.images_per_step),
+        device=device,
+        precision=precision,
+        clip=stage.optimizer.clip,
+        seed=stage_seed(plan, stage),
+        scales=() if stage.multi_scale == "off" else family.scales(chain.spec, stage.multi_scale == "expanded"),
+    )
+
+
+def pick_precision(name: str, device: str) -> torch.dtype:
+    """auto: bfloat16 where the GPU computes it, float16 on older GPUs, float32 on CPUs."""
+    if name == "auto":
+        if not device.startswith("cuda"):
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+def training_samples(
+    plan: Plan, stage: StagePlan, data: DataSet, learner: Learner, proof: FrozenProof, folder: Path, console: Console
+) -> Dataset:
+    """The training images as samples: read and augmented each time, or from the cache of frozen outputs."""
+    chain, records = learner.chain, data.splits["train"].records
+    size = models.get(chain.spec.family).input_size(chain.spec)
+    channels = plan.data_of(stage).channels
+    samples = Samples(records, data.classes, channels, View(*size, stage.augment), learner.seed, stage.with_masks)
+    if stage.cache is None:
+        return samples
+    epochs = stage.epochs or -(-(stage.steps or 0) * stage.images_per_step // len(records))
+    size_of_one = cache.record_bytes(chain, samples, learner.device)
+    why_not = cache.worth_it(stage.cache, epochs, size_of_one, len(records), folder)
+    if why_not:
+        console.say(f"{stage.name}: {why_not}")
+        return samples
+    total = size_of_one * len(records) * stage.cache.views
+    console.say(f"{stage.name}: frozen outputs of {stage.cache.views} views of each image cached, {total / 1e6:.0f} MB")
+    views = Samples(
+        records, data.classes, channels, samples.view, learner.seed, stage.with_masks, views=stage.cache.views
+    )
+    augment = None if stage.augment is None else stage.augment.model_dump()
+    key = {"frozen": proof.sha256, "data": data.manifest, "augment": augment, "seed": learner.seed}
+    key |= {"views": stage.cache.views, "size": size, "masks": stage.with_masks}
+    with console.progress(f"{folder.name}: caching") as tick:
+        return cache.fill(
+            chain, views, folder / "cache", key, learner.progress.images_per_forward, learner.device, tick
+        )
+
+
+def step_batches(samples: Dataset, records: int, stage: StagePlan, seed: int) -> Callable[[int, int], Iterable[Batch]]:
+    """The steps of an epoch from a given step on, this process's share of each."""
+
+    def batches(epoch: int, start: int) -> Iterable[Batch]:
+        steps = StepSampler(records, stage.images_per_step, seed, epoch, start, processes.rank(), processes.world())
+        return loader(samples, steps, stage.workers)
+
+    return batches
+
+
+def measure(
+    data: DataSet, part: str, chain: Chain, images_per_forward: int, workers: int, tick: Callable[[], None]
+) -> CocoMetrics:
+    """Detections of the chain as it is in one part of the data, with the truth beside them."""
+    kinds = ("box", "mask") if "mask_head" in chain.order else ("box",)
+    records = data.splits[part].records
+    metrics = CocoMetrics(records, data.classes, kinds, detections_needed(data.most_objects))
+    return evaluate(chain, records, metrics, images_per_forward, workers, tick)
+
+
+def card_of(plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, weights: Weights | None) -> Card:
+    """What every checkpoint of a stage says of itself."""
+    return Card(
+        spec=chain.spec,
+        plan=plan.name,
+        stage=stage.name,
+        task=stage.task,
+        came_from=weights.came_from if weights is not None else {},
+        data={"sha256": data.manifest, "classes": dict(zip(data.classes, data.ids, strict=True)), **data.counts()},
+        code={"segue": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+    )

@@ -1,0 +1,117 @@
+"""The one result type: what was found in one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import hotcoco.mask as coco_mask
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segue.structures.boxes import xyxy_to_xywh
+
+if TYPE_CHECKING:
+    import supervision
+
+
+@dataclass(slots=True)
+class Detections:
+    """N objects found in one image, best score first.
+
+    boxes_xyxy (N, 4) float32 pixels of the original image · scores (N,) 0..1 · labels (N,) int64 into
+    class_names · size: height, width of the original image · mask_logits (N, h, w) at the head's resolution,
+    or None for a model without masks. Everything on the CPU.
+    """
+
+    boxes_xyxy: Tensor
+    scores: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    size: tuple[int, int]
+    mask_logits: Tensor | None = None
+    names: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.boxes_xyxy)
+        assert self.boxes_xyxy.shape == (count, 4) and len(self.scores) == len(self.labels) == count
+        self.names = [self.class_names[label] for label in self.labels.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, threshold: float) -> Detections:
+        """Only objects whose score is at least `threshold`."""
+        return self[self.scores >= threshold]
+
+    def __getitem__(self, chosen: Tensor | slice) -> Detections:
+        logits = None if self.mask_logits is None else self.mask_logits[chosen]
+        return Detections(
+            self.boxes_xyxy[chosen], self.scores[chosen], self.labels[chosen], self.class_names, self.size, logits
+        )
+
+    @property
+    def masks(self) -> Tensor | None:
+        """Masks at image size, bool (N, H, W); computed anew at each call. None for a model without masks."""
+        if self.mask_logits is None:
+            return None
+        out = torch.zeros(len(self), *self.size, dtype=torch.bool)
+        for i in range(len(self)):
+            bits, x, y = self._upsampled(i)
+            out[i, y : y + bits.shape[0], x : x + bits.shape[1]] = bits
+        return out
+
+    def rle(self, index: int) -> dict:
+        """One mask as a COCO RLE dict; `counts` is bytes."""
+        bits, x, y = self._upsampled(index)
+        full = np.zeros(self.size, dtype=np.uint8, order="F")
+        full[y : y + bits.shape[0], x : x + bits.shape[1]] = bits.numpy()
+        return coco_mask.encode(full)
+
+    def _upsampled(self, index: int) -> tuple[Tensor, int, int]:
+        """The mask at image resolution, cut to the region that can be positive, and the x, y of its corner.
+
+        Bilinear values are positive only between cells of which one is positive, so enlarging these cells
+        alone gives the same pixels as enlarging the whole map.
+        """
+        assert self.mask_logits is not None
+        logits = self.mask_logits[index].float()
+        rows, columns = (logits > 0).any(1).nonzero()[:, 0], (logits > 0).any(0).nonzero()[:, 0]
+        if not len(rows):
+            return torch.zeros(0, 0, dtype=torch.bool), 0, 0
+        (h, w), (height, width) = logits.shape, self.size
+        top, bottom = max(int(rows[0]) - 1, 0), min(int(rows[-1]) + 2, h)
+        left, right = max(int(columns[0]) - 1, 0), min(int(columns[-1]) + 2, w)
+        y0, y1 = int(top * height / h), min(-int(-bottom * height // h), height)
+        x0, x1 = int(left * width / w), min(-int(-right * width // w), width)
+        ys = (torch.arange(y0, y1) + 0.5) / height * 2 - 1
+        xs = (torch.arange(x0, x1) + 0.5) / width * 2 - 1
+        grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], dim=-1)[None]
+        values = F.grid_sample(logits[None, None], grid, padding_mode="border", align_corners=False)
+        return values[0, 0] > 0, x0, y0
+
+    def to_coco(self, image_id: int, category_ids: tuple[int, ...]) -> list[dict]:
+        """COCO result entries (plain Python values); category_ids gives the file's id of each class."""
+        boxes = xyxy_to_xywh(self.boxes_xyxy).tolist()
+        entries = []
+        for i, (box, score, label) in enumerate(zip(boxes, self.scores.tolist(), self.labels.tolist(), strict=True)):
+            entry = {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
+            if self.mask_logits is not None:
+                rle = self.rle(i)
+                entry["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
+            entries.append(entry)
+        return entries
+
+    def to_supervision(self) -> supervision.Detections:
+        """The same as `supervision.Detections` (needs the extra `supervision`)."""
+        import supervision
+
+        return supervision.Detections(
+            xyxy=self.boxes_xyxy.numpy(),
+            confidence=self.scores.numpy(),
+            class_id=self.labels.numpy(),
+            mask=None if self.mask_logits is None else self.masks.numpy(),
+            data={"class_name": np.array(self.names, dtype=object)},
+        )

@@ -1,0 +1,260 @@
+"""Checkpoints: folders a person can read, complete or not there, with every byte accounted for.
+
+    weights.safetensors   the weights
+    card.json             what they are, where they came from, and the SHA-256 of each file; written last
+    state.pt              only in `last`: what an exact resume needs beside the weights
+
+A checkpoint is written beside its final place, flushed to disk, and renamed. Killed at any moment, at least one
+of the folder, the one being put in its place, and the one before it is complete; `recover` finds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from segue.errors import CheckpointError, NonFiniteError
+from segue.models import ModelSpec
+from segue.models.weights import Weights, foreign
+from segue.settings import Settings
+
+CARD, WEIGHTS, STATE = "card.json", "weights.safetensors", "state.pt"
+
+
+class PartSummary(Settings):
+    """Size of one part, and whether the stage trained it."""
+
+    tensors: int
+    parameters: int
+    frozen: bool
+
+
+class Card(Settings):
+    """What a checkpoint is. `complete` is false while the stage that wrote it has not finished."""
+
+    spec: ModelSpec
+    plan: str = ""
+    stage: str = ""
+    task: str = ""
+    epoch: int = 0
+    step: int = 0
+    complete: bool = False
+    selected_by: str = ""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    parts: dict[str, PartSummary] = Field(default_factory=dict)
+    came_from: dict[str, Any] = Field(default_factory=dict)
+    data: dict[str, Any] = Field(default_factory=dict)
+    code: dict[str, str] = Field(default_factory=dict)
+    created: str = ""
+    files: dict[str, str] = Field(default_factory=dict)
+
+
+def write(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    card: Card,
+    state: Mapping[str, Any] | None = None,
+    keep_previous: bool = False,
+) -> Card:
+    """Put a complete checkpoint at `folder`; the one that was there becomes `<folder>.previous` or goes.
+
+    Raises:
+        NonFiniteError: if a weight is NaN or infinite; nothing is written then.
+        OSError: if the disk is full or fails; what was there before is untouched.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise NonFiniteError(folder, f"{name} holds NaN or infinity", "finite weights")
+    staging, previous = _beside(folder, "writing"), _beside(folder, "previous")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(parents=True)
+        save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, staging / WEIGHTS)
+        if state is not None:
+            torch.save(dict(state), staging / STATE)
+        files = {path.name: _flushed_sha256(path) for path in sorted(staging.iterdir())}
+        card = card.model_copy(update={"files": files})
+        _write_card(staging / CARD, card)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    _flush_folder(staging)
+    _discard(previous)
+    if folder.exists():
+        folder.rename(previous)
+    staging.rename(folder)
+    _flush_folder(folder.parent)
+    if not keep_previous:
+        _discard(previous)
+    return card
+
+
+def mark_complete(folder: Path) -> None:
+    """Say in a checkpoint's card that the stage it came from was finished; only the card is written anew."""
+    card = verify(folder).model_copy(update={"complete": True})
+    staging = folder / (CARD + ".writing")
+    _write_card(staging, card)
+    staging.replace(folder / CARD)
+    _flush_folder(folder)
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a checkpoint; the files it names are not looked at.
+
+    Raises:
+        CheckpointError: if there is none or it is damaged.
+    """
+    path = folder / CARD
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        stored = content.pop("card_sha256")
+        if stored != _card_sha256(content):
+            raise CheckpointError(path, "damaged: its checksum does not fit its text", "an unchanged card")
+        return Card.model_validate(content)
+    except FileNotFoundError:
+        raise CheckpointError(folder, "no card.json", "a segue checkpoint folder") from None
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        what = "written by another version" if isinstance(error, ValidationError) else "damaged"
+        raise CheckpointError(path, f"{what} ({type(error).__name__})", "a segue card") from None
+
+
+def verify(folder: Path) -> Card:
+    """The card, after every file was compared with its checksum.
+
+    Raises:
+        CheckpointError: naming the first file that is missing or damaged.
+    """
+    card = read_card(folder)
+    for name, expected in card.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(path, "missing", "every file of the card")
+        if foreign.sha256(path) != expected:
+            raise CheckpointError(path, "damaged: its SHA-256 is not the card's", expected[:12] + "...")
+    return card
+
+
+def read(folder: Path) -> tuple[Card, dict[str, Tensor]]:
+    """Card and weights of a verified checkpoint, on the CPU.
+
+    Raises:
+        CheckpointError: if anything is missing or damaged.
+    """
+    card = verify(folder)
+    try:
+        return card, load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(folder / WEIGHTS, f"not readable ({error})") from None
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What `last` holds beside the weights, on the CPU."""
+    return foreign.read_pickle(folder / STATE)
+
+
+def recover(folder: Path) -> tuple[Card | None, list[str]]:
+    """Make `folder` the newest complete version of itself there is, and say what was wrong with newer ones.
+
+    The card is None if there is no complete version. A damaged folder is set aside as `<folder>.damaged`.
+    """
+    whole: list[tuple[int, Path, Card]] = []
+    said: list[str] = []
+    writing, previous = _beside(folder, "writing"), _beside(folder, "previous")
+    for path in (folder, writing, previous):
+        try:
+            card = verify(path) if path.is_dir() else None
+        except CheckpointError as error:
+            if path != writing:  # one that was being written is unfinished, not damaged
+                said.append(error.message)
+            continue
+        if card is not None:
+            whole.append((card.step, path, card))
+    if not whole:
+        return None, said
+    step, best, card = max(whole, key=lambda found: found[0])
+    if said:
+        said.append(f"{folder}: going back to step {step}, the newest checkpoint that is whole")
+    if best != folder:
+        if folder.exists():
+            damaged = _beside(folder, "damaged")
+            _discard(damaged)
+            folder.rename(damaged)
+        best.rename(folder)
+        _flush_folder(folder.parent)
+    return card, said
+
+
+def as_weights(folder: Path) -> Weights:
+    """A segue checkpoint as what a hand-over takes.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
+    card, tensors = read(folder)
+    lineage = {"checkpoint": folder.as_posix(), "stage": card.stage, "weights_sha256": card.files[WEIGHTS]}
+    if card.came_from:
+        lineage["came_from"] = card.came_from
+    return Weights(
+        tensors=tensors,
+        classes=card.spec.classes,
+        channels=tuple(channel.name for channel in card.spec.channels),
+        source=str(folder),
+        came_from=lineage,
+        card=card.model_dump(mode="json"),
+    )
+
+
+def _beside(folder: Path, what: str) -> Path:
+    return folder.with_name(f"{folder.name}.{what}")
+
+
+def _discard(folder: Path) -> None:
+    """Remove a checkpoint; renamed first, so that a kill half-way leaves no damaged one under its name."""
+    discarded = _beside(folder, "discarded")
+    shutil.rmtree(discarded, ignore_errors=True)
+    if folder.exists():
+        folder.rename(discarded)
+        shutil.rmtree(discarded, ignore_errors=True)
+
+
+def _write_card(path: Path, card: Card) -> None:
+    content = card.model_dump(mode="json")
+    content["card_sha256"] = _card_sha256(content)
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _card_sha256(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _flushed_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make renames in a folder durable; a no-op where folders cannot be opened (Windows)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,89 @@
+"""Everything that changes while a stage trains, and nothing else: what a checkpoint must hold to go on exactly."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from segue.models.parts.chain import Chain
+from segue.structures.predictions import Predictions
+from segue.structures.target import Target
+from segue.training import optim
+
+
+class Loss(Protocol):
+    """A family's loss: sums for any part of a step, and the number they make once the whole step is known."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The terms that are computed."""
+        ...
+
+    def __call__(self, predictions: Predictions, targets: list[Target]) -> dict[str, Tensor]: ...
+
+    def total(self, sums: dict[str, Tensor], counts: dict[str, float]) -> Tensor: ...
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a stage is. epoch and step (of the epoch) point at the next step to do; steps counts all done.
+
+    images_per_forward may have been lowered by running out of memory. best and stale: the metric's best value,
+    and epochs since; drops: how often a plateau lowered the learning rate.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    steps: int = 0
+    images_per_forward: int = 1
+    best: float | None = None
+    best_epoch: int = 0
+    stale: int = 0
+    drops: int = 0
+    skipped: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Learner:
+    """A model with all that trains it. seed: of the stage; every random draw of a step follows from it."""
+
+    chain: Chain
+    loss: Loss
+    optimizer: torch.optim.Optimizer
+    schedule: optim.Schedule
+    ema: optim.Ema | None
+    scaler: torch.amp.GradScaler
+    progress: Progress
+    device: str
+    precision: torch.dtype
+    clip: float
+    seed: int
+    scales: tuple[int, ...] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values only, so that torch's weights-only loader reads it."""
+        state: dict[str, Any] = {
+            "progress": asdict(self.progress),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "rng": {"cpu": torch.get_rng_state()},
+        }
+        if self.ema is not None:
+            state["ema"] = self.ema.state_dict()
+        if self.device.startswith("cuda"):
+            state["rng"]["cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.progress = Progress(**state["progress"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        torch.set_rng_state(state["rng"]["cpu"])
+        if self.device.startswith("cuda") and "cuda" in state["rng"]:
+            torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)

@@ -1,0 +1,248 @@
+"""A stage from its first epoch to its last: train, evaluate, select, save, and stop when asked to."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from pydantic import Field
+
+from segue.errors import Interrupted, TrainingError
+from segue.settings import Settings
+from segue.structures.target import Batch
+from segue.training import checkpoint, processes
+from segue.training.checkpoint import Card, PartSummary
+from segue.training.journal import Journal
+from segue.training.learner import Learner
+from segue.training.loop import train_epoch
+
+MOST_FAILED_SAVES = 3  # in a row, before a stage gives up
+
+
+class EarlyStop(Settings):
+    """Stop after `patience` epochs in which the stage's metric did not rise by more than `min_delta`; 0: never."""
+
+    patience: int = Field(10, ge=0)
+    min_delta: float = Field(0.001, ge=0)
+
+
+class Training(Settings):
+    """How long and in what pieces a stage trains.
+
+    epochs, or steps: how long; a step is one update of the weights. images_per_step: images behind each update.
+    images_per_forward: images in memory at once, all of the step if left open; lowered by itself when memory
+    runs out. ema: decay of the averaged weights that are evaluated and kept; null for none.
+    """
+
+    epochs: int | None = Field(None, gt=0)
+    steps: int | None = Field(None, gt=0)
+    images_per_step: int = Field(16, gt=0)
+    images_per_forward: int | None = Field(None, gt=0)
+    workers: int = Field(2, ge=0)
+    ema: float | None = Field(0.993, gt=0, lt=1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    multi_scale: Literal["off", "standard", "expanded"] = "off"
+    early_stop: EarlyStop = EarlyStop()
+    save_every_steps: int | None = Field(None, gt=0)
+    save_every_minutes: float = Field(5.0, gt=0)
+
+
+@dataclass(slots=True)
+class Stage:
+    """One stage's training, to be run by `fit`.
+
+    batches(epoch, start): the steps of an epoch from step `start` on. evaluate(tick): metrics of the current
+    weights; it calls tick between batches. metric: the one that selects. card: what all checkpoints of the
+    stage share.
+    """
+
+    learner: Learner
+    training: Training
+    steps_per_epoch: int
+    batches: Callable[[int, int], Iterable[Batch]]
+    evaluate: Callable[[Callable[[], None]], dict[str, float]]
+    metric: str
+    folder: Path
+    card: Card
+    journal: Journal
+    say: Callable[[str], None]
+    watch: Callable[[dict[str, float]], None] = lambda numbers: None
+    failed_saves: int = 0
+    saved_at: float = 0.0
+    seen_split: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole stage, if it is not stopped early."""
+        return self.training.steps or (self.training.epochs or 1) * self.steps_per_epoch
+
+    @property
+    def epochs(self) -> int:
+        return -(-self.steps // self.steps_per_epoch)
+
+
+def fit(stage: Stage) -> None:
+    """Train until the last epoch or early stopping; `selected` then holds what the next stage starts from.
+
+    Raises:
+        Interrupted: after SIGTERM or SIGINT, with everything saved in `last`.
+        TrainingError: if training cannot go on; what was saved before stays.
+    """
+    progress = stage.learner.progress
+    stage.saved_at, stage.seen_split = time.monotonic(), progress.images_per_forward
+    with _stop_signals() as received:
+
+        def tick() -> None:
+            """Between two batches of anything: stop here if asked to."""
+            if processes.anywhere(bool(received)):
+                raise Interrupted(received[0] if received else signal.SIGTERM)
+
+        def after_step(numbers: dict[str, float]) -> None:
+            if processes.rank() == 0:
+                stage.journal.step(numbers)
+            _say_if_split(stage)
+            stage.watch(numbers)
+            every = stage.training.save_every_steps
+            minutes = (time.monotonic() - stage.saved_at) / 60
+            if (every and progress.steps % every == 0) or minutes > stage.training.save_every_minutes:
+                _save_last(stage)
+            tick()
+
+        try:
+            while progress.epoch < stage.epochs and not _stopped_early(stage):
+                batches = _at_most(stage.batches(progress.epoch, progress.step), stage.steps - progress.steps)
+                train_epoch(stage.learner, batches, stage.steps, stage.steps_per_epoch, after_step)
+                _end_epoch(stage, tick)
+        except Interrupted:
+            _save_last(stage, final=True)  # here, because averaged weights under evaluation are swapped back by now
+            raise
+    _save_last(stage, final=True)
+
+
+def _say_if_split(stage: Stage) -> None:
+    """A line when memory ran out and the steps are now made of smaller parts."""
+    images = stage.learner.progress.images_per_forward
+    if images < stage.seen_split:
+        stage.say(f"out of memory: steps now run in parts of {images} images; the result is the same")
+        if processes.rank() == 0:
+            stage.journal.event("out of memory", step=stage.learner.progress.steps, images_per_forward=images)
+    stage.seen_split = images
+
+
+def _at_most(batches: Iterable[Batch], count: int) -> Iterator[Batch]:
+    """The first `count` batches; the one after them is not even loaded."""
+    if count > 0:
+        for number, batch in enumerate(batches, 1):
+            yield batch
+            if number == count:
+                return
+
+
+def _end_epoch(stage: Stage, tick: Callable[[], None]) -> None:
+    """Evaluate, keep the weights if they are the best so far, and write everything down."""
+    learner, progress = stage.learner, stage.learner.progress
+    if learner.ema is None:
+        metrics = _evaluated(stage, tick)
+    else:
+        with learner.ema.applied(learner.chain):
+            metrics = _evaluated(stage, tick)
+    progress.epoch += 1
+    progress.step = 0
+    progress.metrics = metrics
+    if processes.rank() == 0:
+        stage.journal.epoch({"epoch": progress.epoch, "step": progress.steps, **metrics}, progress.steps)
+    if learner.schedule.kind == "plateau" and progress.stale and progress.stale % learner.schedule.patience == 0:
+        progress.drops += 1
+    _save_last(stage)
+
+
+def _evaluated(stage: Stage, tick: Callable[[], None]) -> dict[str, float]:
+    """Metrics of the weights as they stand; writes `selected` if they are better than any before."""
+    progress = stage.learner.progress
+    stage.learner.chain.eval()
+    metrics = stage.evaluate(tick)
+    value = metrics[stage.metric]
+    stop = stage.training.early_stop
+    if progress.best is None or value > progress.best:
+        enough = progress.best is None or value > progress.best + stop.min_delta
+        progress.best, progress.best_epoch = value, progress.epoch + 1
+        progress.stale = 0 if enough else progress.stale + 1
+        if processes.rank() == 0:
+            card = _card(stage, metrics).model_copy(update={"epoch": progress.best_epoch})
+            checkpoint.write(stage.folder / "selected", stage.learner.chain.state_dict(), card)
+    else:
+        progress.stale += 1
+    return metrics
+
+
+def _stopped_early(stage: Stage) -> bool:
+    patience = stage.training.early_stop.patience
+    return bool(patience) and stage.learner.progress.stale >= patience
+
+
+def _save_last(stage: Stage, final: bool = False) -> None:
+    """Write `last`. A disk that fails costs nothing that was saved before; only repeated failure ends the stage."""
+    stage.saved_at = time.monotonic()
+    if processes.rank() == 0:
+        try:
+            state = {**stage.learner.state_dict(), "metric": stage.metric}
+            card = _card(stage, stage.learner.progress.metrics)
+            weights = stage.learner.chain.state_dict()
+            checkpoint.write(stage.folder / "last", weights, card, state, keep_previous=True)
+            stage.failed_saves = 0
+        except OSError as error:
+            stage.failed_saves += 1
+            stage.say(f"could not save {stage.folder / 'last'} ({error}); the checkpoint before it is kept")
+            if final or stage.failed_saves >= MOST_FAILED_SAVES:
+                found = f"saving failed {stage.failed_saves} times ({error})"
+                raise TrainingError(stage.folder, found, "free disk space", "the same command again") from None
+    processes.barrier()
+
+
+def _card(stage: Stage, metrics: dict[str, float]) -> Card:
+    progress, chain = stage.learner.progress, stage.learner.chain
+    return stage.card.model_copy(
+        update={
+            "epoch": progress.epoch,
+            "step": progress.steps,
+            "metrics": metrics,
+            "selected_by": stage.metric,
+            "parts": {name: summary(chain.part(name), name in chain.frozen) for name in chain.order},
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+    )
+
+
+def summary(part, frozen: bool) -> PartSummary:  # noqa: ANN001
+    """Tensors and parameters of a part."""
+    parameters = list(part.parameters())
+    return PartSummary(tensors=len(parameters), parameters=sum(p.numel() for p in parameters), frozen=frozen)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """The list fills with the first SIGTERM or SIGINT; a second one acts at once, as without us."""
+    received: list[int] = []
+    previous: dict[int, object] = {}
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        for known, handler in previous.items():
+            signal.signal(known, handler)  # type: ignore[arg-type]
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            previous[number] = signal.signal(number, note)
+        except ValueError:  # not the main thread: signals are somebody else's business
+            break
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]

@@ -1,0 +1,74 @@
+"""Data and plans that the tests share. Everything is rendered here; shared sample data are used only where present."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from segue.data.rendered import render_dataset
+
+ROOT = Path(__file__).parent.parent
+# Small real data sets, if they lie beside the checkout; never committed.
+SAMPLES = Path(os.environ.get("SEGUE_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
+
+warnings.filterwarnings("ignore", category=FutureWarning)
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory) -> Path:
+    """16 training, 5 validation and 3 test images of 96 px; some empty."""
+    return render_dataset(tmp_path_factory.mktemp("rendered"), {"train": 16, "valid": 5, "test": 3}, side=96, seed=3)
+
+
+@pytest.fixture
+def sample_data():
+    """The folder of a real data set by name; the test is skipped, with a word, where it is absent."""
+
+    def find(name: str) -> Path:
+        if not (SAMPLES / name).is_dir():
+            pytest.skip(f"no sample data {name} beside the checkout")
+        return SAMPLES / name
+
+    return find
+
+
+def toy_plan(data: Path, runs: Path, **changes) -> dict:
+    """Two stages of a tiny model: a few seconds altogether. Keys `detector` and `masks` change the stages."""
+    detector = {"name": "detector", "task": "boxes", "epochs": 2, **changes.pop("detector", {})}
+    masks = {"name": "masks", "task": "masks", "freeze": "decoder", "fresh": ["mask_head"], "epochs": 2}
+    masks |= changes.pop("masks", {})
+    common = {"images_per_step": 8, "workers": 0, "optimizer": {"lr": 1e-3, "clip": 1.0}}
+    plan = {
+        "name": "toy",
+        "device": "cpu",
+        "data": {"root": str(data)},
+        "runs": str(runs),
+        "model": {"size": "pico", "resolution": 64, "queries": 30, "groups": 2},
+        "stages": [{**common, **detector}, {**common, **masks}],
+    }
+    return {**plan, **changes}
+
+
+def write_plan(path: Path, plan: dict) -> Path:
+    path.write_text(yaml.safe_dump(plan, sort_keys=False))
+    return path
+
+
+def segue(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "segue", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torchvision.transforms.v2.functional as VF
+from torchvision import tv_tensors
+
+from segue.data.transforms import Augment, Points, View, _Colour
+from segue.structures.masks import raster_polygon
+
+OUTLINE = torch.tensor([[12.0, 8.0], [41.0, 15.0], [33.0, 38.0], [9.0, 30.0]])
+BOX = torch.tensor([[9.0, 8.0, 41.0, 38.0]])
+
+
+def picture(side: int = 48) -> torch.Tensor:
+    """The outline filled, so that image and points can be compared after any transform."""
+    mask = raster_polygon([OUTLINE.numpy()], (0, 0, side, side))
+    return torch.from_numpy(mask).to(torch.uint8).expand(3, -1, -1) * 255
+
+
+def overlap(image: torch.Tensor, points: torch.Tensor) -> float:
+    drawn = raster_polygon([points.double().numpy()], (0, 0, image.shape[-1], image.shape[-2]))
+    seen = image[0].numpy() > 127
+    return (drawn & seen).sum() / (drawn | seen).sum()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_image_boxes_and_points_stay_together_through_every_augmentation(seed):
+    view = View(96, 96, Augment(flip=0.5, vertical_flip=0.5, crop=0.7, brightness=0, contrast=0, saturation=0))
+    image, boxes, points = view(picture(), BOX, OUTLINE, seed)
+    assert image.shape == (3, 96, 96)
+    assert overlap(image, points) > 0.93
+    clipped = points.clamp(0, 96)
+    around = torch.cat([clipped.amin(0), clipped.amax(0)])
+    torch.testing.assert_close(boxes[0], around, atol=1e-3, rtol=0)
+
+
+def test_a_flip_is_exact_for_points():
+    points = Points.wrap(OUTLINE, (48, 48))
+    image = tv_tensors.Image(picture())
+    mirrored = VF.horizontal_flip(points).as_subclass(torch.Tensor)
+    assert torch.equal(mirrored, torch.stack([48 - OUTLINE[:, 0], OUTLINE[:, 1]], 1))
+    # the raster itself is not symmetric at edges; points off by one pixel would give 0.91
+    assert overlap(VF.horizontal_flip(image), mirrored) > 0.97
+    assert overlap(VF.vertical_flip(image), VF.vertical_flip(points).as_subclass(torch.Tensor)) > 0.97
+    padded = VF.pad(points, [3, 5, 7, 9])
+    assert padded.canvas_size == (62, 58)
+    assert overlap(VF.pad(image, [3, 5, 7, 9]), padded.as_subclass(torch.Tensor)) == 1.0
+
+
+def test_a_view_follows_from_its_seed_alone_and_leaves_the_generator_as_it_was():
+    view = View(64, 64, Augment())
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = view(picture(), BOX, OUTLINE, 5)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    again = view(picture(), BOX, OUTLINE, 5)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    other = view(picture(), BOX, OUTLINE, 6)
+    assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_without_augmentation_the_image_is_only_fitted():
+    image, boxes, points = View(24, 96)(picture(), BOX, OUTLINE, 0)
+    assert image.shape == (3, 24, 96)
+    torch.testing.assert_close(boxes, BOX * torch.tensor([2, 0.5, 2, 0.5]))
+    torch.testing.assert_close(points, OUTLINE * torch.tensor([2, 0.5]))
+
+
+def test_other_channel_counts_are_flipped_and_cropped_but_not_coloured():
+    five = torch.arange(5 * 48 * 48, dtype=torch.float32).reshape(5, 48, 48) / 12_000
+    image, _, _ = View(48, 48, Augment(flip=1, crop=0))(five, BOX, OUTLINE, 0)
+    torch.testing.assert_close(image, five.flip(-1))
+
+
+def test_colour_changes_are_those_of_torchvision_in_one_go():
+    photo = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    jitter = _Colour(0.3, 0.3, 0.3)
+    torch.manual_seed(3)
+    params = jitter.make_params([])
+    torch.manual_seed(3)
+    brightness, contrast, saturation = (1 + (2 * torch.rand(3) - 1) * 0.3).tolist()
+    theirs = VF.adjust_saturation(photo.float() / 255, saturation)
+    theirs = VF.adjust_brightness(VF.adjust_contrast(theirs, contrast), brightness)
+    ours = jitter.transform(tv_tensors.Image(photo), params)
+    assert (ours.float() - theirs * 255).abs().mean() < 2  # theirs clips and rounds in between
+
+
+def test_an_image_without_objects_passes():
+    image, boxes, points = View(32, 32, Augment(crop=1))(picture(), torch.zeros(0, 4), torch.zeros(0, 2), 3)
+    assert image.shape == (3, 32, 32) and boxes.shape == (0, 4) and points.shape == (0, 2)
+    assert np.isfinite(boxes.numpy()).all()

@@ -1,0 +1,49 @@
+"""The losses of a fixed toy plan: recorded, and the same list however a step is split."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import toy_plan
+from tests.toy import losses, run, same_tensors
+
+# Recorded with this test on the day the engine was first complete. They move only if the numbers of training do.
+DETECTOR = [14.1766634, 13.5103569, 14.0568752, 12.9767857]
+MASKS = [36.5130959, 16.315443, 8.91380501, 7.45947456]
+
+
+@pytest.fixture(scope="module")
+def reference(rendered, tmp_path_factory):
+    return run(toy_plan(rendered, tmp_path_factory.mktemp("golden")))
+
+
+def test_losses_are_those_recorded(reference):
+    assert losses(reference / "1-detector") == pytest.approx(DETECTOR, rel=1e-3)
+    assert losses(reference / "2-masks") == pytest.approx(MASKS, rel=1e-3)
+
+
+def test_a_second_run_is_the_same_bit_for_bit(reference, rendered, tmp_path):
+    again = run(toy_plan(rendered, tmp_path))
+    for stage in ("1-detector", "2-masks"):
+        assert losses(again / stage) == losses(reference / stage)
+        for kind in ("selected", "last"):
+            assert same_tensors(again / stage / kind, reference / stage / kind)
+
+
+@pytest.mark.parametrize("images", [4, 2, 1])
+def test_a_step_is_the_same_however_it_is_split(reference, rendered, tmp_path, images):
+    split = {"images_per_forward": images}
+    again = run(toy_plan(rendered, tmp_path, detector=split, masks=split))
+    for stage in ("1-detector", "2-masks"):
+        assert losses(again / stage)[:2] == pytest.approx(losses(reference / stage)[:2], rel=1e-5)
+        assert losses(again / stage) == pytest.approx(losses(reference / stage), rel=1e-3)
+
+
+def test_joint_training_with_masks_in_the_matching_is_the_same_however_it_is_split(rendered, tmp_path):
+    runs = []
+    for images in (8, 2):
+        stage = {"task": "joint", "epochs": 1, "images_per_forward": images}
+        plan = toy_plan(rendered, tmp_path / str(images), detector=stage)
+        plan["stages"] = plan["stages"][:1]
+        runs.append(losses(run(plan) / "1-detector"))
+    assert runs[0][0] == pytest.approx(runs[1][0], rel=1e-5)

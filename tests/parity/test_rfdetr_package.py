@@ -1,0 +1,79 @@
+"""Weights made by the rfdetr package give the same outputs here, and ours load there."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+rfdetr_config = pytest.importorskip("rfdetr.config")
+from rfdetr.models import build_model_from_config  # noqa: E402
+
+from segue.models import ModelSpec, rfdetr  # noqa: E402
+from segue.training.handover import adopt  # noqa: E402
+
+CLASSES = ("cells", "blood_vessel", "glomerulus")
+PEERS = {
+    "nano": "RFDETRNanoConfig",
+    "large": "RFDETRLargeDeprecatedConfig",
+    "seg-nano": "RFDETRSegNanoConfig",
+    "seg-small": "RFDETRSegSmallConfig",
+}
+
+
+def peer(size: str) -> nn.Module:
+    """The package's model with random weights in every layer, also those it initialises to zero."""
+    torch.manual_seed(0)
+    # Naming a file keeps the package from downloading DINOv2; nothing is read here.
+    config = getattr(rfdetr_config, PEERS[size])(pretrain_weights="unused.pth", num_classes=3, device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = build_model_from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.numel() and parameter.abs().max() < 1e-6:
+                parameter.normal_(0, 0.05)
+        for name, parameter in model.named_parameters():
+            if "class_embed" in name:  # the row that is no class; training pushes it down
+                parameter[-1] = -50.0 if name.endswith("bias") else 0.0
+    return model.double().eval()
+
+
+def saved(model: nn.Module, path, args) -> str:
+    torch.save({"model": {k: v.float() for k, v in model.state_dict().items()}, "args": args}, path)
+    return str(path)
+
+
+def ours(size: str, path: str, groups: int = 13):
+    options, _ = rfdetr.settle(rfdetr.Options(groups=groups), rfdetr.SIZES[size], 10, "cpu")
+    spec = ModelSpec(family="rfdetr", size=size, classes=CLASSES, options=options.model_dump())
+    chain = rfdetr.build(spec, masks=size.startswith("seg"))
+    report = adopt(chain, rfdetr.import_weights(path))
+    return chain.double().eval(), report
+
+
+def images(size: str) -> torch.Tensor:
+    side = rfdetr.SIZES[size].resolution
+    return torch.rand(1, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("size", sorted(PEERS))
+@pytest.mark.parametrize("args", [{"class_names": list(CLASSES)}, argparse.Namespace(class_names=list(CLASSES))])
+def test_imported_weights_answer_as_in_the_rfdetr_package(size, args, tmp_path):
+    model = peer(size)
+    chain, _ = ours(size, saved(model, tmp_path / "peer.pth", args))
+    pixels = images(size)
+    with torch.no_grad():
+        state = chain({"images": pixels})
+        theirs = model(chain.backbone.normalise.double()(pixels.double()))
+    # float64, because near-ties in the two-stage top-k would swap queries in float32
+    torch.testing.assert_close(state["logits"][:, -1], theirs["pred_logits"][..., :3], atol=1e-4, rtol=0)
+    torch.testing.assert_close(state["boxes_cxcywh"][:, -1], theirs["pred_boxes"], atol=1e-4, rtol=0)
+    if size.startswith("seg"):
+        every = torch.arange(theirs["pred_masks"].shape[1])
+        layer = torch.full_like(every, state["logits"].shape[1] - 1)
+        masks = state["masks"].at(torch.zeros_like(every), layer, every)
+        torch.testing.assert_close(masks, theirs["pred_masks"][0], atol=1e-4, rtol=0)

@@ -1,0 +1,42 @@
+"""Running toy plans inside the test process, and reading what they leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from segue.console import Console
+from segue.plan import Plan
+from segue.run import run_plan
+from segue.training import checkpoint
+from segue.training.journal import read_rows
+
+
+def run(plan: dict, only: str | None = None) -> Path:
+    return run_plan(Plan.model_validate(plan), Console(quiet=True), only)
+
+
+def losses(stage_folder: Path) -> list[float]:
+    return [row["loss"] for row in read_rows(stage_folder / "steps.csv")]
+
+
+def same_tensors(a: Path, b: Path) -> bool:
+    """Whether two checkpoints have bit-equal weights and, if they hold one, bit-equal training state."""
+    first, second = checkpoint.read(a)[1], checkpoint.read(b)[1]
+    if first.keys() != second.keys() or not all(torch.equal(first[name], second[name]) for name in first):
+        return False
+    if not (a / checkpoint.STATE).exists():
+        return True
+    return same_values(checkpoint.read_state(a), checkpoint.read_state(b))
+
+
+def same_values(a: object, b: object) -> bool:
+    """Deep equality, tensors bit by bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same_values(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same_values(x, y) for x, y in zip(a, b, strict=True))
+    return a == b

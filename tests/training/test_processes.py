@@ -1,0 +1,37 @@
+"""Two processes train what one does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import toy_plan, write_plan
+from tests.toy import losses, run
+
+
+def torchrun(plan: Path, count: int) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(
+        [*command, "-m", "segue", "run", str(plan)], capture_output=True, text=True, timeout=300, env=environment
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_and_metrics_of_one(rendered, tmp_path):
+    # 16 images in steps of 5: shares are uneven, and in the last step one process has nothing to do
+    common = {"images_per_step": 5, "epochs": 1}
+    changes = {"detector": common, "masks": {**common, "cache": {"views": 1}}}
+    alone = run(toy_plan(rendered, tmp_path / "one", **changes))
+    plan = write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "two", **changes))
+    out = torchrun(plan, 2)
+    assert out.returncode == 0, out.stderr
+    both = tmp_path / "two" / "toy-1"
+    for stage in ("1-detector", "2-masks"):
+        assert losses(both / stage)[:2] == pytest.approx(losses(alone / stage)[:2], rel=1e-5)
+        assert losses(both / stage) == pytest.approx(losses(alone / stage), rel=1e-3)
+    assert "complete" in (both / "run.json").read_text()
