@@ -5,7 +5,7 @@
 Four ways to do a step on the same images, interleaved, medians of all rounds:
 
     joint     everything learns, as many query groups as rfdetr trains with (13)
-    naive     the detector's gradients switched off and nothing else: still in train mode, 13 groups, masks in the matching
+    naive     the detector's gradients switched off and nothing else: train mode, 13 groups, masks in the matching
     frozen    the detector frozen as segue freezes it: eval, no recording, one group, matched by class and box
     cached    the frozen detector's outputs read from memory
 
@@ -150,7 +150,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(args.threads)
     if args.memory_of:
-        print(peak_bytes(*args.memory_of, args.images, args.objects, args.device))
+        way, size = args.memory_of
+        print(peak_bytes(way, size, args.images, args.objects, args.device))
         return
     shared = ["--images", str(args.images), "--objects", str(args.objects), "--device", args.device]
     results = {}

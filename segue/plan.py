@@ -7,6 +7,7 @@ adds file, line and the nearest name to complaints.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,7 +123,11 @@ class Plan(Settings):
     def _fits_the_family(self) -> Plan:
         parts = models.get(self.model.family).PARTS
         for stage in self.stages:
-            used = {"freeze": [stage.freeze] if stage.freeze else [], "fresh": stage.fresh, "drop": stage.drop}
+            used: dict[str, Iterable[str]] = {
+                "freeze": [stage.freeze] if stage.freeze else [],
+                "fresh": stage.fresh,
+                "drop": stage.drop,
+            }
             used["optimizer.lr_factors"] = stage.optimizer.lr_factors
             for key, names in used.items():
                 for name in names:

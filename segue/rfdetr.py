@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -84,7 +84,7 @@ def _from_file(path: Path, size: str, masks: bool, device: str) -> Predictor:
     kinds = {"mask_head.blocks.0.layernorm.weight": "dot", "mask_head.stem.0.conv.weight": "attention"}
     kind = next((value for name, value in kinds.items() if name in tensors), "attention-nano")
     queries = len(tensors["decoder.query_features.weight"]) // groups
-    chosen = {"queries": queries, "groups": groups, "mask_head": kind}
+    chosen: dict[str, Any] = {"queries": queries, "groups": groups, "mask_head": kind}
     options, _ = rfdetr.settle(rfdetr.Options(**chosen), rfdetr.SIZES[size], 0, device)
     classes = tuple(name for name in weights.classes if name is not None)
     spec = ModelSpec(family="rfdetr", size=size, classes=classes, options=options.model_dump())

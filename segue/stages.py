@@ -109,9 +109,11 @@ def training_samples(
 ) -> Dataset:
     """The training images as samples: read and augmented each time, or from the cache of frozen outputs."""
     chain, records = learner.chain, data.splits["train"].records
-    size = models.get(chain.spec.family).input_size(chain.spec)
+    height, width = models.get(chain.spec.family).input_size(chain.spec)
     channels = plan.data_of(stage).channels
-    samples = Samples(records, data.classes, channels, View(*size, stage.augment), learner.seed, stage.with_masks)
+    samples = Samples(
+        records, data.classes, channels, View(height, width, stage.augment), learner.seed, stage.with_masks
+    )
     if stage.cache is None:
         return samples
     epochs = stage.epochs or -(-(stage.steps or 0) * stage.images_per_step // len(records))
@@ -127,7 +129,7 @@ def training_samples(
     )
     augment = None if stage.augment is None else stage.augment.model_dump()
     key = {"frozen": proof.sha256, "data": data.manifest, "augment": augment, "seed": learner.seed}
-    key |= {"views": stage.cache.views, "size": size, "masks": stage.with_masks}
+    key |= {"views": stage.cache.views, "size": (height, width), "masks": stage.with_masks}
     with console.progress(f"{folder.name}: caching") as tick:
         return cache.fill(
             chain, views, folder / "cache", key, learner.progress.images_per_forward, learner.device, tick

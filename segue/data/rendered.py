@@ -92,7 +92,9 @@ def _cell(rng: np.random.Generator, side: int) -> np.ndarray:
     """A wobbly disc."""
     angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     radius = rng.uniform(0.055, 0.1) * side
-    wobble = sum(rng.uniform(0, 0.06) * np.cos(k * angle + rng.uniform(0, 6.3)) for k in (2, 3, 4))
+    wobble = np.zeros_like(angle)
+    for waves in (2, 3, 4):
+        wobble += rng.uniform(0, 0.06) * np.cos(waves * angle + rng.uniform(0, 6.3))
     around = np.stack([np.cos(angle), np.sin(angle)], 1) * (radius * (1 + wobble))[:, None]
     return rng.uniform(0.06, 0.94, 2) * side + around
 
@@ -135,7 +137,7 @@ def _draw(canvas: np.ndarray, polygon: np.ndarray, kind: str, rng: np.random.Gen
     x0, y0 = np.maximum(np.floor(polygon.min(0)).astype(int) - 1, 0)
     x1, y1 = np.minimum(np.ceil(polygon.max(0)).astype(int) + 1, side)
     inside = raster_polygon([polygon], (x0, y0, x1, y1))
-    depth = ndimage.distance_transform_edt(inside)
+    depth = np.asarray(ndimage.distance_transform_edt(inside))
     deepest = max(depth.max(), 1e-6)
     strength = rng.uniform(0.8, 1.2)
     if kind == "cell":  # bright rim, dim body, brighter nucleus

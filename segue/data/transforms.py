@@ -7,7 +7,7 @@ moves polygons by a pixel at every flip. Masks are drawn after the last transfor
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torchvision.transforms.v2.functional as VF
@@ -17,7 +17,6 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from segue.settings import Settings
-
 
 GREY = torch.tensor([0.299, 0.587, 0.114])  # luma of r, g, b (ITU-R BT.601)
 
@@ -47,7 +46,7 @@ class Points(tv_tensors.TVTensor):
     canvas_size: tuple[int, int]
 
     @classmethod
-    def wrap(cls, data: Tensor, canvas_size: tuple[int, int]) -> Points:
+    def at(cls, data: Tensor, canvas_size: tuple[int, int]) -> Points:
         points = data.as_subclass(cls)
         points.canvas_size = canvas_size
         return points
@@ -60,25 +59,25 @@ def _plain(points: Points) -> Tensor:
 @VF.register_kernel(VF.horizontal_flip, Points)
 def _(points: Points) -> Points:
     x, y = _plain(points).unbind(-1)
-    return Points.wrap(torch.stack([points.canvas_size[1] - x, y], -1), points.canvas_size)
+    return Points.at(torch.stack([points.canvas_size[1] - x, y], -1), points.canvas_size)
 
 
 @VF.register_kernel(VF.vertical_flip, Points)
 def _(points: Points) -> Points:
     x, y = _plain(points).unbind(-1)
-    return Points.wrap(torch.stack([x, points.canvas_size[0] - y], -1), points.canvas_size)
+    return Points.at(torch.stack([x, points.canvas_size[0] - y], -1), points.canvas_size)
 
 
 @VF.register_kernel(VF.resize, Points)
 def _(points: Points, size: list[int], *_args: Any, **_kwargs: Any) -> Points:
     (old_height, old_width), (height, width) = points.canvas_size, size
     scale = torch.tensor([width / old_width, height / old_height], dtype=points.dtype)
-    return Points.wrap(_plain(points) * scale, (height, width))
+    return Points.at(_plain(points) * scale, (height, width))
 
 
 @VF.register_kernel(VF.crop, Points)
 def _(points: Points, top: int, left: int, height: int, width: int) -> Points:
-    return Points.wrap(_plain(points) - torch.tensor([left, top]), (height, width))
+    return Points.at(_plain(points) - torch.tensor([left, top]), (height, width))
 
 
 @VF.register_kernel(VF.pad, Points)
@@ -86,12 +85,13 @@ def _(points: Points, padding: list[int], *_args: Any, **_kwargs: Any) -> Points
     left, top, right, bottom = padding
     height, width = points.canvas_size
     moved = _plain(points) + torch.tensor([left, top])
-    return Points.wrap(moved, (height + top + bottom, width + left + right))
+    return Points.at(moved, (height + top + bottom, width + left + right))
 
 
 @VF.register_kernel(VF.resized_crop, Points)
 def _(points: Points, top: int, left: int, height: int, width: int, size: list[int], **_kwargs: Any) -> Points:
-    return VF.resize(VF.crop(points, top, left, height, width), size)
+    cropped = VF.crop(points, top, left, height, width)
+    return cast(Points, VF.resize(cropped, size))
 
 
 class View:
@@ -123,7 +123,7 @@ class View:
         sample = (
             tv_tensors.Image(image),
             tv_tensors.BoundingBoxes(boxes_xyxy, format="XYXY", canvas_size=size),  # type: ignore[call-overload]
-            Points.wrap(points, size),
+            Points.at(points, size),
         )
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import hotcoco
 import hotcoco.mask as coco_mask
@@ -60,7 +61,7 @@ class CocoMetrics:
 
     def by_class(self, kind: str) -> dict[str, float]:
         """AP of each class that has objects."""
-        precision = self.evaluated(kind).eval["precision"][:, :, :, 0, 2]  # (thresholds, recalls, classes)
+        precision = _array(self.evaluated(kind), "precision")[:, :, :, 0, 2]  # (thresholds, recalls, classes)
         values = {name: _mean(precision[:, :, k]) for k, name in enumerate(self.class_names)}
         return {name: value for name, value in values.items() if value >= 0}
 
@@ -79,7 +80,7 @@ class CocoMetrics:
 
 def summarise(evaluation: hotcoco.COCOeval) -> dict[str, float]:
     """The twelve figures from the accumulated arrays, as pycocotools' `summarize` defines them."""
-    precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
+    precision, recall = _array(evaluation, "precision"), _array(evaluation, "recall")
     thresholds = np.asarray(evaluation.params.iou_thrs)
     out = {}
     for name, threshold, area, most in FIGURES:
@@ -113,7 +114,7 @@ def ground_truth(records: Sequence[Record], class_names: tuple[str, ...], masks:
 def _entry(annotation: Annotation, record: Record, masks: bool) -> dict:
     x0, y0, x1, y1 = annotation.box_xyxy
     box = [x0, y0, x1 - x0, y1 - y0]
-    entry = {"bbox": box, "area": box[2] * box[3], "iscrowd": int(annotation.crowd)}
+    entry: dict[str, Any] = {"bbox": box, "area": box[2] * box[3], "iscrowd": int(annotation.crowd)}
     if annotation.mask is not None:
         rle = coco_rle(annotation.mask, record.height, record.width)
         entry["area"] = float(coco_mask.area(rle))
@@ -122,6 +123,11 @@ def _entry(annotation: Annotation, record: Record, masks: bool) -> dict:
     elif masks:
         entry |= {"segmentation": coco_mask.fr_bbox(box, record.height, record.width), "iscrowd": 1}
     return entry
+
+
+def _array(evaluation: hotcoco.COCOeval, name: str) -> np.ndarray:
+    assert evaluation.eval is not None, "accumulate first"
+    return evaluation.eval[name]
 
 
 def _mean(values: np.ndarray) -> float:

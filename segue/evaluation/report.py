@@ -90,8 +90,8 @@ def _loss_curve(page: StagePage) -> str:
     steps = [row["step"] for row in page.steps]
     for name in page.steps[0] if page.steps else []:
         if name not in ("step", "epoch", "grad_norm", "images", "objects", "lr", "seconds"):
-            style = {"linewidth": 1.6, "color": "black"} if name == "loss" else {"linewidth": 0.8}
-            axes.plot(steps, [row[name] for row in page.steps], label=name, **style)
+            width, color = (1.6, "black") if name == "loss" else (0.8, None)
+            axes.plot(steps, [row[name] for row in page.steps], label=name, linewidth=width, color=color)
     axes.set(xlabel="step", title="training loss")
     axes.legend(fontsize=7, frameon=False)
     return _svg(figure)

@@ -51,7 +51,7 @@ class Predictor:
         Raises:
             DataError: if an image cannot be read or has other channels than the model.
         """
-        if isinstance(images, list | tuple):
+        if isinstance(images, Sequence) and not isinstance(images, str):
             return [self._one(image, threshold, most) for image in images]
         return self._one(images, threshold, most)
 

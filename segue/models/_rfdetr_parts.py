@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig
+from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig, RfDetrDinov2Config
 from transformers.models.rf_detr.modeling_rf_detr import (
     RfDetrC2FLayer,
     RfDetrConvNormLayer,
@@ -39,7 +39,7 @@ class Backbone(nn.Module):
     def __init__(self, config: RfDetrConfig, channels: Sequence[Channel]) -> None:
         super().__init__()
         self.normalise = Normalise(channels)
-        self.vit = RfDetrDinov2Backbone(config.backbone_config)
+        self.vit = RfDetrDinov2Backbone(_backbone_config(config))
 
     def forward(self, state: State) -> State:
         return {"features": torch.cat(self.vit(self.normalise(state["images"])).feature_maps, 1)}
@@ -69,7 +69,8 @@ class Projector(nn.Module):
 class _Level(nn.Module):
     def __init__(self, config: RfDetrConfig, scale: float) -> None:
         super().__init__()
-        width, maps = config.backbone_config.hidden_size, len(config.backbone_config.out_indices)
+        backbone = _backbone_config(config)
+        width, maps = backbone.hidden_size, len(backbone.out_indices or ())
         self.sample = nn.ModuleList(_sampling(config, width, scale) for _ in range(maps))
         self.fuse = RfDetrC2FLayer(config, maps * (width // 2 if scale == 2.0 else width))
         self.norm = RfDetrLayerNorm(config.d_model, data_format="channels_first")
@@ -78,6 +79,11 @@ class _Level(nn.Module):
         maps = features.chunk(len(self.sample), 1)
         sampled = [sample(part) for sample, part in zip(self.sample, maps, strict=True)]
         return self.norm(self.fuse(torch.cat(sampled, 1)))
+
+
+def _backbone_config(config: RfDetrConfig) -> RfDetrDinov2Config:
+    assert isinstance(config.backbone_config, RfDetrDinov2Config)
+    return config.backbone_config
 
 
 def _sampling(config: RfDetrConfig, width: int, scale: float) -> nn.Module:
@@ -93,7 +99,8 @@ class Decoder(nn.Module):
 
     In training, `groups` copies of the queries learn side by side (Group DETR); in eval, and so whenever it is
     frozen, only the first runs. Gives "queries" (B, L, Q, D), "logits" (B, L, Q, K), "boxes_cxcywh" (B, L, Q, 4),
-    how many "groups" Q consists of, and in training the encoder's proposals as "enc_queries", "enc_logits", "enc_boxes_cxcywh" (L = 1).
+    how many "groups" Q consists of, and in training the encoder's proposals as "enc_queries", "enc_logits",
+    "enc_boxes_cxcywh" (L = 1).
     """
 
     answers = ("queries", "logits", "boxes_cxcywh")
@@ -121,11 +128,11 @@ class Decoder(nn.Module):
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
         nn.init.zeros_(self.reference_points.weight)
-        for head in (*self.proposal_classes, self.class_head):
-            nn.init.constant_(head.bias, PRIOR_BIAS)
-        for boxes in (*self.proposal_boxes, self.box_head):
-            nn.init.zeros_(boxes.layers[-1].weight)
-            nn.init.zeros_(boxes.layers[-1].bias)
+        for name, parameter in self.named_parameters():
+            if name.startswith(("proposal_classes", "class_head")) and name.endswith("bias"):
+                nn.init.constant_(parameter, PRIOR_BIAS)
+            if name.startswith(("proposal_boxes", "box_head")) and ".layers.2." in name:
+                nn.init.zeros_(parameter)
 
     def forward(self, state: State) -> State:
         memories = [state[name] for name in self.reads]

@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig
 
 from segue.errors import HandoverError, PlanError
@@ -133,6 +133,7 @@ def config(spec: ModelSpec) -> RfDetrConfig:
     """transformers' configuration of a size, for its layers."""
     size = SIZES[spec.size]
     options = Options(**spec.options)
+    queries, groups = query_layout(options)
     width, layers, heads = size.encoder
     side = size.grid * size.patch if size.grid else options.resolution
     return RfDetrConfig(
@@ -144,16 +145,22 @@ def config(spec: ModelSpec) -> RfDetrConfig:
         },
         d_model=size.width, decoder_layers=size.layers, decoder_self_attention_heads=size.heads[0],
         decoder_cross_attention_heads=size.heads[1], decoder_n_points=size.points, decoder_ffn_dim=size.ffn,
-        num_queries=options.queries, group_detr=options.groups, num_feature_levels=len(size.scales),
-        dropout=options.dropout, num_labels=max(1, len(spec.classes)),
+        num_queries=queries, group_detr=groups, num_feature_levels=len(size.scales),
+        dropout=options.dropout,
     )  # fmt: skip
+
+
+def query_layout(options: Options) -> tuple[int, int]:
+    """Queries and groups of settled options."""
+    assert options.queries is not None and options.groups is not None, "settle first"
+    return options.queries, options.groups
 
 
 def build(spec: ModelSpec, masks: bool) -> Chain:
     """A model with fresh weights, drawn from the global generator; with a mask head if `masks`."""
     size = SIZES[spec.size]
     settings = config(spec)
-    parts = {
+    parts: dict[str, nn.Module] = {
         "backbone": Backbone(settings, spec.channels),
         "projector": Projector(settings, size.scales),
         "decoder": Decoder(settings, len(size.scales), len(spec.classes)),
@@ -170,7 +177,8 @@ def criterion(chain: Chain, task: str, weights: dict[str, float]) -> Criterion:
     defaults["joint"] = {"mask_bce": 5, "dice": 5}
     compares_masks = task == "joint" and isinstance(getattr(chain, "mask_head", None), mask_heads.DotMaskHead)
     costs = Costs(mask_bce=5, dice=5) if compares_masks else Costs()
-    return Criterion(Weights(**{**defaults[task], **weights}), costs, queries=chain.decoder.num_queries)
+    queries, _ = query_layout(Options(**chain.spec.options))
+    return Criterion(Weights(**{**defaults[task], **weights}), costs, queries=queries)
 
 
 def predictions(chain: Chain, state: State) -> Predictions:
@@ -246,24 +254,22 @@ def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
     Raises:
         HandoverError: if the weights are of another size, or have fewer groups or queries.
     """
-    options = Options(**spec.options)
+    wanted_queries, wanted_groups = query_layout(Options(**spec.options))
     _check_size(weights, spec)
     groups = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("decoder.proposal_proj."))
     queries = len(weights["decoder.query_features.weight"]) // groups
     said = []
-    for what, have, want in (("groups", groups, options.groups), ("queries", queries, options.queries)):
+    for what, have, want in (("groups", groups, wanted_groups), ("queries", queries, wanted_queries)):
         if want > have:
             raise HandoverError(f"model.{what}", f"{want}, but the weights have {have}", f"model.{what}: {have}")
         if want < have:
             said.append(f"{what} {have} -> {want}: the first {want} kept")
     for name in ("decoder.query_features.weight", "decoder.reference_points.weight"):
         grouped = weights[name].unflatten(0, (groups, queries))
-        weights[name] = grouped[: options.groups, : options.queries].flatten(0, 1).clone()
-    surplus = [
-        name for name in weights if name.startswith("decoder.proposal_") and int(name.split(".")[2]) >= options.groups
-    ]
-    for name in surplus:
-        del weights[name]
+        weights[name] = grouped[:wanted_groups, :wanted_queries].flatten(0, 1).clone()
+    for name in [name for name in weights if name.startswith("decoder.proposal_")]:
+        if int(name.split(".")[2]) >= wanted_groups:
+            del weights[name]
     return said
 
 

@@ -108,10 +108,11 @@ class Detections:
         """The same as `supervision.Detections` (needs the extra `supervision`)."""
         import supervision
 
+        masks = self.masks
         return supervision.Detections(
             xyxy=self.boxes_xyxy.numpy(),
             confidence=self.scores.numpy(),
             class_id=self.labels.numpy(),
-            mask=None if self.mask_logits is None else self.masks.numpy(),
+            mask=masks if masks is None else masks.numpy(),
             data={"class_name": np.array(self.names, dtype=object)},
         )

@@ -156,7 +156,7 @@ def _target_bytes(target: Target) -> bytes:
 
 
 def _target_from(data: bytes) -> Target:
-    tensors = load_tensors(data)
+    tensors: dict[str, Any] = load_tensors(data)
     record, height, width = tensors.pop("position").tolist()
     masks = {name.removeprefix("masks."): tensors.pop(name) for name in list(tensors) if name.startswith("masks.")}
     target = Target(**tensors, record=record, size=(height, width))

@@ -204,7 +204,11 @@ def as_weights(folder: Path) -> Weights:
         CheckpointError: if it is damaged.
     """
     card, tensors = read(folder)
-    lineage = {"checkpoint": folder.as_posix(), "stage": card.stage, "weights_sha256": card.files[WEIGHTS]}
+    lineage: dict[str, Any] = {
+        "checkpoint": folder.as_posix(),
+        "stage": card.stage,
+        "weights_sha256": card.files[WEIGHTS],
+    }
     if card.came_from:
         lineage["came_from"] = card.came_from
     return Weights(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hotcoco.mask as coco_mask
-import numpy as np
 import pytest
 import torch
 

@@ -37,7 +37,7 @@ def test_image_boxes_and_points_stay_together_through_every_augmentation(seed):
 
 
 def test_a_flip_is_exact_for_points():
-    points = Points.wrap(OUTLINE, (48, 48))
+    points = Points.at(OUTLINE, (48, 48))
     image = tv_tensors.Image(picture())
     mirrored = VF.horizontal_flip(points).as_subclass(torch.Tensor)
     assert torch.equal(mirrored, torch.stack([48 - OUTLINE[:, 0], OUTLINE[:, 1]], 1))

@@ -73,7 +73,7 @@ class Chain(nn.Module):
     def prefix(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The outputs of all frozen parts that later parts or the answer still need: what a cache stores."""
         state = self.run(inputs, 0, self.boundary, learn=False)
-        needed = {name for part in self.learning for name in self.part(part).reads}
+        needed = {name for part in self.learning for name in getattr(self.part(part), "reads", ())}
         needed |= {name for part in self.frozen for name in getattr(self.part(part), "answers", ())}
         return {name: value for name, value in state.items() if name in needed and isinstance(value, Tensor)}
 

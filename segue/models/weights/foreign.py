@@ -23,7 +23,7 @@ from torch import Tensor
 
 from segue.errors import CheckpointError
 
-INERT = [argparse.Namespace, types.SimpleNamespace]
+INERT: list[Any] = [argparse.Namespace, types.SimpleNamespace]
 # Before 2.10 the weights-only loader could be made to corrupt memory (CVE-2026-24747).
 SAFE_TORCH = (2, 10)
 
