@@ -53,9 +53,9 @@ class Console:
             def measured(check: Callable[[], None]) -> dict[str, float]:
                 metrics = evaluate(check)
                 shown = "  ".join(f"{k} {metrics[k]:.3f}" for k in _shown(metrics, stage.metric))
+                epoch = stage.learner.progress.epoch + bool(stage.learner.progress.steps)
                 best = stage.learner.progress.best
-                star = " *" if best is None or metrics[stage.metric] > best else ""
-                epoch = stage.learner.progress.epoch + 1
+                star = " *" if epoch and (best is None or metrics[stage.metric] > best) else ""
                 seconds = time.monotonic() - began
                 self.say(f"{name}  epoch {epoch}/{stage.epochs}  {shown}{star}  {seconds:.0f} s")
                 return metrics

@@ -15,7 +15,7 @@ PLAN = """\
 name: demo
 runs: {folder}/runs
 data: {{root: {folder}/dataset}}
-model: {{family: rfdetr, size: pico}}
+model: {{family: rfdetr, size: pico, mask_head: attention-nano}}
 stages:
   - name: detector
     task: boxes
@@ -31,7 +31,7 @@ stages:
     fresh: [mask_head]
     epochs: {masks_epochs}
     images_per_step: 8
-    optimizer: {{lr: 1e-3}}
+    optimizer: {{lr: 3e-3, clip: 1.0}}
     augment: {{crop: 0.0, vertical_flip: 0.5}}
     cache: {{views: 3}}
     workers: 0
@@ -46,7 +46,7 @@ def run_demo(folder: Path, quick: bool, quiet: bool) -> Path:
     if not (dataset / "test" / "_annotations.coco.json").is_file():
         console.say(f"rendering {sum(images.values())} images into {dataset}")
         render_dataset(dataset, images)
-    epochs = {"detector_epochs": 1, "masks_epochs": 1} if quick else {"detector_epochs": 12, "masks_epochs": 10}
+    epochs = {"detector_epochs": 1, "masks_epochs": 1} if quick else {"detector_epochs": 12, "masks_epochs": 5}
     text = PLAN.format(folder=folder.as_posix(), **epochs)
     (folder / "plan.yaml").write_text(text, encoding="utf-8")
     run = run_plan(parse(text, str(folder / "plan.yaml")), console)

@@ -15,7 +15,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """second - first in one figure, with its interval; verdict: better, worse or no evidence."""
+    """second - first in one figure, with its interval; verdict: better, worse, unchanged or no evidence."""
 
     kind: str
     first: float
@@ -30,6 +30,8 @@ class Difference:
 
     @property
     def verdict(self) -> str:
+        if self.first == self.second and self.low == self.high:
+            return "unchanged"
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "no evidence"

@@ -22,7 +22,7 @@ from segue.structures.detections import Detections
 
 matplotlib.use("Agg")
 SHOWN_IMAGES = 6
-SHOWN_SCORE = 0.4
+SHOWN_SCORE = 0.3
 PICTURE_SIDE = 420
 
 

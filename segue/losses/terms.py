@@ -21,7 +21,7 @@ def by_layer(values: Tensor, layer: Tensor, layers: int) -> Tensor:
 def iou_aware_bce(logits: Tensor, matches: Matches, labels: Tensor, iou: Tensor, weights: Tensor) -> Tensor:
     """IoU-aware binary cross entropy (L,) of LW-DETR (arXiv 2406.03459) and RF-DETR.
 
-    logits (B, L, Q, K) · labels, iou, weights (T,). A matched class is pulled towards p^0.25 * IoU^0.75 (at
+    logits (B, L, Q, K); labels, iou, weights (T,). A matched class is pulled towards p^0.25 * IoU^0.75 (at
     least 0.01), every other entry pushed down with weight p^2. Written with logsigmoid, so that a logit of 200
     costs nothing instead of NaN; otherwise equal to transformers 5.23 `LwDetrImageLoss.loss_labels`.
     """

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Detections:
     """N objects found in one image, best score first.
 
-    boxes_xyxy (N, 4) float32 pixels of the original image · scores (N,) 0..1 · labels (N,) int64 into
-    class_names · size: height, width of the original image · mask_logits (N, h, w) at the head's resolution,
+    boxes_xyxy (N, 4) float32 pixels of the original image; scores (N,) 0..1; labels (N,) int64 into
+    class_names; size: height, width of the original image; mask_logits (N, h, w) at the head's resolution,
     or None for a model without masks. Everything on the CPU.
     """
 

@@ -90,7 +90,7 @@ def raster_bitmap(bits: np.ndarray, frame: np.ndarray, window: tuple[int, int, i
 class PackedMasks:
     """N small rasters laid end to end: what the mask losses sample.
 
-    bits (sum of window areas,) uint8 0/1 · starts (N,) int64 into bits · windows (N, 4) int64 x0, y0, x1, y1 ·
+    bits (sum of window areas,) uint8 0/1; starts (N,) int64 into bits; windows (N, 4) int64 x0, y0, x1, y1;
     grids (N, 2) int64 height, width of the grid the windows lie on. Outside its window a mask is 0.
     """
 

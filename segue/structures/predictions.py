@@ -26,8 +26,8 @@ class MaskSource(Protocol):
 class Predictions:
     """Raw outputs of all layers that are supervised; the last one is what the model answers with.
 
-    logits (B, L, Q, K) · boxes_cxcywh (B, L, Q, 4) in 0..1 · layers: a name for each of the L, such as
-    "enc", "0", "1" · groups: Q is this many equal groups of queries that are matched separately.
+    logits (B, L, Q, K); boxes_cxcywh (B, L, Q, 4) in 0..1; layers: a name for each of the L, such as
+    "enc", "0", "1"; groups: Q is this many equal groups of queries that are matched separately.
     """
 
     logits: Tensor

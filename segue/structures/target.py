@@ -15,8 +15,8 @@ from segue.structures.masks import PackedMasks
 class Target:
     """The objects of one image in the frame the model sees.
 
-    labels (N,) int64 0..K-1 · boxes_cxcywh (N, 4) float32 in 0..1 · masks (N) or None if the stage needs none ·
-    has_mask (N,) bool: objects without one take part in box terms only · weights (N,) float32: how much an
+    labels (N,) int64 0..K-1; boxes_cxcywh (N, 4) float32 in 0..1; masks (N) or None if the stage needs none;
+    has_mask (N,) bool: objects without one take part in box terms only; weights (N,) float32: how much an
     object's terms count (1 for a manual label).
     key: 63-bit number that names this view of this image; all randomness of its losses follows from it.
     record: position of the image in its split. size: height, width of the original image in pixels.

@@ -25,7 +25,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         _cut(folder / "steps.csv", "step", step)
-        _cut(folder / "epochs.csv", "epoch", epoch)
+        _cut(folder / "epochs.csv", "epoch", epoch if step else -1)
         self.tensorboard = SummaryWriter(str(folder / "tb"), purge_step=step + 1)
         self.wandb = _start_wandb(folder, wandb) if wandb else None
 
@@ -35,7 +35,7 @@ class Journal:
         self._sinks("train", row, int(row["step"]))
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
-        """One epoch with its validation metrics; row["epoch"] counts from 1."""
+        """One epoch with its validation metrics; row["epoch"] counts from 1, and 0 is before training."""
         _append(self.folder / "epochs.csv", row)
         self._sinks("valid", row, step)
 

@@ -115,6 +115,8 @@ def fit(stage: Stage) -> None:
             tick()
 
         try:
+            if progress.steps == 0:
+                _before_training(stage, tick)
             while progress.epoch < stage.epochs and not _stopped_early(stage):
                 batches = _at_most(stage.batches(progress.epoch, progress.step), stage.steps - progress.steps)
                 train_epoch(stage.learner, batches, stage.steps, stage.steps_per_epoch, after_step)
@@ -123,6 +125,14 @@ def fit(stage: Stage) -> None:
             _save_last(stage, final=True)  # here, because averaged weights under evaluation are swapped back by now
             raise
     _save_last(stage, final=True)
+
+
+def _before_training(stage: Stage, tick: Callable[[], None]) -> None:
+    """Epoch 0 of the record: what the stage was handed, or what random weights do. Never selected."""
+    stage.learner.chain.eval()
+    metrics = stage.evaluate(tick)
+    if processes.rank() == 0:
+        stage.journal.epoch({"epoch": 0, "step": 0, **metrics}, 0)
 
 
 def _say_if_split(stage: Stage) -> None:

@@ -20,6 +20,8 @@ from transformers.models.rf_detr.modeling_rf_detr import RfDetrSegmentationBlock
 
 from segue.models.parts.chain import State
 
+NARROWEST = 16  # channels before the output: with 4, all of them died behind their ReLU inside the masks
+
 
 @dataclass(slots=True)
 class DotMasks:
@@ -89,6 +91,7 @@ class AttentionMasks:
     head: AttentionMaskHead
     memory: Tensor
     queries: Tensor
+    boxes_cxcywh: Tensor
 
     @property
     def size(self) -> tuple[int, int]:
@@ -96,7 +99,8 @@ class AttentionMasks:
 
     def at(self, image: Tensor, layer: Tensor, query: Tensor) -> Tensor:
         """Mask logits (T, h, w)."""
-        return self.head.masks(self.memory, image, self.queries[image, layer, query])
+        chosen = (image, layer, query)
+        return self.head.masks(self.memory, image, self.queries[chosen], self.boxes_cxcywh[chosen].detach())
 
     def sample(self, points: Tensor) -> Tensor:
         """Not offered: all queries of all layers would be thousands of convolutions. Match on boxes instead."""
@@ -106,13 +110,16 @@ class AttentionMasks:
 class AttentionMaskHead(nn.Module):
     """DETRsegm's head (arXiv 2005.12872, section 4.4): where a query looks, refined by convolutions.
 
-    Eight attention maps of the query are put beside the features and go through 3x3 convolutions of widths
-    `stem`; then the map doubles until its cells are `mask_stride` pixels wide, each time with a 1x1 adapter of the
-    features added and half the channels. The first convolution is split by its inputs, so that its larger half runs
-    once for an image instead of once for a query.
+    Eight attention maps of the query, and which cells its box covers, are put beside the features and go through 3x3
+    convolutions of widths `stem`; then the map doubles until its cells are `mask_stride` pixels wide, each time with a
+    1x1 adapter of the features added and half the channels. The first convolution is split by its inputs, so that its
+    larger half runs once for an image instead of once for a query.
+
+    The box is ours, not DETRsegm's: what comes out is added to the filled box, which a new head therefore starts
+    with. A frozen detector's queries know their boxes better than their outlines (docs/benchmarks.md).
     """
 
-    reads = ("memory_0", "queries")
+    reads = ("memory_0", "queries", "boxes_cxcywh")
     HEADS = 8
 
     def __init__(self, width: int, stride: int, stem: Sequence[int], mask_stride: int = 4) -> None:
@@ -120,22 +127,25 @@ class AttentionMaskHead(nn.Module):
         self.stride, self.mask_stride = stride, mask_stride
         self.query_proj, self.key_proj = nn.Linear(width, width), nn.Linear(width, width)
         self.from_memory = nn.Conv2d(width, stem[0], 3, padding=1, bias=False)
-        self.from_attention = nn.Conv2d(self.HEADS, stem[0], 3, padding=1)
+        self.from_query = nn.Conv2d(self.HEADS + 1, stem[0], 3, padding=1)
         self.norm = nn.GroupNorm(math.gcd(8, stem[0]), stem[0])
         self.stem = nn.ModuleList(_ConvNormReLU(a, b) for a, b in itertools.pairwise(stem))
         doublings = max(1, math.ceil(math.log2(stride / mask_stride)))
-        widths = [stem[-1] // 2**i for i in range(doublings + 1)]
+        widths = [max(stem[-1] // 2**i, NARROWEST) for i in range(doublings + 1)]
         self.adapters = nn.ModuleList(nn.Conv2d(width, c, 1) for c in widths[:-1])
         self.growth = nn.ModuleList(_ConvNormReLU(a, b) for a, b in itertools.pairwise(widths))
         self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
+        self.box_weight = nn.Parameter(torch.tensor([2.0]))
 
     def forward(self, state: State) -> State:
-        return {"masks": AttentionMasks(self, state["memory_0"], state["queries"])}
+        return {"masks": AttentionMasks(self, state["memory_0"], state["queries"], state["boxes_cxcywh"])}
 
-    def masks(self, memory: Tensor, image: Tensor, queries: Tensor) -> Tensor:
-        """Mask logits (T, h, w) of T query vectors (T, D), each for the image (T,) it belongs to."""
-        x = self.from_memory(memory)[image] + self.from_attention(self.attention(memory, image, queries))
-        x = self.norm(x).relu()
+    def masks(self, memory: Tensor, image: Tensor, queries: Tensor, boxes_cxcywh: Tensor) -> Tensor:
+        """Mask logits (T, h, w) of T queries (T, D) with boxes (T, 4), each for the image (T,) it belongs to."""
+        height, width = memory.shape[-2:]
+        covered = box_cover(boxes_cxcywh, height, width).to(memory.dtype)
+        maps = torch.cat([self.attention(memory, image, queries), covered[:, None]], 1)
+        x = self.norm(self.from_memory(memory)[image] + self.from_query(maps)).relu()
         for conv in self.stem:
             x = conv(x)
         size = mask_size(memory, self.stride, self.mask_stride)
@@ -144,14 +154,14 @@ class AttentionMaskHead(nn.Module):
             step = size if last else (x.shape[-2] * 2, x.shape[-1] * 2)
             adapted = F.interpolate(adapter(memory), size=step, mode="bilinear")
             x = conv(F.interpolate(x, size=step, mode="nearest") + adapted[image])
-        return self.out(x)[:, 0]
+        return self.out(x)[:, 0] + self.box_weight * (2 * box_cover(boxes_cxcywh, *size).to(x.dtype) - 1)
 
     def attention(self, memory: Tensor, image: Tensor, queries: Tensor) -> Tensor:
-        """Softmax over all cells (T, heads, h, w)."""
+        """Where each head of a query looks (T, heads, h, w): softmax over all cells, so that their mean is 1."""
         keys = self.key_proj(memory.flatten(2).transpose(1, 2)).unflatten(-1, (self.HEADS, -1))  # (B, hw, heads, d)
         wanted = self.query_proj(queries).unflatten(-1, (self.HEADS, -1))  # (T, heads, d)
         scores = torch.einsum("thd,tshd->ths", wanted * wanted.shape[-1] ** -0.5, keys[image])
-        return scores.softmax(-1).unflatten(-1, tuple(memory.shape[-2:]))
+        return scores.softmax(-1).mul(scores.shape[-1]).unflatten(-1, tuple(memory.shape[-2:]))
 
 
 class _ConvNormReLU(nn.Module):
@@ -162,6 +172,18 @@ class _ConvNormReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x)).relu()
+
+
+def box_cover(boxes_cxcywh: Tensor, height: int, width: int) -> Tensor:
+    """How much of each cell of a grid a box covers, (T, height, width) in 0..1, for boxes (T, 4) in 0..1."""
+
+    def along(centre: Tensor, extent: Tensor, cells: int) -> Tensor:
+        edges = torch.arange(cells + 1, device=centre.device) / cells
+        low, high = (centre - extent / 2)[:, None], (centre + extent / 2)[:, None]
+        return (edges.clamp(low, high).diff(dim=1) * cells).float()
+
+    x, y, w, h = boxes_cxcywh.float().unbind(1)
+    return along(y, h, height)[:, :, None] * along(x, w, width)[:, None, :]
 
 
 def mask_size(memory: Tensor, stride: int, mask_stride: int) -> tuple[int, int]:

@@ -1,0 +1,105 @@
+"""Every family, format and recipe keeps the contract of its kind; each test says how many it covered."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+
+import pytest
+import torch
+import yaml
+
+from segue import models, recipes
+from segue.data import formats
+from segue.models import ModelSpec
+from segue.models.parts.chain import Chain
+from segue.plan_file import parse
+from segue.run import run_plan
+from segue.settings import Settings
+from tests.conftest import toy_plan
+from tests.toy import Console
+
+FAMILY_FUNCTIONS = (
+    "settle", "build", "criterion", "predictions", "postprocess", "input_size", "scales", "class_heads",
+    "first_layer", "import_weights", "adapt",
+)  # fmt: skip
+
+
+def test_the_families_are_those_with_a_file():
+    assert models.names() == ["rfdetr"]
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_a_family_has_all_that_the_engine_calls(name):
+    family = models.get(name)
+    for function in FAMILY_FUNCTIONS:
+        assert callable(getattr(family, function)), function
+        assert inspect.getdoc(getattr(family, function)), f"{function} is not documented"
+    assert issubclass(family.Options, Settings) and inspect.getdoc(family.Options)
+    assert inspect.getdoc(family)
+
+
+SIZES = [(name, size) for name in models.names() for size in models.get(name).SIZES]
+
+
+def test_all_sizes_are_covered():
+    assert len(SIZES) == 14
+
+
+@pytest.mark.parametrize(("name", "size"), SIZES)
+def test_every_size_is_a_chain_whose_parameters_belong_to_parts(name, size):
+    family = models.get(name)
+    options, _ = family.settle(family.Options(), family.SIZES[size], 5, "cpu")
+    spec = ModelSpec(family=name, size=size, classes=("a", "b"), options=options.model_dump())
+    with torch.device("meta"):
+        chain = family.build(spec, masks=True)
+    assert isinstance(chain, Chain) and chain.order == family.PARTS
+    counted = sum(p.numel() for part in chain.order for p in chain.part(part).parameters())
+    assert counted == sum(p.numel() for p in chain.parameters())
+    names = dict(chain.named_parameters())
+    assert family.first_layer(chain) in names
+    assert all(names[head].shape[0] == 2 for head in family.class_heads(chain))
+    height, width = family.input_size(spec)
+    assert (height, width)[0] in family.scales(spec, expanded=False)
+
+
+def test_every_format_has_the_three_functions():
+    assert formats.names() == ["coco"]
+    for name in formats.names():
+        module = formats.get(name)
+        assert all(callable(getattr(module, function)) for function in ("detect", "splits", "read"))
+
+
+def test_the_recipes_are_those_listed():
+    assert recipes.names() == ["detector-then-masks"]
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_recipe_is_a_plan_and_explains_itself(name):
+    text = recipes.text(name)
+    plan = parse(text, f"{name}.yaml")
+    assert plan.name == name and len(plan.stages) >= 2
+    assert text.count("#") >= 8
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_recipe_runs_with_nothing_changed_but_size_and_length(name, rendered, tmp_path):
+    overrides = [f"data.root={rendered}", f"runs={tmp_path}", "model.size=pico", "device=cpu"]
+    for stage in yaml.safe_load(recipes.text(name))["stages"]:
+        overrides += [f"stages.{stage['name']}.epochs=1", f"stages.{stage['name']}.workers=0"]
+    plan = parse(recipes.text(name), name, tuple(overrides))
+    folder = run_plan(plan, Console(quiet=True))
+    assert (folder / "report.html").stat().st_size > 10_000
+
+
+def test_a_family_of_somebody_elses_is_found_by_its_dotted_path(rendered, tmp_path, monkeypatch):
+    source = inspect.getsourcefile(models.get("rfdetr"))
+    assert source is not None
+    (tmp_path / "theirs").mkdir()
+    shutil.copy(source, tmp_path / "theirs" / "detector.py")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    content = toy_plan(rendered, tmp_path / "runs", detector={"epochs": 1})
+    content["model"]["family"] = "theirs.detector"
+    plan = parse(yaml.safe_dump(content), "plan.yaml")
+    folder = run_plan(plan, Console(quiet=True), "detector")
+    assert (folder / "1-detector" / "selected" / "card.json").read_text().count("theirs.detector") == 1
