@@ -27,12 +27,12 @@ class SegueError(ValueError):
 
     @property
     def message(self) -> str:
-        """One line: `where: found; expected ...; run: ...`."""
+        """One line: `where: found; expected ...; next: ...`."""
         text = f"{self.where}: {self.found}"
         if self.expected:
             text += f"; expected {self.expected}"
         if self.run:
-            text += f"; run: {self.run}"
+            text += f"; next: {self.run}"
         return text
 
     def __reduce__(self) -> tuple:

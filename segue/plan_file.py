@@ -76,8 +76,11 @@ def parse(text: str, where: str, overrides: tuple[str, ...] = ()) -> Plan:
     try:
         return Plan.model_validate(content)
     except ValidationError as error:
-        lines = [_line(where, places, problem) for problem in error.errors()]
-        raise PlanError(where, "\n  ".join([f"{len(lines)} problem{'s' * (len(lines) > 1)}", *lines])) from None
+        found = [_complaint(where, places, problem) for problem in error.errors()]
+        if len(found) == 1:
+            raise PlanError(*found[0]) from None
+        lines = [f"{at}: {text}" for at, text in found]
+        raise PlanError(where, "\n  ".join([f"{len(lines)} problems", *lines])) from None
     except SegueError as error:
         place = ("model",) if "model" in content else ()
         raise PlanError(f"{_at(where, places, place)}: {error.where}", error.found, error.expected, error.run) from None
@@ -132,8 +135,8 @@ def _at(where: str, places: dict[Place, tuple[int, int]], place: Place) -> str:
     return f"{where}:{places[place][0]}:{places[place][1]}" if place in places else where
 
 
-def _line(where: str, places: dict[Place, tuple[int, int]], problem: Any) -> str:
-    """One complaint of pydantic's, with its place and the nearest name there is."""
+def _complaint(where: str, places: dict[Place, tuple[int, int]], problem: Any) -> tuple[str, str]:
+    """Where pydantic found a problem, and which, with the nearest name there is."""
     place: Place = tuple(problem["loc"])
     text = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
@@ -141,10 +144,12 @@ def _line(where: str, places: dict[Place, tuple[int, int]], problem: Any) -> str
         known = _keys_at(place[:-1])
         near = difflib.get_close_matches(str(place[-1]), known, n=1)
         text += f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(sorted(known))}"
+    elif problem["type"] == "missing":
+        text = "missing"
     elif problem["type"] != "value_error":
         text += f" (found {str(problem['input'])[:40]!r})"
     name = ".".join(map(str, place))
-    return f"{_at(where, places, place)}: {name}: {text}" if name else f"{where}: {text}"
+    return _at(where, places, place), f"{name}: {text}" if name else text
 
 
 def _keys_at(place: Place) -> list[str]:

@@ -14,6 +14,7 @@ from segue.console import Console
 from segue.data.dataset import DataSet
 from segue.data.samples import Samples, StepSampler, loader
 from segue.data.transforms import View
+from segue.errors import HandoverError
 from segue.evaluation.coco_metrics import CocoMetrics, detections_needed
 from segue.evaluation.evaluate import evaluate
 from segue.models import ModelSpec
@@ -50,11 +51,15 @@ def build_model(
 
     Raises:
         PlanError: if the plan's choices do not fit the size or the data.
+        HandoverError: if the checkpoint is of another family or size.
     """
     family = models.get(plan.model.family)
     options = dict(plan.model.options)
     parent = weights.card["spec"] if weights is not None and weights.card else None
-    if parent is not None and parent["family"] == plan.model.family:
+    if parent is not None and (parent["family"], parent["size"]) != (plan.model.family, plan.model.size):
+        found = f"a {parent['family']} {parent['size']} model"
+        raise HandoverError(weights.source, found, f"{plan.model.family} {plan.model.size}, as the plan's model says")
+    if parent is not None:
         options = {**parent["options"], **{name: value for name, value in options.items() if value is not None}}
     size = models.size_of(family, plan.model.size)
     settled, said = family.settle(family.Options(**options), size, data.most_objects, device)

@@ -23,6 +23,8 @@ from segue.plan import Plan, StagePlan, load_plan
 from segue.run import open_weights
 from segue.training.handover import adopt
 
+PLAN_SUFFIXES = (".yaml", ".yml")
+
 
 @dataclass(slots=True)
 class Findings:
@@ -52,7 +54,7 @@ def check_target(target: Path, overrides: tuple[str, ...], as_json: bool) -> Non
     """
     findings = Findings()
     _environment(findings)
-    if target.is_dir():
+    if target.is_dir() or target.suffix not in PLAN_SUFFIXES:
         _data(findings, "data", Data(root=target))
     else:
         _plan(findings, load_plan(target, overrides))

@@ -81,7 +81,7 @@ def test_check_lists_data_models_and_hand_overs_and_trains_nothing(rendered, tmp
     write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs"))
     done = segue("check", tmp_path / "plan.yaml")
     assert done.returncode == 0, done.stderr
-    for words in ("torch ", "train: 16 images", "tensors, 772,", "frozen", "4 steps of 8 images", "ready"):
+    for words in ("torch ", "train: 16 images", "parameters handed over", "frozen", "4 steps of 8 images", "ready"):
         assert words in done.stdout, done.stdout
     assert not (tmp_path / "runs").exists()
     as_json = json.loads(segue("check", rendered, "--json").stdout)

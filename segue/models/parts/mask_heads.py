@@ -131,7 +131,7 @@ class AttentionMaskHead(nn.Module):
         self.norm = nn.GroupNorm(math.gcd(8, stem[0]), stem[0])
         self.stem = nn.ModuleList(_ConvNormReLU(a, b) for a, b in itertools.pairwise(stem))
         doublings = max(1, math.ceil(math.log2(stride / mask_stride)))
-        widths = [max(stem[-1] // 2**i, NARROWEST) for i in range(doublings + 1)]
+        widths = [stem[-1], *(max(stem[-1] // 2**i, NARROWEST) for i in range(1, doublings + 1))]
         self.adapters = nn.ModuleList(nn.Conv2d(width, c, 1) for c in widths[:-1])
         self.growth = nn.ModuleList(_ConvNormReLU(a, b) for a, b in itertools.pairwise(widths))
         self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
