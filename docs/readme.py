@@ -61,7 +61,7 @@ def main() -> None:
     run = parser.parse_args().run
     readme = ROOT / "README.md"
     readme.write_text(BLOCK.sub(lambda _: figures(run), readme.read_text()))
-    picture(run).quantize(128).save(ROOT / "docs" / "demo.png", optimize=True)
+    picture(run).quantize(256, dither=Image.Dither.NONE).save(ROOT / "docs" / "demo.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from segue.errors import HandoverError, PlanError
 from segue.losses.criterion import Criterion, Weights
 from segue.losses.matcher import Costs
 from segue.models import ModelSpec
-from segue.models._rfdetr_parts import Backbone, Decoder, Projector
+from segue.models._rfdetr_parts import Backbone, Decoder, Projector, resample_positions
 from segue.models.parts import mask_heads
 from segue.models.parts.chain import Chain, State
 from segue.models.weights import Weights as Loaded
@@ -249,7 +249,9 @@ def import_weights(source: str) -> Loaded:
 
 
 def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
-    """Drop query groups and queries the model does not have, in place; say so. More of either cannot be made up.
+    """Drop query groups and queries the model does not have and fit the positions to its resolution, in place.
+
+    More groups or queries cannot be made up.
 
     Raises:
         HandoverError: if the weights are of another size, or have fewer groups or queries.
@@ -258,7 +260,8 @@ def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
     _check_size(weights, spec)
     groups = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("decoder.proposal_proj."))
     queries = len(weights["decoder.query_features.weight"]) // groups
-    said = []
+    size = SIZES[spec.size]
+    said = resample_positions(weights, size.grid or input_size(spec)[0] // size.patch)
     for what, have, want in (("groups", groups, wanted_groups), ("queries", queries, wanted_queries)):
         if want > have:
             raise HandoverError(f"model.{what}", f"{want}, but the weights have {have}", f"model.{what}: {have}")

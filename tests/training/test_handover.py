@@ -158,6 +158,16 @@ def test_groups_and_queries_are_cut_but_never_made_up():
         adopt(model(PARENT, seed=1, queries=30), weights_of(parent))
 
 
+def test_another_resolution_resamples_the_positions_as_the_backbone_would_and_says_so():
+    detector, larger = model(PARENT), model(PARENT, resolution=96, seed=1)
+    report = adopt(larger, weights_of(detector))
+    assert report.notes == ["position embeddings 8x8 -> 12x12, as the resolution changes"]
+    pixels = torch.randint(0, 256, (1, 3, 96, 96), dtype=torch.uint8)
+    with torch.no_grad():
+        first, second = (chain.eval()({"images": pixels}) for chain in (detector, larger))
+    torch.testing.assert_close(first["boxes_cxcywh"], second["boxes_cxcywh"], atol=1e-5, rtol=1e-4)
+
+
 def test_channels_travel_by_name_and_a_new_one_is_the_mean_of_the_old():
     parent = model(PARENT)
     thermal = Channel(name="thermal")

@@ -1,0 +1,133 @@
+"""Predicting from Python: what may be given, what comes back, and the rfdetr package's way of asking."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import segue
+from segue import rfdetr as facade
+from segue.errors import CheckpointError, DataError, PlanError
+from segue.models.weights.rfdetr import rfdetr_file
+from segue.training import checkpoint
+from tests.conftest import toy_plan
+from tests.toy import run
+
+
+@pytest.fixture(scope="module")
+def finished(rendered, tmp_path_factory):
+    return run(toy_plan(rendered, tmp_path_factory.mktemp("predict"), detector={"epochs": 1}, masks={"epochs": 1}))
+
+
+@pytest.fixture(scope="module")
+def picture(rendered):
+    return next((rendered / "test").glob("*.png"))
+
+
+def same(a: segue.Detections, b: segue.Detections) -> bool:
+    return torch.equal(a.boxes_xyxy, b.boxes_xyxy) and torch.equal(a.scores, b.scores) and torch.equal(a.masks, b.masks)
+
+
+def test_a_run_a_stage_and_a_checkpoint_are_the_same_model(finished, picture):
+    found = [
+        segue.load(path).predict(picture, 0.01)
+        for path in (finished, finished / "2-masks", finished / "2-masks" / "selected")
+    ]
+    assert len(found[0]) > 0 and same(found[0], found[1]) and same(found[0], found[2])
+
+
+def test_every_kind_of_picture_gives_the_same(finished, picture):
+    model = segue.load(finished)
+    image = Image.open(picture).convert("RGB")
+    array = np.asarray(image)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    expected = model.predict(picture, threshold=0.01)
+    for given in (str(picture), image, array, tensor):
+        assert same(model.predict(given, threshold=0.01), expected)
+    as_floats = model.predict(tensor / 255, threshold=0.01)
+    torch.testing.assert_close(as_floats.boxes_xyxy[:3], expected.boxes_xyxy[:3], atol=1e-2, rtol=1e-3)
+
+
+def test_a_list_gives_a_list_also_of_one(finished, picture):
+    model = segue.load(finished)
+    assert len(model.predict([picture], 0.01)) == 1 and len(model.predict([picture] * 2, 0.01)) == 2
+
+
+def test_detections_are_in_pixels_sorted_named_and_above_the_threshold(finished, picture):
+    found = segue.load(finished).predict(picture, threshold=0.02)
+    height, width = found.size
+    assert (width, height) == Image.open(picture).size
+    assert bool((found.scores >= 0.02).all()) and torch.equal(found.scores, found.scores.sort(descending=True).values)
+    assert bool((found.boxes_xyxy[:, 2:] >= found.boxes_xyxy[:, :2]).all())
+    assert found.boxes_xyxy.min() >= 0 and found.boxes_xyxy[:, 2].max() <= width
+    assert found.names == [("cell", "rod", "tube")[label] for label in found.labels.tolist()]
+    assert found.masks.shape == (len(found), height, width) and found.masks.dtype == torch.bool
+
+
+def test_detections_go_to_supervision(finished, picture):
+    supervision = pytest.importorskip("supervision")
+    found = segue.load(finished).predict(picture, threshold=0.02)
+    theirs = found.to_supervision()
+    assert isinstance(theirs, supervision.Detections) and len(theirs) == len(found)
+    assert list(theirs["class_name"]) == found.names and theirs.mask.shape[0] == len(found)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (np.zeros((8, 8, 5), np.uint8), "expected 3 channels: r, g, b"),
+        (torch.full((3, 8, 8), 255.0), "expected 0..1, or uint8"),
+    ],
+)
+def test_a_picture_of_another_kind_is_refused(finished, given, words):
+    with pytest.raises(DataError, match=words):
+        segue.load(finished).predict(given)
+
+
+def test_a_folder_without_a_checkpoint_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint in it"):
+        segue.load(tmp_path)
+
+
+CLASSES = ["cell", "rod", "tube"]
+
+
+def test_the_original_sample_works_on_our_checkpoints_and_on_its_files(finished, picture, tmp_path):
+    """RFDETRNano(...).predict([image], threshold=0.5) of the original text, here with pico for speed."""
+    selected = finished / "2-masks" / "selected"
+    image = Image.open(picture)
+    card, tensors = checkpoint.read(selected)
+    torch.save(rfdetr_file(tensors, card.spec.classes, {"size": "pico"}), tmp_path / "best.pt")
+    found = []
+    for weights in (selected, tmp_path / "best.pt"):
+        model = facade.RFDETRPico(pretrain_weights=str(weights), num_classes=3, class_names=CLASSES, masks=True)
+        found.append(model.predict([image], threshold=0.02))
+    for one in found:
+        assert one.masks.shape[0] == len(one.boxes) == len(one.scores) == len(one.class_ids) > 0
+        assert [model.class_names[number] for number in one.class_ids.tolist()] == one.detections.names
+    assert torch.equal(found[0].class_ids, found[1].class_ids)
+    torch.testing.assert_close(found[0].boxes, found[1].boxes, atol=1e-3, rtol=1e-4)
+    assert len(model.predict([image, image], threshold=0.02)) == 2
+    without = facade.RFDETRPico(pretrain_weights=tmp_path / "best.pt").predict(image, threshold=0.02)
+    assert without.masks is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_classes": 4}, "num_classes: 4; expected 3: cell, rod, tube"),
+        ({"class_names": ["a", "b", "c"]}, "class_names: a, b, c; expected cell, rod, tube"),
+    ],
+)
+def test_names_that_the_weights_do_not_have_are_refused(finished, changes, words):
+    with pytest.raises(PlanError, match=words):
+        facade.RFDETRPico(pretrain_weights=finished / "1-detector" / "selected", **changes)
+
+
+def test_weights_of_another_size_or_without_masks_are_refused(finished):
+    with pytest.raises(PlanError, match="a pico model; expected nano, as in RFDETRNano"):
+        facade.RFDETRNano(pretrain_weights=finished / "2-masks" / "selected")
+    with pytest.raises(PlanError, match="no mask head"):
+        facade.RFDETRPico(pretrain_weights=finished / "1-detector" / "selected", masks=True)

@@ -1,0 +1,185 @@
+"""The criterion by itself: sums that add up over any split, matches that are optimal, masks only where matched."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from segue.errors import NonFiniteError
+from segue.losses import terms
+from segue.losses.criterion import Criterion, Weights
+from segue.losses.matcher import Costs, match
+from segue.losses.points import point_count, uncertain_points
+from segue.structures.masks import PackedMasks
+from segue.structures.predictions import Predictions
+from segue.structures.seeds import points
+from segue.structures.target import Batch, Target
+
+B, L, Q, K = 3, 2, 8, 4
+
+
+def target(objects: int, key: int, masks: bool = False) -> Target:
+    generator = torch.Generator().manual_seed(key)
+    sizes = 0.1 + 0.3 * torch.rand(objects, 2, generator=generator)
+    centres = 0.3 + 0.4 * torch.rand(objects, 2, generator=generator)
+    packed = None
+    if masks:
+        windows = [(4, 4, 12, 10)] * objects
+        packed = PackedMasks.pack([torch.ones(6, 8).numpy()] * objects, windows, 32, 32)
+    return Target(
+        labels=torch.randint(0, K, (objects,), generator=generator),
+        boxes_cxcywh=torch.cat([centres, sizes], 1),
+        has_mask=torch.full((objects,), masks),
+        weights=torch.ones(objects),
+        masks=packed,
+        key=key,
+    )
+
+
+class Recorded:
+    """Masks that note which were asked for."""
+
+    size = (16, 16)
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self.values, self.asked = values, 0
+
+    def at(self, image, layer, query):
+        self.asked += len(image)
+        return self.values[image, layer, query]
+
+
+def predictions(images: int = B, groups: int = 1, seed: int = 0, extra: int = 0, masks: bool = False) -> Predictions:
+    torch.manual_seed(seed)
+    logits = torch.randn(images, L, Q * groups, K + extra, requires_grad=True)
+    boxes = (0.2 + 0.4 * torch.rand(images, L, Q * groups, 4)).requires_grad_()
+    source = Recorded(torch.randn(images, L, Q * groups, 16, 16, requires_grad=True)) if masks else None
+    return Predictions(logits, boxes, tuple(map(str, range(L))), groups, source)
+
+
+def part(p: Predictions, images: slice) -> Predictions:
+    return Predictions(p.logits[images], p.boxes_cxcywh[images], p.layers, p.groups, None)
+
+
+@pytest.mark.parametrize("class_term", ["iou_aware_bce", "focal", "softmax_ce"])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_sums_of_parts_are_the_sum_of_the_whole(class_term, groups):
+    targets = [target(n, key) for key, n in enumerate((3, 0, 5))]
+    criterion = Criterion(Weights(), Costs(), Q, class_term)
+    p = predictions(groups=groups, extra=class_term == "softmax_ce")
+    whole = criterion(p, targets)
+    parts = [criterion(part(p, slice(i, i + 1)), targets[i : i + 1]) for i in range(B)]
+    for name, value in whole.items():
+        torch.testing.assert_close(sum(one[name] for one in parts), value)
+
+
+def test_the_total_divides_by_what_each_term_counts():
+    targets = [target(3, 1), target(1, 2)]
+    counts = Batch({"images": torch.zeros(2, 1)}, targets).counts()
+    assert (counts["objects"], counts["images"]) == (4, 2)
+    sums = {"classes": torch.tensor([8.0]), "l1": torch.tensor([4.0, 4.0])}
+    assert float(Criterion(Weights(), Costs(), Q).total(sums, counts)) == 8 / 4 + 5 * 8 / 4
+    softmax = Criterion(Weights(), Costs(), Q, "softmax_ce", no_object=0.1)
+    assert float(softmax.total({"classes": torch.tensor([8.0])}, counts)) == pytest.approx(8 / (4 + 0.1 * 12))
+
+
+@given(some.integers(0, 4), some.integers(0, 2**32))
+@settings(max_examples=25, deadline=None)
+def test_matches_cost_no_more_than_any_other_assignment(objects, seed):
+    p, wanted = predictions(1, seed=seed), target(objects, seed)
+    costs = Costs(classes=0, l1=1, giou=0)
+    found = match(p, [wanted], costs)
+    assert len(found) == L * objects
+    distance = (p.boxes_cxcywh.detach()[0, :, :, None] - wanted.boxes_cxcywh).abs().sum(-1)  # (L, Q, N)
+    for layer in range(L):
+        here = found.layer == layer
+        ours = float(distance[layer, found.query[here], found.target[here]].sum())
+        best = min(
+            float(distance[layer, list(queries), range(objects)].sum())
+            for queries in itertools.permutations(range(Q), objects)
+        )
+        assert ours == pytest.approx(best, abs=1e-5)
+
+
+def test_every_group_matches_every_object_once():
+    targets = [target(3, 1), target(2, 2)]
+    found = match(predictions(2, groups=3), targets, Costs())
+    pairs = list(zip(found.layer.tolist(), (found.query // Q).tolist(), found.target.tolist(), strict=True))
+    assert len(pairs) == len(set(pairs)) == L * 3 * 5
+
+
+def test_masks_are_asked_for_matched_queries_only():
+    p, targets = predictions(masks=True), [target(n, key, masks=True) for key, n in enumerate((3, 0, 2))]
+    sums = Criterion(Weights(mask_bce=5, dice=5), Costs(), Q)(p, targets)
+    assert p.masks.asked == L * 5 < B * L * Q
+    assert set(sums) == {"classes", "l1", "giou", "mask_bce", "dice"}
+
+
+def test_objects_without_a_mask_take_part_in_box_terms_only():
+    p, targets = predictions(1, masks=True), [target(4, 1, masks=True)]
+    targets[0].has_mask[:3] = False
+    Criterion(Weights(mask_bce=5, dice=5), Costs(), Q)(p, targets)
+    assert p.masks.asked == L
+    assert Batch({"images": torch.zeros(1, 1)}, targets).counts()["masked_objects"] == 1
+
+
+def test_no_objects_at_all_gives_a_gradient_and_no_nan():
+    p, targets = predictions(masks=True), [target(0, key, masks=True) for key in range(B)]
+    criterion = Criterion(Weights(mask_bce=5, dice=5), Costs(), Q)
+    sums = criterion(p, targets)
+    loss = criterion.total(sums, Batch({"images": torch.zeros(B, 1)}, targets).counts())
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(p.logits.grad).all() and p.logits.grad.abs().sum() > 0
+
+
+def test_a_weight_of_zero_is_not_computed():
+    assert Criterion(Weights(classes=0, l1=0, giou=0, dice=1), Costs(), Q).names == ("dice",)
+
+
+def test_an_objects_weight_scales_its_terms():
+    p, wanted = predictions(1), target(1, 3)
+    whole = Criterion(Weights(), Costs(), Q)(p, [wanted])
+    wanted.weights[:] = 0.25
+    less = Criterion(Weights(), Costs(), Q)(p, [wanted])
+    torch.testing.assert_close(less["l1"], whole["l1"] / 4)
+    torch.testing.assert_close(less["giou"], whole["giou"] / 4)
+
+
+def test_logits_that_are_not_finite_are_named_with_their_layer():
+    p = predictions(1)
+    with torch.no_grad():
+        p.logits[0, 1, 2] = float("nan")
+    with pytest.raises(NonFiniteError, match="matching, layer 1"):
+        match(p, [target(2, 1)], Costs())
+
+
+def test_uncertain_points_are_where_the_mask_is_undecided_and_follow_from_the_key():
+    logits = torch.linspace(-10, 10, 32).expand(2, 32, 32).contiguous()  # undecided along the middle column
+    count = point_count(32, 32)
+    keys = torch.tensor([5, 6])
+    where = uncertain_points(logits, keys, count)
+    assert where.shape == (2, count, 2) and torch.equal(where, uncertain_points(logits, keys, count))
+    assert not torch.equal(where[0], where[1])
+    near = (where[..., 0] - 0.5).abs() < 0.15
+    assert near.float().mean() > 0.7
+
+
+def test_points_are_evenly_spread():
+    where = points(torch.arange(4), 256)
+    for axis in range(2):
+        counts = torch.histc(where[0, :, axis], 16, 0, 1)
+        assert counts.min() >= 12 and counts.max() <= 20
+
+
+def test_confident_logits_cost_no_nan():
+    logits = torch.tensor([200.0, -200.0]).reshape(1, 1, 2, 1).requires_grad_()
+    wanted = target(1, 1)
+    wanted.labels[:] = 0
+    m = match(Predictions(logits, torch.full((1, 1, 2, 4), 0.5), ("0",)), [wanted], Costs(classes=0))
+    value = terms.iou_aware_bce(logits, m, torch.tensor([0]), torch.tensor([0.9]), torch.ones(1))
+    value.sum().backward()
+    assert torch.isfinite(value).all() and torch.isfinite(logits.grad).all()

@@ -1,0 +1,93 @@
+"""Groups, rates over time, and the average of weights."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from segue.models import ModelSpec, rfdetr
+from segue.training.optim import Ema, Optimizer, Schedule, build, rate
+
+
+@pytest.fixture
+def chain():
+    options, _ = rfdetr.settle(rfdetr.Options(groups=2, queries=10), rfdetr.SIZES["pico"], 5, "cpu")
+    spec = ModelSpec(family="rfdetr", size="pico", classes=("a", "b"), options=options.model_dump())
+    torch.manual_seed(0)
+    return rfdetr.build(spec, masks=True)
+
+
+def test_only_what_learns_is_in_the_optimizer_and_each_parameter_once(chain):
+    chain.freeze_through("decoder")
+    optimizer = build(chain, Optimizer())
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len(held) == len({id(p) for p in held}) == len(list(chain.part("mask_head").parameters()))
+
+
+def test_norms_biases_and_embeddings_do_not_decay(chain):
+    optimizer = build(chain, Optimizer(weight_decay=0.1))
+    names = {id(p): name for name, p in chain.named_parameters()}
+    decayed = {names[id(p)] for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+    assert decayed and all(dict(chain.named_parameters())[name].dim() > 1 for name in decayed)
+    assert not any("bias" in name or "position_embeddings" in name or "cls_token" in name for name in decayed)
+
+
+def test_deeper_blocks_learn_slower_by_the_layer_decay(chain):
+    settings = Optimizer(lr=1.0, lr_factors={"backbone": 0.5}, layer_decay=0.8)
+    names = [name for name, _ in chain.named_parameters() if name.startswith("backbone")]
+    for block in range(4):
+        rates = {rate(chain, name, settings) for name in names if f".layer.{block}." in name}
+        assert sorted(rates) == pytest.approx([0.5 * 0.8 ** (4 - block)])
+    (patches,) = (n for n in names if "patch_embeddings" in n and n.endswith("weight"))
+    assert rate(chain, patches, settings) == pytest.approx(0.5 * 0.8**5)
+    assert rate(chain, "decoder.class_head.weight", settings) == 1.0
+
+
+def test_cosine_starts_after_the_warm_up_and_ends_at_the_floor():
+    schedule = Schedule(warmup_epochs=1, floor=0.1)
+    factors = [schedule.at_step(step, 50, 10) for step in range(50)]
+    assert factors[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
+    assert factors[10] == 1.0 and factors[10:] == sorted(factors[10:], reverse=True)
+    assert schedule.at_step(50, 50, 10) == pytest.approx(0.1)
+
+
+def test_steps_and_plateaus_multiply():
+    step = Schedule(kind="step", at=(0.5, 0.9))
+    assert [step.at_step(s, 10, 5) for s in (0, 4, 5, 8, 9)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+    plateau = Schedule(kind="plateau", factor=0.5)
+    assert [plateau.at_step(3, 10, 5, drops) for drops in (0, 1, 2)] == [1, 0.5, 0.25]
+    assert Schedule(kind="constant").at_step(9, 10, 5) == 1.0
+
+
+def test_the_average_leaves_weights_that_do_not_move_bit_for_bit(chain):
+    chain.freeze_through("projector")
+    average = Ema(chain, 0.9)
+    before = {name: tensor.clone() for name, tensor in chain.state_dict().items()}
+    assert not any(name.startswith(("backbone", "projector")) for name in average.average)
+    for _ in range(25):
+        average.update(chain)
+    assert all(torch.equal(average.average[name], before[name]) for name in average.average)
+
+
+def test_the_average_is_applied_and_taken_back_bit_for_bit(chain):
+    average = Ema(chain, 0.5, ramp=1e-9)
+    name, parameter = next(iter(chain.part("mask_head").named_parameters("mask_head")))
+    start = parameter.detach().clone()
+    with torch.no_grad():
+        parameter += 1
+    average.update(chain)
+    moved = copy.deepcopy(chain.state_dict())
+    with average.applied(chain):
+        torch.testing.assert_close(chain.state_dict()[name], start + 0.5)
+    assert all(torch.equal(tensor, moved[key]) for key, tensor in chain.state_dict().items())
+
+
+def test_the_average_follows_quickly_at_first(chain):
+    average, parameter = Ema(chain, 0.993), chain.part("mask_head").query_proj.weight
+    with torch.no_grad():
+        parameter.fill_(1.0)
+        average.average["mask_head.query_proj.weight"].fill_(0.0)
+    average.update(chain)
+    assert float(average.average["mask_head.query_proj.weight"][0, 0]) > 0.98
