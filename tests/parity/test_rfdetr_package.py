@@ -13,6 +13,7 @@ rfdetr_config = pytest.importorskip("rfdetr.config")
 from rfdetr.models import build_model_from_config  # noqa: E402
 
 from segue.models import ModelSpec, rfdetr  # noqa: E402
+from segue.models.weights.rfdetr import rfdetr_file  # noqa: E402
 from segue.training.handover import adopt  # noqa: E402
 
 CLASSES = ("cells", "blood_vessel", "glomerulus")
@@ -60,8 +61,18 @@ def images(size: str) -> torch.Tensor:
     return torch.rand(1, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("size", sorted(PEERS))
-@pytest.mark.parametrize("args", [{"class_names": list(CLASSES)}, argparse.Namespace(class_names=list(CLASSES))])
+AS_DICT, AS_NAMESPACE = {"class_names": list(CLASSES)}, argparse.Namespace(class_names=list(CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("size", "args"),
+    [
+        ("nano", AS_NAMESPACE),
+        ("seg-nano", AS_DICT),
+        pytest.param("large", AS_DICT, marks=pytest.mark.slow),
+        pytest.param("seg-small", AS_NAMESPACE, marks=pytest.mark.slow),
+    ],
+)
 def test_imported_weights_answer_as_in_the_rfdetr_package(size, args, tmp_path):
     model = peer(size)
     chain, _ = ours(size, saved(model, tmp_path / "peer.pth", args))
@@ -77,3 +88,51 @@ def test_imported_weights_answer_as_in_the_rfdetr_package(size, args, tmp_path):
         layer = torch.full_like(every, state["logits"].shape[1] - 1)
         masks = state["masks"].at(torch.zeros_like(every), layer, every)
         torch.testing.assert_close(masks, theirs["pred_masks"][0], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("size", "name"), [("nano", "RFDETRNano"), ("seg-nano", "RFDETRSegNano")])
+def test_what_we_write_loads_in_the_rfdetr_package_and_answers_the_same(size, name, tmp_path):
+    import rfdetr as package
+
+    options, _ = rfdetr.settle(rfdetr.Options(groups=13), rfdetr.SIZES[size], 10, "cpu")
+    spec = ModelSpec(family="rfdetr", size=size, classes=CLASSES, options=options.model_dump())
+    torch.manual_seed(3)
+    chain = rfdetr.build(spec, masks=size.startswith("seg"))
+    args = {"resolution": options.resolution, "num_queries": options.queries, "group_detr": 13}
+    torch.save(rfdetr_file(chain.state_dict(), CLASSES, args), tmp_path / "ours.pth")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded = getattr(package, name)(pretrain_weights=str(tmp_path / "ours.pth"), num_classes=3, device="cpu")
+    theirs = loaded.model.model.double().eval()
+    chain = chain.double().eval()
+    with torch.no_grad():
+        state = chain({"images": images(size)})
+        answer = theirs(chain.backbone.normalise(images(size)))
+    torch.testing.assert_close(state["logits"][:, -1], answer["pred_logits"][..., :3], atol=1e-4, rtol=0)
+    torch.testing.assert_close(state["boxes_cxcywh"][:, -1], answer["pred_boxes"], atol=1e-4, rtol=0)
+    assert ("pred_masks" in answer) == size.startswith("seg")
+
+
+def test_a_folder_of_transformers_answers_as_transformers(tmp_path):
+    from transformers import RfDetrForObjectDetection
+
+    options, _ = rfdetr.settle(rfdetr.Options(groups=2), rfdetr.SIZES["nano"], 10, "cpu")
+    spec = ModelSpec(family="rfdetr", size="nano", classes=CLASSES, options=options.model_dump())
+    config = rfdetr.config(spec)
+    config.id2label = dict(enumerate(CLASSES))
+    torch.manual_seed(4)
+    model = RfDetrForObjectDetection(config).eval()
+    model.save_pretrained(tmp_path)
+    chain = rfdetr.build(spec, masks=False)
+    adopt(chain, rfdetr.import_weights(str(tmp_path)))
+    for module in model.model.modules():  # published weights need 1e-6 in the projector; transformers has 1e-5
+        if "Projector" in type(module).__name__ or "C2F" in type(module).__name__:
+            for norm in module.modules():
+                if hasattr(norm, "eps"):
+                    norm.eps = 1e-6
+    model, chain = model.double(), chain.double().eval()
+    with torch.no_grad():
+        state = chain({"images": images("nano")})
+        theirs = model(pixel_values=chain.backbone.normalise(images("nano")))
+    torch.testing.assert_close(state["logits"][:, -1], theirs.logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(state["boxes_cxcywh"][:, -1], theirs.pred_boxes, atol=1e-4, rtol=0)
