@@ -1,0 +1,56 @@
+"""What each mask head learns on the same frozen detector, in how many epochs, and what its steps cost.
+
+    segue demo && python benchmarks/mask_heads.py segue-demo/runs/demo-1 [--epochs 5]
+
+Every head is trained as the demo's second stage is, from the demo's own detector; dot, which starts from nothing,
+also for twice as long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+from segue.console import Console
+from segue.plan import Plan, load_plan
+from segue.run import run_plan
+from segue.training.journal import read_rows
+
+
+def masks_plan(demo: Path, head: str, epochs: int, runs: Path) -> Plan:
+    """The demo's plan without its first stage, with another head."""
+    plan = load_plan(demo / "plan.yaml").model_dump()
+    masks = {**plan["stages"][1], "start": str(demo / "1-detector" / "selected"), "epochs": epochs}
+    masks["early_stop"] = {"patience": 0}
+    model = {**plan["model"], "mask_head": head}
+    return Plan.model_validate({**plan, "name": f"{head}-{epochs}", "runs": runs, "model": model, "stages": [masks]})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--epochs", type=int, default=5)
+    args = parser.parse_args()
+    detector = json.loads((args.run / "1-detector" / "metrics.json").read_text())["test"]
+    print(f"detector: box_ap {detector['box_ap']:.3f}, box_ap50 {detector['box_ap50']:.3f} (test)")
+    print("| mask_head | epochs | parameters | untrained | mask_ap | mask_ap50 | ms a step |")
+    with tempfile.TemporaryDirectory() as runs:
+        for head, epochs in (("dot", args.epochs), ("dot", 2 * args.epochs), ("attention-nano", args.epochs),
+                             ("attention", args.epochs)):  # fmt: skip
+            folder = run_plan(masks_plan(args.run, head, epochs, Path(runs)), Console(quiet=True)) / "1-masks"
+            outcome = json.loads((folder / "metrics.json").read_text())
+            before = read_rows(folder / "epochs.csv")[0]["mask_ap50"]
+            step = statistics.median(row["seconds"] for row in read_rows(folder / "steps.csv"))
+            figures = outcome["test"]
+            print(
+                f"| {head} | {epochs} | {outcome['parts']['mask_head']['parameters']:,} | {before:.3f} | "
+                f"{figures['mask_ap']:.3f} | {figures['mask_ap50']:.3f} | {1000 * step:.0f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
