@@ -105,6 +105,7 @@ class Criterion:
     def _mask_terms(self, predictions: Predictions, targets: list[Target], m: Matches) -> dict[str, Tensor]:
         assert predictions.masks is not None, "a stage with mask terms needs a model with a mask head"
         m = m.keep(torch.cat([target.has_mask for target in targets])[m.target])
+        m = m.keep(m.layer >= predictions.masks.trained_from)
         given = PackedMasks.cat([target.masks for target in targets if target.masks is not None])
         weights = torch.cat([target.weights for target in targets])[m.target]
         logits = predictions.masks.at(m.image, m.layer, m.query).float()  # (T, h, w)

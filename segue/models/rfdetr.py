@@ -207,8 +207,9 @@ def postprocess(chain: Chain, state: State, sizes: list[tuple[int, int]], most: 
     for i, (height, width) in enumerate(sizes):
         masks = None
         if "masks" in state:
-            layer = torch.full_like(queries[i], len(predictions(chain, state).layers) - 1)
-            masks = state["masks"].at(torch.full_like(layer, i), layer, queries[i]).float().cpu()
+            distinct, which = queries[i].unique(return_inverse=True)  # a query may answer with several classes
+            layer = torch.full_like(distinct, len(predictions(chain, state).layers) - 1)
+            masks = state["masks"].at(torch.full_like(layer, i), layer, distinct)[which].float().cpu()
         xyxy = scale_xy(boxes[i, queries[i]], width, height)
         limit = xyxy.new_tensor([width, height, width, height])
         xyxy = torch.minimum(xyxy.clamp(min=0), limit).cpu()

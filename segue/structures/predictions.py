@@ -9,9 +9,13 @@ from torch import Tensor
 
 
 class MaskSource(Protocol):
-    """Masks not yet computed: only those asked for ever are. size: height, width of a mask."""
+    """Masks not yet computed: only those asked for ever are.
+
+    size: height, width of a mask. trained_from: number of the first layer whose masks the loss looks at.
+    """
 
     size: tuple[int, int]
+    trained_from: int
 
     def at(self, image: Tensor, layer: Tensor, query: Tensor) -> Tensor:
         """Mask logits (T, h, w) of the queries at three index vectors (T,)."""

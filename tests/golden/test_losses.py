@@ -39,11 +39,13 @@ def test_a_step_is_the_same_however_it_is_split(reference, rendered, tmp_path, i
         assert losses(again / stage) == pytest.approx(losses(reference / stage), rel=1e-3)
 
 
-def test_joint_training_with_masks_in_the_matching_is_the_same_however_it_is_split(rendered, tmp_path):
+@pytest.mark.parametrize("head", ["dot", "attention-nano"])
+def test_joint_training_is_the_same_however_it_is_split(rendered, tmp_path, head):
+    """With dot, masks take part in the matching; with attention heads, boxes alone."""
     runs = []
     for images in (8, 2):
         stage = {"task": "joint", "epochs": 1, "images_per_forward": images}
         plan = toy_plan(rendered, tmp_path / str(images), detector=stage)
-        plan["stages"] = plan["stages"][:1]
+        plan["stages"], plan["model"]["mask_head"] = plan["stages"][:1], head
         runs.append(losses(run(plan) / "1-detector"))
     assert runs[0][0] == pytest.approx(runs[1][0], rel=1e-5)

@@ -44,6 +44,7 @@ class Recorded:
     """Masks that note which were asked for."""
 
     size = (16, 16)
+    trained_from = 0
 
     def __init__(self, values: torch.Tensor) -> None:
         self.values, self.asked = values, 0

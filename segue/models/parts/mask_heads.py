@@ -30,6 +30,7 @@ class DotMasks:
     pixels: list[Tensor]
     queries: Tensor
     bias: Tensor
+    trained_from: int = 0  # each layer has a block of its own
 
     @property
     def size(self) -> tuple[int, int]:
@@ -94,6 +95,11 @@ class AttentionMasks:
     boxes_cxcywh: Tensor
 
     @property
+    def trained_from(self) -> int:
+        """The last layer: all share the same weights, and only its masks are ever the answer."""
+        return self.queries.shape[1] - 1
+
+    @property
     def size(self) -> tuple[int, int]:
         return mask_size(self.memory, self.head.stride, self.head.mask_stride)
 
@@ -138,7 +144,11 @@ class AttentionMaskHead(nn.Module):
         self.box_weight = nn.Parameter(torch.tensor([2.0]))
 
     def forward(self, state: State) -> State:
-        return {"masks": AttentionMasks(self, state["memory_0"], state["queries"], state["boxes_cxcywh"])}
+        queries, boxes_cxcywh = state["queries"], state["boxes_cxcywh"]
+        if "enc_queries" in state:
+            queries = torch.cat([state["enc_queries"], queries], 1)
+            boxes_cxcywh = torch.cat([state["enc_boxes_cxcywh"], boxes_cxcywh], 1)
+        return {"masks": AttentionMasks(self, state["memory_0"], queries, boxes_cxcywh)}
 
     def masks(self, memory: Tensor, image: Tensor, queries: Tensor, boxes_cxcywh: Tensor) -> Tensor:
         """Mask logits (T, h, w) of T queries (T, D) with boxes (T, 4), each for the image (T,) it belongs to."""
