@@ -1,11 +1,11 @@
 """What a step of the masks stage costs, against training detector and masks together.
 
-    python benchmarks/stage2_step.py [--sizes pico nano] [--rounds 5] [--device cpu]
+    python benchmarks/stage2_step.py [--sizes pico nano] [--groups 13] [--rounds 5] [--device cpu]
 
 Four ways to do a step on the same images, interleaved, medians of all rounds:
 
-    joint     everything learns, as many query groups as rfdetr trains with (13)
-    naive     the detector's gradients switched off and nothing else: train mode, 13 groups, masks in the matching
+    joint     everything learns, in as many query groups as rfdetr trains with (13)
+    naive     the detector's gradients switched off and nothing else: train mode, all groups, masks in the matching
     frozen    the detector frozen as segue freezes it: eval, no recording, one group, matched by class and box
     cached    the frozen detector's outputs read from memory
 
@@ -23,6 +23,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -34,7 +35,17 @@ from segue.training import optim
 
 WAYS = ("joint", "naive", "frozen", "cached")
 CLASSES = ("a", "b", "c")
-GROUPS = 13
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured: random images with so many objects each, on a model with so many query groups."""
+
+    size: str
+    images: int
+    objects: int
+    groups: int
+    device: str
 
 
 def batch_of(images: int, side: int, objects: int) -> Batch:
@@ -65,13 +76,13 @@ def batch_of(images: int, side: int, objects: int) -> Batch:
     return Batch({"images": pixels}, targets)
 
 
-def step_of(way: str, size: str, images: int, objects: int, device: str) -> Callable[[], None]:
+def step_of(way: str, case: Case) -> Callable[[], None]:
     """A function that does one optimizer step in one of the ways."""
-    options, _ = rfdetr.settle(rfdetr.Options(groups=GROUPS), rfdetr.SIZES[size], objects, device)
-    spec = ModelSpec(family="rfdetr", size=size, classes=CLASSES, options=options.model_dump())
+    options, _ = rfdetr.settle(rfdetr.Options(groups=case.groups), rfdetr.SIZES[case.size], case.objects, case.device)
+    spec = ModelSpec(family="rfdetr", size=case.size, classes=CLASSES, options=options.model_dump())
     torch.manual_seed(0)
-    chain = rfdetr.build(spec, masks=True).to(device)
-    batch = batch_of(images, rfdetr.input_size(spec)[0], objects).to(device)
+    chain = rfdetr.build(spec, masks=True).to(case.device)
+    batch = batch_of(case.images, rfdetr.input_size(spec)[0], case.objects).to(case.device)
     task = "joint" if way in ("joint", "naive") else "masks"
     if task == "masks":
         chain.freeze_through("decoder")
@@ -90,16 +101,16 @@ def step_of(way: str, size: str, images: int, objects: int, device: str) -> Call
         criterion.total(sums, batch.counts()).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if device.startswith("cuda"):
+        if case.device.startswith("cuda"):
             torch.cuda.synchronize()
 
     return step
 
 
-def seconds(size: str, images: int, objects: int, rounds: int, device: str) -> dict[str, float]:
+def seconds(case: Case, rounds: int) -> dict[str, float]:
     """Median seconds of a step of each way; every round does each way once."""
-    clock = time.perf_counter if device.startswith("cuda") else time.process_time
-    steps = {way: step_of(way, size, images, objects, device) for way in WAYS}
+    clock = time.perf_counter if case.device.startswith("cuda") else time.process_time
+    steps = {way: step_of(way, case) for way in WAYS}
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     for number in range(rounds + 1):
         for way, step in steps.items():
@@ -110,10 +121,10 @@ def seconds(size: str, images: int, objects: int, rounds: int, device: str) -> d
     return {way: statistics.median(values) for way, values in taken.items()}
 
 
-def peak_bytes(way: str, size: str, images: int, objects: int, device: str) -> int:
+def peak_bytes(way: str, case: Case) -> int:
     """Peak memory of two steps above what the model and its inputs take."""
-    step = step_of(way, size, images, objects, device)
-    if device.startswith("cuda"):
+    step = step_of(way, case)
+    if case.device.startswith("cuda"):
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         step()
@@ -142,29 +153,30 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["pico", "nano"])
     parser.add_argument("--images", type=int, default=2)
     parser.add_argument("--objects", type=int, default=20)
+    parser.add_argument("--groups", type=int, default=13)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--memory-of", nargs=2, metavar=("WAY", "SIZE"), help=argparse.SUPPRESS)
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(args.threads)
+    cases = [Case(size, args.images, args.objects, args.groups, args.device) for size in args.sizes]
     if args.memory_of:
-        way, size = args.memory_of
-        print(peak_bytes(way, size, args.images, args.objects, args.device))
+        print(peak_bytes(args.memory_of, cases[0]))
         return
-    shared = ["--images", str(args.images), "--objects", str(args.objects), "--device", args.device]
+    shared = [f"--{name}={getattr(args, name)}" for name in ("images", "objects", "groups", "device")]
     results = {}
-    for size in args.sizes:
-        took = seconds(size, args.images, args.objects, args.rounds, args.device)
-        used = {way: in_process([*shared, "--memory-of", way, size]) for way in WAYS}
-        print(f"{size}: {args.images} images, {args.objects} objects each, {args.device}")
+    for case in cases:
+        took = seconds(case, args.rounds)
+        used = {way: in_process([*shared, f"--sizes={case.size}", f"--memory-of={way}"]) for way in WAYS}
+        print(case)
         for way in WAYS:
             print(
                 f"  {way:8} {took[way]:8.3f} s  {took[way] / took['joint']:.3f} of joint   "
                 f"{used[way] / 1e6:8.0f} MB  {used[way] / used['joint']:.3f} of joint"
             )
-        results[size] = {way: {"seconds": took[way], "bytes": used[way]} for way in WAYS}
+        results[case.size] = {way: {"seconds": took[way], "bytes": used[way]} for way in WAYS}
     print(json.dumps(results))
 
 
