@@ -16,6 +16,8 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from segue import models
 from segue.data.dataset import Data
 from segue.data.transforms import Augment
+from segue.evaluation.coco_metrics import FIGURES
+from segue.losses.criterion import Weights
 from segue.settings import Settings
 from segue.training.cache import Cache
 from segue.training.optim import Optimizer, Schedule
@@ -23,6 +25,7 @@ from segue.training.stage import Training
 
 Task = Literal["boxes", "masks", "joint"]
 METRICS = {"boxes": "box_ap", "masks": "mask_ap", "joint": "mask_ap"}
+MASK_TERMS = ("mask_bce", "dice")
 # Settings that change how a stage runs but not what comes out of it; they may differ when it resumes.
 WITHOUT_EFFECT = {"workers", "images_per_forward", "save_every_steps", "save_every_minutes"}
 
@@ -87,8 +90,17 @@ class StagePlan(Training):
     def _makes_sense(self) -> StagePlan:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("needs either epochs or steps")
-        if self.task == "boxes" and (self.select or "").startswith("mask"):
-            raise ValueError(f"select: {self.select} needs task: masks or joint")
+        kinds = ("box",) if self.task == "boxes" else ("box", "mask")
+        known = [f"{kind}_{figure[0]}" for kind in kinds for figure in FIGURES]
+        if self.metric not in known:
+            raise ValueError(f"select: no figure '{self.metric}' in task: {self.task}; there are {', '.join(known)}")
+        terms = [t for t in Weights.model_fields if self.with_masks or t not in MASK_TERMS]
+        for name, weight in self.loss.items():
+            if name not in terms or weight < 0:
+                raise ValueError(f"loss: {name}: {weight}; task: {self.task} has {', '.join(terms)}, at least 0 each")
+        plateau = self.schedule.kind == "plateau"
+        if plateau and 0 < self.early_stop.patience <= self.schedule.patience:
+            raise ValueError("schedule.patience has to be less than early_stop.patience, or the rate never falls")
         if self.cache is not None and self.freeze is None:
             raise ValueError("cache keeps what frozen parts compute, but freeze is not set")
         if self.cache is not None and self.multi_scale != "off":
@@ -135,9 +147,20 @@ class Plan(Settings):
                         near = difflib.get_close_matches(name, parts, n=1)
                         hint = f"did you mean '{near[0]}'?" if near else "parts are " + ", ".join(parts)
                         raise ValueError(f"stage {stage.name}: {key}: no part '{name}'; {hint}")
+            if stage.task == "masks" and stage.freeze != parts[-2]:
+                hint = f"freeze: {parts[-2]}, or task: joint to train both"
+                raise ValueError(f"stage {stage.name}: task: masks trains the mask head alone; {hint}")
             last = parts[-1] if stage.with_masks else parts[-2]
             if stage.freeze in parts[parts.index(last) :]:
                 raise ValueError(f"stage {stage.name}: freeze: {stage.freeze} leaves nothing that learns")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_from_earlier(self) -> Plan:
+        names = [stage.name for stage in self.stages]
+        for number, stage in enumerate(self.stages):
+            if stage.start in names[number:]:
+                raise ValueError(f"stage {stage.name}: start: {stage.start} is not an earlier stage")
         return self
 
     def stage(self, name: str) -> StagePlan | None:

@@ -73,6 +73,16 @@ def parse(text: str, where: str, overrides: tuple[str, ...] = ()) -> Plan:
         raise PlanError(where, f"a {type(content).__name__}", "keys: data, model, stages")
     for override in overrides:
         _apply(content, override)
+    return from_values(content, where, places)
+
+
+def from_values(content: dict[str, Any], where: str, places: dict[Place, tuple[int, int]] | None = None) -> Plan:
+    """A plan from plain values; `places` are those of `read_yaml`, if they came from a file.
+
+    Raises:
+        PlanError: with one line for everything that is wrong.
+    """
+    places = places or {}
     try:
         return Plan.model_validate(content)
     except ValidationError as error:

@@ -5,11 +5,10 @@ Reads segue checkpoints as well as the rfdetr package's files. For anything else
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -81,14 +80,7 @@ def _from_file(path: Path, size: str, masks: bool, device: str) -> Predictor:
     """A predictor from a rfdetr file, with the queries, groups, resolution and mask head the file has."""
     weights = read(path)
     tensors = weights.tensors
-    groups = sum(name.startswith("decoder.proposal_proj.") and name.endswith(".weight") for name in tensors)
-    kinds = {"mask_head.blocks.0.layernorm.weight": "dot", "mask_head.stem.0.conv.weight": "attention"}
-    kind = next((value for name, value in kinds.items() if name in tensors), "attention-nano")
-    queries = len(tensors["decoder.query_features.weight"]) // groups
-    chosen: dict[str, Any] = {"queries": queries, "groups": groups, "mask_head": kind}
-    patches = tensors["backbone.vit.embeddings.position_embeddings"].shape[1] - 1
-    if rfdetr.SIZES[size].grid is None:  # else the table has the size of the pretraining, whatever the resolution
-        chosen["resolution"] = math.isqrt(patches) * rfdetr.SIZES[size].patch
+    chosen = rfdetr.options_in(tensors, size, device)
     options, _ = rfdetr.settle(rfdetr.Options(**chosen), rfdetr.SIZES[size], 0, device)
     classes = tuple(name for name in weights.classes if name is not None)
     spec = ModelSpec(family="rfdetr", size=size, classes=classes, options=options.model_dump())

@@ -7,12 +7,13 @@ was frozen did not move, and hand the selected checkpoint on.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from segue import models, stages
 from segue.console import Console
 from segue.data.dataset import DataSet, check_images, read_dataset, require_masks
 from segue.data.records import refuse_errors
-from segue.errors import HandoverError, Interrupted, PlanError, SegueError
+from segue.errors import CheckpointError, HandoverError, Interrupted, PlanError, SegueError
 from segue.models.weights import Weights
 from segue.outcome import write_outcome, write_report
 from segue.plan import Plan, StagePlan
@@ -131,7 +132,8 @@ def train(
 ) -> None:
     """One stage: build, adopt, freeze, resume, fit, prove, and write down what came out."""
     plan, folder = run.plan, run.stage_folder(stage)
-    chain = stages.build_model(plan, stage, data, weights, device, console.say)
+    begun = begun_options(folder / "last")
+    chain = stages.build_model(plan, stage, data, weights, device, console.say, begun)
     if weights is not None:
         console.say(f"{stage.name}: {adopt(chain, weights, stage.fresh, stage.drop)}")
     elif stage.freeze:
@@ -143,7 +145,8 @@ def train(
     resume(learner, stage, folder / "last", console)
     samples = stages.training_samples(plan, stage, data, learner, proof, folder, console)
     records = len(data.splits["train"].records)
-    journal = Journal(folder, learner.progress.steps, learner.progress.epoch, plan.wandb)
+    first = processes.rank() == 0
+    journal = Journal(folder, learner.progress.steps, learner.progress.epoch, plan.wandb) if first else None
     card = stages.card_of(plan, stage, data, chain, weights)
 
     def figures(tick):  # noqa: ANN001, ANN202
@@ -166,17 +169,28 @@ def train(
         with console.stage(ours):
             fit(ours)
     finally:
-        journal.close()
+        if journal is not None:
+            journal.close()
     proof_line = proof.check(chain) if proof.parts else "nothing frozen"
     console.say(f"{stage.name}: {proof_line}")
     write_outcome(folder, stage, data, learner, proof_line, console)
 
 
+def begun_options(last: Path) -> dict[str, Any] | None:
+    """Options of the model this stage has begun with, perhaps on another device, which would suggest others."""
+    try:
+        return checkpoint.read_card(last).spec.options
+    except CheckpointError:
+        return None
+
+
 def resume(learner: Learner, stage: StagePlan, last: Path, console: Console) -> None:
     """Go on from the newest whole checkpoint of this stage, if there is one."""
-    card, said = checkpoint.recover(last)
-    for line in said:
-        console.say(line)
+    if processes.rank() == 0:
+        for line in checkpoint.recover(last)[1]:
+            console.say(line)
+    processes.barrier()
+    card, _ = checkpoint.recover(last)
     if card is None:
         return
     _, tensors = checkpoint.read(last)

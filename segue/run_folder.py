@@ -83,6 +83,7 @@ class RunFolder:
             if other != self.path and found.get("state") == "complete" and found.get("key") == key:
                 if processes.rank() == 0:
                     self._bring_over(other / found["folder"], stage)
+                processes.barrier()
                 self._set(stage, state="complete", key=key, reused_from=other.name)
                 return True
         return False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -14,7 +15,7 @@ from segue.console import Console
 from segue.data.dataset import DataSet
 from segue.data.samples import Samples, StepSampler, loader
 from segue.data.transforms import View
-from segue.errors import HandoverError
+from segue.errors import HandoverError, PlanError
 from segue.evaluation.coco_metrics import CocoMetrics, detections_needed
 from segue.evaluation.evaluate import evaluate
 from segue.models import ModelSpec
@@ -30,10 +31,18 @@ from segue.training.learner import Learner, Progress
 
 
 def pick_device(name: str) -> str:
-    """The device a plan asks for; auto is a GPU if there is one."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """The device a plan asks for; auto is a GPU if there is one.
+
+    Raises:
+        PlanError: if there is no such device here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    there = torch.cuda.device_count() if kind == "cuda" else 1
+    if kind not in ("cpu", "cuda") or not (number or "0").isdigit() or int(number or 0) >= there:
+        raise PlanError("device", f"no {name} here", "auto, cpu" + "".join(f", cuda:{i}" for i in range(there)))
+    return name
 
 
 def stage_seed(plan: Plan, stage: StagePlan) -> int:
@@ -42,26 +51,38 @@ def stage_seed(plan: Plan, stage: StagePlan) -> int:
 
 
 def build_model(
-    plan: Plan, stage: StagePlan, data: DataSet, weights: Weights | None, device: str, say: Callable[[str], None]
+    plan: Plan,
+    stage: StagePlan,
+    data: DataSet,
+    weights: Weights | None,
+    device: str,
+    say: Callable[[str], None],
+    begun: Mapping[str, Any] | None = None,
 ) -> Chain:
     """The stage's model, with new weights that follow from the plan's seed.
 
     What the plan leaves open is as in the checkpoint it starts from, so that it fits, or else as the size, the
-    data and the device suggest.
+    data and the device suggest. begun: the options of this stage's own checkpoint, if it goes on from one.
 
     Raises:
         PlanError: if the plan's choices do not fit the size or the data.
         HandoverError: if the checkpoint is of another family or size.
     """
     family = models.get(plan.model.family)
-    options = dict(plan.model.options)
     parent = weights.card["spec"] if weights is not None and weights.card else None
-    if parent is not None and (parent["family"], parent["size"]) != (plan.model.family, plan.model.size):
+    if (
+        weights is not None
+        and parent is not None
+        and (parent["family"], parent["size"]) != (plan.model.family, plan.model.size)
+    ):
         found = f"a {parent['family']} {parent['size']} model"
         raise HandoverError(weights.source, found, f"{plan.model.family} {plan.model.size}, as the plan's model says")
-    if parent is not None:
-        options = {**parent["options"], **{name: value for name, value in options.items() if value is not None}}
     size = models.size_of(family, plan.model.size)
+    known: Mapping[str, Any] = {}
+    if weights is not None:
+        known = parent["options"] if parent else family.options_in(weights.tensors, plan.model.size, device)
+    chosen = {name: value for name, value in plan.model.options.items() if value is not None}
+    options = begun or {**known, **chosen}
     settled, said = family.settle(family.Options(**options), size, data.most_objects, device)
     for line in said:
         say(f"{stage.name}: {line}")
@@ -135,10 +156,12 @@ def training_samples(
     augment = None if stage.augment is None else stage.augment.model_dump()
     key = {"frozen": proof.sha256, "data": data.manifest, "augment": augment, "seed": learner.seed}
     key |= {"views": stage.cache.views, "size": (height, width), "masks": stage.with_masks}
+    images = learner.progress.images_per_forward
     with console.progress(f"{folder.name}: caching") as tick:
-        return cache.fill(
-            chain, views, folder / "cache", key, learner.progress.images_per_forward, learner.device, tick
-        )
+        if processes.rank() == 0:
+            cache.fill(chain, views, folder / "cache", key, images, learner.device, tick)
+        processes.barrier()
+        return cache.fill(chain, views, folder / "cache", key, images, learner.device, tick)  # only opens it
 
 
 def step_batches(samples: Dataset, records: int, stage: StagePlan, seed: int) -> Callable[[int, int], Iterable[Batch]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from segue.errors import CheckpointError, Interrupted, PlanError, SegueError
 from segue.models import rfdetr
 from segue.models.weights import foreign
 from segue.models.weights.rfdetr import rfdetr_file
-from segue.plan import Plan
+from segue.plan_file import from_values
 from segue.run import run_plan
 from segue.training import checkpoint
 
@@ -32,15 +34,27 @@ def yes_or_no(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"{text!r} is neither 0/false nor 1/true")
 
 
-def add_switch(parser: argparse.ArgumentParser, name: str, default: bool) -> None:
+def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """An argparse type for numbers above 0."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if value <= 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    return number
+
+
+def add_switch(parser: argparse.ArgumentParser, name: str, default: bool, help: str | None = None) -> None:
     """A flag that is true when bare, and takes 0, 1, true or false."""
-    parser.add_argument(name, type=yes_or_no, nargs="?", const=True, default=default)
+    parser.add_argument(name, type=yes_or_no, nargs="?", const=True, default=default, help=help)
 
 
 def add_training(parser: argparse.ArgumentParser, epochs: int, batch: int, accum: int, multi_scale: bool) -> None:
-    parser.add_argument("--epochs", type=int, default=epochs)
-    parser.add_argument("--batch", type=int, default=batch, help="images in memory at once")
-    parser.add_argument("--accum", type=int, default=accum, help="such portions behind one step")
+    parser.add_argument("--epochs", type=positive(int), default=epochs)
+    parser.add_argument("--batch", type=positive(int), default=batch, help="images in memory at once")
+    parser.add_argument("--accum", type=positive(int), default=accum, help="such portions behind one step")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--no_amp", action="store_true", help="float32 also on a GPU")
     add_switch(parser, "--multi_scale", multi_scale)
@@ -50,6 +64,8 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, batch: int, accum
 
 def training(args: argparse.Namespace) -> dict[str, Any]:
     """The settings of a stage that all of this recipe's flags decide alike."""
+    if args.expanded_scales and not args.multi_scale:
+        warn("--expanded_scales has no effect without --multi_scale")
     scales = "expanded" if args.expanded_scales else "standard"
     return {
         "epochs": args.epochs,
@@ -62,6 +78,10 @@ def training(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def warn(text: str) -> None:
+    sys.stderr.write(f"WARNING: {text}\n")
+
+
 def find_weights(size: str, asked: str) -> str | None:
     """auto: rf-detr-<size>.pth here, else the published model from the hub, else none with a warning."""
     if asked != "auto":
@@ -72,9 +92,9 @@ def find_weights(size: str, asked: str) -> str | None:
     try:
         return str(foreign.download(f"Roboflow/rf-detr-{size}"))
     except CheckpointError:
-        sys.stderr.write(
-            f"WARNING: neither {local} here nor Roboflow/rf-detr-{size} within reach: training starts from random "
-            "weights and needs far more images and epochs. Give --pretrain_weights FILE.\n"
+        warn(
+            f"neither {local} here nor Roboflow/rf-detr-{size} within reach: training starts from random weights "
+            "and needs far more images and epochs. Give --pretrain_weights FILE."
         )
         return None
 
@@ -98,7 +118,7 @@ def fresh_parts(patterns: str | list[str]) -> list[str]:
 
 def run_as_promised(plan: dict[str, Any], out: Path | None = None) -> tuple[Path, Path]:
     """Run a one-stage plan and leave best.pt and the rest in `<runs>/<name>_<n>`; returns that and the stage folder."""
-    validated = Plan.model_validate(plan)
+    validated = from_values(plan, Path(sys.argv[0]).name)
     run = run_plan(validated, Console())
     stage = run / f"1-{validated.stages[0].name}"
     out = out or run.with_name(run.name.rpartition("-")[0] + "_" + run.name.rpartition("-")[2])
@@ -107,11 +127,17 @@ def run_as_promised(plan: dict[str, Any], out: Path | None = None) -> tuple[Path
         "selected": ("best.pt", "checkpoint_best_regular.pth"),
         "last": ("last.pt", "checkpoint.pt"),
     }.items():
-        write_file(stage / source, out / names[0])
+        # a stage that was taken over from an earlier run has brought its selected checkpoint only
+        write_file(stage / source if (stage / source).is_dir() else stage / "selected", out / names[0])
         _link(out / names[0], out / names[1])
     shutil.copyfile(stage / "metrics.json", out / "metrics.json")
     shutil.copytree(stage / "tb", out / "tb", dirs_exist_ok=True)
     return out, stage
+
+
+def print_test(out: Path) -> None:
+    test = json.loads((out / "metrics.json").read_text()).get("test")
+    print("test: " + (f"mask_ap {test['mask_ap']:.3f}, box_ap {test['box_ap']:.3f}" if test else "no test part"))
 
 
 def write_file(folder: Path, target: Path) -> None:

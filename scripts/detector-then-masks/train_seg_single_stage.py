@@ -13,12 +13,17 @@ from common import (
     find_weights,
     fresh_parts,
     main,
+    positive,
+    print_test,
     run_as_promised,
     training,
+    warn,
 )
 
 from segue.errors import PlanError
 from segue.models.rfdetr import SIZES as FAMILY_SIZES
+from segue.models.weights.rfdetr import layout_of
+from segue.run import open_weights
 from segue.stages import pick_device
 
 
@@ -33,7 +38,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--init_ckpt", default="", help="weights to start from instead of pretrained ones")
     add_training(parser, epochs=50, batch=1, accum=8, multi_scale=True)
     for name, default in {"lr": 5e-5, "lr_encoder": 1e-4, "weight_decay": 1e-4}.items():
-        parser.add_argument(f"--{name}", type=float, default=default)
+        parser.add_argument(f"--{name}", type=positive(float), default=default)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--num_queries", type=int, default=300)
     for name, default in {"mask": 1.0, "dice": 1.0, "cls": 1.0, "bbox": 5.0, "giou": 2.0}.items():
@@ -42,8 +47,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--warmup_epochs", type=float, default=5)
     add_switch(parser, "--early_stopping", True)
     parser.add_argument("--patience", type=int, default=10)
-    add_switch(parser, "--tensorboard", False)
-    add_switch(parser, "--run_test", False)
+    add_switch(parser, "--tensorboard", False, "no effect: tb/ is always written")
+    add_switch(parser, "--run_test", False, "print the figures of the test part")
     return parser.parse_args()
 
 
@@ -88,6 +93,9 @@ def command() -> None:
     weights = args.init_ckpt or find_weights(args.size, args.pretrain_weights)
     excluded = [] if args.init_ckpt else fresh_parts(args.pretrain_exclude_keys)
     queries = min(args.num_queries, FAMILY_SIZES[args.size].queries)
+    if queries < args.num_queries:
+        warn(f"--num_queries {args.num_queries}: {args.size} has {queries}")
+    has_head = bool(args.init_ckpt) and "mask_head" in layout_of(open_weights(args.init_ckpt, "rfdetr").tensors)
     out, _ = run_as_promised(
         {
             "name": f"joint_{args.size}_{resolution}",
@@ -95,11 +103,13 @@ def command() -> None:
             "device": device(args.device),
             "data": {"root": args.dataset},
             "model": {"size": args.size, "weights": weights, "resolution": resolution, "queries": queries},
-            "stages": [stage(args, [*excluded, "mask_head"] if weights else [])],
+            "stages": [stage(args, [*excluded, *([] if has_head else ["mask_head"])] if weights else [])],
         },
         None if args.output_dir == "auto" else Path(args.output_dir),
     )
     print(f"best checkpoint: {out / 'best.pt'}")
+    if args.run_test:
+        print_test(out)
 
 
 if __name__ == "__main__":

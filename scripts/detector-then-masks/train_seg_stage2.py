@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from common import SIZES, add_switch, add_training, main, run_as_promised, training
+from common import SIZES, add_switch, add_training, main, positive, print_test, run_as_promised, training
 
 from segue.errors import CheckpointError
 from segue.stages import pick_device
@@ -24,11 +24,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--stage1_run", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path)
     add_training(parser, epochs=50, batch=2, accum=2, multi_scale=True)
-    parser.add_argument("--seg_lr", type=float, default=1e-4)
+    parser.add_argument("--seg_lr", type=positive(float), default=1e-4)
     parser.add_argument("--mask_loss_coef", type=float, default=1.0)
     parser.add_argument("--dice_loss_coef", type=float, default=1.0)
     parser.add_argument("--resolution", type=int)
-    add_switch(parser, "--run_test", True)
+    add_switch(parser, "--run_test", True, "print the figures of the test part")
     heads = ("dot", "attention", "attention-nano")
     parser.add_argument("--mask_head", choices=heads, help="default: attention-nano for nano, else attention")
     return parser.parse_args()
@@ -72,8 +72,7 @@ def command() -> None:
     write_config(out / "stage2_config.json", args, start, folder, resolution)
     print(f"best checkpoint: {out / 'best.pt'}")
     if args.run_test:
-        test = json.loads((out / "metrics.json").read_text()).get("test")
-        print("test: " + (f"mask_ap {test['mask_ap']:.3f}, box_ap {test['box_ap']:.3f}" if test else "no test part"))
+        print_test(out)
 
 
 def _resolution(size: str) -> int:

@@ -16,7 +16,7 @@ from segue import __version__, models, stages
 from segue.console import Console
 from segue.data.dataset import Data, DataSet, check_images, read_dataset, read_splits, require_masks
 from segue.data.records import Problem
-from segue.errors import DataError, SegueError
+from segue.errors import DataError, PlanError, SegueError
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
 from segue.plan import Plan, StagePlan, load_plan
@@ -149,6 +149,8 @@ def _hand_over(
     chain = stages.build_model(plan, stage, data, weights, device, lambda line: findings.say(section, line))
     if weights is not None:
         findings.say(section, f"from {weights.source}: {adopt(chain, weights, stage.fresh, stage.drop)}")
+    elif stage.freeze:
+        raise PlanError(section, "would freeze new, random weights", "model.weights or start")
     else:
         findings.say(section, "from new, random weights: give model.weights if you have pretrained ones")
     chain.freeze_through(stage.freeze)

@@ -35,7 +35,8 @@ def evaluate_checkpoint(checkpoint: Path, root: Path, split: str, out: Path | No
     top = max(categories.values(), default=0)
     missing = [name for name in predictor.class_names if name not in categories]
     ids = {**categories, **{name: top + number for number, name in enumerate(missing, 1)}}
-    data = DataSet(splits, predictor.class_names, tuple(ids[n] for n in predictor.class_names), [], manifest(splits))
+    classes, channels = predictor.class_names, predictor.chain.spec.channels
+    data = DataSet(splits, classes, tuple(ids[n] for n in classes), [], manifest(splits, classes, channels))
     with Console().progress("evaluating") as tick:
         total = -(-len(splits[split].records) // IMAGES_PER_FORWARD)
         done = iter(range(1, total + 1))

@@ -37,6 +37,7 @@ def strip_heads(source: Path, target: Path) -> str:
     """Write `target` without class rows; every class of whatever starts from it is a new one."""
     if source.is_dir():
         return _keep_in_folder(source, target, ())
+    _refuse_to_replace(target)
     content = foreign.read_pickle(source)
     tensors = foreign.state_dict(content, source)
     kept = {name: tensor for name, tensor in tensors.items() if CLASS_HEAD not in name}
@@ -44,7 +45,14 @@ def strip_heads(source: Path, target: Path) -> str:
     return f"{target}: {len(tensors) - len(kept)} tensors of class heads removed, {len(kept)} kept"
 
 
+def _refuse_to_replace(target: Path) -> None:
+    """Writing a checkpoint removes what is in its place, which must never be somebody's data."""
+    if target.exists():
+        raise PlanError(target, "exists", "a name that is free")
+
+
 def _keep_in_folder(source: Path, target: Path, classes: Sequence[str]) -> str:
+    _refuse_to_replace(target)
     folder = find_checkpoint(source)
     card, tensors = checkpoint.read(folder)
     rows = torch.tensor(_rows(source, classes, card.spec.classes), dtype=torch.int64)
@@ -60,6 +68,7 @@ def _keep_in_folder(source: Path, target: Path, classes: Sequence[str]) -> str:
 
 
 def _keep_in_file(source: Path, target: Path, classes: Sequence[str]) -> str:
+    _refuse_to_replace(target)
     content = foreign.read_pickle(source)
     tensors = foreign.state_dict(content, source)
     heads = [name for name in tensors if CLASS_HEAD in name]
@@ -68,8 +77,10 @@ def _keep_in_file(source: Path, target: Path, classes: Sequence[str]) -> str:
     rows = _rows(source, classes, have) + ([unused] if unused is not None else [])
     for name in heads:
         tensors[name] = tensors[name][torch.tensor(rows)].clone()
-    args = {**(content.get("args") or {}), "num_classes": len(classes), "class_names": list(classes)}
-    foreign.write_pickle(target, {**content, "model": tensors, "args": args})
+    named = {"num_classes": len(classes), "class_names": list(classes)}
+    kept = {key: value for key, value in content.items() if key != "class_names"}
+    kept |= {key: {**(content.get(key) or {}), **named} for key in ("args", "model_config") if key in content}
+    foreign.write_pickle(target, {"args": named, **kept, "model": tensors})
     return f"{target}: {len(have)} -> {len(rows)} rows in {len(heads)} tensors"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from segue.console import Console
+from segue.errors import PlanError
 from segue.evaluation.overlay import as_picture, draw_detections
 from segue.inference.predict import load, pictures_in, predict_folder
 
@@ -19,6 +21,9 @@ def predict_to_folder(checkpoint: Path, images: Path, out: Path, threshold: floa
     predictor = load(checkpoint, device)
     paths = pictures_in(images)
     root = images if images.is_dir() else images.parent
+    if out.resolve() == root.resolve():
+        raise PlanError("--out", f"{out} is the folder of the images", "another folder, so that none is replaced")
+    stems = Counter(path.with_suffix("") for path in paths)
     known = predictor.card.data.get("classes", {})
     ids = tuple(known.get(name, number) for number, name in enumerate(predictor.class_names, 1))
     content: dict[str, list] = {
@@ -34,7 +39,8 @@ def predict_to_folder(checkpoint: Path, images: Path, out: Path, threshold: floa
             content["images"].append({"id": number, "file_name": name.as_posix(), "height": height, "width": width})
             for entry in found.to_coco(number, ids):
                 content["annotations"].append({"id": len(content["annotations"]) + 1, **entry})
-            target = (out / name).with_suffix(".png")
+            alone = stems[path.with_suffix("")] == 1
+            target = (out / name).with_suffix(".png") if alone else out / f"{name}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             draw_detections(as_picture(pixels), found).save(target)
             tick(number, len(paths))

@@ -44,6 +44,8 @@ class Data(Settings):
 
     @model_validator(mode="after")
     def _somewhere(self) -> Data:
+        if self.root is not None and (self.train or self.valid or self.test):
+            raise ValueError("has root: and parts by name; give one of the two")
         if self.root is None and self.train is None:
             raise ValueError("needs root: FOLDER, or train: and valid: with their annotation files")
         return self
@@ -91,7 +93,8 @@ def read_dataset(data: Data) -> DataSet:
     classes, notes = decide_classes(splits, data)
     known = {name: number for split in splits.values() for name, number in split.categories.items()}
     notes += [str(problem) for split in splits.values() for problem in split.problems]
-    return DataSet(splits, classes, tuple(known[name] for name in classes), notes, manifest(splits))
+    ids = tuple(known[name] for name in classes)
+    return DataSet(splits, classes, ids, notes, manifest(splits, classes, data.channels))
 
 
 def read_splits(data: Data) -> dict[str, Split]:
@@ -155,9 +158,9 @@ def require_masks(splits: dict[str, Split], names: Sequence[str] = ("train", "va
             raise DataError(split.source, found, "segmentation polygons or run lengths", "task: boxes needs none")
 
 
-def manifest(splits: dict[str, Split]) -> str:
-    """SHA-256 over the bytes of all annotation files and images: the data, whatever it is called."""
-    total = hashlib.sha256()
+def manifest(splits: dict[str, Split], classes: tuple[str, ...], channels: tuple[Channel, ...]) -> str:
+    """SHA-256 over classes, channels, and the bytes of all annotation files and images, whatever they are called."""
+    total = hashlib.sha256(repr((classes, [channel.model_dump() for channel in channels])).encode())
     for name in sorted(splits):
         total.update(name.encode())
         for path in (splits[name].source, *(record.image for record in splits[name].records)):

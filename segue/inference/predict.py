@@ -118,15 +118,17 @@ def find_checkpoint(path: Path) -> Path:
     if (path / "selected" / checkpoint.CARD).is_file():
         return path / "selected"
     stages = sorted(path.glob("*/selected/" + checkpoint.CARD), key=_stage_number)
-    if stages:
-        return stages[-1].parent
-    found = "no such folder" if not path.exists() else "no checkpoint in it"
+    finished = [card.parent for card in stages if _stage_number(card) and checkpoint.read_card(card.parent).complete]
+    if finished:
+        return finished[-1]
+    found = "no such folder" if not path.exists() else f"no {'finished stage' if stages else 'checkpoint'} in it"
     raise CheckpointError(path, found, "a folder with card.json, such as runs/NAME-1/2-masks/selected")
 
 
 def _stage_number(card: Path) -> int:
-    number = card.parent.parent.name.partition("-")[0]
-    return int(number) if number.isdigit() else 0
+    """2 for 2-masks/selected/card.json; 0 for what is no stage of this run, such as 2-masks.old-1."""
+    number, _, name = card.parent.parent.name.partition("-")
+    return int(number) if number.isdigit() and ".old-" not in name else 0
 
 
 def pictures_in(path: Path) -> list[Path]:

@@ -5,13 +5,15 @@ A family module has
     SIZES: Mapping[str, ...]                   the published sizes (and a small one for CPUs), by name
     PARTS: tuple[str, ...]                     the chain, input to output; every parameter belongs to one part
     Options                                    a Settings class: what a plan may choose beside size and classes
-    build(spec) -> Chain                       a model with fresh weights
+    settle(options, size, most, device)        options with nothing left open, and what was chosen and why
+    build(spec, masks) -> Chain                a model with fresh weights, with a mask head if asked for
     criterion(chain, task, weights)            the loss of a stage: sums for a part of a step, and their total
     predictions(chain, state) -> Predictions   what the criterion reads
     postprocess(chain, state, sizes, most) -> list[Detections]
     input_size(spec), scales(spec, expanded)   height and width of the frame; sides for multi-scale training
     class_heads(chain), first_layer(chain)     names of tensors with one row per class, one column per channel
-    import_weights(path, spec) -> Weights      from the file formats people really have
+    import_weights(source) -> Weights          from the file formats people really have
+    options_in(tensors, size, device) -> dict  what weights without a card say about the model's options
     adapt(weights, spec) -> notes              changes of layout a hand-over may make without asking
 """
 

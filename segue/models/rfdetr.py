@@ -1,15 +1,14 @@
 """RF-DETR (arXiv 2511.09554): windowed DINOv2, projector, two-stage deformable decoder, and a mask head of choice.
 
-The networks are transformers' (`segue.models._rfdetr_parts`); this file says how large they are, what a stage
-learns, and how to read their answer. Sizes are those of roboflow/rf-detr `config.py` at 1.11.2; `large` is the
-560 px model of 2025, `large-2026` its successor. `pico` is ours: the same architecture for CPUs.
+The networks are transformers' (`segue.models._rfdetr_parts`), their sizes in `segue.models._rfdetr_sizes`: `large` is
+the 560 px model of 2025, `large-2026` its successor, `pico` ours, the same architecture for CPUs. This file says what
+a stage learns, and how to read the answer.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -21,6 +20,7 @@ from segue.losses.criterion import Criterion, Weights
 from segue.losses.matcher import Costs
 from segue.models import ModelSpec
 from segue.models._rfdetr_parts import Backbone, Decoder, Projector, resample_positions
+from segue.models._rfdetr_sizes import SIZES, Size
 from segue.models.parts import mask_heads
 from segue.models.parts.chain import Chain, State
 from segue.models.weights import Weights as Loaded
@@ -32,53 +32,6 @@ from segue.structures.detections import Detections
 from segue.structures.predictions import Predictions
 
 PARTS = ("backbone", "projector", "decoder", "mask_head")
-
-
-@dataclass(frozen=True)
-class Size:
-    """resolution, patch and mask_stride in pixels; taps: backbone layers whose maps are used; grid: side of the
-    grid of position embeddings."""
-
-    resolution: int
-    patch: int
-    windows: int
-    layers: int
-    queries: int = 300
-    taps: tuple[int, ...] = (3, 6, 9, 12)
-    grid: int | None = None
-    encoder: tuple[int, int, int] = (384, 12, 6)  # width, layers, heads
-    width: int = 256
-    heads: tuple[int, int] = (8, 16)  # self attention, cross attention
-    points: int = 2
-    ffn: int = 2048
-    scales: tuple[float, ...] = (1.0,)
-    mask_stride: int = 4
-
-    @property
-    def stride(self) -> int:
-        """Pixels of a cell of the finest feature map."""
-        return int(self.patch / max(self.scales))
-
-
-SIZES = {
-    "pico": Size(128, 8, 2, 2, 60, (1, 2, 4), None, (96, 4, 3), 64, (4, 8), 2, 256, mask_stride=2),
-    "nano": Size(384, 16, 2, 2),
-    "small": Size(512, 16, 2, 3),
-    "medium": Size(576, 16, 2, 4),
-    "base": Size(560, 14, 4, 3, taps=(2, 5, 8, 11), grid=37),
-    "large": Size(
-        560, 14, 4, 3, taps=(2, 5, 8, 11), grid=37, encoder=(768, 12, 12), width=384, heads=(12, 24), points=4,
-        scales=(2.0, 0.5),
-    ),
-    "large-2026": Size(704, 16, 2, 4),
-    "seg-preview": Size(432, 12, 2, 4, 200),
-    "seg-nano": Size(312, 12, 1, 4, 100),
-    "seg-small": Size(384, 12, 2, 4, 100),
-    "seg-medium": Size(432, 12, 2, 5, 200),
-    "seg-large": Size(504, 12, 2, 5, 200),
-    "seg-xlarge": Size(624, 12, 2, 6, 300),
-    "seg-2xlarge": Size(768, 12, 2, 6, 300),
-}  # fmt: skip
 
 
 class Options(Settings):
@@ -124,9 +77,13 @@ def settle(options: Options, size: Size, most_objects: int, device: str) -> tupl
         raise PlanError("model.queries", found, f"at least {most_objects}", "set model.queries, or raise resolution")
     groups = options.groups
     if groups is None:
-        groups = 13 if device.startswith("cuda") else 3
+        groups = default_groups(device)
         said.append(f"groups {groups}: {'as upstream' if groups == 13 else 'few on a CPU, where each costs time'}")
     return options.model_copy(update={"resolution": resolution, "queries": queries, "groups": groups}), said
+
+
+def default_groups(device: str) -> int:
+    return 13 if device.startswith("cuda") else 3
 
 
 def config(spec: ModelSpec) -> RfDetrConfig:
@@ -249,6 +206,17 @@ def import_weights(source: str) -> Loaded:
     return files.read(path if path.exists() else foreign.download(source))
 
 
+def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
+    """What weights without a card say about the model; of the query groups, as many as suit the device."""
+    found: dict[str, Any] = files.layout_of(tensors)
+    cells = found.pop("cells", None)
+    if cells is not None and SIZES[size].grid is None:  # else the table has the pretraining's size, whatever the input
+        found["resolution"] = cells * SIZES[size].patch
+    if "groups" in found:
+        found["groups"] = min(found["groups"], default_groups(device))
+    return found
+
+
 def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
     """Drop query groups and queries the model does not have and fit the positions to its resolution, in place.
 
@@ -259,10 +227,12 @@ def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
     """
     wanted_queries, wanted_groups = query_layout(Options(**spec.options))
     _check_size(weights, spec)
-    groups = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("decoder.proposal_proj."))
-    queries = len(weights["decoder.query_features.weight"]) // groups
     size = SIZES[spec.size]
     said = resample_positions(weights, size.grid or input_size(spec)[0] // size.patch)
+    layout = files.layout_of(weights)
+    if "groups" not in layout:
+        return said  # the decoder is fresh or left behind
+    groups, queries = layout["groups"], layout["queries"]
     for what, have, want in (("groups", groups, wanted_groups), ("queries", queries, wanted_queries)):
         if want > have:
             raise HandoverError(f"model.{what}", f"{want}, but the weights have {have}", f"model.{what}: {have}")

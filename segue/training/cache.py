@@ -71,6 +71,8 @@ def worth_it(cache: Cache, epochs: int, record_bytes: int, records: int, folder:
     """Empty if the cache pays, else why it does not."""
     if epochs <= cache.views:
         return f"cache off: {epochs} epochs would use each of {cache.views} views once at most"
+    if (folder / "cache" / KEY).is_file():
+        return ""  # begun before, and what it has written since is not a reason against it
     size, free = record_bytes * records * cache.views, shutil.disk_usage(folder).free
     if size > free * MOST_OF_DISK:
         return f"cache off: {size / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; lower cache.views"

@@ -80,9 +80,12 @@ def write(
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
-        save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, staging / WEIGHTS)
-        if state is not None:
-            torch.save(dict(state), staging / STATE)
+        try:
+            save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, staging / WEIGHTS)
+            if state is not None:
+                torch.save(dict(state), staging / STATE)
+        except (SafetensorError, RuntimeError) as error:  # what these writers make of a full disk
+            raise OSError(str(error)) from error
         files = {path.name: _flushed_sha256(path) for path in sorted(staging.iterdir())}
         card = card.model_copy(update={"files": files})
         _write_card(staging / CARD, card)

@@ -16,6 +16,8 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from segue.errors import PlanError
+
 
 class Journal:
     """steps.csv (every optimizer step), epochs.csv (every epoch), events.jsonl (what happened), tb/ (TensorBoard)."""
@@ -96,6 +98,8 @@ def _cut(path: Path, column: str, last: int) -> None:
 
 
 def _start_wandb(folder: Path, project: str) -> Any:
-    import wandb
-
+    try:
+        import wandb
+    except ImportError:
+        raise PlanError("wandb", "is not installed", "the extra", 'pip install "segue[wandb]"') from None
     return wandb.init(project=project, dir=str(folder), name=folder.parent.name + "/" + folder.name, resume="allow")

@@ -45,7 +45,7 @@ class Schedule(Settings):
     floor: float = Field(0.0, ge=0, le=1)
     factor: float = Field(0.1, gt=0, lt=1)
     at: tuple[float, ...] = (0.8,)
-    patience: int = Field(10, ge=1)
+    patience: int = Field(4, ge=1)
 
     def at_step(self, step: int, steps: int, steps_per_epoch: int, drops: int = 0) -> float:
         """The factor for optimizer step `step` (from 0) of `steps`. drops: how often a plateau was met."""

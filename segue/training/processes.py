@@ -23,6 +23,8 @@ TIMEOUT = timedelta(hours=2)  # the others wait while one process evaluates or f
 def start(device: str) -> None:
     """Join the group torchrun describes in the environment; nothing to do for a single process."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if device.startswith("cuda"):
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=TIMEOUT)
 
 

@@ -59,7 +59,7 @@ class Stage:
 
     batches(epoch, start): the steps of an epoch from step `start` on. evaluate(tick): metrics of the current
     weights; it calls tick between batches. metric: the one that selects. card: what all checkpoints of the
-    stage share.
+    stage share. journal: None in all processes but the first.
     """
 
     learner: Learner
@@ -70,7 +70,7 @@ class Stage:
     metric: str
     folder: Path
     card: Card
-    journal: Journal
+    journal: Journal | None
     say: Callable[[str], None]
     watch: Callable[[dict[str, float]], None] = lambda numbers: None
     failed_saves: int = 0
@@ -104,13 +104,13 @@ def fit(stage: Stage) -> None:
                 raise Interrupted(received[0] if received else signal.SIGTERM)
 
         def after_step(numbers: dict[str, float]) -> None:
-            if processes.rank() == 0:
+            if stage.journal is not None:
                 stage.journal.step(numbers)
             _say_if_split(stage)
             stage.watch(numbers)
             every = stage.training.save_every_steps
-            minutes = (time.monotonic() - stage.saved_at) / 60
-            if (every and progress.steps % every == 0) or minutes > stage.training.save_every_minutes:
+            late = (time.monotonic() - stage.saved_at) / 60 > stage.training.save_every_minutes
+            if (every and progress.steps % every == 0) or processes.anywhere(late):  # saving is a thing of all
                 _save_last(stage)
             tick()
 
@@ -131,7 +131,7 @@ def _before_training(stage: Stage, tick: Callable[[], None]) -> None:
     """Epoch 0 of the record: what the stage was handed, or what random weights do. Never selected."""
     stage.learner.chain.eval()
     metrics = stage.evaluate(tick)
-    if processes.rank() == 0:
+    if stage.journal is not None:
         stage.journal.epoch({"epoch": 0, "step": 0, **metrics}, 0)
 
 
@@ -140,7 +140,7 @@ def _say_if_split(stage: Stage) -> None:
     images = stage.learner.progress.images_per_forward
     if images < stage.seen_split:
         stage.say(f"out of memory: steps now run in parts of {images} images; the result is the same")
-        if processes.rank() == 0:
+        if stage.journal is not None:
             stage.journal.event("out of memory", step=stage.learner.progress.steps, images_per_forward=images)
     stage.seen_split = images
 
@@ -165,7 +165,7 @@ def _end_epoch(stage: Stage, tick: Callable[[], None]) -> None:
     progress.epoch += 1
     progress.step = 0
     progress.metrics = metrics
-    if processes.rank() == 0:
+    if stage.journal is not None:
         stage.journal.epoch({"epoch": progress.epoch, "step": progress.steps, **metrics}, progress.steps)
     if learner.schedule.kind == "plateau" and progress.stale and progress.stale % learner.schedule.patience == 0:
         progress.drops += 1
@@ -185,10 +185,18 @@ def _evaluated(stage: Stage, tick: Callable[[], None]) -> dict[str, float]:
         progress.stale = 0 if enough else progress.stale + 1
         if processes.rank() == 0:
             card = _card(stage, metrics).model_copy(update={"epoch": progress.best_epoch})
-            checkpoint.write(stage.folder / "selected", stage.learner.chain.state_dict(), card)
+            _save_selected(stage, card)
     else:
         progress.stale += 1
     return metrics
+
+
+def _save_selected(stage: Stage, card: Card) -> None:
+    try:
+        checkpoint.write(stage.folder / "selected", stage.learner.chain.state_dict(), card)
+    except OSError as error:
+        found = f"could not save the best weights ({error})"
+        raise TrainingError(stage.folder / "selected", found, "free disk space", "the same command again") from None
 
 
 def _stopped_early(stage: Stage) -> bool:

@@ -133,6 +133,17 @@ def test_heads_are_kept_and_stripped(finished, tmp_path):
     assert wrong.returncode == 2 and "no class tubes; expected cell, rod, tube" in wrong.stderr
 
 
+def test_head_and_predict_never_replace_what_is_there(finished, rendered, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "precious.txt").write_text("mine")
+    for verb in (("keep", finished / "1-detector", tmp_path / "data", "cell"), ("strip", finished, tmp_path / "data")):
+        done = segue("head", *verb)
+        assert done.returncode == 2 and "data: exists; expected a name that is free" in done.stderr
+    assert (tmp_path / "data" / "precious.txt").read_text() == "mine"
+    done = segue("predict", finished, rendered / "test", "--out", rendered / "test")
+    assert done.returncode == 2 and "is the folder of the images" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

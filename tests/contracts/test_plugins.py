@@ -21,7 +21,7 @@ from tests.toy import Console
 
 FAMILY_FUNCTIONS = (
     "settle", "build", "criterion", "predictions", "postprocess", "input_size", "scales", "class_heads",
-    "first_layer", "import_weights", "adapt",
+    "first_layer", "import_weights", "options_in", "adapt",
 )  # fmt: skip
 
 

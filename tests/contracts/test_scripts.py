@@ -161,6 +161,27 @@ def test_the_single_stage_trains_both_at_once(place):
     assert "mask_ap" in json.loads((folder / "metrics.json").read_text())["valid"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--epochs", 0), "0 is not above 0"),
+        (("--seg_lr", -1), "-1 is not above 0"),
+        (("--mask_loss_coef", -1), "loss: mask_bce: -1.0"),
+        (("--resolution", 100), "100; expected a multiple of 16"),
+    ],
+)
+def test_a_flag_that_cannot_work_is_a_line_and_exit_code_2(place, stage1, flags, words):
+    done = seg_stage2(place, "--stage1_run", stage1, *flags)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_stage_taken_over_from_an_earlier_run_still_leaves_its_files(place, stage2):
+    done = seg_stage2(place, "--stage1_run", place / "runs" / ".." / "runs" / "detector_pico_128_1")
+    assert done.returncode == 0, done.stderr
+    newest = max(place.glob("runs/segmentation_pico_128_*"), key=lambda path: int(path.name.rpartition("_")[2]))
+    assert newest != stage2 and all((newest / name).is_file() for name in PROMISED)
+
+
 def test_a_missing_stage_1_is_one_line(place):
     done = seg_stage2(place, "--stage1_run", "runs/absent")
     assert done.returncode == 2 and "runs/absent: no checkpoint" in done.stderr

@@ -115,6 +115,24 @@ def test_images_may_lie_beside_the_file_below_it_or_where_the_name_says(tmp_path
         assert split.records[0].image == folder / image
 
 
+def test_cocos_own_folder_is_read_by_its_instances(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    for name in ("captions_train2017", "instances_train2017", "person_keypoints_train2017", "latest"):
+        (tmp_path / "annotations" / f"{name}.json").write_text("{}")
+    found = coco.splits(tmp_path)
+    assert {name: source.annotations.stem for name, source in found.items()} == {"train": "instances_train2017"}
+
+
+def test_an_image_that_two_folders_have_is_not_guessed(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.png").write_bytes(b"x")
+    (tmp_path / "a" / "one.png").write_bytes(b"x")
+    finder = coco._ImageFinder((tmp_path,))
+    assert finder.find("same.png") is None and finder.find("a/same.png") == tmp_path / "a" / "same.png"
+    assert finder.find("one.png") == tmp_path / "a" / "one.png"
+
+
 def test_both_layouts_are_found(tmp_path):
     for part in ("train", "valid", "test"):
         write(tmp_path / "roboflow" / part, content(annotation()))

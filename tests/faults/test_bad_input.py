@@ -97,7 +97,7 @@ PLANS = {
     "unknown key": (("stages", 0), {"epoch": 3}, "plan.yaml:20:3: stages.0.epoch: unknown key 'epoch'; did you mean"),
     "unknown size": (("model",), {"size": "smal"}, "small?"),
     "unknown part": (("stages", 1), {"freeze": "decodr"}, "did you mean 'decoder'?"),
-    "nothing to learn": (("stages", 1), {"freeze": "mask_head"}, "leaves nothing that learns"),
+    "nothing to learn": (("stages", 1), {"freeze": "mask_head"}, "trains the mask head alone"),
     "too few queries": (("model",), {"queries": 2}, "2 for an image with 10 objects; expected at least 10"),
 }
 

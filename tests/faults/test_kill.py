@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -82,6 +83,20 @@ def test_a_run_asked_to_stop_saves_says_so_and_goes_on(uninterrupted, rendered, 
     assert segue("run", plan).returncode == 0
     assert losses(run / "2-masks") == losses(uninterrupted / "2-masks")
     assert same_tensors(run / "2-masks" / "last", uninterrupted / "2-masks" / "last")
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_whole_group_does_not_take_the_workers_with_it(rendered, tmp_path):
+    """As `timeout` and batch systems send it."""
+    plan, run = plan_of(rendered, tmp_path, 2)
+    command = [sys.executable, "-W", "ignore", "-m", "segue", "run", str(plan), "--quiet"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(lambda: rows(run / "1-detector" / "steps.csv") >= 2, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 143 and "Traceback" not in said, said
+    assert read_note(run)["stages"]["detector"]["state"] == "interrupted"
+    checkpoint.verify(run / "1-detector" / "last")
 
 
 WRITER = """

@@ -25,7 +25,7 @@ def torchrun(plan: Path, count: int) -> subprocess.CompletedProcess:
 def test_two_processes_give_the_losses_and_metrics_of_one(rendered, tmp_path):
     # 16 images in steps of 5: shares are uneven, and in the last step one process has nothing to do
     common = {"images_per_step": 5, "epochs": 1}
-    changes = {"detector": common, "masks": {**common, "cache": {"views": 1}}}
+    changes = {"detector": common, "masks": {**common, "epochs": 2, "cache": {"views": 1}}}
     alone = run(toy_plan(rendered, tmp_path / "one", **changes))
     plan = write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "two", **changes))
     out = torchrun(plan, 2)
@@ -34,4 +34,6 @@ def test_two_processes_give_the_losses_and_metrics_of_one(rendered, tmp_path):
     for stage in ("1-detector", "2-masks"):
         assert losses(both / stage)[:2] == pytest.approx(losses(alone / stage)[:2], rel=1e-5)
         assert losses(both / stage) == pytest.approx(losses(alone / stage), rel=1e-3)
-    assert "complete" in (both / "run.json").read_text()
+    assert "complete" in (both / "run.json").read_text() and "cached, " in out.stderr
+    again = torchrun(plan, 2)
+    assert again.returncode == 0 and again.stderr.count("complete, kept") == 2, again.stderr

@@ -34,7 +34,13 @@ def names() -> list[str]:
 
 
 def get(name: str) -> ModuleType:
-    """The format module called `name`."""
+    """The format module called `name`.
+
+    Raises:
+        DataError: if there is none.
+    """
+    if name not in names():
+        raise DataError(f"data.format {name}", "unknown", "one of " + ", ".join(names()))
     return importlib.import_module(f"{__name__}.{name}")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from segue.structures.masks import Mask, Polygon, Rle, coco_rle
 
 ROBOFLOW = "_annotations.coco.json"
 MOST_POINTS = 50_000
-SPLIT_WORDS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
+SPLIT_WORDS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
 
 
 def detect(root: Path) -> bool:
@@ -43,9 +44,11 @@ def splits(root: Path) -> dict[str, SplitSource]:
     if found or not (root / "annotations").is_dir():
         return found
     images = tuple(path for path in (root / "images", root) if path.is_dir())
-    for path in sorted((root / "annotations").glob("*.json")):
+    files = sorted((root / "annotations").glob("*.json"), key=lambda path: ("instances" not in path.stem, path))
+    for path in files:  # COCO's own folder also has captions_ and person_keypoints_ files
+        spoken = re.findall("[a-z]+", path.stem.lower())
         for name, words in SPLIT_WORDS.items():
-            if any(word in path.stem.lower() for word in words):
+            if any(word in spoken for word in words):
                 found.setdefault(name, SplitSource(path, images))
     return found
 
@@ -152,7 +155,7 @@ class _ImageFinder:
 
     def __init__(self, folders: tuple[Path, ...]) -> None:
         self.folders = folders
-        self._below: dict[str, Path] | None = None
+        self._below: dict[str, set[Path]] | None = None
 
     def find(self, name: str) -> Path | None:
         for folder in self.folders:
@@ -160,15 +163,12 @@ class _ImageFinder:
             if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
                 return path
         if self._below is None:
-            patterns = ("*/*", "*/*/*")
-            self._below = {
-                path.name: path
-                for folder in reversed(self.folders)
-                for pattern in reversed(patterns)
-                for path in sorted(folder.glob(pattern))
-                if path.is_file()
-            }
-        return self._below.get(Path(name.replace("\\", "/")).name)
+            self._below = {}
+            for folder in self.folders:
+                for path in (*folder.glob("*/*"), *folder.glob("*/*/*")):
+                    self._below.setdefault(path.name, set()).add(path.resolve())
+        same = self._below.get(Path(name.replace("\\", "/")).name, set())
+        return next(iter(same)) if len(same) == 1 else None  # of several, none is surely the one that is meant
 
 
 def _annotation(

@@ -7,6 +7,7 @@ never used. transformers folders have our rows, named by id2label.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ TRANSFORMERS = [
     ("^mask_head.query_proj.", "^query_features_proj."),
     ("^mask_head.bias", "^segmentation_bias"),
 ]
+POSITIONS = "backbone.vit.embeddings.position_embeddings"
 # Buffers of the peers that hold nothing learned.
 IGNORED = {"_kp_active_mask"}
 # The class rows of published weights: COCO's category ids 1..90 of 91 rows; ids that COCO never used are None.
@@ -121,10 +123,26 @@ def read(path: Path) -> Weights:
     )
 
 
+def layout_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """What tensors under our names say about their model: groups, queries, cells of the position table, mask_head.
+
+    What belongs to a part that is not there is left out.
+    """
+    found: dict[str, Any] = {}
+    if "decoder.query_features.weight" in tensors:
+        found["groups"] = sum(re.fullmatch(r"decoder\.proposal_proj\.\d+\.weight", n) is not None for n in tensors)
+        found["queries"] = len(tensors["decoder.query_features.weight"]) // found["groups"]
+    if POSITIONS in tensors:
+        found["cells"] = math.isqrt(tensors[POSITIONS].shape[1] - 1)
+    if any(name.startswith("mask_head.") for name in tensors):
+        dot, stem = "mask_head.blocks.0.layernorm.weight" in tensors, "mask_head.stem.0.conv.weight" in tensors
+        found["mask_head"] = "dot" if dot else "attention" if stem else "attention-nano"
+    return found
+
+
 def _add_empty_heads(tensors: dict[str, Tensor]) -> None:
     """Class heads of no rows, for a file whose heads were stripped."""
-    width = tensors["decoder.query_features.weight"].shape[1]
-    groups = sum(re.fullmatch(r"decoder\.proposal_proj\.\d+\.weight", name) is not None for name in tensors)
+    width, groups = tensors["decoder.query_features.weight"].shape[1], layout_of(tensors)["groups"]
     for head in ("decoder.class_head", *(f"decoder.proposal_classes.{group}" for group in range(groups))):
         tensors[f"{head}.weight"], tensors[f"{head}.bias"] = torch.zeros(0, width), torch.zeros(0)
 
