@@ -38,6 +38,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:  # a full disk, a folder that may not be written to
+        sys.stderr.write(f"segue: error: {error}; finished work is kept, the same command goes on\n")
+        return 3
+    except RuntimeError as error:
+        if "out of memory" not in str(error) and "DefaultCPUAllocator" not in str(error):
+            raise
+        sys.stderr.write("segue: error: out of memory outside a step; next: lower images_per_forward\n")
+        return 3
 
 
 @app.command

@@ -38,7 +38,8 @@ from tests.toy import run
 )
 def test_a_plan_that_cannot_work_is_refused(rendered, tmp_path, changes, words):
     with pytest.raises(PlanError, match=words.replace("(", r"\(")):
-        from_values(toy_plan(rendered, tmp_path, **changes), "plan.yaml")
+        data = changes.pop("data", {"root": str(rendered)})
+        from_values({**toy_plan(rendered, tmp_path, **changes), "data": data}, "plan.yaml")
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x"])
@@ -50,14 +51,14 @@ def test_a_device_that_is_not_here_is_refused(rendered, tmp_path, device):
 
 def test_a_format_that_nobody_knows_is_refused(rendered, tmp_path):
     with pytest.raises(DataError, match="yolo: unknown; expected one of coco"):
-        run(toy_plan(rendered, tmp_path, data={"root": str(rendered), "format": "yolo"}))
+        run({**toy_plan(rendered, tmp_path), "data": {"root": str(rendered), "format": "yolo"}})
 
 
 def test_other_classes_of_the_same_files_are_another_run(rendered, tmp_path):
     short = {"detector": {"epochs": 1}}
     first = run(toy_plan(rendered, tmp_path, **short), "detector")
     data = {"root": str(rendered), "classes": ["tube", "cell", "rod"]}
-    second = run(toy_plan(rendered, tmp_path, data=data, **short), "detector")
+    second = run({**toy_plan(rendered, tmp_path, **short), "data": data}, "detector")
     assert second != first and "reused_from" not in read_note(second)["stages"]["detector"]
     assert checkpoint.read_card(second / "1-detector" / "selected").spec.classes == ("tube", "cell", "rod")
 

@@ -10,7 +10,7 @@ import time
 import pytest
 from PIL import Image
 
-from segue.cli import app, head
+from segue.cli import app, head, main
 from tests.conftest import segue, toy_plan, write_plan
 
 VERBS = {"demo", "init", "check", "run", "predict", "evaluate", "inspect", "report", "head"}
@@ -142,6 +142,24 @@ def test_head_and_predict_never_replace_what_is_there(finished, rendered, tmp_pa
     assert (tmp_path / "data" / "precious.txt").read_text() == "mine"
     done = segue("predict", finished, rendered / "test", "--out", rendered / "test")
     assert done.returncode == 2 and "is the folder of the images" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "runs/x"), "No space left on device: 'runs/x'; finished work is kept"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "out of memory outside a step; next: lower"),
+    ],
+)
+def test_what_the_machine_cannot_do_is_one_line_and_exit_code_3(error, words, monkeypatch, capsys):
+    from segue.commands import demo
+
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(demo, "run_demo", fails)
+    assert main(["demo"]) == 3
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ B, L, Q, K, GROUPS, SIDE = 3, 3, 12, 5, 2, 24
 class StoredMasks:
     """A mask source that already has every mask: (B, L, Q, h, w)."""
 
+    trained_from = 0
+
     def __init__(self, masks: torch.Tensor) -> None:
         self.masks, self.size = masks, (masks.shape[-2], masks.shape[-1])
 
