@@ -14,6 +14,7 @@ from segue.console import Console
 from segue.data.dataset import DataSet, check_images, read_dataset, require_masks
 from segue.data.records import refuse_errors
 from segue.errors import CheckpointError, HandoverError, Interrupted, PlanError, SegueError
+from segue.evaluation.coco_metrics import COCO_COUNTED, detections_needed
 from segue.models.weights import Weights
 from segue.outcome import write_outcome, write_report
 from segue.plan import Plan, StagePlan
@@ -73,6 +74,9 @@ def read_all_data(plan: Plan, console: Console) -> dict[str, DataSet]:
             refuse_errors(problems, f"segue check {settings.root or ''}".strip())
             for note in data.notes:
                 console.say(f"data: {note}")
+            counted = detections_needed(data.most_objects)
+            if counted != COCO_COUNTED:
+                console.say(f"data: {counted} detections of an image count: one has {data.most_objects} objects")
             read[stage.name] = data
         if stage.with_masks:
             require_masks(read[stage.name].splits)

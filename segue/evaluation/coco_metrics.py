@@ -27,9 +27,12 @@ FIGURES = [
 ]  # fmt: skip
 
 
+COCO_COUNTED = 100
+
+
 def detections_needed(most_objects: int) -> int:
     """How many detections of an image to keep and count: COCO's 100, or all objects of the fullest image."""
-    return max(100, most_objects)
+    return max(COCO_COUNTED, most_objects)
 
 
 @dataclass(slots=True)

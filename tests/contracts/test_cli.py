@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 from PIL import Image
@@ -36,27 +36,29 @@ def test_importing_segue_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_help_answers_at_once():
-    """Under 0.3 s of work (of this process and the system for it), the best of five: a budget, not a benchmark."""
-    import resource
-
+def processor_seconds(code: str) -> float:
+    """The least of five runs of a Python process."""
     taken = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "segue", "--help"], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(taken) < 0.3, taken
+    return min(taken)
+
+
+def test_help_costs_little_more_than_the_library_it_stands_on():
+    """A ratio, because machines differ; seconds are in docs/benchmarks.md (0.11, and the promise is 0.3)."""
+    library = processor_seconds("import cyclopts")
+    assert processor_seconds("from segue.cli import main; main(['--help'])") < 4 * library
 
 
 def test_the_demo_runs_to_its_report(tmp_path):
-    began = time.monotonic()
     done = segue("demo", tmp_path / "demo", "--quick")
     assert done.returncode == 0, done.stderr
     report = tmp_path / "demo" / "runs" / "demo-1" / "report.html"
     assert done.stdout.strip() == str(report) and report.is_file()
     assert "values unchanged" in done.stderr and "segue predict" in done.stderr
-    assert time.monotonic() - began < 300
 
 
 @pytest.fixture(scope="module")
