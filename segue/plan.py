@@ -60,6 +60,7 @@ class StagePlan(Training):
 
     task: boxes trains the detector, masks the mask head alone, joint both. start: the stage or weights it starts
     from; the previous stage if left out. freeze: the last part that does not learn; all before it do not either.
+    thaw: {epoch: part}: after so many epochs, this part and all behind it learn, too.
     fresh: parts that start with new weights. drop: parts of the start that are left behind.
     loss: weights of loss terms that differ from the family's. select: the metric that picks the checkpoint.
     """
@@ -68,6 +69,7 @@ class StagePlan(Training):
     task: Task = "boxes"
     start: str | None = None
     freeze: str | None = None
+    thaw: dict[int, str] = Field(default_factory=dict)
     fresh: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     data: Data | None = None
@@ -103,6 +105,8 @@ class StagePlan(Training):
             raise ValueError("schedule.patience has to be less than early_stop.patience, or the rate never falls")
         if self.cache is not None and self.freeze is None:
             raise ValueError("cache keeps what frozen parts compute, but freeze is not set")
+        if self.cache is not None and self.thaw:
+            raise ValueError("cache keeps what frozen parts compute, but thaw lets them learn")
         if self.cache is not None and self.multi_scale != "off":
             raise ValueError("cache keeps one input size, so multi_scale has to be off")
         return self
@@ -140,6 +144,7 @@ class Plan(Settings):
                 "fresh": stage.fresh,
                 "drop": stage.drop,
             }
+            used["thaw"] = stage.thaw.values()
             used["optimizer.lr_factors"] = stage.optimizer.lr_factors
             for key, names in used.items():
                 for name in names:
@@ -153,6 +158,22 @@ class Plan(Settings):
             last = parts[-1] if stage.with_masks else parts[-2]
             if stage.freeze in parts[parts.index(last) :]:
                 raise ValueError(f"stage {stage.name}: freeze: {stage.freeze} leaves nothing that learns")
+        return self
+
+    @model_validator(mode="after")
+    def _thaws_something(self) -> Plan:
+        parts = models.get(self.model.family).PARTS
+        for stage in self.stages:
+            frozen = 0 if stage.freeze is None else parts.index(stage.freeze) + 1
+            for epoch, part in sorted(stage.thaw.items()):
+                where = f"stage {stage.name}: thaw: {epoch}: {part}"
+                if stage.task == "masks":
+                    raise ValueError(f"{where}: task: masks has no loss for the detector; use task: joint")
+                if epoch < 1 or (stage.epochs is not None and epoch >= stage.epochs):
+                    raise ValueError(f"{where} never happens: the stage has epochs 1 to {stage.epochs}")
+                if parts.index(part) >= frozen:
+                    raise ValueError(f"{where}: {part} is not frozen then")
+                frozen = parts.index(part)
         return self
 
     @model_validator(mode="after")

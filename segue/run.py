@@ -147,6 +147,8 @@ def train(
     proof = FrozenProof.of(chain)
     learner = stages.new_learner(plan, stage, chain, device)
     resume(learner, stage, folder / "last", console)
+    if chain.frozen != proof.parts:  # it went on after a thaw
+        proof = FrozenProof.of(chain)
     samples = stages.training_samples(plan, stage, data, learner, proof, folder, console)
     records = len(data.splits["train"].records)
     first = processes.rank() == 0
@@ -167,6 +169,8 @@ def train(
         folder=folder,
         card=card,
         journal=journal,
+        proof=proof,
+        thaw=stage.thaw,
         say=console.say,
     )
     try:
@@ -175,7 +179,7 @@ def train(
     finally:
         if journal is not None:
             journal.close()
-    proof_line = proof.check(chain) if proof.parts else "nothing frozen"
+    proof_line = ours.proof.check(chain) if ours.proof.parts else "nothing frozen"
     console.say(f"{stage.name}: {proof_line}")
     write_outcome(folder, stage, data, learner, proof_line, console)
 

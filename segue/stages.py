@@ -116,6 +116,7 @@ def new_learner(plan: Plan, stage: StagePlan, chain: Chain, device: str) -> Lear
         device=device,
         precision=precision,
         clip=stage.optimizer.clip,
+        settings=stage.optimizer,
         seed=stage_seed(plan, stage),
         scales=() if stage.multi_scale == "off" else family.scales(chain.spec, stage.multi_scale == "expanded"),
     )

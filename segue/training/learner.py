@@ -32,7 +32,8 @@ class Progress:
     """Where a stage is. epoch and step (of the epoch) point at the next step to do; steps counts all done.
 
     images_per_forward may have been lowered by running out of memory. best and stale: the metric's best value,
-    and epochs since; drops: how often a plateau lowered the learning rate.
+    and epochs since; drops: how often a plateau lowered the learning rate. thawed: how many parts were still
+    frozen after each thaw, by the step it happened at.
     """
 
     epoch: int = 0
@@ -45,6 +46,7 @@ class Progress:
     drops: int = 0
     skipped: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    thawed: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -63,6 +65,15 @@ class Learner:
     clip: float
     seed: int
     scales: tuple[int, ...] = ()
+    settings: optim.Optimizer = optim.Optimizer()
+
+    def thaw(self, boundary: int) -> None:
+        """From now on only the first `boundary` parts are frozen. Nothing changes for what has learned before."""
+        self.chain.freeze_through(self.chain.order[boundary - 1] if boundary else None)
+        optim.extend(self.optimizer, self.chain, self.settings, self.progress.steps)
+        if self.ema is not None:
+            self.ema.extend(self.chain)
+        self.progress.thawed[self.progress.steps] = boundary
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that torch's weights-only loader reads it."""
@@ -79,6 +90,9 @@ class Learner:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        for step, boundary in state["progress"].get("thawed", {}).items():
+            self.progress.steps = step
+            self.thaw(boundary)
         self.progress = Progress(**state["progress"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

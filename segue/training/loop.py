@@ -135,7 +135,9 @@ def train_epoch(
         began = time.perf_counter()
         factor = learner.schedule.at_step(progress.steps, steps, steps_per_epoch, progress.drops)
         for group in learner.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
+            since = progress.steps - group["thawed_at"]
+            warm = learner.schedule.after_thaw(since, steps_per_epoch) if group["thawed_at"] else 1.0
+            group["lr"] = group["base_lr"] * factor * warm
         numbers = train_step(learner, _at_scale(learner, batch))
         progress.step += 1
         progress.steps += 1

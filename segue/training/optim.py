@@ -37,11 +37,13 @@ class Schedule(Settings):
     """How the learning rate moves, as a factor of each group's own.
 
     cosine falls to `floor` at the end. step multiplies by `factor` at each fraction of the stage in `at`.
+    thaw_warmup_epochs: over how many epochs the rate of a part rises once it is thawed.
     plateau multiplies by `factor` after `patience` epochs in which the stage's metric did not improve.
     """
 
     kind: Literal["cosine", "step", "plateau", "constant"] = "cosine"
     warmup_epochs: float = Field(0.0, ge=0)
+    thaw_warmup_epochs: float = Field(0.0, ge=0)
     floor: float = Field(0.0, ge=0, le=1)
     factor: float = Field(0.1, gt=0, lt=1)
     at: tuple[float, ...] = (0.8,)
@@ -59,20 +61,36 @@ class Schedule(Settings):
             return self.factor ** sum(step >= at * steps for at in self.at)
         return self.factor**drops if self.kind == "plateau" else 1.0
 
+    def after_thaw(self, steps_since: int, steps_per_epoch: int) -> float:
+        """A further factor for a group that was thawed this many steps ago."""
+        return min(1.0, (steps_since + 1) / (self.thaw_warmup_epochs * steps_per_epoch + 1))
+
 
 def build(chain: Chain, settings: Optimizer) -> torch.optim.AdamW:
     """AdamW over the learning parts, in few groups; each group keeps its own rate as `base_lr`."""
+    return torch.optim.AdamW(groups_of(chain, settings))
+
+
+def extend(optimizer: torch.optim.Optimizer, chain: Chain, settings: Optimizer, step: int) -> None:
+    """Add what learns since a thaw at optimizer step `step`, in groups of its own; the others keep their state."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for group in groups_of(chain, settings):
+        group["params"] = [p for p in group["params"] if id(p) not in held]
+        if group["params"]:
+            optimizer.add_param_group({**group, "thawed_at": step})
+
+
+def groups_of(chain: Chain, settings: Optimizer) -> list[dict[str, Any]]:
+    """The learning parameters by rate and decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in chain.named_parameters():
         if parameter.requires_grad:
             decay = 0.0 if parameter.dim() <= 1 or name.endswith(UNDECAYED) else settings.weight_decay
             groups.setdefault((rate(chain, name, settings), decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay}
-            for (lr, decay), parameters in groups.items()
-        ]
-    )
+    return [
+        {"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay, "thawed_at": 0}
+        for (lr, decay), parameters in groups.items()
+    ]
 
 
 def rate(chain: Chain, name: str, settings: Optimizer) -> float:
@@ -109,6 +127,11 @@ class Ema:
                 self.average[name].lerp_(tensor.detach(), weight)
             else:
                 self.average[name].copy_(tensor)
+
+    def extend(self, chain: Chain) -> None:
+        """Follow what learns since a thaw, from what it is now."""
+        for name, tensor in _learning(chain).items():
+            self.average.setdefault(name, tensor.detach().clone())
 
     @contextmanager
     def applied(self, chain: Chain) -> Iterator[None]:

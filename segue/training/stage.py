@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from segue.settings import Settings
 from segue.structures.target import Batch
 from segue.training import checkpoint, processes
 from segue.training.checkpoint import Card, PartSummary
+from segue.training.freeze import FrozenProof
 from segue.training.journal import Journal
 from segue.training.learner import Learner
 from segue.training.loop import train_epoch
@@ -59,7 +60,8 @@ class Stage:
 
     batches(epoch, start): the steps of an epoch from step `start` on. evaluate(tick): metrics of the current
     weights; it calls tick between batches. metric: the one that selects. card: what all checkpoints of the
-    stage share. journal: None in all processes but the first.
+    stage share. proof: of what is frozen; a thaw checks it and makes a new one. thaw: which part, after how many
+    epochs. journal: None in all processes but the first.
     """
 
     learner: Learner
@@ -71,6 +73,8 @@ class Stage:
     folder: Path
     card: Card
     journal: Journal | None
+    proof: FrozenProof
+    thaw: Mapping[int, str]
     say: Callable[[str], None]
     watch: Callable[[dict[str, float]], None] = lambda numbers: None
     failed_saves: int = 0
@@ -118,6 +122,8 @@ def fit(stage: Stage) -> None:
             if progress.steps == 0:
                 _before_training(stage, tick)
             while progress.epoch < stage.epochs and not _stopped_early(stage):
+                if progress.step == 0 and progress.epoch in stage.thaw:
+                    _thaw(stage, stage.thaw[progress.epoch])
                 batches = _at_most(stage.batches(progress.epoch, progress.step), stage.steps - progress.steps)
                 train_epoch(stage.learner, batches, stage.steps, stage.steps_per_epoch, after_step)
                 _end_epoch(stage, tick)
@@ -133,6 +139,18 @@ def _before_training(stage: Stage, tick: Callable[[], None]) -> None:
     metrics = stage.evaluate(tick)
     if stage.journal is not None:
         stage.journal.epoch({"epoch": 0, "step": 0, **metrics}, 0)
+
+
+def _thaw(stage: Stage, part: str) -> None:
+    """Prove that what was frozen until now did not move, and let the part and all behind it learn."""
+    learner = stage.learner
+    stage.say(stage.proof.check(learner.chain))
+    learner.thaw(learner.chain.order.index(part))
+    stage.proof = FrozenProof.of(learner.chain)
+    learns = sum(p.numel() for p in learner.chain.parameters() if p.requires_grad)
+    stage.say(f"epoch {learner.progress.epoch + 1}: {part} thaws, {learns:,} parameters learn")
+    if stage.journal is not None:
+        stage.journal.event("thaw", part=part, step=learner.progress.steps, learns=learns)
 
 
 def _say_if_split(stage: Stage) -> None:
