@@ -147,13 +147,11 @@ def train(
     proof = FrozenProof.of(chain)
     learner = stages.new_learner(plan, stage, chain, device)
     resume(learner, stage, folder / "last", console)
-    if chain.frozen != proof.parts:  # it went on after a thaw
-        proof = FrozenProof.of(chain)
+    proof = proof if chain.frozen == proof.parts else FrozenProof.of(chain)  # it went on after a thaw
     samples = stages.training_samples(plan, stage, data, learner, proof, folder, console)
     records = len(data.splits["train"].records)
     first = processes.rank() == 0
     journal = Journal(folder, learner.progress.steps, learner.progress.epoch, plan.wandb) if first else None
-    card = stages.card_of(plan, stage, data, chain, weights)
 
     def figures(tick):  # noqa: ANN001, ANN202
         images = learner.progress.images_per_forward
@@ -167,7 +165,7 @@ def train(
         evaluate=figures,
         metric=stage.metric,
         folder=folder,
-        card=card,
+        card=stages.card_of(plan, stage, data, chain, weights),
         journal=journal,
         proof=proof,
         thaw=stage.thaw,
