@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,8 +80,3 @@ class _Lines:
             self.last = now
             left = (now - self.began) / max(done, 1) * (total - done)
             self.console.say(f"{self.what}: {done}/{total}, about {left:.0f} s left")
-
-
-def print_result(text: str) -> None:
-    """A result, to standard output."""
-    sys.stdout.write(text + "\n")

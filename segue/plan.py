@@ -143,9 +143,9 @@ class Plan(Settings):
                 "freeze": [stage.freeze] if stage.freeze else [],
                 "fresh": stage.fresh,
                 "drop": stage.drop,
+                "thaw": stage.thaw.values(),
+                "optimizer.lr_factors": stage.optimizer.lr_factors,
             }
-            used["thaw"] = stage.thaw.values()
-            used["optimizer.lr_factors"] = stage.optimizer.lr_factors
             for key, names in used.items():
                 for name in names:
                     if name not in parts:

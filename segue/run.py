@@ -15,13 +15,14 @@ from segue.data.dataset import DataSet, check_images, read_dataset, require_mask
 from segue.data.records import refuse_errors
 from segue.errors import CheckpointError, HandoverError, Interrupted, PlanError, SegueError
 from segue.evaluation.coco_metrics import COCO_COUNTED, detections_needed
+from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
 from segue.outcome import write_outcome, write_report
 from segue.plan import Plan, StagePlan
 from segue.run_folder import REPORT, RunFolder, key_of
 from segue.training import checkpoint, processes
 from segue.training.freeze import FrozenProof
-from segue.training.handover import adopt
+from segue.training.handover import Report, adopt
 from segue.training.journal import Journal
 from segue.training.learner import Learner
 from segue.training.stage import Stage, fit
@@ -138,11 +139,8 @@ def train(
     plan, folder = run.plan, run.stage_folder(stage)
     begun = begun_options(folder / "last")
     chain = stages.build_model(plan, stage, data, weights, device, console.say, begun)
-    if weights is not None:
-        console.say(f"{stage.name}: {adopt(chain, weights, stage.fresh, stage.drop)}")
-    elif stage.freeze:
-        raise PlanError(f"stage {stage.name}", "would freeze new, random weights", "model.weights or start")
-    chain.freeze_through(stage.freeze)
+    if report := hand_over(chain, weights, stage):
+        console.say(f"{stage.name}: {report}")
     chain.to(device)
     proof = FrozenProof.of(chain)
     learner = stages.new_learner(plan, stage, chain, device)
@@ -150,8 +148,8 @@ def train(
     proof = proof if chain.frozen == proof.parts else FrozenProof.of(chain)  # it went on after a thaw
     samples = stages.training_samples(plan, stage, data, learner, proof, folder, console)
     records = len(data.splits["train"].records)
-    first = processes.rank() == 0
-    journal = Journal(folder, learner.progress.steps, learner.progress.epoch, plan.wandb) if first else None
+    done = learner.progress
+    journal = Journal(folder, done.steps, done.epoch, plan.wandb) if processes.rank() == 0 else None
 
     def figures(tick):  # noqa: ANN001, ANN202
         images = learner.progress.images_per_forward
@@ -182,6 +180,20 @@ def train(
     write_outcome(folder, stage, data, learner, proof_line, console)
 
 
+def hand_over(chain: Chain, weights: Weights | None, stage: StagePlan) -> Report | None:
+    """Adopt the weights a stage starts from, if any, and freeze what it freezes.
+
+    Raises:
+        HandoverError: if weights and model differ in what the stage does not declare.
+        PlanError: if new, random weights would be frozen.
+    """
+    if weights is None and stage.freeze:
+        raise PlanError(f"stage {stage.name}", "would freeze new, random weights", "model.weights or start")
+    report = adopt(chain, weights, stage.fresh, stage.drop) if weights is not None else None
+    chain.freeze_through(stage.freeze)
+    return report
+
+
 def begun_options(last: Path) -> dict[str, Any] | None:
     """Options of the model this stage has begun with, perhaps on another device, which would suggest others."""
     try:
@@ -192,14 +204,12 @@ def begun_options(last: Path) -> dict[str, Any] | None:
 
 def resume(learner: Learner, stage: StagePlan, last: Path, console: Console) -> None:
     """Go on from the newest whole checkpoint of this stage, if there is one."""
-    if processes.rank() == 0:
-        for line in checkpoint.recover(last)[1]:
-            console.say(line)
-    processes.barrier()
-    card, _ = checkpoint.recover(last)
-    if card is None:
+    found, said = checkpoint.recover(last) if processes.rank() == 0 else (None, [])
+    for line in said:
+        console.say(line)
+    if not processes.anywhere(found is not None):  # waits for the first process, which may have to move folders
         return
-    _, tensors = checkpoint.read(last)
+    card, tensors = checkpoint.read(last)
     learner.chain.load_state_dict(tensors)
     learner.load_state_dict(checkpoint.read_state(last))
     if stage.images_per_forward is not None:

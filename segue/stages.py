@@ -115,7 +115,6 @@ def new_learner(plan: Plan, stage: StagePlan, chain: Chain, device: str) -> Lear
         progress=Progress(images_per_forward=stage.images_per_forward or stage.images_per_step),
         device=device,
         precision=precision,
-        clip=stage.optimizer.clip,
         settings=stage.optimizer,
         seed=stage_seed(plan, stage),
         scales=() if stage.multi_scale == "off" else family.scales(chain.spec, stage.multi_scale == "expanded"),

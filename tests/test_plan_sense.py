@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from segue.errors import DataError, PlanError
+from segue.models import rfdetr
 from segue.plan_file import from_values
 from segue.run_folder import read_note
 from segue.training import checkpoint
@@ -73,15 +74,17 @@ def test_a_fresh_decoder_starts_anew_and_the_backbone_stays(rendered, tmp_path):
     assert (second / "1-detector" / "selected").is_dir()
 
 
-def test_a_stage_goes_on_with_the_model_it_began_with(rendered, tmp_path):
+def test_a_stage_goes_on_with_the_model_it_began_with(rendered, tmp_path, monkeypatch):
     """Another device would suggest another number of query groups."""
     plan = toy_plan(rendered, tmp_path, detector={"epochs": 1})
+    del plan["model"]["groups"]
     folder = run(plan, "detector")
     note = json.loads((folder / "run.json").read_text())
     note["stages"]["detector"]["state"] = "interrupted"
     (folder / "run.json").write_text(json.dumps(note))
     card = checkpoint.read_card(folder / "1-detector" / "last")
-    assert card.spec.options["groups"] == 2
+    assert card.spec.options["groups"] == 3
+    monkeypatch.setattr(rfdetr, "default_groups", lambda device: 5)
     assert run(plan, "detector") == folder
 
 

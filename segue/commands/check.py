@@ -16,12 +16,11 @@ from segue import __version__, models, stages
 from segue.console import Console
 from segue.data.dataset import Data, DataSet, check_images, read_dataset, read_splits, require_masks
 from segue.data.records import Problem
-from segue.errors import DataError, PlanError, SegueError
+from segue.errors import DataError, SegueError
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
 from segue.plan import Plan, StagePlan, load_plan
-from segue.run import open_weights
-from segue.training.handover import adopt
+from segue.run import hand_over, open_weights
 
 PLAN_SUFFIXES = (".yaml", ".yml")
 
@@ -147,13 +146,11 @@ def _hand_over(
     start = plan.start_of(stage)
     weights = before.get(start or "") or (open_weights(start, plan.model.family) if start else None)
     chain = stages.build_model(plan, stage, data, weights, device, lambda line: findings.say(section, line))
+    report = hand_over(chain, weights, stage)
     if weights is not None:
-        findings.say(section, f"from {weights.source}: {adopt(chain, weights, stage.fresh, stage.drop)}")
-    elif stage.freeze:
-        raise PlanError(section, "would freeze new, random weights", "model.weights or start")
+        findings.say(section, f"from {weights.source}: {report}")
     else:
         findings.say(section, "from new, random weights: give model.weights if you have pretrained ones")
-    chain.freeze_through(stage.freeze)
     for name in chain.order:
         count = sum(p.numel() for p in chain.part(name).parameters())
         findings.say(section, f"{name}: {count:,} parameters, {'frozen' if name in chain.frozen else 'learns'}")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from segue.console import Console
-from segue.data.dataset import Data, DataSet, manifest, read_splits
+from segue.data.dataset import Data, DataSet, read_splits
 from segue.data.records import refuse_errors
 from segue.errors import DataError
 from segue.inference.predict import load
@@ -35,8 +35,8 @@ def evaluate_checkpoint(checkpoint: Path, root: Path, split: str, out: Path | No
     top = max(categories.values(), default=0)
     missing = [name for name in predictor.class_names if name not in categories]
     ids = {**categories, **{name: top + number for number, name in enumerate(missing, 1)}}
-    classes, channels = predictor.class_names, predictor.chain.spec.channels
-    data = DataSet(splits, classes, tuple(ids[n] for n in classes), [], manifest(splits, classes, channels))
+    classes = predictor.class_names
+    data = DataSet(splits, classes, tuple(ids[n] for n in classes), notes=[], manifest="")  # for training only
     with Console().progress("evaluating") as tick:
         total = -(-len(splits[split].records) // IMAGES_PER_FORWARD)
         done = iter(range(1, total + 1))

@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig, RfDetrDinov2Config
 from transformers.models.rf_detr.modeling_rf_detr import (
@@ -44,21 +43,6 @@ class Backbone(nn.Module):
 
     def forward(self, state: State) -> State:
         return {"features": torch.cat(self.vit(self.normalise(state["images"])).feature_maps, 1)}
-
-
-def resample_positions(weights: dict[str, Tensor], cells: int) -> list[str]:
-    """Fit the table of position embeddings, in place, to `cells` x `cells` patches; say so if it had others.
-
-    As the backbone itself does for an image of another size, so that boxes are those it would give anyway.
-    """
-    name = "backbone.vit.embeddings.position_embeddings"
-    have = math.isqrt(weights[name].shape[1] - 1) if name in weights else cells
-    if have == cells:
-        return []
-    first, grid = weights[name][:, :1], weights[name][:, 1:].unflatten(1, (have, have)).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid.float(), size=(cells, cells), mode="bicubic", antialias=True)
-    weights[name] = torch.cat([first, grid.flatten(2).transpose(1, 2)], 1)
-    return [f"position embeddings {have}x{have} -> {cells}x{cells}, as the resolution changes"]
 
 
 class Projector(nn.Module):

@@ -19,7 +19,7 @@ from segue.errors import HandoverError, PlanError
 from segue.losses.criterion import Criterion, Weights
 from segue.losses.matcher import Costs
 from segue.models import ModelSpec
-from segue.models._rfdetr_parts import Backbone, Decoder, Projector, resample_positions
+from segue.models._rfdetr_parts import Backbone, Decoder, Projector
 from segue.models._rfdetr_sizes import SIZES, Size
 from segue.models.parts import mask_heads
 from segue.models.parts.chain import Chain, State
@@ -228,7 +228,7 @@ def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
     wanted_queries, wanted_groups = query_layout(Options(**spec.options))
     _check_size(weights, spec)
     size = SIZES[spec.size]
-    said = resample_positions(weights, size.grid or input_size(spec)[0] // size.patch)
+    said = files.resample_positions(weights, size.grid or input_size(spec)[0] // size.patch)
     layout = files.layout_of(weights)
     if "groups" not in layout:
         return said  # the decoder is fresh or left behind

@@ -62,10 +62,9 @@ class Learner:
     progress: Progress
     device: str
     precision: torch.dtype
-    clip: float
+    settings: optim.Optimizer
     seed: int
     scales: tuple[int, ...] = ()
-    settings: optim.Optimizer = optim.Optimizer()
 
     def thaw(self, boundary: int) -> None:
         """From now on only the first `boundary` parts are frozen. Nothing changes for what has learned before."""

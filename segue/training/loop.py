@@ -42,7 +42,7 @@ def train_step(learner: Learner, batch: Batch) -> dict[str, float]:
     parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
     processes.sum_gradients(parameters)
     learner.scaler.unscale_(learner.optimizer)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, learner.clip or float("inf"))
+    norm = torch.nn.utils.clip_grad_norm_(parameters, learner.settings.clip or float("inf"))
     terms = processes.summed(terms)
     _require_finite(learner, terms, norm)
     learner.scaler.step(learner.optimizer)

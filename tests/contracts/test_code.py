@@ -73,12 +73,15 @@ def test_code_and_documents_are_ascii():
     assert strange == {}
 
 
-@pytest.mark.parametrize("words", ["pypi.org/simple", "/work/main", "index-url"])
+# Spelled in parts, so that this file may be looked at like every other.
+UNWANTED = ["/".join(("pypi.org", "simple")), "/".join(("", "work", "main")), "-".join(("index", "url"))]
+
+
+@pytest.mark.parametrize("words", UNWANTED)
 def test_nothing_names_a_registry_or_a_path_of_one_machine(words):
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
     assert not listed or len(listed) > 100
-    here = str(Path(__file__).relative_to(ROOT))
     for name in listed:
         path = ROOT / name
-        if path.suffix in (".py", ".md", ".toml", ".yaml", ".txt") and name != here and path.exists():
+        if path.suffix in (".py", ".md", ".toml", ".yaml", ".txt") and path.exists():
             assert words not in path.read_text(encoding="utf-8"), name

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from segue.errors import CheckpointError
@@ -138,6 +139,20 @@ def layout_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
         dot, stem = "mask_head.blocks.0.layernorm.weight" in tensors, "mask_head.stem.0.conv.weight" in tensors
         found["mask_head"] = "dot" if dot else "attention" if stem else "attention-nano"
     return found
+
+
+def resample_positions(weights: dict[str, Tensor], cells: int) -> list[str]:
+    """Fit the table of position embeddings, in place, to `cells` x `cells` patches; say so if it had others.
+
+    As the backbone itself does for an image of another size, so that boxes are those it would give anyway.
+    """
+    have = layout_of(weights).get("cells", cells)
+    if have == cells:
+        return []
+    first, grid = weights[POSITIONS][:, :1], weights[POSITIONS][:, 1:].unflatten(1, (have, have)).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid.float(), size=(cells, cells), mode="bicubic", antialias=True)
+    weights[POSITIONS] = torch.cat([first, grid.flatten(2).transpose(1, 2)], 1)
+    return [f"position embeddings {have}x{have} -> {cells}x{cells}, as the resolution changes"]
 
 
 def _add_empty_heads(tensors: dict[str, Tensor]) -> None:
