@@ -23,8 +23,9 @@ from segue.structures.detections import Detections
 from segue.training import checkpoint, processes
 from segue.training.journal import read_rows
 from segue.training.learner import Learner
+from segue.training.select import kept
 
-PREDICTIONS, METRICS = "predictions.coco.json", "metrics.json"
+PREDICTIONS, METRICS, SAVING = "predictions.coco.json", "metrics.json", "saving.json"
 
 
 def write_outcome(
@@ -42,6 +43,7 @@ def write_outcome(
         "epoch": card.epoch,
         "step": card.step,
         "frozen": proof,
+        "saving": json.loads((folder / SAVING).read_text())["text"] if (folder / SAVING).is_file() else "",
         "parts": {name: part.model_dump() for name, part in card.parts.items()},
     }
     for part in ("valid", "test"):
@@ -53,7 +55,8 @@ def write_outcome(
                 write_predictions(folder / PREDICTIONS, metrics, data)
     if processes.rank() == 0:
         write_json(folder / METRICS, outcome)
-        checkpoint.mark_complete(folder / "selected")
+        for path in (folder / "selected", *(path for path, _ in kept(folder))):
+            checkpoint.mark_complete(path)
         shutil.rmtree(folder / "cache", ignore_errors=True)
     processes.barrier()
     console.say(f"{stage.name}: selected epoch {outcome['epoch']}, {describe(outcome['valid'])} (valid)")

@@ -6,8 +6,7 @@ adds file, line and the nearest name to complaints.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +15,13 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from segue import models
 from segue.data.dataset import Data
 from segue.data.transforms import Augment
+from segue.errors import PlanError
 from segue.evaluation.coco_metrics import FIGURES
 from segue.losses.criterion import Weights
+from segue.models.parts.chain import span
 from segue.settings import Settings
 from segue.training.cache import Cache
-from segue.training.optim import Optimizer, Schedule
+from segue.training.optim import Optimizer, Schedule, Thaw
 from segue.training.stage import Training
 
 Task = Literal["boxes", "masks", "joint"]
@@ -30,11 +31,19 @@ MASK_TERMS = ("mask_bce", "dice")
 WITHOUT_EFFECT = {"workers", "images_per_forward", "save_every_steps", "save_every_minutes"}
 
 
+class Monitor(Settings):
+    """Which validation images are looked at between epochs: `images` of them from number `start` on."""
+
+    images: int = Field(1000, gt=0)
+    start: int = Field(0, ge=0)
+
+
 class Model(Settings):
     """The model, the same in all stages but for its classes and mask head.
 
     weights: what the first stage starts from: a segue checkpoint folder, a file or folder of the family's other
-    formats, or a hub id. Further keys are the family's own options.
+    formats, or a hub id. weights_classes: names for its class rows, in order, if it has none itself. Further keys are
+    the family's own options.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -42,6 +51,7 @@ class Model(Settings):
     family: str = "rfdetr"
     size: str = "nano"
     weights: str | None = None
+    weights_classes: tuple[str, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -60,16 +70,18 @@ class StagePlan(Training):
 
     task: boxes trains the detector, masks the mask head alone, joint both. start: the stage or weights it starts
     from; the previous stage if left out. freeze: the last part that does not learn; all before it do not either.
-    thaw: {epoch: part}: after so many epochs, this part and all behind it learn, too.
+    thaw: {epoch: part}: after so many epochs, this part and all behind it learn, too. The backbone may be divided:
+    backbone.first_half (quarter, third) and backbone.last_half (third, quarter) are places for both.
     fresh: parts that start with new weights. drop: parts of the start that are left behind.
     loss: weights of loss terms that differ from the family's. select: the metric that picks the checkpoint.
+    monitor: fewer validation images between epochs; at the end all of them count.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     task: Task = "boxes"
     start: str | None = None
     freeze: str | None = None
-    thaw: dict[int, str] = Field(default_factory=dict)
+    thaw: dict[int, Thaw] = Field(default_factory=dict)
     fresh: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     data: Data | None = None
@@ -79,6 +91,7 @@ class StagePlan(Training):
     loss: dict[str, float] = Field(default_factory=dict)
     cache: Cache | None = None
     select: str | None = None
+    monitor: Monitor | None = None
 
     @property
     def metric(self) -> str:
@@ -87,6 +100,17 @@ class StagePlan(Training):
     @property
     def with_masks(self) -> bool:
         return self.task != "boxes"
+
+    def places(self) -> Iterator[tuple[str, str]]:
+        """Every part, or place in one, that a setting names."""
+        used: dict[str, Iterable[str]] = {
+            "freeze": [self.freeze] if self.freeze else [],
+            "thaw": [thaw.part for thaw in self.thaw.values()],
+            "fresh": self.fresh,
+            "drop": self.drop,
+            "optimizer.lr_factors": self.optimizer.lr_factors,
+        }
+        return ((key, name) for key, names in used.items() for name in names)
 
     @model_validator(mode="after")
     def _makes_sense(self) -> StagePlan:
@@ -105,8 +129,6 @@ class StagePlan(Training):
             raise ValueError("schedule.patience has to be less than early_stop.patience, or the rate never falls")
         if self.cache is not None and self.freeze is None:
             raise ValueError("cache keeps what frozen parts compute, but freeze is not set")
-        if self.cache is not None and self.thaw:
-            raise ValueError("cache keeps what frozen parts compute, but thaw lets them learn")
         if self.cache is not None and self.multi_scale != "off":
             raise ValueError("cache keeps one input size, so multi_scale has to be off")
         return self
@@ -139,24 +161,18 @@ class Plan(Settings):
     def _fits_the_family(self) -> Plan:
         parts = models.get(self.model.family).PARTS
         for stage in self.stages:
-            used: dict[str, Iterable[str]] = {
-                "freeze": [stage.freeze] if stage.freeze else [],
-                "fresh": stage.fresh,
-                "drop": stage.drop,
-                "thaw": stage.thaw.values(),
-                "optimizer.lr_factors": stage.optimizer.lr_factors,
-            }
-            for key, names in used.items():
-                for name in names:
-                    if name not in parts:
-                        near = difflib.get_close_matches(name, parts, n=1)
-                        hint = f"did you mean '{near[0]}'?" if near else "parts are " + ", ".join(parts)
-                        raise ValueError(f"stage {stage.name}: {key}: no part '{name}'; {hint}")
+            for key, name in stage.places():
+                try:
+                    span(name, parts)
+                except PlanError as error:
+                    raise ValueError(f"stage {stage.name}: {key}: {error.found}; {error.expected}") from None
+                if "." in name and key not in ("freeze", "thaw"):
+                    raise ValueError(f"stage {stage.name}: {key}: {name} is only some blocks of a part")
             if stage.task == "masks" and stage.freeze != parts[-2]:
                 hint = f"freeze: {parts[-2]}, or task: joint to train both"
                 raise ValueError(f"stage {stage.name}: task: masks trains the mask head alone; {hint}")
             last = parts[-1] if stage.with_masks else parts[-2]
-            if stage.freeze in parts[parts.index(last) :]:
+            if stage.freeze and span(stage.freeze, parts)[1] > parts.index(last):
                 raise ValueError(f"stage {stage.name}: freeze: {stage.freeze} leaves nothing that learns")
         return self
 
@@ -164,16 +180,17 @@ class Plan(Settings):
     def _thaws_something(self) -> Plan:
         parts = models.get(self.model.family).PARTS
         for stage in self.stages:
-            frozen = 0 if stage.freeze is None else parts.index(stage.freeze) + 1
-            for epoch, part in sorted(stage.thaw.items()):
-                where = f"stage {stage.name}: thaw: {epoch}: {part}"
+            frozen = 0.0 if stage.freeze is None else span(stage.freeze, parts)[1]
+            for epoch, thaw in sorted(stage.thaw.items()):
+                where = f"stage {stage.name}: thaw: {epoch}: {thaw.part}"
                 if stage.task == "masks":
                     raise ValueError(f"{where}: task: masks has no loss for the detector; use task: joint")
                 if epoch < 1 or (stage.epochs is not None and epoch >= stage.epochs):
                     raise ValueError(f"{where} never happens: the stage has epochs 1 to {stage.epochs}")
-                if parts.index(part) >= frozen:
-                    raise ValueError(f"{where}: {part} is not frozen then")
-                frozen = parts.index(part)
+                position, _ = span(thaw.part, parts)
+                if position >= frozen:
+                    raise ValueError(f"{where}: {thaw.part} is not frozen then")
+                frozen = position
         return self
 
     @model_validator(mode="after")

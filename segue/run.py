@@ -13,14 +13,16 @@ from segue import models, stages
 from segue.console import Console
 from segue.data.dataset import DataSet, check_images, read_dataset, require_masks
 from segue.data.records import refuse_errors
+from segue.data.samples import Samples
 from segue.errors import CheckpointError, HandoverError, Interrupted, PlanError, SegueError
 from segue.evaluation.coco_metrics import COCO_COUNTED, detections_needed
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
-from segue.outcome import write_outcome, write_report
-from segue.plan import Plan, StagePlan
-from segue.run_folder import REPORT, RunFolder, key_of
-from segue.training import checkpoint, processes
+from segue.outcome import SAVING, write_outcome, write_report
+from segue.plan import Model, Plan, StagePlan
+from segue.run_folder import REPORT, RunFolder, key_of, write_json
+from segue.structures.target import collate
+from segue.training import checkpoint, processes, saving
 from segue.training.freeze import FrozenProof
 from segue.training.handover import Report, adopt
 from segue.training.journal import Journal
@@ -118,18 +120,29 @@ def start_weights(run: RunFolder, stage: StagePlan) -> Weights | None:
     earlier = run.plan.stage(start)
     if earlier is not None:
         return checkpoint.as_weights(run.complete_parent(earlier))
-    return open_weights(start, run.plan.model.family)
+    return open_weights(start, run.plan.model)
 
 
-def open_weights(source: str, family: str) -> Weights:
-    """Weights from a segue checkpoint folder, or from any format the family reads."""
+def open_weights(source: str, model: Model) -> Weights:
+    """Weights from a segue checkpoint folder, or from any format the family reads.
+
+    Raises:
+        HandoverError: if the stage that wrote them did not finish, or nothing says which class a row is.
+    """
     if (Path(source) / checkpoint.CARD).is_file():
         weights = checkpoint.as_weights(Path(source))
         if weights.card is not None and not weights.card["complete"]:
             found = f"stage {weights.card['stage']} was not finished when it was written"
             raise HandoverError(source, found, "the selected checkpoint of a finished stage", "its plan to the end")
         return weights
-    return models.get(family).import_weights(source)
+    weights = models.get(model.family).import_weights(source)
+    if weights.classes and not any(weights.classes):
+        rows, names = len(weights.classes), model.weights_classes
+        if len(names) != rows:
+            found = f"{rows} class rows without names" + (f", and {len(names)} names in the plan" if names else "")
+            raise HandoverError(source, found, f"model.weights_classes: {rows} names, in the order of the rows")
+        weights.classes = names
+    return weights
 
 
 def train(
@@ -145,21 +158,24 @@ def train(
     proof = FrozenProof.of(chain)
     learner = stages.new_learner(plan, stage, chain, device)
     resume(learner, stage, folder / "last", console)
-    proof = proof if chain.frozen == proof.parts else FrozenProof.of(chain)  # it went on after a thaw
-    samples = stages.training_samples(plan, stage, data, learner, proof, folder, console)
-    records = len(data.splits["train"].records)
+    proof = proof if chain.frozen_to == proof.position else FrozenProof.of(chain)  # it went on after a thaw
+    samples = stages.training_samples(plan, stage, data, learner)
+    cached = stages.cached_samples(samples, stage, learner, data.manifest, folder, console)
+    watched = stages.monitored(data, stage)
     done = learner.progress
     journal = Journal(folder, done.steps, done.epoch, plan.wandb) if processes.rank() == 0 else None
+    if done.steps == 0 and proof.label:
+        note_saving(learner, samples, folder, console)
 
     def figures(tick):  # noqa: ANN001, ANN202
         images = learner.progress.images_per_forward
-        return stages.measure(data, "valid", chain, images, stage.workers, tick).figures()
+        return stages.measure(watched, "valid", chain, images, stage.workers, tick).figures()
 
     ours = Stage(
         learner=learner,
         training=stage,
-        steps_per_epoch=-(-records // stage.images_per_step),
-        batches=stages.step_batches(samples, records, stage, learner.seed),
+        steps_per_epoch=-(-len(samples) // stage.images_per_step),
+        batches=stages.step_batches(samples, cached, stage),
         evaluate=figures,
         metric=stage.metric,
         folder=folder,
@@ -175,7 +191,7 @@ def train(
     finally:
         if journal is not None:
             journal.close()
-    proof_line = ours.proof.check(chain) if ours.proof.parts else "nothing frozen"
+    proof_line = ours.proof.check(chain) if ours.proof.label else "nothing frozen"
     console.say(f"{stage.name}: {proof_line}")
     write_outcome(folder, stage, data, learner, proof_line, console)
 
@@ -192,6 +208,16 @@ def hand_over(chain: Chain, weights: Weights | None, stage: StagePlan) -> Report
     report = adopt(chain, weights, stage.fresh, stage.drop) if weights is not None else None
     chain.freeze_through(stage.freeze)
     return report
+
+
+def note_saving(learner: Learner, samples: Samples, folder: Path, console: Console) -> None:
+    """Measure what freezing saves on this machine, say it, and leave it for the report."""
+    if processes.rank() == 0:
+        first = [samples[(0, i)] for i in range(min(len(samples), saving.MOST_IMAGES))]
+        found = saving.measure(learner, collate(first))
+        write_json(folder / SAVING, found.as_dict())
+        console.say(str(found))
+    processes.barrier()
 
 
 def begun_options(last: Path) -> dict[str, Any] | None:

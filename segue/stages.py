@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from segue.structures.seeds import seed_for
 from segue.structures.target import Batch
 from segue.training import cache, optim, processes
 from segue.training.checkpoint import Card
-from segue.training.freeze import FrozenProof
+from segue.training.freeze import digest
 from segue.training.learner import Learner, Progress
 
 
@@ -130,32 +131,37 @@ def pick_precision(name: str, device: str) -> torch.dtype:
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 
-def training_samples(
-    plan: Plan, stage: StagePlan, data: DataSet, learner: Learner, proof: FrozenProof, folder: Path, console: Console
-) -> Dataset:
-    """The training images as samples: read and augmented each time, or from the cache of frozen outputs."""
-    chain, records = learner.chain, data.splits["train"].records
-    height, width = models.get(chain.spec.family).input_size(chain.spec)
-    channels = plan.data_of(stage).channels
-    samples = Samples(
-        records, data.classes, channels, View(height, width, stage.augment), learner.seed, stage.with_masks
-    )
-    if stage.cache is None:
-        return samples
-    epochs = stage.epochs or -(-(stage.steps or 0) * stage.images_per_step // len(records))
+def training_samples(plan: Plan, stage: StagePlan, data: DataSet, learner: Learner) -> Samples:
+    """The training images as samples, read and augmented anew in every epoch."""
+    height, width = models.get(learner.chain.spec.family).input_size(learner.chain.spec)
+    view = View(height, width, stage.augment)
+    records, channels = data.splits["train"].records, plan.data_of(stage).channels
+    return Samples(records, data.classes, channels, view, learner.seed, stage.with_masks)
+
+
+def cached_samples(
+    samples: Samples, stage: StagePlan, learner: Learner, manifest: str, folder: Path, console: Console
+) -> Dataset | None:
+    """The same images behind the frozen parts, from the disk; None if the plan wants no cache or it does not pay.
+
+    manifest: of the data. A thaw ends the cache's use; a stage that goes on behind its first thaw has none.
+    """
+    chain = learner.chain
+    if stage.cache is None or learner.progress.thawed:
+        return None
+    epochs = stage.epochs or -(-(stage.steps or 0) * stage.images_per_step // len(samples))
     size_of_one = cache.record_bytes(chain, samples, learner.device)
-    why_not = cache.worth_it(stage.cache, epochs, size_of_one, len(records), folder)
+    why_not = cache.worth_it(stage.cache, min(stage.thaw, default=epochs), size_of_one, len(samples), folder)
     if why_not:
         console.say(f"{stage.name}: {why_not}")
-        return samples
-    total = size_of_one * len(records) * stage.cache.views
+        return None
+    total = size_of_one * len(samples) * stage.cache.views
     console.say(f"{stage.name}: frozen outputs of {stage.cache.views} views of each image cached, {total / 1e6:.0f} MB")
-    views = Samples(
-        records, data.classes, channels, samples.view, learner.seed, stage.with_masks, views=stage.cache.views
-    )
+    views = replace(samples, views=stage.cache.views)
     augment = None if stage.augment is None else stage.augment.model_dump()
-    key = {"frozen": proof.sha256, "data": data.manifest, "augment": augment, "seed": learner.seed}
-    key |= {"views": stage.cache.views, "size": (height, width), "masks": stage.with_masks}
+    frozen = digest(chain.frozen_tensors())
+    key = {"frozen": frozen, "data": manifest, "augment": augment, "seed": learner.seed}
+    key |= {"views": stage.cache.views, "size": samples.view.size, "masks": stage.with_masks}
     images = learner.progress.images_per_forward
     with console.progress(f"{folder.name}: caching") as tick:
         if processes.rank() == 0:
@@ -164,14 +170,32 @@ def training_samples(
         return cache.fill(chain, views, folder / "cache", key, images, learner.device, tick)  # only opens it
 
 
-def step_batches(samples: Dataset, records: int, stage: StagePlan, seed: int) -> Callable[[int, int], Iterable[Batch]]:
-    """The steps of an epoch from a given step on, this process's share of each."""
+def step_batches(samples: Samples, cached: Dataset | None, stage: StagePlan) -> Callable[[int, int], Iterable[Batch]]:
+    """The steps of an epoch from a given step on, this process's share of each; cached ones until the first thaw."""
 
     def batches(epoch: int, start: int) -> Iterable[Batch]:
-        steps = StepSampler(records, stage.images_per_step, seed, epoch, start, processes.rank(), processes.world())
-        return loader(samples, steps, stage.workers)
+        share = (processes.rank(), processes.world())
+        steps = StepSampler(len(samples), stage.images_per_step, samples.seed, epoch, start, *share)
+        live = cached is None or epoch >= min(stage.thaw, default=epoch + 1)
+        return loader(samples if live else cached, steps, stage.workers)
 
     return batches
+
+
+def monitored(data: DataSet, stage: StagePlan) -> DataSet:
+    """The data, with only those validation images that are looked at between epochs.
+
+    Raises:
+        PlanError: if there are none.
+    """
+    if stage.monitor is None:
+        return data
+    valid = data.splits["valid"]
+    chosen = valid.records[stage.monitor.start :][: stage.monitor.images]
+    if not any(not a.crowd for record in chosen for a in record.annotations):
+        found = f"no objects in {len(chosen)} of {len(valid.records)} validation images"
+        raise PlanError(f"stage {stage.name}: monitor", found, "images with objects")
+    return replace(data, splits={**data.splits, "valid": replace(valid, records=chosen)})
 
 
 def measure(

@@ -23,6 +23,7 @@ from common import (
 from segue.errors import PlanError
 from segue.models.rfdetr import SIZES as FAMILY_SIZES
 from segue.models.weights.rfdetr import layout_of
+from segue.plan import Model
 from segue.run import open_weights
 from segue.stages import pick_device
 
@@ -95,7 +96,7 @@ def command() -> None:
     queries = min(args.num_queries, FAMILY_SIZES[args.size].queries)
     if queries < args.num_queries:
         warn(f"--num_queries {args.num_queries}: {args.size} has {queries}")
-    has_head = bool(args.init_ckpt) and "mask_head" in layout_of(open_weights(args.init_ckpt, "rfdetr").tensors)
+    has_head = bool(args.init_ckpt) and "mask_head" in layout_of(open_weights(args.init_ckpt, Model()).tensors)
     out, _ = run_as_promised(
         {
             "name": f"joint_{args.size}_{resolution}",

@@ -144,7 +144,7 @@ def _hand_over(
     if stage.with_masks:
         require_masks(data.splits)
     start = plan.start_of(stage)
-    weights = before.get(start or "") or (open_weights(start, plan.model.family) if start else None)
+    weights = before.get(start or "") or (open_weights(start, plan.model) if start else None)
     chain = stages.build_model(plan, stage, data, weights, device, lambda line: findings.say(section, line))
     report = hand_over(chain, weights, stage)
     if weights is not None:

@@ -34,6 +34,16 @@ class Weights(Settings):
         return {name: weight for name, weight in self.model_dump().items() if weight}
 
 
+def task_weights(task: str, weights: Mapping[str, float], classes: float = 1.0) -> Weights:
+    """What a stage of a task (boxes, masks alone, or joint) weighs each term with; `weights` are the plan's own.
+
+    classes: the family's weight of the class term.
+    """
+    masks = {} if task == "boxes" else {"mask_bce": 5.0, "dice": 5.0}
+    boxes = {"classes": 0.0, "l1": 0.0, "giou": 0.0} if task == "masks" else {"classes": classes}
+    return Weights(**{**boxes, **masks, **weights})
+
+
 @dataclass(frozen=True)
 class Criterion:
     """The set-prediction loss of every DETR-like family.

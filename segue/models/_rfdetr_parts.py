@@ -7,7 +7,6 @@ that our tests list.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import torch
@@ -24,11 +23,8 @@ from transformers.models.rf_detr.modeling_rf_detr import (
 )
 
 from segue.models.parts.chain import State
-from segue.models.parts.layers import Normalise
+from segue.models.parts.layers import PRIOR_BIAS, Normalise
 from segue.structures.channels import Channel
-
-# The class prior of focal training: a fresh head says 1 % everywhere (RetinaNet, arXiv 1708.02002).
-PRIOR_BIAS = -math.log(99)
 
 
 class Backbone(nn.Module):

@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig
 
 from segue.errors import HandoverError, PlanError
-from segue.losses.criterion import Criterion, Weights
+from segue.losses.criterion import Criterion, task_weights
 from segue.losses.matcher import Costs
 from segue.models import ModelSpec
 from segue.models._rfdetr_parts import Backbone, Decoder, Projector
 from segue.models._rfdetr_sizes import SIZES, Size
 from segue.models.parts import mask_heads
+from segue.models.parts.answers import best_pairs, detections
 from segue.models.parts.chain import Chain, State
 from segue.models.weights import Weights as Loaded
 from segue.models.weights import foreign
 from segue.models.weights import rfdetr as files
 from segue.settings import Settings
-from segue.structures.boxes import cxcywh_to_xyxy, scale_xy
 from segue.structures.detections import Detections
 from segue.structures.predictions import Predictions
 
@@ -130,12 +130,10 @@ def build(spec: ModelSpec, masks: bool) -> Chain:
 
 def criterion(chain: Chain, task: str, weights: dict[str, float]) -> Criterion:
     """The loss of a stage: boxes, masks on a frozen detector (matched by class and box only), or both jointly."""
-    defaults = {"boxes": {}, "masks": {"classes": 0, "l1": 0, "giou": 0, "mask_bce": 5, "dice": 5}}
-    defaults["joint"] = {"mask_bce": 5, "dice": 5}
     compares_masks = task == "joint" and isinstance(getattr(chain, "mask_head", None), mask_heads.DotMaskHead)
     costs = Costs(mask_bce=5, dice=5) if compares_masks else Costs()
     queries, _ = query_layout(Options(**chain.spec.options))
-    return Criterion(Weights(**{**defaults[task], **weights}), costs, queries=queries)
+    return Criterion(task_weights(task, weights), costs, queries=queries)
 
 
 def predictions(chain: Chain, state: State) -> Predictions:
@@ -152,26 +150,8 @@ def predictions(chain: Chain, state: State) -> Predictions:
 
 @torch.no_grad()
 def postprocess(chain: Chain, state: State, sizes: list[tuple[int, int]], most: int) -> list[Detections]:
-    """The `most` best (query, class) pairs of each image; masks are computed for these alone.
-
-    sizes: height, width of the original images, to which boxes and masks are scaled.
-    """
-    logits = state["logits"][:, -1].float()  # (B, Q, K)
-    boxes = cxcywh_to_xyxy(state["boxes_cxcywh"][:, -1].float())
-    scores, pairs = logits.sigmoid().flatten(1).topk(min(most, logits[0].numel()), dim=1)
-    queries, labels = pairs // logits.shape[2], pairs % logits.shape[2]
-    found = []
-    for i, (height, width) in enumerate(sizes):
-        masks = None
-        if "masks" in state:
-            distinct, which = queries[i].unique(return_inverse=True)  # a query may answer with several classes
-            layer = torch.full_like(distinct, len(predictions(chain, state).layers) - 1)
-            masks = state["masks"].at(torch.full_like(layer, i), layer, distinct)[which].float().cpu()
-        xyxy = scale_xy(boxes[i, queries[i]], width, height)
-        limit = xyxy.new_tensor([width, height, width, height])
-        xyxy = torch.minimum(xyxy.clamp(min=0), limit).cpu()
-        found.append(Detections(xyxy, scores[i].cpu(), labels[i].cpu(), chain.spec.classes, (height, width), masks))
-    return found
+    """The `most` best (query, class) pairs of each image; masks are computed for these alone."""
+    return detections(chain, state, best_pairs(state["logits"][:, -1].float().sigmoid(), most), sizes)
 
 
 def input_size(spec: ModelSpec) -> tuple[int, int]:

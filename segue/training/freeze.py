@@ -24,17 +24,22 @@ def digest(tensors: dict[str, Tensor]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FrozenProof:
-    """The frozen parts of a stage as they were when it began."""
+    """What is frozen in a stage, as it was when the stage (or its latest thaw) began.
 
-    parts: tuple[str, ...]
-    tensors: int
+    position: of the boundary along the chain. label: what is frozen, in words; empty if nothing is.
+    """
+
+    position: float
+    label: str
+    names: tuple[str, ...]
     values: int
     sha256: str
 
     @classmethod
     def of(cls, chain: Chain) -> FrozenProof:
-        tensors = dict(chain.named_tensors(chain.frozen))
-        return cls(chain.frozen, len(tensors), sum(t.numel() for t in tensors.values()), digest(tensors))
+        tensors = chain.frozen_tensors()
+        values = sum(t.numel() for t in tensors.values())
+        return cls(chain.frozen_to, chain.frozen_label(), tuple(tensors), values, digest(tensors))
 
     def check(self, chain: Chain) -> str:
         """One line that says nothing moved.
@@ -42,10 +47,8 @@ class FrozenProof:
         Raises:
             TrainingError: if any bit of a frozen tensor changed, which is a bug of ours.
         """
-        now = digest(dict(chain.named_tensors(self.parts)))
+        tensors = chain.state_dict()
+        now = digest({name: tensors[name] for name in self.names})
         if now != self.sha256:
-            raise TrainingError("frozen " + ", ".join(self.parts), "changed while they were frozen", "no change")
-        return (
-            f"frozen {', '.join(self.parts)}: {self.tensors} tensors, {self.values:,} values unchanged "
-            f"(sha256 {now[:12]})"
-        )
+            raise TrainingError(f"frozen {self.label}", "changed while it was frozen", "no change")
+        return f"frozen {self.label}: {len(self.names)} tensors, {self.values:,} values unchanged (sha256 {now[:12]})"

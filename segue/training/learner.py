@@ -32,8 +32,8 @@ class Progress:
     """Where a stage is. epoch and step (of the epoch) point at the next step to do; steps counts all done.
 
     images_per_forward may have been lowered by running out of memory. best and stale: the metric's best value,
-    and epochs since; drops: how often a plateau lowered the learning rate. thawed: how many parts were still
-    frozen after each thaw, by the step it happened at.
+    and epochs since; drops: how often a plateau lowered the learning rate. thawed: where each thaw moved the
+    boundary ("position") and with what "lr_factor", by the step it happened at.
     """
 
     epoch: int = 0
@@ -46,7 +46,7 @@ class Progress:
     drops: int = 0
     skipped: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
-    thawed: dict[int, int] = field(default_factory=dict)
+    thawed: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -66,13 +66,22 @@ class Learner:
     seed: int
     scales: tuple[int, ...] = ()
 
-    def thaw(self, boundary: int) -> None:
-        """From now on only the first `boundary` parts are frozen. Nothing changes for what has learned before."""
-        self.chain.freeze_through(self.chain.order[boundary - 1] if boundary else None)
-        optim.extend(self.optimizer, self.chain, self.settings, self.progress.steps)
+    def thaw(self, position: float, lr_factor: float | None = None, warmup: float = 0.0) -> None:
+        """Move the boundary of what is frozen to `position`. Nothing changes for what has learned before.
+
+        lr_factor: of what begins to learn, instead of its part's. warmup: steps over which its rate rises.
+        """
+        settings = self.settings
+        if lr_factor is not None:
+            factors = dict.fromkeys(self.chain.order, lr_factor)
+            settings = settings.model_copy(update={"lr_factors": factors})
+        self.chain.freeze_to(position)
+        noted = {"thawed_at": self.progress.steps, "warmup": warmup, "drops": self.progress.drops}
+        optim.extend(self.optimizer, self.chain, settings, noted)
         if self.ema is not None:
             self.ema.extend(self.chain)
-        self.progress.thawed[self.progress.steps] = boundary
+        self.progress.thawed[self.progress.steps] = {"position": position, "lr_factor": lr_factor}
+        self.progress.stale = 0  # what did not help so far says nothing of what learns now
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that torch's weights-only loader reads it."""
@@ -89,9 +98,9 @@ class Learner:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for step, boundary in state["progress"].get("thawed", {}).items():
+        for step, thawed in state["progress"]["thawed"].items():
             self.progress.steps = step
-            self.thaw(boundary)
+            self.thaw(**thawed)
         self.progress = Progress(**state["progress"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

@@ -14,7 +14,7 @@ from segue import models
 from segue.errors import NonFiniteError, OutOfMemoryError
 from segue.structures.seeds import seed_for
 from segue.structures.target import Batch
-from segue.training import processes
+from segue.training import optim, processes
 from segue.training.learner import Learner
 
 MOST_SKIPPED = 20  # fp16 steps in a row whose gradients overflowed
@@ -33,7 +33,7 @@ def train_step(learner: Learner, batch: Batch) -> dict[str, float]:
     counts = processes.summed(batch.counts())
     while True:
         try:
-            terms = _accumulate(learner, batch, counts)
+            terms = accumulate(learner, batch, counts)
             break
         except RuntimeError as error:
             if not out_of_memory(error):
@@ -53,7 +53,7 @@ def train_step(learner: Learner, batch: Batch) -> dict[str, float]:
     return {**terms, "grad_norm": float(norm), "images": counts["images"], "objects": counts["objects"]}
 
 
-def _accumulate(learner: Learner, batch: Batch, counts: dict[str, float]) -> dict[str, float]:
+def accumulate(learner: Learner, batch: Batch, counts: dict[str, float]) -> dict[str, float]:
     """Gradients of all parts of a batch; returns the value of the loss and of each term."""
     family = models.get(learner.chain.spec.family)
     values = {name: torch.zeros((), device=learner.device) for name in ("loss", *learner.loss.names)}
@@ -133,11 +133,7 @@ def train_epoch(
     learner.chain.train()
     for batch in batches:
         began = time.perf_counter()
-        factor = learner.schedule.at_step(progress.steps, steps, steps_per_epoch, progress.drops)
-        for group in learner.optimizer.param_groups:
-            since = progress.steps - group["thawed_at"]
-            warm = learner.schedule.after_thaw(since, steps_per_epoch) if group["thawed_at"] else 1.0
-            group["lr"] = group["base_lr"] * factor * warm
+        optim.set_rates(learner.optimizer, learner.schedule, progress.steps, steps, steps_per_epoch, progress.drops)
         numbers = train_step(learner, _at_scale(learner, batch))
         progress.step += 1
         progress.steps += 1

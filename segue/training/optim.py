@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
-from torch import Tensor, nn
+from pydantic import Field, model_validator
+from torch import nn
 
-from segue.models.parts.chain import Chain
+from segue.models.parts.chain import Chain, block_numbers
 from segue.settings import Settings
 
 UNDECAYED = ("position_embeddings", "cls_token", "mask_token")
-BLOCK = re.compile(r"\.(?:layers?|blocks|stages)\.(\d+)\.")
 
 
 class Optimizer(Settings):
@@ -37,7 +35,7 @@ class Schedule(Settings):
     """How the learning rate moves, as a factor of each group's own.
 
     cosine falls to `floor` at the end. step multiplies by `factor` at each fraction of the stage in `at`.
-    thaw_warmup_epochs: over how many epochs the rate of a part rises once it is thawed.
+    thaw_warmup_epochs: over how many epochs the rate of a part rises once it is thawed, unless its thaw says.
     plateau multiplies by `factor` after `patience` epochs in which the stage's metric did not improve.
     """
 
@@ -50,7 +48,7 @@ class Schedule(Settings):
     patience: int = Field(4, ge=1)
 
     def at_step(self, step: int, steps: int, steps_per_epoch: int, drops: int = 0) -> float:
-        """The factor for optimizer step `step` (from 0) of `steps`. drops: how often a plateau was met."""
+        """The factor for optimizer step `step` (from 0) of `steps`. drops: how often a plateau lowered the rate."""
         warmup = self.warmup_epochs * steps_per_epoch
         if step < warmup:
             return (step + 1) / (warmup + 1)
@@ -59,11 +57,24 @@ class Schedule(Settings):
             return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         if self.kind == "step":
             return self.factor ** sum(step >= at * steps for at in self.at)
-        return self.factor**drops if self.kind == "plateau" else 1.0
+        return max(self.floor, self.factor**drops) if self.kind == "plateau" else 1.0
 
-    def after_thaw(self, steps_since: int, steps_per_epoch: int) -> float:
-        """A further factor for a group that was thawed this many steps ago."""
-        return min(1.0, (steps_since + 1) / (self.thaw_warmup_epochs * steps_per_epoch + 1))
+
+class Thaw(Settings):
+    """What learns from an epoch on, with all behind it: a part, or some of its blocks such as backbone.last_half.
+
+    lr_factor: of what thaws here, instead of its part's in optimizer.lr_factors. warmup_epochs: over which its rate
+    rises, instead of schedule.thaw_warmup_epochs. The name of the part alone is enough.
+    """
+
+    part: str
+    lr_factor: float | None = Field(None, gt=0)
+    warmup_epochs: float | None = Field(None, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"part": value} if isinstance(value, str) else value
 
 
 def build(chain: Chain, settings: Optimizer) -> torch.optim.AdamW:
@@ -71,13 +82,27 @@ def build(chain: Chain, settings: Optimizer) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups_of(chain, settings))
 
 
-def extend(optimizer: torch.optim.Optimizer, chain: Chain, settings: Optimizer, step: int) -> None:
-    """Add what learns since a thaw at optimizer step `step`, in groups of its own; the others keep their state."""
+def extend(optimizer: torch.optim.Optimizer, chain: Chain, settings: Optimizer, thawed: Mapping[str, Any]) -> None:
+    """Add what learns since a thaw in groups of its own; the others keep their state.
+
+    thawed: what is noted in these groups: "thawed_at" (step), "warmup" (steps), "drops" (of a plateau until then).
+    """
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for group in groups_of(chain, settings):
         group["params"] = [p for p in group["params"] if id(p) not in held]
         if group["params"]:
-            optimizer.add_param_group({**group, "thawed_at": step})
+            optimizer.add_param_group({**group, **thawed})
+
+
+def set_rates(
+    optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, steps: int, steps_per_epoch: int, drops: int
+) -> None:
+    """Every group's learning rate for optimizer step `step` of `steps`; what was thawed warms up, and has only the
+    drops of a plateau since."""
+    for group in optimizer.param_groups:
+        factor = schedule.at_step(step, steps, steps_per_epoch, drops - group["drops"])
+        warm = min(1.0, (step - group["thawed_at"] + 1) / (group["warmup"] + 1))
+        group["lr"] = group["base_lr"] * factor * warm
 
 
 def groups_of(chain: Chain, settings: Optimizer) -> list[dict[str, Any]]:
@@ -88,7 +113,7 @@ def groups_of(chain: Chain, settings: Optimizer) -> list[dict[str, Any]]:
             decay = 0.0 if parameter.dim() <= 1 or name.endswith(UNDECAYED) else settings.weight_decay
             groups.setdefault((rate(chain, name, settings), decay), []).append(parameter)
     return [
-        {"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay, "thawed_at": 0}
+        {"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay, "thawed_at": 0, "warmup": 0, "drops": 0}
         for (lr, decay), parameters in groups.items()
     ]
 
@@ -99,12 +124,8 @@ def rate(chain: Chain, name: str, settings: Optimizer) -> float:
     lr = settings.lr * settings.lr_factors.get(part, 1.0)
     if part != chain.order[0] or settings.layer_decay == 1.0:
         return lr
-    depths = [int(m[1]) for n, _ in chain.part(part).named_parameters(part) if (m := BLOCK.search(n))]
-    last = max(depths, default=0) + 1
-    found = BLOCK.search(name)
-    # what comes before the first block counts as deepest, what comes after the last as shallowest
-    depth = int(found[1]) if found else (-1 if "embed" in name else last)
-    return lr * settings.layer_decay ** (last - depth)
+    numbers, count = block_numbers(name for name, _ in chain.part(part).named_parameters(part))
+    return lr * settings.layer_decay ** (count - numbers[name])
 
 
 class Ema:
@@ -116,13 +137,13 @@ class Ema:
 
     def __init__(self, chain: Chain, decay: float, ramp: float = 100.0) -> None:
         self.decay, self.ramp, self.steps = decay, ramp, 0
-        self.average = {name: tensor.detach().clone() for name, tensor in _learning(chain).items()}
+        self.average = {name: tensor.detach().clone() for name, tensor in chain.learning_tensors().items()}
 
     @torch.no_grad()
     def update(self, chain: Chain) -> None:
         self.steps += 1
         weight = 1 - self.decay * (1 - math.exp(-self.steps / self.ramp))
-        for name, tensor in _learning(chain).items():
+        for name, tensor in chain.learning_tensors().items():
             if tensor.is_floating_point():
                 self.average[name].lerp_(tensor.detach(), weight)
             else:
@@ -130,7 +151,7 @@ class Ema:
 
     def extend(self, chain: Chain) -> None:
         """Follow what learns since a thaw, from what it is now."""
-        for name, tensor in _learning(chain).items():
+        for name, tensor in chain.learning_tensors().items():
             self.average.setdefault(name, tensor.detach().clone())
 
     @contextmanager
@@ -144,7 +165,7 @@ class Ema:
 
     @torch.no_grad()
     def _swap(self, chain: Chain) -> None:
-        for name, tensor in _learning(chain).items():
+        for name, tensor in chain.learning_tensors().items():
             kept = tensor.detach().clone()
             tensor.copy_(self.average[name])
             self.average[name] = kept
@@ -156,8 +177,3 @@ class Ema:
         self.steps = state["steps"]
         for name, tensor in state["average"].items():
             self.average[name].copy_(tensor)
-
-
-def _learning(chain: Chain) -> dict[str, Tensor]:
-    """Weights and buffers of the parts that learn; the live tensors, not copies."""
-    return dict(chain.named_tensors(chain.learning))

@@ -13,7 +13,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from segue.errors import Interrupted, TrainingError
+from segue.errors import Interrupted, PlanError, TrainingError
+from segue.models.parts.chain import span
 from segue.settings import Settings
 from segue.structures.target import Batch
 from segue.training import checkpoint, processes
@@ -22,6 +23,8 @@ from segue.training.freeze import FrozenProof
 from segue.training.journal import Journal
 from segue.training.learner import Learner
 from segue.training.loop import train_epoch
+from segue.training.optim import Thaw
+from segue.training.select import keep_best, save_selected
 
 MOST_FAILED_SAVES = 3  # in a row, before a stage gives up
 
@@ -38,7 +41,8 @@ class Training(Settings):
 
     epochs, or steps: how long; a step is one update of the weights. images_per_step: images behind each update.
     images_per_forward: images in memory at once, all of the step if left open; lowered by itself when memory
-    runs out. ema: decay of the averaged weights that are evaluated and kept; null for none.
+    runs out. ema: decay of the averaged weights that are evaluated and kept; null for none. keep: of how many epochs,
+    the best by the stage's metric, the weights stay on disk; the first of them is `selected`.
     """
 
     epochs: int | None = Field(None, gt=0)
@@ -50,6 +54,7 @@ class Training(Settings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     multi_scale: Literal["off", "standard", "expanded"] = "off"
     early_stop: EarlyStop = EarlyStop()
+    keep: int = Field(1, ge=1)
     save_every_steps: int | None = Field(None, gt=0)
     save_every_minutes: float = Field(5.0, gt=0)
 
@@ -60,8 +65,8 @@ class Stage:
 
     batches(epoch, start): the steps of an epoch from step `start` on. evaluate(tick): metrics of the current
     weights; it calls tick between batches. metric: the one that selects. card: what all checkpoints of the
-    stage share. proof: of what is frozen; a thaw checks it and makes a new one. thaw: which part, after how many
-    epochs. journal: None in all processes but the first.
+    stage share. proof: of what is frozen; a thaw checks it and makes a new one. thaw: what, after how many epochs.
+    journal: None in all processes but the first.
     """
 
     learner: Learner
@@ -74,7 +79,7 @@ class Stage:
     card: Card
     journal: Journal | None
     proof: FrozenProof
-    thaw: Mapping[int, str]
+    thaw: Mapping[int, Thaw]
     say: Callable[[str], None]
     watch: Callable[[dict[str, float]], None] = lambda numbers: None
     failed_saves: int = 0
@@ -99,6 +104,7 @@ def fit(stage: Stage) -> None:
         TrainingError: if training cannot go on; what was saved before stays.
     """
     progress = stage.learner.progress
+    _refuse_late_thaws(stage)
     stage.saved_at, stage.seen_split = time.monotonic(), progress.images_per_forward
     with _stop_signals() as received:
 
@@ -133,6 +139,14 @@ def fit(stage: Stage) -> None:
     _save_last(stage, final=True)
 
 
+def _refuse_late_thaws(stage: Stage) -> None:
+    """A plan in steps learns only from the data how many epochs they are."""
+    for epoch, thaw in stage.thaw.items():
+        if epoch >= stage.epochs:
+            found = f"never happens: {stage.steps} steps are {stage.epochs} epochs here"
+            raise PlanError(f"thaw: {epoch}: {thaw.part}", found, "an earlier epoch, or more steps")
+
+
 def _before_training(stage: Stage, tick: Callable[[], None]) -> None:
     """Epoch 0 of the record: what the stage was handed, or what random weights do. Never selected."""
     stage.learner.chain.eval()
@@ -141,16 +155,17 @@ def _before_training(stage: Stage, tick: Callable[[], None]) -> None:
         stage.journal.epoch({"epoch": 0, "step": 0, **metrics}, 0)
 
 
-def _thaw(stage: Stage, part: str) -> None:
-    """Prove that what was frozen until now did not move, and let the part and all behind it learn."""
+def _thaw(stage: Stage, thaw: Thaw) -> None:
+    """Prove that what was frozen until now did not move, and let what thaws and all behind it learn."""
     learner = stage.learner
     stage.say(stage.proof.check(learner.chain))
-    learner.thaw(learner.chain.order.index(part))
+    warmup = learner.schedule.thaw_warmup_epochs if thaw.warmup_epochs is None else thaw.warmup_epochs
+    learner.thaw(span(thaw.part, learner.chain.order)[0], thaw.lr_factor, warmup * stage.steps_per_epoch)
     stage.proof = FrozenProof.of(learner.chain)
     learns = sum(p.numel() for p in learner.chain.parameters() if p.requires_grad)
-    stage.say(f"epoch {learner.progress.epoch + 1}: {part} thaws, {learns:,} parameters learn")
+    stage.say(f"epoch {learner.progress.epoch + 1}: {thaw.part} thaws, {learns:,} parameters learn")
     if stage.journal is not None:
-        stage.journal.event("thaw", part=part, step=learner.progress.steps, learns=learns)
+        stage.journal.event("thaw", part=thaw.part, step=learner.progress.steps, learns=learns)
 
 
 def _say_if_split(stage: Stage) -> None:
@@ -197,29 +212,24 @@ def _evaluated(stage: Stage, tick: Callable[[], None]) -> dict[str, float]:
     metrics = stage.evaluate(tick)
     value = metrics[stage.metric]
     stop = stage.training.early_stop
+    card = _card(stage, metrics).model_copy(update={"epoch": progress.epoch + 1})
     if progress.best is None or value > progress.best:
         enough = progress.best is None or value > progress.best + stop.min_delta
         progress.best, progress.best_epoch = value, progress.epoch + 1
         progress.stale = 0 if enough else progress.stale + 1
         if processes.rank() == 0:
-            card = _card(stage, metrics).model_copy(update={"epoch": progress.best_epoch})
-            _save_selected(stage, card)
+            save_selected(stage.folder, stage.learner.chain.state_dict(), card)
     else:
         progress.stale += 1
+    if stage.training.keep > 1 and processes.rank() == 0:
+        keep_best(stage.folder, stage.learner.chain.state_dict(), card, stage.training.keep)
     return metrics
 
 
-def _save_selected(stage: Stage, card: Card) -> None:
-    try:
-        checkpoint.write(stage.folder / "selected", stage.learner.chain.state_dict(), card)
-    except OSError as error:
-        found = f"could not save the best weights ({error})"
-        raise TrainingError(stage.folder / "selected", found, "free disk space", "the same command again") from None
-
-
 def _stopped_early(stage: Stage) -> bool:
-    patience = stage.training.early_stop.patience
-    return bool(patience) and stage.learner.progress.stale >= patience
+    """Whether patience has run out; never while a thaw is still to come, which is what the stage is for."""
+    patience, progress = stage.training.early_stop.patience, stage.learner.progress
+    return bool(patience) and progress.stale >= patience and progress.epoch > max(stage.thaw, default=-1)
 
 
 def _save_last(stage: Stage, final: bool = False) -> None:

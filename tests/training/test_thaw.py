@@ -7,10 +7,13 @@ import json
 import pytest
 import torch
 
+from segue import stages
+from segue.data import samples
 from segue.errors import PlanError
 from segue.plan_file import from_values
 from segue.training import checkpoint
 from segue.training.journal import Journal, read_rows
+from segue.training.select import kept
 from tests.conftest import toy_plan
 from tests.toy import losses, run, same_tensors
 
@@ -121,9 +124,116 @@ def test_the_rate_of_a_thawed_part_rises_over_its_warm_up(rendered, parent, tmp_
         ({"freeze": None}, "is not frozen then"),
         ({"thaw": {1: "neck"}}, "no part 'neck'"),
         ({"task": "masks", "freeze": "decoder", "fresh": ["mask_head"]}, "task: masks has no loss for the detector"),
-        ({"cache": {"views": 2}}, "cache keeps what frozen parts compute, but thaw lets them learn"),
+        ({"thaw": {1: "backbone.first_halve"}}, "did you mean 'backbone.first_half'"),
+        ({"thaw": {1: "projector.last_half"}}, "no part 'projector.last_half'"),
+        ({"freeze": "backbone.first_half", "thaw": {1: "backbone.last_half"}}, "is not frozen then"),
+        ({"fresh": ["backbone.first_half"]}, "is only some blocks of a part"),
     ],
 )
 def test_a_thaw_that_cannot_happen_is_refused(rendered, tmp_path, changes, words):
     with pytest.raises(PlanError, match=words):
         from_values(plan_of(rendered, tmp_path, "x", **changes), "plan.yaml")
+
+
+def test_a_plan_in_steps_refuses_a_thaw_that_its_data_never_reach(rendered, parent, tmp_path):
+    with pytest.raises(PlanError, match="never happens: 5 steps are 3 epochs here"):
+        run(plan_of(rendered, tmp_path, parent, epochs=None, steps=5))
+
+
+@pytest.fixture(scope="module")
+def by_halves(rendered, parent, tmp_path_factory):
+    """The backbone's blocks 3 and 4 learn from epoch 2 on, the others from epoch 4 on, at a rate of their own."""
+    thaw = {1: {"part": "backbone.last_half", "lr_factor": 0.5}, 3: {"part": "backbone", "warmup_epochs": 1}}
+    changes = {"freeze": "backbone", "thaw": thaw, "optimizer": {"lr": 1e-3, "lr_factors": {"backbone": 0.1}}}
+    return plan_of(rendered, tmp_path_factory.mktemp("halves"), parent, schedule={"kind": "constant"}, **changes)
+
+
+def block(number: int) -> str:
+    return f"backbone.vit.encoder.layer.{number}."
+
+
+@pytest.mark.parametrize(
+    ("step", "frozen", "learn"), [(2, [0, 1, 2, 3], []), (6, [0, 1], [2, 3]), (7, [], [0, 1, 2, 3])]
+)
+def test_blocks_of_the_backbone_thaw_before_the_rest_of_it(
+    rendered, parent, by_halves, tmp_path, monkeypatch, step, frozen, learn
+):
+    run_until({**by_halves, "runs": str(tmp_path)}, step, monkeypatch)
+    before, after = checkpoint.read(parent)[1], checkpoint.read(tmp_path / "toy-1" / "1-tune" / "last")[1]
+    still = [name for number in frozen for name in before if name.startswith(block(number))]
+    assert all(torch.equal(before[name], after[name]) for name in still) and len(still) >= 10 * len(frozen)
+    assert all(any(not torch.equal(before[n], after[n]) for n in before if n.startswith(block(b))) for b in learn)
+    embeddings = [name for name in before if ".embeddings." in name]
+    assert all(torch.equal(before[name], after[name]) for name in embeddings) == (0 in frozen)
+
+
+def test_each_thaw_has_a_rate_and_a_warm_up_of_its_own(by_halves, tmp_path):
+    folder = run({**by_halves, "runs": str(tmp_path)}) / "1-tune"
+    groups = checkpoint.read_state(folder / "last")["optimizer"]["param_groups"]
+    rates = {group["thawed_at"]: group["base_lr"] for group in groups}
+    assert rates == pytest.approx({0: 1e-3, 2: 5e-4, 6: 1e-4})
+    assert {group["thawed_at"]: group["warmup"] for group in groups} == {0: 0, 2: 0, 6: 2}
+    now = {group["thawed_at"]: group["lr"] for group in groups}
+    assert now == pytest.approx({0: 1e-3, 2: 5e-4, 6: 1e-4 * 2 / 3})  # the second of two steps of warm-up
+
+
+@pytest.mark.parametrize("step", [2, 5, 7])
+def test_killed_around_a_thaw_of_blocks_it_goes_on_to_the_bit(by_halves, tmp_path, monkeypatch, step):
+    plans = [{**by_halves, "runs": str(tmp_path / name)} for name in ("whole", "killed")]
+    whole = run(plans[0]) / "1-tune"
+    run_until(plans[1], step, monkeypatch)
+    again = run(plans[1]) / "1-tune"
+    assert losses(again) == losses(whole) and same_tensors(again / "last", whole / "last")
+
+
+def test_a_cache_serves_until_the_first_thaw(rendered, parent, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(samples, "read_image", lambda *a, read=samples.read_image: opened.append(1) or read(*a))
+    note = Journal.step
+    seen = []
+    monkeypatch.setattr(Journal, "step", lambda self, row: seen.append(len(opened)) or note(self, row))
+    thaw = {"epochs": 5, "thaw": {3: "projector"}, "cache": {"views": 2}}
+    changes = {**thaw, "monitor": {"images": 1, "start": 1}, "save_every_steps": None}
+    folder = run(plan_of(rendered, tmp_path, parent, **changes)) / "1-tune"
+    per_epoch = [seen[1 + 2 * epoch] - seen[2 * epoch] for epoch in range(5)]  # between the two steps of an epoch
+    assert per_epoch == [0, 0, 0, 8, 8] and len(losses(folder)) == 10
+
+
+def test_early_stopping_waits_for_the_thaw_and_starts_anew_there(rendered, parent, tmp_path):
+    changes = {"epochs": 6, "thaw": {3: "backbone"}, "early_stop": {"patience": 1, "min_delta": 1}}
+    folder = run(plan_of(rendered, tmp_path, parent, **changes)) / "1-tune"
+    assert checkpoint.read_card(folder / "last").epoch == 4  # nothing gains 1; one epoch of patience after the thaw
+
+
+def test_what_freezing_saves_is_measured_and_left_for_the_report(whole):
+    found = json.loads((whole / "saving.json").read_text())
+    assert found["label"] == "backbone, projector" and 0 < found["bytes"] < found["whole_bytes"]
+    assert found["text"].startswith("with backbone, projector frozen a step takes")
+    assert found["text"] in (whole.parent / "report.html").read_text()
+
+
+def test_only_the_best_epochs_are_kept_and_marked_as_finished(rendered, parent, tmp_path):
+    folder = run(plan_of(rendered, tmp_path, parent, keep=2)) / "1-tune"
+    best = kept(folder)
+    values = sorted((row["box_ap"] for row in read_rows(folder / "epochs.csv") if row["epoch"]), reverse=True)
+    assert [card.metrics["box_ap"] for _, card in best] == pytest.approx(values[:2]) and len(best) == 2
+    assert (
+        all(card.complete for _, card in best) and best[0][1].epoch == checkpoint.read_card(folder / "selected").epoch
+    )
+
+
+def test_between_epochs_only_the_monitored_images_count_and_at_the_end_all(rendered, parent, tmp_path, monkeypatch):
+    measured = []
+    measure = stages.measure
+
+    def noted(data, part, *rest):
+        measured.append((part, [record.id for record in data.splits[part].records]))
+        return measure(data, part, *rest)
+
+    monkeypatch.setattr(stages, "measure", noted)
+    run(plan_of(rendered, tmp_path, parent, epochs=2, thaw={}, monitor={"images": 2, "start": 1}))
+    everything = measured[-2][1]
+    assert measured[:3] == [("valid", everything[1:3])] * 3  # before training, and after both epochs
+    assert measured[3] == ("valid", everything) and len(everything) == 5 and measured[4][0] == "test"
+    with pytest.raises(PlanError, match="no objects in 0 of 5 validation images"):
+        run(plan_of(rendered, tmp_path, parent, monitor={"start": 9}))

@@ -1,20 +1,66 @@
 """A model is an ordered chain of parts, input to output, and freezing moves one boundary along it.
 
-Parts before the boundary do not learn. That means all of: no gradient, eval behaviour (norm statistics, dropout,
-query groups), forward without recording, and therefore an output that may be computed ahead and kept.
+What lies before the boundary does not learn. That means all of: no gradient, eval behaviour (norm statistics,
+dropout, query groups), forward without recording, and therefore, for whole parts, an output that may be computed
+ahead and kept. The boundary may also lie within a part, between two of its blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from segue.errors import PlanError
 from segue.models import ModelSpec
 
 State = dict[str, Any]
+
+# The blocks of a part: "layers.3.", "blocks.3." or "stages.3.", and ResNet's "layer3.".
+BLOCK = re.compile(r"(?:^|\.)(?:(?:layers?|blocks|stages)\.|layer)(\d+)(?:\.|$)")
+# Places within a part, as the share of its blocks that lies before them: where first_half ends, last_half begins.
+SHARES = {
+    "first_quarter": 1 / 4, "first_third": 1 / 3, "first_half": 1 / 2,
+    "last_half": 1 / 2, "last_third": 2 / 3, "last_quarter": 3 / 4,
+}  # fmt: skip
+
+
+def span(place: str, parts: Sequence[str]) -> tuple[float, float]:
+    """Where a place such as `decoder` or `backbone.last_half` begins and ends along the chain, in parts.
+
+    Raises:
+        PlanError: if there is no such place.
+    """
+    part, _, share = place.partition(".")
+    known = [*parts, *(f"{parts[0]}.{name}" for name in SHARES)]
+    if place not in known:
+        near = difflib.get_close_matches(place, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "parts are " + ", ".join(parts)
+        raise PlanError(place, f"no part '{place}'", hint)
+    number = float(parts.index(part))
+    if not share:
+        return number, number + 1
+    return (number, number + SHARES[share]) if share.startswith("first") else (number + SHARES[share], number + 1)
+
+
+def block_numbers(names: Iterable[str]) -> tuple[dict[str, int], int]:
+    """The block, from 0, that each of a backbone's tensors or modules belongs to, and how many blocks there are.
+
+    names: in the order of the state dict. What stands before the first block gets -1, what comes after the last one
+    their count.
+    """
+    names = list(names)
+    found = {name: int(m[1]) for name in names if (m := BLOCK.search(name))}
+    ranks = {number: rank for rank, number in enumerate(sorted(set(found.values())))}
+    numbers, begun = {}, False
+    for name in names:
+        begun = begun or name in found
+        numbers[name] = ranks[found[name]] if name in found else len(ranks) if begun else -1
+    return numbers, len(ranks)
 
 
 class Chain(nn.Module):
@@ -28,12 +74,17 @@ class Chain(nn.Module):
         super().__init__()
         self.spec = spec
         self.order = tuple(parts)
-        self.boundary = 0  # how many leading parts are frozen
+        self.frozen_to = 0.0  # the boundary, in parts: 2.0 is after two of them, 0.5 half-way through the first
         for name, part in parts.items():
             self.add_module(name, part)
 
     def part(self, name: str) -> nn.Module:
         return getattr(self, name)
+
+    @property
+    def boundary(self) -> int:
+        """How many leading parts are frozen as a whole."""
+        return int(self.frozen_to)
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -43,18 +94,53 @@ class Chain(nn.Module):
     def learning(self) -> tuple[str, ...]:
         return self.order[self.boundary :]
 
-    def freeze_through(self, part: str | None) -> None:
-        """Freeze every part up to and including `part`, let all later ones learn; None lets all learn."""
-        self.boundary = 0 if part is None else self.order.index(part) + 1
-        for name in self.order:
-            self.part(name).requires_grad_(name not in self.frozen)
+    def freeze_through(self, place: str | None) -> None:
+        """Freeze everything up to and including `place`, let all behind it learn; None lets all learn."""
+        self.freeze_to(0.0 if place is None else span(place, self.order)[1])
+
+    def freeze_to(self, position: float) -> None:
+        """Move the boundary to a position along the chain.
+
+        Raises:
+            PlanError: if it would divide a part that has too few blocks for that.
+        """
+        self.frozen_to = position
+        blocks, count = self._frozen_blocks()
+        if position % 1 and not 0 < blocks < count:
+            found = f"{count} blocks, which cannot be divided at {position % 1:.2f} of them"
+            raise PlanError(self.order[self.boundary], found, "another place")
+        frozen = set(self.frozen_tensors())
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name not in frozen)
         self.train(self.training)
 
+    def _frozen_blocks(self) -> tuple[int, int]:
+        """How many blocks of the divided part are frozen, and how many it has; 0, 0 if no part is divided."""
+        if not self.frozen_to % 1:
+            return 0, 0
+        count = block_numbers(self.part(self.order[self.boundary]).state_dict())[1]
+        return round(self.frozen_to % 1 * count), count
+
+    def frozen_label(self) -> str:
+        """What is frozen, in words; empty if nothing is."""
+        blocks, count = self._frozen_blocks()
+        divided = (f"{self.order[self.boundary]} (blocks 1 to {blocks} of {count})",) if blocks else ()
+        return ", ".join((*self.frozen, *divided))
+
     def train(self, mode: bool = True) -> Chain:
-        """As nn.Module.train, except that frozen parts stay in eval mode."""
+        """As nn.Module.train, except that what is frozen stays in eval mode."""
         super().train(mode)
         for name in self.frozen:
             self.part(name).eval()
+        blocks, _ = self._frozen_blocks()
+        if blocks:
+            modules = dict(self.part(self.order[self.boundary]).named_modules())
+            numbers = block_numbers(modules)[0]
+            learning = [name for name, number in numbers.items() if number >= blocks]
+            for name, module in modules.items():
+                holds = not name or any(other.startswith(f"{name}.") for other in learning)
+                if numbers[name] < blocks and not holds:
+                    module.training = False
         return self
 
     def forward(self, inputs: Mapping[str, Tensor], start: int = 0) -> State:
@@ -77,8 +163,18 @@ class Chain(nn.Module):
         needed |= {name for part in self.frozen for name in getattr(self.part(part), "answers", ())}
         return {name: value for name, value in state.items() if name in needed and isinstance(value, Tensor)}
 
-    def named_tensors(self, parts: tuple[str, ...] | None = None) -> Iterator[tuple[str, Tensor]]:
-        """Parameters and persistent buffers of the given parts (default all), by their name in the state dict."""
-        for name, tensor in self.state_dict().items():
-            if parts is None or name.split(".", 1)[0] in parts:
-                yield name, tensor
+    def frozen_tensors(self) -> dict[str, Tensor]:
+        """Parameters and persistent buffers before the boundary, by their name in the state dict."""
+        blocks, _ = self._frozen_blocks()
+        frozen = {name: t for name, t in self.state_dict().items() if name.split(".", 1)[0] in self.frozen}
+        if blocks:
+            part = self.order[self.boundary]
+            tensors = self.part(part).state_dict()
+            numbers = block_numbers(tensors)[0]
+            frozen |= {f"{part}.{name}": t for name, t in tensors.items() if numbers[name] < blocks}
+        return frozen
+
+    def learning_tensors(self) -> dict[str, Tensor]:
+        """Parameters and persistent buffers behind the boundary; the live tensors, not copies."""
+        frozen = self.frozen_tensors()
+        return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from segue.structures.channels import Channel
+
+# The class prior of focal training: a fresh head says 1 % everywhere (RetinaNet, arXiv 1708.02002).
+PRIOR_BIAS = -math.log(99)
 
 
 class Normalise(nn.Module):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from segue.errors import CheckpointError
 from segue.models.weights import Weights, foreign
+from segue.models.weights.coco_rows import COCO_ROWS
 from segue.models.weights.renaming import join_attention, split_attention, to_ours, to_theirs
 
 RFDETR = [
@@ -82,14 +83,6 @@ TRANSFORMERS = [
 POSITIONS = "backbone.vit.embeddings.position_embeddings"
 # Buffers of the peers that hold nothing learned.
 IGNORED = {"_kp_active_mask"}
-# The class rows of published weights: COCO's category ids 1..90 of 91 rows; ids that COCO never used are None.
-COCO_IDS = """person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant - stop_sign
-parking_meter bench bird cat dog horse sheep cow elephant bear zebra giraffe - backpack umbrella - - handbag tie
-suitcase frisbee skis snowboard sports_ball kite baseball_bat baseball_glove skateboard surfboard tennis_racket bottle
-- wine_glass cup fork knife spoon bowl banana apple sandwich orange broccoli carrot hot_dog pizza donut cake chair
-couch potted_plant bed - dining_table - - toilet - tv laptop mouse remote keyboard cell_phone microwave oven toaster
-sink refrigerator - book clock vase scissors teddy_bear hair_drier toothbrush"""
-COCO_ROWS = (None, *(None if name == "-" else name.replace("_", " ") for name in COCO_IDS.split()))
 UNUSED_BIAS = -20.0  # a row that no image may win
 
 

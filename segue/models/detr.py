@@ -1,0 +1,231 @@
+"""DETR (arXiv 2005.12872) and Conditional DETR (arXiv 2108.06152) on any backbone.
+
+The networks are timm's and transformers' (`segue.models._detr_parts`). This file says which sizes there are, what a
+stage learns, and how to read the answer. A size is named after its backbone; `pico` is ours, for CPUs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from segue.errors import HandoverError, PlanError
+from segue.losses.criterion import Criterion, task_weights
+from segue.losses.matcher import Costs
+from segue.models import ModelSpec
+from segue.models._detr_parts import Backbone, ConditionalDecoder, Decoder, Encoder, configure, network, trained_with
+from segue.models.parts import mask_heads
+from segue.models.parts.answers import best_pairs, best_queries, detections
+from segue.models.parts.chain import Chain, State
+from segue.models.weights import Weights as Loaded
+from segue.models.weights import detr as files
+from segue.models.weights import foreign
+from segue.settings import Settings
+from segue.structures.channels import RGB
+from segue.structures.detections import Detections
+from segue.structures.predictions import Predictions
+
+PARTS = ("backbone", "encoder", "decoder", "mask_head")
+
+
+@dataclass(frozen=True)
+class Size:
+    """backbone: its name in timm. resolution in pixels; layers: of encoder and decoder each. queries: of the plain
+    decoder, for objects an image can have."""
+
+    backbone: str
+    resolution: int
+    width: int = 256
+    layers: int = 6
+    heads: int = 8
+    ffn: int = 2048
+    queries: int = 100
+
+
+SIZES = {
+    "pico": Size("test_vit", 128, 64, 2, 4, 256, 30),
+    "resnet18": Size("resnet18", 480),
+    "resnet34": Size("resnet34", 480),
+    "resnet50": Size("resnet50", 480),
+    "resnet101": Size("resnet101", 480),
+    "dinov2-small": Size("vit_small_patch14_dinov2", 518),
+    "dinov2-base": Size("vit_base_patch14_dinov2", 518),
+}
+
+
+class Options(Settings):
+    """What a plan may choose. None is decided from the size, the weights and the data, and then said.
+
+    decoder: plain (DETR's own; needs hundreds of epochs from nothing) or conditional. backbone: any of timm's names,
+    instead of the size's. resolution: side of the square input in pixels. queries: objects an image can have.
+    width: of encoder and decoder. no_object: weight of queries without an object (plain only). dropout: changes with
+    how a step is split, which nothing else does. mask_head: attention (DETRsegm's), attention-nano or dot.
+    """
+
+    decoder: Literal["plain", "conditional"] | None = None
+    backbone: str | None = None
+    resolution: int | None = Field(None, gt=0)
+    queries: int | None = Field(None, gt=0)
+    width: int | None = Field(None, gt=0)
+    no_object: float = Field(0.1, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    mask_head: Literal["dot", "attention", "attention-nano"] = "attention"
+
+
+def settle(options: Options, size: Size, most_objects: int, device: str) -> tuple[Options, list[str]]:
+    """Options with nothing left open, and a sentence for each number that was chosen.
+
+    most_objects: the largest number of objects in one image of the data.
+
+    Raises:
+        PlanError: if an option does not fit the size or the data.
+    """
+    said: list[str] = []
+    decoder = options.decoder or "conditional"
+    name = options.backbone or size.backbone
+    resolution, width = options.resolution or size.resolution, options.width or size.width
+    stride = stride_of(name, resolution)
+    if resolution % stride and stride < 32:  # patches must cover the image; convolutions do not mind
+        nearest = max(stride, round(resolution / stride) * stride)
+        raise PlanError("model.resolution", f"{resolution}", f"a multiple of {stride}, such as {nearest}")
+    if width % (4 * size.heads):
+        nearest = max(1, round(width / (4 * size.heads))) * 4 * size.heads
+        raise PlanError("model.width", f"{width}", f"a multiple of {4 * size.heads}, such as {nearest}")
+    queries = options.queries
+    if queries is None:
+        usual = size.queries * (3 if decoder == "conditional" and size.queries >= 100 else 1)  # as published
+        queries = max(usual, -(-most_objects * 5 // 4))  # a quarter more than the fullest image
+        if queries != usual:
+            said.append(f"queries {queries} instead of {usual}: an image has {most_objects} objects")
+    if most_objects > queries:
+        found = f"{queries} for an image with {most_objects} objects"
+        raise PlanError("model.queries", found, f"at least {most_objects}", "set model.queries")
+    normalised = trained_with(name, RGB)
+    if normalised != RGB:
+        numbers = ", ".join(f"{c.name} {c.mean} / {c.std}" for c in normalised)
+        said.append(f"channels as {name} was trained with: {numbers}")
+    chosen = {"decoder": decoder, "backbone": name, "resolution": resolution, "width": width, "queries": queries}
+    return options.model_copy(update=chosen), said
+
+
+def stride_of(backbone: str, resolution: int) -> int:
+    """Pixels of a cell of the backbone's last map.
+
+    Raises:
+        PlanError: if timm has no such network.
+    """
+    try:
+        with torch.device("meta"):
+            return network(backbone, 3, resolution).feature_info[-1]["reduction"]
+    except (RuntimeError, AttributeError) as error:
+        raise PlanError("model.backbone", f"{backbone} ({error})", "a name of timm's, such as resnet50") from None
+
+
+def build(spec: ModelSpec, masks: bool) -> Chain:
+    """A model with fresh weights, drawn from the global generator; with a mask head if `masks`."""
+    size, options = SIZES[spec.size], Options(**spec.options)
+    assert options.backbone and options.resolution and options.queries and options.width, "settle first"
+    conditional = options.decoder == "conditional"
+    settings = configure(
+        conditional, d_model=options.width, num_queries=options.queries, dropout=options.dropout,
+        encoder_layers=size.layers, encoder_attention_heads=size.heads, encoder_ffn_dim=size.ffn,
+        decoder_layers=size.layers, decoder_attention_heads=size.heads, decoder_ffn_dim=size.ffn,
+    )  # fmt: skip
+    backbone = Backbone(options.backbone, spec.channels, options.resolution)
+    kind = ConditionalDecoder if conditional else Decoder
+    parts: dict[str, nn.Module] = {
+        "backbone": backbone,
+        "encoder": Encoder(settings, backbone.width),
+        "decoder": kind(settings, len(spec.classes)),
+    }
+    if masks:
+        stride = stride_of(options.backbone, options.resolution)
+        parts["mask_head"] = mask_heads.build(options.mask_head, options.width, size.layers, stride, 4)
+    return Chain(spec, parts)
+
+
+def criterion(chain: Chain, task: str, weights: dict[str, float]) -> Criterion:
+    """The loss of a stage: softmax with a row for "no object" (plain), or the focal loss (conditional)."""
+    options = Options(**chain.spec.options)
+    assert options.queries is not None, "settle first"
+    plain = options.decoder == "plain"
+    classes = 1.0 if plain else 2.0
+    compares_masks = task == "joint" and isinstance(getattr(chain, "mask_head", None), mask_heads.DotMaskHead)
+    mask_costs = {"mask_bce": 5.0, "dice": 5.0} if compares_masks else {}
+    return Criterion(
+        task_weights(task, weights, classes),
+        Costs(classes=classes, **mask_costs),
+        queries=options.queries,
+        class_term="softmax_ce" if plain else "focal",
+        no_object=options.no_object,
+    )
+
+
+def predictions(chain: Chain, state: State) -> Predictions:
+    """All decoder layers."""
+    layers = tuple(str(i) for i in range(state["logits"].shape[1]))
+    return Predictions(state["logits"], state["boxes_cxcywh"], layers, 1, state.get("masks"))
+
+
+@torch.no_grad()
+def postprocess(chain: Chain, state: State, sizes: list[tuple[int, int]], most: int) -> list[Detections]:
+    """The `most` best answers of each image: of the plain decoder queries, of the conditional (query, class) pairs."""
+    logits = state["logits"][:, -1].float()
+    plain = logits.shape[-1] > len(chain.spec.classes)
+    chosen = best_queries(logits.softmax(-1)[..., :-1], most) if plain else best_pairs(logits.sigmoid(), most)
+    return detections(chain, state, chosen, sizes)
+
+
+def input_size(spec: ModelSpec) -> tuple[int, int]:
+    """Height and width images are resized to, in pixels."""
+    side = Options(**spec.options).resolution or SIZES[spec.size].resolution
+    return side, side
+
+
+def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
+    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps of a cell."""
+    base, stride = input_size(spec)[0], stride_of(spec.options["backbone"], input_size(spec)[0])
+    offsets = range(-5, 6) if expanded else range(-3, 5)
+    return tuple(side for side in (base + stride * offset for offset in offsets) if side >= 2 * stride)
+
+
+def class_heads(chain: Chain) -> list[str]:
+    """Every tensor with one row per class. "No object" is none."""
+    return ["decoder.class_head.weight", "decoder.class_head.bias"]
+
+
+def first_layer(chain: Chain) -> str:
+    """The tensor whose second dimension is the input channels: the first convolution."""
+    return next(name for name, p in chain.named_parameters() if name.startswith("backbone.") and p.dim() == 4)
+
+
+def import_weights(source: str) -> Loaded:
+    """From a file, folder or hub id: facebookresearch/detr, transformers, Lightning, or a backbone of timm's."""
+    path = Path(source)
+    return files.read(path if path.exists() else foreign.download(source))
+
+
+def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
+    """What weights without a card say about the model."""
+    return files.layout_of(tensors)
+
+
+def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
+    """Drop queries the model does not have, in place. More cannot be made up.
+
+    Raises:
+        HandoverError: if the weights have fewer.
+    """
+    name, wanted = "decoder.query_positions.weight", spec.options["queries"]
+    have = len(weights[name]) if name in weights else wanted
+    if wanted > have:
+        raise HandoverError("model.queries", f"{wanted}, but the weights have {have}", f"model.queries: {have}")
+    if wanted == have:
+        return []
+    weights[name] = weights[name][:wanted].clone()
+    return [f"queries {have} -> {wanted}: the first {wanted} kept"]

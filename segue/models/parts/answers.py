@@ -1,0 +1,48 @@
+"""From chosen queries to detections in the pixels of the original image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from segue.models.parts.chain import Chain, State
+from segue.structures.boxes import cxcywh_to_xyxy, scale_xy
+from segue.structures.detections import Detections
+
+
+def best_pairs(scores: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The `most` best (query, class) pairs of scores (B, Q, K): their scores, queries and labels, each (B, M)."""
+    values, pairs = scores.flatten(1).topk(min(most, scores[0].numel()), dim=1)
+    return values, pairs // scores.shape[2], pairs % scores.shape[2]
+
+
+def best_queries(scores: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The `most` best queries of scores (B, Q, K), each with its best class alone: scores, queries, labels (B, M)."""
+    values, labels = scores.max(-1)
+    values, queries = values.topk(min(most, scores.shape[1]), dim=1)
+    return values, queries, labels.gather(1, queries)
+
+
+def detections(
+    chain: Chain, state: State, chosen: tuple[Tensor, Tensor, Tensor], sizes: list[tuple[int, int]]
+) -> list[Detections]:
+    """What the last layer says about the chosen scores, queries and labels, each (B, M).
+
+    Masks, if the chain has a mask head, are computed for these queries alone. sizes: height, width of the original
+    images, to which boxes and masks are scaled.
+    """
+    boxes = cxcywh_to_xyxy(state["boxes_cxcywh"][:, -1].float())
+    last = state["boxes_cxcywh"].shape[1] - 1
+    found = []
+    for i, (height, width) in enumerate(sizes):
+        scores, queries, labels = (values[i] for values in chosen)
+        masks = None
+        if "masks" in state:
+            distinct, which = queries.unique(return_inverse=True)  # a query may answer with several classes
+            image, layer = torch.full_like(distinct, i), torch.full_like(distinct, last)
+            masks = state["masks"].at(image, layer, distinct)[which].float().cpu()
+        xyxy = scale_xy(boxes[i, queries], width, height)
+        limit = xyxy.new_tensor([width, height, width, height])
+        xyxy = torch.minimum(xyxy.clamp(min=0), limit).cpu()
+        found.append(Detections(xyxy, scores.cpu(), labels.cpu(), chain.spec.classes, (height, width), masks))
+    return found

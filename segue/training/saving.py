@@ -1,0 +1,92 @@
+"""What freezing saves on this machine: a step as the stage takes it, beside one in which everything learns."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segue.structures.target import Batch
+from segue.training.learner import Learner
+from segue.training.loop import accumulate, out_of_memory
+
+MOST_IMAGES = 2  # ratios hardly depend on it, and the larger of the two steps must fit
+ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Saving:
+    """seconds and bytes of forward and backward over a few images: frozen as in the stage, and with nothing frozen.
+
+    Bytes are the activations that backward needs, counted, so that they mean the same on a CPU and a GPU; None where
+    the larger step did not fit in memory.
+    """
+
+    label: str
+    seconds: float
+    bytes: int
+    whole_seconds: float | None
+    whole_bytes: int | None
+
+    def __str__(self) -> str:
+        own = f"{self.seconds:.2f} s and {self.bytes / 1e6:.1f} MB"
+        if self.whole_seconds is None or self.whole_bytes is None:
+            return f"with {self.label} frozen a step takes {own} of activations; with nothing frozen it does not fit"
+        time_share, size_share = self.seconds / self.whole_seconds, self.bytes / self.whole_bytes
+        return (
+            f"with {self.label} frozen a step takes {time_share:.2f} of the time and {size_share:.2f} of the "
+            f"activations of one in which everything learns ({own} against {self.whole_seconds:.2f} s and "
+            f"{self.whole_bytes / 1e6:.1f} MB)"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "text": str(self)}
+
+
+def measure(learner: Learner, batch: Batch) -> Saving:
+    """Take the step both ways on the first images of a batch; weights, gradients and random numbers are as before."""
+    batch = batch.split(MOST_IMAGES)[0]
+    position, cpu = learner.chain.frozen_to, torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state(learner.device) if learner.device.startswith("cuda") else None
+    frozen, whole = [], []
+    try:
+        for _ in range(ROUNDS):
+            frozen.append(_step(learner, batch, position))
+            whole.append(_step(learner, batch, 0.0))
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        whole = []
+    finally:
+        learner.chain.freeze_to(position)
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda, learner.device)
+    seconds, size = min(frozen)
+    whole_seconds, whole_size = min(whole) if whole else (None, None)
+    return Saving(learner.chain.frozen_label(), seconds, size, whole_seconds, whole_size)
+
+
+def _step(learner: Learner, batch: Batch, position: float) -> tuple[float, int]:
+    """Seconds and saved bytes of a forward and backward with the boundary at `position`."""
+    learner.chain.freeze_to(position)
+    learner.chain.train()
+    own = {p.untyped_storage().data_ptr() for p in learner.chain.state_dict().values()}
+    held: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    began = time.perf_counter()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        accumulate(learner, batch, batch.counts())  # ends by reading values, so a GPU has finished, too
+    seconds = time.perf_counter() - began
+    for parameter in learner.chain.parameters():
+        parameter.grad = None
+    return seconds, sum(held.values())
