@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -24,27 +25,32 @@ Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Say
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code. Errors of the user's are one line, never a traceback."""
+    """Run one command; returns the exit code."""
+    return guarded(lambda: app(arguments), "segue")
+
+
+def guarded(command: Callable[[], object], program: str) -> int:
+    """Run a command and return the exit code. Errors of the user's are one line, never a traceback."""
     try:
-        app(arguments)
+        command()
         return 0
     except SegueError as error:
-        sys.stderr.write(f"segue: error: {error.message}\n")
+        sys.stderr.write(f"{program}: error: {error.message}\n")
         return error.exit_code
     except Interrupted as stop:
-        sys.stderr.write(f"segue: {stop}; everything is saved, the same command goes on\n")
+        sys.stderr.write(f"{program}: {stop}; everything is saved, the same command goes on\n")
         return stop.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 0
     except OSError as error:  # a full disk, a folder that may not be written to
-        sys.stderr.write(f"segue: error: {error}; finished work is kept, the same command goes on\n")
+        sys.stderr.write(f"{program}: error: {error}; finished work is kept, the same command goes on\n")
         return 3
     except RuntimeError as error:
         if "out of memory" not in str(error) and "DefaultCPUAllocator" not in str(error):
             raise
-        sys.stderr.write("segue: error: out of memory outside a step; next: lower images_per_forward\n")
+        sys.stderr.write(f"{program}: error: out of memory outside a step; next: lower images_per_forward\n")
         return 3
 
 

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -19,6 +19,7 @@ from segue.errors import PlanError, SegueError
 from segue.plan import Plan
 
 Place = tuple[str | int, ...]
+Kind = TypeVar("Kind", bound=BaseModel)
 DEEPEST = 20
 
 
@@ -82,11 +83,19 @@ def from_values(content: dict[str, Any], where: str, places: dict[Place, tuple[i
     Raises:
         PlanError: with one line for everything that is wrong.
     """
-    places = places or {}
+    return validated(Plan, content, where, places or {})
+
+
+def validated(kind: type[Kind], content: Any, where: str, places: dict[Place, tuple[int, int]]) -> Kind:
+    """Plain values as settings of any kind.
+
+    Raises:
+        PlanError: with one line for everything that is wrong, its place, and the nearest name there is.
+    """
     try:
-        return Plan.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
-        found = [_complaint(where, places, problem) for problem in error.errors()]
+        found = [_complaint(where, places, problem, kind) for problem in error.errors()]
         if len(found) == 1:
             raise PlanError(*found[0]) from None
         lines = [f"{at}: {text}" for at, text in found]
@@ -145,13 +154,13 @@ def _at(where: str, places: dict[Place, tuple[int, int]], place: Place) -> str:
     return f"{where}:{places[place][0]}:{places[place][1]}" if place in places else where
 
 
-def _complaint(where: str, places: dict[Place, tuple[int, int]], problem: Any) -> tuple[str, str]:
+def _complaint(where: str, places: dict[Place, tuple[int, int]], problem: Any, kind: type) -> tuple[str, str]:
     """Where pydantic found a problem, and which, with the nearest name there is."""
     place: Place = tuple(problem["loc"])
     text = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         text = f"unknown key '{place[-1]}'"
-        known = _keys_at(place[:-1])
+        known = _keys_at(kind, place[:-1])
         near = difflib.get_close_matches(str(place[-1]), known, n=1)
         text += f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(sorted(known))}"
     elif problem["type"] == "missing":
@@ -162,9 +171,9 @@ def _complaint(where: str, places: dict[Place, tuple[int, int]], problem: Any) -
     return _at(where, places, place), f"{name}: {text}" if name else text
 
 
-def _keys_at(place: Place) -> list[str]:
-    """The keys a plan may have at a place."""
-    here: Any = Plan
+def _keys_at(kind: type, place: Place) -> list[str]:
+    """The keys that settings of a kind may have at a place."""
+    here: Any = kind
     for step in place:
         if isinstance(step, int):
             continue

@@ -10,16 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from segue.errors import PlanError
-from segue.inference.predict import Picture, Predictor, load
-from segue.models import ModelSpec, rfdetr
+from segue.inference.predict import Picture, from_weights, load
 from segue.models.weights.rfdetr import read
 from segue.structures.detections import Detections
-from segue.training import checkpoint
-from segue.training.handover import adopt
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,10 @@ class _RFDETR:
         device: str = "auto",
     ) -> None:
         path = Path(pretrain_weights)
-        self.predictor = load(path, device) if path.is_dir() else _from_file(path, self.size, masks, device)
+        if path.is_dir():
+            self.predictor = load(path, device)
+        else:
+            self.predictor = from_weights(read(path), "rfdetr", self.size, masks, device)
         spec = self.predictor.chain.spec
         if spec.size != self.size:
             raise PlanError(path, f"a {spec.size} model", f"{self.size}, as in {type(self).__name__}")
@@ -74,21 +73,6 @@ class _RFDETR:
         given = images if isinstance(images, list | tuple) else [images]
         found = [Found(d.boxes_xyxy, d.scores, d.labels, d.masks, d) for d in self.predictor.predict(given, threshold)]
         return found if several else found[0]
-
-
-def _from_file(path: Path, size: str, masks: bool, device: str) -> Predictor:
-    """A predictor from a rfdetr file, with the queries, groups, resolution and mask head the file has."""
-    weights = read(path)
-    tensors = weights.tensors
-    chosen = rfdetr.options_in(tensors, size, device)
-    options, _ = rfdetr.settle(rfdetr.Options(**chosen), rfdetr.SIZES[size], 0, device)
-    classes = tuple(name for name in weights.classes if name is not None)
-    spec = ModelSpec(family="rfdetr", size=size, classes=classes, options=options.model_dump())
-    keep = masks and any(name.startswith("mask_head.") for name in tensors)
-    chain = rfdetr.build(spec, masks=keep)
-    adopt(chain, weights, drop=() if keep else ("mask_head",))
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    return Predictor(chain.to(where).eval(), checkpoint.Card(spec=spec, came_from=weights.came_from))
 
 
 class RFDETRPico(_RFDETR):

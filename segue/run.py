@@ -25,7 +25,7 @@ from segue.structures.target import collate
 from segue.training import checkpoint, processes, saving
 from segue.training.freeze import FrozenProof
 from segue.training.handover import Report, adopt
-from segue.training.journal import Journal
+from segue.training.journal import Journal, read_events
 from segue.training.learner import Learner
 from segue.training.stage import Stage, fit
 
@@ -193,7 +193,8 @@ def train(
             journal.close()
     proof_line = ours.proof.check(chain) if ours.proof.label else "nothing frozen"
     console.say(f"{stage.name}: {proof_line}")
-    write_outcome(folder, stage, data, learner, proof_line, console)
+    thaws = {event["step"]: f"until step {event['step']} {event['proof']}" for event in read_events(folder, "thaw")}
+    write_outcome(folder, stage, data, learner, "; ".join([*thaws.values(), proof_line]), console)
 
 
 def hand_over(chain: Chain, weights: Weights | None, stage: StagePlan) -> Report | None:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from segue.cli import guarded
 from segue.console import Console
-from segue.errors import CheckpointError, Interrupted, PlanError, SegueError
+from segue.errors import CheckpointError, PlanError
 from segue.models import rfdetr
 from segue.models.weights import foreign
 from segue.models.weights.rfdetr import rfdetr_file
@@ -159,13 +160,6 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def main(command: Any) -> None:
+def main(command: Callable[[], object]) -> None:
     """Run a command; errors are one line and an exit code, as `segue` has them."""
-    try:
-        sys.exit(command() or 0)
-    except SegueError as error:
-        sys.stderr.write(f"error: {error.message}\n")
-        sys.exit(error.exit_code)
-    except Interrupted as stop:
-        sys.stderr.write(f"{stop}; everything is saved, the same command goes on\n")
-        sys.exit(stop.exit_code)
+    sys.exit(guarded(command, Path(sys.argv[0]).name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from segue.data import images as image_files
 from segue.data.transforms import View
 from segue.errors import CheckpointError, DataError
 from segue.models.parts.chain import Chain
+from segue.models.weights import Weights
 from segue.structures.detections import Detections
 from segue.training import checkpoint
+from segue.training.handover import adopt
 
 Picture = str | Path | np.ndarray | Image.Image | Tensor
 DEFAULT_MOST = 300
@@ -105,6 +107,27 @@ def load(source: str | Path, device: str = "auto") -> Predictor:
     chain.load_state_dict(tensors)
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     return Predictor(chain.to(chosen).eval(), card)
+
+
+def from_weights(weights: Weights, name: str, size: str, masks: bool, device: str, **options: Any) -> Predictor:
+    """A predictor from a foreign file's weights of family `name`; what the options leave open is as in the weights.
+
+    masks: whether to keep a mask head that the weights have.
+
+    Raises:
+        HandoverError: if the weights are of another model.
+    """
+    family, tensors = models.get(name), weights.tensors
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    chosen = {**family.options_in(tensors, size, where), **options}
+    settled, _ = family.settle(family.Options(**chosen), models.size_of(family, size), 0, where)
+    classes = tuple(name for name in weights.classes if name is not None)
+    spec = models.ModelSpec(family=name, size=size, classes=classes, options=settled.model_dump())
+    head = family.PARTS[-1]
+    keep = masks and any(name.startswith(head + ".") for name in tensors)
+    chain = family.build(spec, masks=keep)
+    adopt(chain, weights, drop=() if keep else (head,))
+    return Predictor(chain.to(where).eval(), checkpoint.Card(spec=spec, came_from=weights.came_from))
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -79,8 +79,10 @@ def _move_classes(
     classes = chain.spec.classes
     if tuple(weights.classes) == tuple(classes):
         return []
-    rows = rows_for(classes, weights.classes)
-    for name in family.class_heads(chain):
+    rows, heads = rows_for(classes, weights.classes), family.class_heads(chain)
+    if not any(name in given for name in heads):
+        return []  # all fresh, or left behind
+    for name in heads:
         if name in given and name in wanted and len(given[name]) >= len(weights.classes):
             given[name] = _take(given[name], rows, wanted[name], 0)
     kept = [name for name, row in zip(classes, rows, strict=True) if row is not None]

@@ -68,6 +68,14 @@ def read_rows(path: Path) -> list[dict[str, float]]:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
+def read_events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """Everything of a kind that happened in a stage, oldest first; what was redone after a kill stands twice."""
+    if not (folder / "events.jsonl").is_file():
+        return []
+    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    return [event for line in lines if (event := json.loads(line))["event"] == kind]
+
+
 def _append(path: Path, row: Mapping[str, float]) -> None:
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:

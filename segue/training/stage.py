@@ -158,14 +158,15 @@ def _before_training(stage: Stage, tick: Callable[[], None]) -> None:
 def _thaw(stage: Stage, thaw: Thaw) -> None:
     """Prove that what was frozen until now did not move, and let what thaws and all behind it learn."""
     learner = stage.learner
-    stage.say(stage.proof.check(learner.chain))
+    proof = stage.proof.check(learner.chain)
+    stage.say(proof)
     warmup = learner.schedule.thaw_warmup_epochs if thaw.warmup_epochs is None else thaw.warmup_epochs
     learner.thaw(span(thaw.part, learner.chain.order)[0], thaw.lr_factor, warmup * stage.steps_per_epoch)
     stage.proof = FrozenProof.of(learner.chain)
     learns = sum(p.numel() for p in learner.chain.parameters() if p.requires_grad)
     stage.say(f"epoch {learner.progress.epoch + 1}: {thaw.part} thaws, {learns:,} parameters learn")
     if stage.journal is not None:
-        stage.journal.event("thaw", part=thaw.part, step=learner.progress.steps, learns=learns)
+        stage.journal.event("thaw", part=thaw.part, step=learner.progress.steps, learns=learns, proof=proof)
 
 
 def _say_if_split(stage: Stage) -> None:

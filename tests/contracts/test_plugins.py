@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from segue.models.parts.chain import Chain
 from segue.plan_file import parse
 from segue.run import run_plan
 from segue.settings import Settings
+from segue.training import checkpoint
 from tests.conftest import toy_plan
 from tests.toy import Console
 
@@ -71,25 +74,43 @@ def test_every_format_has_the_three_functions():
 
 
 def test_the_recipes_are_those_listed():
-    assert recipes.names() == ["detector-then-masks"]
+    assert recipes.names() == ["detector-then-masks", "thaw"]
 
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_recipe_is_a_plan_and_explains_itself(name):
     text = recipes.text(name)
     plan = parse(text, f"{name}.yaml")
-    assert plan.name == name and len(plan.stages) >= 2
+    assert plan.name == name and plan.stages
     assert text.count("#") >= 8
 
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_recipe_runs_with_nothing_changed_but_size_and_length(name, rendered, tmp_path):
+    """And, where it starts from weights on the hub, with weights of that size."""
+    content = yaml.safe_load(recipes.text(name))
     overrides = [f"data.root={rendered}", f"runs={tmp_path}", "model.size=pico", "device=cpu"]
-    for stage in yaml.safe_load(recipes.text(name))["stages"]:
-        overrides += [f"stages.{stage['name']}.epochs=1", f"stages.{stage['name']}.workers=0"]
+    if content["model"].get("weights"):
+        overrides.append(f"model.weights={pico_weights(content['model'], tmp_path / 'pico')}")
+    for stage in content["stages"]:
+        thaws = list(stage.get("thaw", {}).values())
+        overrides += [f"stages.{stage['name']}.epochs={1 + len(thaws)}", f"stages.{stage['name']}.workers=0"]
+        if thaws:
+            overrides.append(f"stages.{stage['name']}.thaw={json.dumps(dict(enumerate(thaws, 1)))}")
     plan = parse(recipes.text(name), name, tuple(overrides))
     folder = run_plan(plan, Console(quiet=True))
     assert (folder / "report.html").stat().st_size > 10_000
+
+
+def pico_weights(model: dict, folder: Path) -> Path:
+    """A checkpoint of the recipe's model in the size for CPUs, of other classes."""
+    family = models.get(model["family"])
+    own = {key: value for key, value in model.items() if key in family.Options.model_fields}
+    options, _ = family.settle(family.Options(**own), family.SIZES["pico"], 5, "cpu")
+    spec = ModelSpec(family=model["family"], size="pico", classes=("person", "rod"), options=options.model_dump())
+    card = checkpoint.Card(spec=spec, stage="pretrained", complete=True)
+    checkpoint.write(folder, family.build(spec, masks=False).state_dict(), card)
+    return folder
 
 
 def test_a_family_of_somebody_elses_is_found_by_its_dotted_path(rendered, tmp_path, monkeypatch):

@@ -78,10 +78,11 @@ def read(path: Path) -> Weights:
         names = ", ".join(sorted(theirs)[:3])
         raise CheckpointError(path, f"neither DETR nor a backbone ({names}, ...)", "weights of family detr")
     classes = _split_rows(tensors, source) if KEY in tensors else ()
+    names = (source.get("hyper_parameters") or {}).get("channels")  # in files of ours
     return Weights(
         tensors={name: tensor.float() for name, tensor in tensors.items()},
         classes=classes,
-        channels=("r", "g", "b") if first.shape[1] == 3 else tuple(f"channel_{i}" for i in range(first.shape[1])),
+        channels=tuple(names or ("r", "g", "b", *(f"channel_{i}" for i in range(3, first.shape[1])))[: first.shape[1]]),
         source=str(path),
         came_from={"source": path.name, "weights_sha256": digest},
     )

@@ -1,0 +1,30 @@
+"""Opening whatever `checkpoint_path` may be: a segue checkpoint or run, a .ckpt, a .pth, a transformers folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from config import Config, model_of, size_of
+
+from segue.errors import PlanError
+from segue.inference.predict import Predictor, from_weights, load
+from segue.plan import Model
+from segue.run import open_weights
+
+
+def open_checkpoint(path: str | None, config: Config, device: str) -> Predictor:
+    """The model in a checkpoint, ready to answer. path: the configuration's own if None.
+
+    Raises:
+        PlanError: if neither says which.
+        CheckpointError: if it cannot be used.
+    """
+    source = path or config.train.checkpoint_path
+    if source is None:
+        raise PlanError("--checkpoint", "none, and train.checkpoint_path is null", "one of the two")
+    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
+        return load(source, device)
+    wanted = model_of(config)
+    weights = open_weights(source, Model(**wanted))
+    options = {key: wanted[key] for key in ("backbone", "resolution") if key in wanted}
+    return from_weights(weights, "detr", size_of(config.model.backbone), False, device, **options)

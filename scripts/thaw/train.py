@@ -1,0 +1,91 @@
+"""Fine-tune DETR or Conditional DETR as a configuration file says: backbone frozen, thawed, or thawed later."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from config import plan_of, pretrained, read_config
+
+from segue.cli import guarded
+from segue.console import Console
+from segue.models.weights import foreign
+from segue.plan_file import from_values
+from segue.run import run_plan
+from segue.training import checkpoint
+from segue.training.journal import read_rows
+from segue.training.select import kept
+
+DEFAULT = Path(__file__).parent / "configs" / "default.yaml"
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, default=DEFAULT)
+    parser.add_argument("--gpu", type=int, help="number of the GPU; by default the first there is")
+    return parser.parse_args()
+
+
+def command() -> None:
+    args = parse()
+    config = read_config(args.config)
+    content = plan_of(config, args.config, config.train.checkpoint_path or pretrained(config))
+    content["device"] = "auto" if args.gpu is None else f"cuda:{args.gpu}"
+    plan = from_values(content, str(args.config))
+    run = run_plan(plan, Console())
+    version = leave_promised(run, args.config)
+    for path in sorted((version / "checkpoints").glob("*.ckpt")):
+        print(path)
+    figures = json.loads((run / "1-tune" / "metrics.json").read_text())["valid"]
+    print(f"valid: box_ap {figures['box_ap']:.3f}, box_ap50 {figures['box_ap50']:.3f}; report {run / 'report.html'}")
+
+
+def leave_promised(run: Path, config: Path) -> Path:
+    """lightning_logs/version_N with checkpoints/, config.yaml, hparams.yaml and the TensorBoard events."""
+    stage = run / "1-tune"
+    version = run.parent.parent / f"version_{int(run.name.rpartition('-')[2]) - 1}"
+    shutil.rmtree(version / "checkpoints", ignore_errors=True)
+    (version / "checkpoints").mkdir(parents=True)
+    losses = train_losses(stage)
+    for folder, card in kept(stage) or [(stage / "selected", checkpoint.read_card(stage / "selected"))]:
+        loss = losses.get(card.epoch, float("nan"))
+        name = f"best_epoch={card.epoch - 1}-step={card.step}-train_loss={loss:.4f}.ckpt"
+        write_ckpt(folder, version / "checkpoints" / name)
+    last = stage / "last" if (stage / "last").is_dir() else stage / "selected"  # taken over from an earlier run
+    write_ckpt(last, version / "checkpoints" / "last.ckpt")
+    shutil.copyfile(config, version / "config.yaml")
+    (version / "hparams.yaml").write_text((run / "plan.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    for events in (stage / "tb").glob("events.*"):
+        shutil.copyfile(events, version / events.name)
+    return version
+
+
+def train_losses(stage: Path) -> dict[int, float]:
+    """The mean loss of each epoch, counted from 1."""
+    by_epoch: dict[int, list[float]] = {}
+    for row in read_rows(stage / "steps.csv"):
+        by_epoch.setdefault(int(row["epoch"]), []).append(row["loss"])
+    return {epoch: sum(values) / len(values) for epoch, values in by_epoch.items()}
+
+
+def write_ckpt(folder: Path, target: Path) -> None:
+    """A segue checkpoint as one file in Lightning's layout: tensors and plain values only."""
+    card, tensors = checkpoint.read(folder)
+    content = {
+        "state_dict": tensors,
+        "epoch": card.epoch - 1,
+        "global_step": card.step,
+        "hyper_parameters": {
+            "class_names": list(card.spec.classes),
+            "channels": [channel.name for channel in card.spec.channels],
+            "model": card.spec.model_dump(mode="json"),
+        },
+    }
+    foreign.write_pickle(target, content)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(command, Path(__file__).name))

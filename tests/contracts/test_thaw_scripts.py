@@ -1,0 +1,288 @@
+"""The thaw recipe's commands, with the configurations of their text typed as they stand there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import yaml
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from segue.data import formats
+from segue.training.journal import read_rows
+from tests.conftest import ROOT, SAMPLES
+
+FOLDER = ROOT / "scripts" / "thaw"
+COMMANDS = {"train.py", "inference.py", "coco_eval_val2017.py"}
+CHECKPOINTS = "lightning_logs/version_{}/checkpoints"
+# As in the text; it goes on from the checkpoint that the example without one leaves.
+EXAMPLES = {
+    "scratch": """
+train:
+  checkpoint_path: null  # No checkpoint, train from scratch
+  freeze_backbone: true
+  unfreeze_backbone_at_epoch: -1
+  epochs: 20
+""",
+    "frozen": """
+train:
+  checkpoint_path: "lightning_logs/version_0/checkpoints/last.ckpt"
+  freeze_backbone: true
+  unfreeze_backbone_at_epoch: -1
+  epochs: 20
+  learning_rate: 0.0001
+""",
+    "full": """
+train:
+  checkpoint_path: "lightning_logs/version_0/checkpoints/last.ckpt"
+  freeze_backbone: false
+  unfreeze_backbone_at_epoch: -1
+  epochs: 20
+  learning_rate: 0.00005  # Lower LR for full fine-tuning
+""",
+    "progressive": """
+train:
+  checkpoint_path: "lightning_logs/version_0/checkpoints/last.ckpt"
+  freeze_backbone: true
+  unfreeze_backbone_at_epoch: 10
+  epochs: 20
+  learning_rate: 0.0001
+""",
+}
+
+
+def command(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+    line = [sys.executable, "-W", "ignore", str(FOLDER / name), *map(str, arguments)]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=600)
+
+
+def write_config(place: Path, name: str, text: str, data: Path, **train) -> Path:
+    """A configuration: the text's, shortened, with this test's data and a backbone for CPUs."""
+    content = yaml.safe_load(text)
+    short = {"epochs": 2, "batch_size": 8, "num_workers": 0}
+    if content["train"].get("unfreeze_backbone_at_epoch", -1) > 0:
+        short["unfreeze_backbone_at_epoch"] = 1
+    content["train"] |= {**short, **train}
+    content["data"] = {
+        f"{part}_{key}": str(data / split / file)
+        for part, split in (("train", "train"), ("val", "valid"))
+        for key, file in (("data_dir", ""), ("ann_file", "_annotations.coco.json"))
+    }
+    content["model"] = {"backbone": "test_vit", "backbone_weights": str(place / "test_vit.pth")}
+    path = place / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with the pretrained weights of a backbone."""
+    folder = tmp_path_factory.mktemp("thaw")
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_vit", pretrained=False).state_dict(), folder / "test_vit.pth")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(place, rendered) -> dict[str, subprocess.CompletedProcess]:
+    """All four examples, one after another in one folder, as a person would type them."""
+    done = {}
+    for name, text in EXAMPLES.items():
+        config = write_config(place, name, text, rendered)
+        done[name] = command("train.py", "--config", config.name, cwd=place)
+        assert done[name].returncode == 0, done[name].stderr
+    return done
+
+
+def backbone(path: Path) -> dict[str, torch.Tensor]:
+    content = torch.load(path)  # the safe default
+    return {name: t for name, t in content["state_dict"].items() if name.startswith("backbone.")}
+
+
+def moved(before: Path, after: Path) -> bool:
+    first, second = backbone(before), backbone(after)
+    assert first.keys() == second.keys() and len(first) > 50
+    return any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_commands_are_those_of_the_text():
+    assert {path.name for path in FOLDER.glob("*.py")} == COMMANDS | {"config.py", "checkpoints.py"}
+
+
+def test_every_command_explains_its_flags():
+    started = [
+        subprocess.Popen([sys.executable, str(FOLDER / name), "--help"], stdout=subprocess.PIPE, text=True)
+        for name in sorted(COMMANDS)
+    ]
+    assert all("--config" in process.communicate()[0] and process.returncode == 0 for process in started)
+
+
+def test_the_four_examples_of_the_text_run_and_leave_what_it_promises(place, trained):
+    for number, name in enumerate(EXAMPLES):
+        folder = place / CHECKPOINTS.format(number)
+        names = sorted(path.name for path in folder.glob("*.ckpt"))
+        assert names[-1] == "last.ckpt" and len(names) == 3  # two epochs, of which the best five are kept
+        losses = read_rows(place / "lightning_logs" / "runs" / f"thaw-{number + 1}" / "1-tune" / "steps.csv")
+        mean = sum(row["loss"] for row in losses if row["epoch"] == 2) / 2
+        assert names[1] == f"best_epoch=1-step=4-train_loss={mean:.4f}.ckpt"
+        assert str(folder.relative_to(place) / names[0]) in trained[name].stdout
+        version = folder.parent
+        assert yaml.safe_load((version / "config.yaml").read_text())["train"]["epochs"] == 2
+        assert "stages" in (version / "hparams.yaml").read_text() and list(version.glob("events.*"))
+    assert len(trained) == 4
+
+
+def test_the_backbone_moves_exactly_where_the_example_says(place, trained, tmp_path):
+    start = place / CHECKPOINTS.format(0) / "last.ckpt"
+    peer = torch.load(place / "test_vit.pth")
+    scratch = backbone(start)
+    assert all(torch.equal(scratch[f"backbone.net.{name}"], t) for name, t in peer.items() if "head" not in name)
+    epochs = {number: sorted((place / CHECKPOINTS.format(number)).glob("best*.ckpt")) for number in (1, 2, 3)}
+    assert [[moved(start, path) for path in epochs[number]] for number in (1, 2, 3)] == [
+        [False, False], [True, True], [False, True],
+    ]  # fmt: skip
+    assert "frozen backbone: 78 tensors, 306,240 values unchanged" in trained["frozen"].stderr
+    assert "epoch 2: backbone thaws" in trained["progressive"].stderr
+
+
+def test_what_a_stage_handed_over_is_counted(trained):
+    assert "177 tensors, 554,760 parameters handed over; 0 tensors fresh" in trained["frozen"].stderr
+    assert "78 tensors, 306,240 parameters handed over; 99 tensors fresh" in trained["scratch"].stderr
+
+
+def test_the_default_file_says_what_is_left_out_of_another(place):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import config;"
+        "assert config.read_config(Path(sys.argv[2])) == config.Config()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, FOLDER, FOLDER / "configs" / "default.yaml"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"train": {"unfreeze_backbone_at_epoch": 2}}, "train.unfreeze_backbone_at_epoch: 2 never happens in 2 epochs"),
+        ({"train": {"unfreeze_backbone_at_epoch": 0}}, "0, which freezes nothing"),
+        ({"train": {"unfreeze_backbone_at_epoch": 1, "freeze_backbone": False}}, "but freeze_backbone is false"),
+        ({"train": {"freeze_backbones": True}}, "unknown key 'freeze_backbones'; did you mean 'freeze_backbone'?"),
+        ({"trian": {}}, "unknown key 'trian'; did you mean 'train'?"),
+        ({"train": {"limit_train_batches": 5}}, "train.limit_train_batches: 5: an epoch is always all images"),
+        ({"train": {"learning_rate": -1}}, "train.learning_rate: Input should be greater than 0"),
+        ({"model": {"backbone": "resnet51"}}, "model.backbone: timm has no pretrained resnet51"),
+        ({"train": {"checkpoint_path": "absent.ckpt"}}, "absent.ckpt: neither a file or folder here nor a model"),
+        ({"model": {"use_conditional_decoder": True}, "train": {"checkpoint_path": "last"}}, "tensors differ"),
+    ],
+)
+def test_what_cannot_be_is_one_line_before_training(place, trained, rendered, tmp_path, keys, words):
+    config = write_config(place, "wrong", EXAMPLES["scratch"], rendered)
+    content = yaml.safe_load(config.read_text())
+    if "resnet51" in str(keys):
+        content["model"] = {}
+    for section, values in keys.items():
+        content.setdefault(section, {}).update(values)
+    if content["train"]["checkpoint_path"] == "last":
+        content["train"]["checkpoint_path"] = str(place / CHECKPOINTS.format(0) / "last.ckpt")
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(content))
+    done = command("train.py", "--config", "wrong.yaml", cwd=tmp_path)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_keys_without_effect_are_named_with_their_place(place, rendered, trained):
+    text = EXAMPLES["scratch"] + "  debug_overfit: 3\n  lr_scheduler_monitor: val_loss\nlogging: {level: info}\n"
+    config = write_config(place, "dead", text, rendered, epochs=1)
+    done = command("train.py", "--config", config.name, cwd=place)
+    assert done.returncode == 0, done.stderr
+    for key in ("train.debug_overfit has no effect here", "logging has no effect here", "val_loss is not followed"):
+        assert key in done.stderr
+    assert "dead.yaml:" in done.stderr
+
+
+def evaluated(place: Path, *flags: object) -> tuple[dict, list]:
+    line = ("--config", "scratch.yaml", "--checkpoint", f"{CHECKPOINTS.format(2)}/last.ckpt", "--num-workers", 0)
+    done = command("coco_eval_val2017.py", *line, "--batch-size", 2, *flags, cwd=place)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((place / "outputs" / "cocoeval_val2017_metrics.json").read_text())
+    return metrics, json.loads((place / "outputs" / "cocoeval_val2017_predictions.json").read_text())
+
+
+def pycocotools_figures(annotations: Path, predictions: list[dict], images: slice) -> list[float]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(annotations))
+        for entry in truth.dataset["annotations"]:  # which the rendered files leave out
+            entry["area"] = entry["bbox"][2] * entry["bbox"][3]
+        peer = COCOeval(truth, truth.loadRes(predictions), "bbox")
+        peer.params.imgIds = sorted(truth.imgs)[images]
+        peer.evaluate()
+        peer.accumulate()
+        peer.summarize()
+    return peer.stats.tolist()
+
+
+@pytest.mark.parametrize(("flags", "images"), [((), slice(5)), (("--start-idx", 1, "--num-images", 3), slice(1, 4))])
+def test_the_twelve_figures_are_pycocotools_on_the_same_detections(place, trained, rendered, flags, images):
+    metrics, predictions = evaluated(place, *flags)
+    assert len(metrics["metrics"]) == 12 and metrics["num_images"] == images.stop - metrics["start_idx"]
+    wanted = pycocotools_figures(rendered / "valid" / "_annotations.coco.json", predictions, images)
+    assert list(metrics["metrics"].values()) == wanted
+
+
+def test_the_twelve_figures_are_pycocotools_where_much_is_found(rendered, monkeypatch):
+    """The truth, shifted at random, with some classes wrong and some objects found twice."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    script = importlib.import_module("coco_eval_val2017")
+    source = rendered / "valid" / "_annotations.coco.json"
+    split = formats.get("coco").read(formats.SplitSource(source, (source.parent,)), "valid")
+    noise = np.random.default_rng(0)
+    found = [
+        {
+            "image_id": entry["image_id"],
+            "category_id": int(noise.integers(1, 4)) if noise.random() < 0.2 else entry["category_id"],
+            "bbox": (np.array(entry["bbox"]) + noise.normal(0, 1.5, 4)).clip(1).tolist(),
+            "score": float(noise.random()),
+        }
+        for entry in json.loads(source.read_text())["annotations"] * 2
+    ]
+    ours = script.figures_of(split, found, 100, 0)
+    assert list(ours.values()) == pycocotools_figures(source, found, slice(5)) and 0.1 < ours["ap"] < 0.9
+
+
+def test_the_flags_of_the_evaluation_do_what_they_say(place, trained):
+    metrics, predictions = evaluated(place, "--max-detections-per-image", 4, "--class-id-offset", 10)
+    assert {entry["category_id"] for entry in predictions} <= {11, 12, 13} and len(predictions) == 4 * 5
+    assert metrics["max_detections_per_image"] == 4 and metrics["class_id_offset"] == 10
+    highest = max(entry["score"] for entry in predictions)
+    _, fewer = evaluated(place, "--score-threshold", highest)
+    assert [entry["score"] for entry in fewer] == [highest]
+
+
+@pytest.mark.parametrize("preset", ["clean", "debug"])
+def test_inference_draws_every_image(place, trained, preset):
+    line = ("--config", "scratch.yaml", "--checkpoint", f"{CHECKPOINTS.format(1)}/last.ckpt", "--preset", preset)
+    done = command("inference.py", *line, "--out", preset, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert len(list((place / preset).glob("*.png"))) == 5 == len(done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("name", ["frozen", "full", "progressive"])
+def test_all_three_strategies_run_on_real_blood_cells(place, trained, name):
+    data = SAMPLES / "bccd-44"
+    if not data.is_dir():
+        pytest.skip("no sample data bccd-44 beside the checkout")
+    config = write_config(place, f"bccd-{name}", EXAMPLES[name], data)
+    done = command("train.py", "--config", config.name, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "new with fresh rows: Platelets, RBC, WBC" in done.stderr
