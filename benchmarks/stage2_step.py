@@ -17,20 +17,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
+from steps import batch_of, medians, peak_bytes
 
 from segue.models import ModelSpec, rfdetr
-from segue.structures.masks import PackedMasks
-from segue.structures.target import Batch, Target
 from segue.training import optim
 
 WAYS = ("joint", "naive", "frozen", "cached")
@@ -46,34 +42,6 @@ class Case:
     objects: int
     groups: int
     device: str
-
-
-def batch_of(images: int, side: int, objects: int) -> Batch:
-    """Random pixels with elliptic objects."""
-    rng = np.random.default_rng(0)
-    targets = []
-    for number in range(images):
-        windows, rasters = [], []
-        for _ in range(objects):
-            w, h = rng.integers(side // 16, side // 4, 2)
-            x, y = rng.integers(0, side - w), rng.integers(0, side - h)
-            yy, xx = np.mgrid[0:h, 0:w] / np.array([h, w])[:, None, None]
-            rasters.append((yy - 0.5) ** 2 + (xx - 0.5) ** 2 < 0.25)
-            windows.append((x, y, x + w, y + h))
-        corners = torch.tensor(np.array(windows), dtype=torch.float32) / side
-        boxes = torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], 1)
-        targets.append(
-            Target(
-                labels=torch.from_numpy(rng.integers(0, 3, objects)),
-                boxes_cxcywh=boxes,
-                has_mask=torch.ones(objects, dtype=torch.bool),
-                weights=torch.ones(objects),
-                masks=PackedMasks.pack(rasters, windows, side, side),
-                key=number,
-            )
-        )
-    pixels = torch.from_numpy(rng.integers(0, 256, (images, 3, side, side), dtype=np.uint8))
-    return Batch({"images": pixels}, targets)
 
 
 def step_of(way: str, case: Case) -> Callable[[], None]:
@@ -108,39 +76,8 @@ def step_of(way: str, case: Case) -> Callable[[], None]:
 
 
 def seconds(case: Case, rounds: int) -> dict[str, float]:
-    """Median seconds of a step of each way; every round does each way once."""
-    clock = time.perf_counter if case.device.startswith("cuda") else time.process_time
-    steps = {way: step_of(way, case) for way in WAYS}
-    taken: dict[str, list[float]] = {way: [] for way in WAYS}
-    for number in range(rounds + 1):
-        for way, step in steps.items():
-            began = clock()
-            step()
-            if number:  # the first round warms up
-                taken[way].append(clock() - began)
-    return {way: statistics.median(values) for way, values in taken.items()}
-
-
-def peak_bytes(way: str, case: Case) -> int:
-    """Peak memory of two steps above what the model and its inputs take."""
-    step = step_of(way, case)
-    if case.device.startswith("cuda"):
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        step()
-        step()
-        return torch.cuda.max_memory_allocated() - before
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the high-water mark starts from here
-    before = _status("VmRSS")
-    step()
-    step()
-    return _status("VmHWM") - before
-
-
-def _status(name: str) -> int:
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+    """Median seconds of a step of each way."""
+    return medians({way: step_of(way, case) for way in WAYS}, rounds, case.device)
 
 
 def in_process(arguments: list[str]) -> int:
@@ -163,7 +100,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     cases = [Case(size, args.images, args.objects, args.groups, args.device) for size in args.sizes]
     if args.memory_of:
-        print(peak_bytes(args.memory_of, cases[0]))
+        print(peak_bytes(step_of(args.memory_of, cases[0]), args.device))
         return
     shared = [f"--{name}={getattr(args, name)}" for name in ("images", "objects", "groups", "device")]
     results = {}

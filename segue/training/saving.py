@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from segue.models.parts.chain import Chain
 from segue.structures.target import Batch
 from segue.training.learner import Learner
 from segue.training.loop import accumulate, out_of_memory
@@ -71,10 +73,21 @@ def measure(learner: Learner, batch: Batch) -> Saving:
 
 
 def _step(learner: Learner, batch: Batch, position: float) -> tuple[float, int]:
-    """Seconds and saved bytes of a forward and backward with the boundary at `position`."""
+    """Seconds and activations of a forward and backward with the boundary at `position`."""
     learner.chain.freeze_to(position)
     learner.chain.train()
-    own = {p.untyped_storage().data_ptr() for p in learner.chain.state_dict().values()}
+    began = time.perf_counter()
+    # ends by reading values, so that a GPU has finished, too
+    kept = counted(learner.chain, lambda: accumulate(learner, batch, batch.counts()))
+    seconds = time.perf_counter() - began
+    for parameter in learner.chain.parameters():
+        parameter.grad = None
+    return seconds, kept
+
+
+def counted(chain: Chain, step: Callable[[], object]) -> int:
+    """Bytes of activations that autograd keeps for backward while `step` runs; weights are none."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in chain.state_dict().values()}
     held: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -83,10 +96,6 @@ def _step(learner: Learner, batch: Batch, position: float) -> tuple[float, int]:
             held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    began = time.perf_counter()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        accumulate(learner, batch, batch.counts())  # ends by reading values, so a GPU has finished, too
-    seconds = time.perf_counter() - began
-    for parameter in learner.chain.parameters():
-        parameter.grad = None
-    return seconds, sum(held.values())
+        step()
+    return sum(held.values())
