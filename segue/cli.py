@@ -26,14 +26,17 @@ Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Say
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    return guarded(lambda: app(arguments), "segue")
+
+    def command() -> None:
+        app(arguments)
+
+    return guarded(command, "segue")
 
 
-def guarded(command: Callable[[], object], program: str) -> int:
-    """Run a command and return the exit code. Errors of the user's are one line, never a traceback."""
+def guarded(command: Callable[[], int | None], program: str) -> int:
+    """Run a command; returns the exit code, its own or 0. Errors of the user's are one line, never a traceback."""
     try:
-        command()
-        return 0
+        return command() or 0
     except SegueError as error:
         sys.stderr.write(f"{program}: error: {error.message}\n")
         return error.exit_code

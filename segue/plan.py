@@ -129,6 +129,8 @@ class StagePlan(Training):
             raise ValueError("schedule.patience has to be less than early_stop.patience, or the rate never falls")
         if self.cache is not None and self.freeze is None:
             raise ValueError("cache keeps what frozen parts compute, but freeze is not set")
+        if self.cache is not None and "." in (self.freeze or ""):
+            raise ValueError(f"cache keeps what whole parts compute, but freeze: {self.freeze} is only some blocks")
         if self.cache is not None and self.multi_scale != "off":
             raise ValueError("cache keeps one input size, so multi_scale has to be off")
         return self

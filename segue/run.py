@@ -16,6 +16,7 @@ from segue.data.records import refuse_errors
 from segue.data.samples import Samples
 from segue.errors import CheckpointError, HandoverError, Interrupted, PlanError, SegueError
 from segue.evaluation.coco_metrics import COCO_COUNTED, detections_needed
+from segue.inference.predict import find_checkpoint
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
 from segue.outcome import SAVING, write_outcome, write_report
@@ -124,13 +125,14 @@ def start_weights(run: RunFolder, stage: StagePlan) -> Weights | None:
 
 
 def open_weights(source: str, model: Model) -> Weights:
-    """Weights from a segue checkpoint folder, or from any format the family reads.
+    """Weights from a segue checkpoint, of a stage or of a run, or from any format the family reads.
 
     Raises:
         HandoverError: if the stage that wrote them did not finish, or nothing says which class a row is.
     """
-    if (Path(source) / checkpoint.CARD).is_file():
-        weights = checkpoint.as_weights(Path(source))
+    path = Path(source)
+    if path.is_dir() and not (path / "config.json").is_file():  # of transformers' or timm's
+        weights = checkpoint.as_weights(find_checkpoint(path))
         if weights.card is not None and not weights.card["complete"]:
             found = f"stage {weights.card['stage']} was not finished when it was written"
             raise HandoverError(source, found, "the selected checkpoint of a finished stage", "its plan to the end")
@@ -162,10 +164,9 @@ def train(
     samples = stages.training_samples(plan, stage, data, learner)
     cached = stages.cached_samples(samples, stage, learner, data.manifest, folder, console)
     watched = stages.monitored(data, stage)
+    note_saving(learner, samples, folder, console)
     done = learner.progress
     journal = Journal(folder, done.steps, done.epoch, plan.wandb) if processes.rank() == 0 else None
-    if done.steps == 0 and proof.label:
-        note_saving(learner, samples, folder, console)
 
     def figures(tick):  # noqa: ANN001, ANN202
         images = learner.progress.images_per_forward
@@ -212,7 +213,9 @@ def hand_over(chain: Chain, weights: Weights | None, stage: StagePlan) -> Report
 
 
 def note_saving(learner: Learner, samples: Samples, folder: Path, console: Console) -> None:
-    """Measure what freezing saves on this machine, say it, and leave it for the report."""
+    """At the start of a stage, measure what freezing saves on this machine, say it, and leave it for the report."""
+    if learner.progress.steps or not learner.chain.frozen_label():
+        return
     if processes.rank() == 0:
         first = [samples[(0, i)] for i in range(min(len(samples), saving.MOST_IMAGES))]
         found = saving.measure(learner, collate(first))

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from segue.console import Console
 from segue.plan import Plan
 from segue.run import run_plan
 from segue.training import checkpoint
-from segue.training.journal import read_rows
+from segue.training.journal import Journal, read_rows
 
 
 def run(plan: dict, only: str | None = None) -> Path:
     return run_plan(Plan.model_validate(plan), Console(quiet=True), only)
+
+
+class Stopped(BaseException):
+    pass
+
+
+def run_until(plan: dict, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run, and die as if killed right after a step (and its checkpoint)."""
+    note = Journal.step
+
+    def deadly(self, row):
+        if row["step"] > step:
+            raise Stopped
+        note(self, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "step", deadly)
+        with pytest.raises(Stopped):
+            run(plan)
 
 
 def losses(stage_folder: Path) -> list[float]:

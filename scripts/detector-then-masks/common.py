@@ -160,6 +160,6 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def main(command: Callable[[], object]) -> None:
+def main(command: Callable[[], int | None]) -> None:
     """Run a command; errors are one line and an exit code, as `segue` has them."""
     sys.exit(guarded(command, Path(sys.argv[0]).name))

@@ -15,7 +15,7 @@ from segue.training import checkpoint
 from segue.training.journal import Journal, read_rows
 from segue.training.select import kept
 from tests.conftest import toy_plan
-from tests.toy import losses, run, same_tensors
+from tests.toy import losses, run, run_until, same_tensors
 
 TUNE = {"name": "tune", "task": "boxes", "epochs": 4, "freeze": "projector", "thaw": {1: "projector", 3: "backbone"}}
 
@@ -30,25 +30,6 @@ def plan_of(rendered, folder, parent, **changes) -> dict:
     plan = toy_plan(rendered, folder, detector={**TUNE, "start": str(parent), "save_every_steps": 1, **changes})
     plan["stages"] = plan["stages"][:1]
     return plan
-
-
-class Stopped(BaseException):
-    pass
-
-
-def run_until(plan: dict, step: int, monkeypatch) -> None:
-    """Run, and die as if killed right after a step (and its checkpoint)."""
-    note = Journal.step
-
-    def deadly(self, row):
-        if row["step"] > step:
-            raise Stopped
-        note(self, row)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Journal, "step", deadly)
-        with pytest.raises(Stopped):
-            run(plan)
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +109,7 @@ def test_the_rate_of_a_thawed_part_rises_over_its_warm_up(rendered, parent, tmp_
         ({"thaw": {1: "projector.last_half"}}, "no part 'projector.last_half'"),
         ({"freeze": "backbone.first_half", "thaw": {1: "backbone.last_half"}}, "is not frozen then"),
         ({"fresh": ["backbone.first_half"]}, "is only some blocks of a part"),
+        ({"freeze": "backbone.first_half", "thaw": {}, "cache": {"views": 2}}, "cache keeps what whole parts compute"),
     ],
 )
 def test_a_thaw_that_cannot_happen_is_refused(rendered, tmp_path, changes, words):
