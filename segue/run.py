@@ -6,6 +6,7 @@ was frozen did not move, and hand the selected checkpoint on.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from segue.data.samples import Samples
 from segue.errors import CheckpointError, HandoverError, Interrupted, PlanError, SegueError
 from segue.evaluation.coco_metrics import COCO_COUNTED, detections_needed
 from segue.inference.predict import find_checkpoint
-from segue.models.parts.chain import Chain
+from segue.models.parts.chain import Chain, span
 from segue.models.weights import Weights
 from segue.outcome import SAVING, write_outcome, write_report
 from segue.plan import Model, Plan, StagePlan
@@ -136,15 +137,23 @@ def open_weights(source: str, model: Model) -> Weights:
         if weights.card is not None and not weights.card["complete"]:
             found = f"stage {weights.card['stage']} was not finished when it was written"
             raise HandoverError(source, found, "the selected checkpoint of a finished stage", "its plan to the end")
-        return weights
-    weights = models.get(model.family).import_weights(source)
-    if weights.classes and not any(weights.classes):
-        rows, names = len(weights.classes), model.weights_classes
-        if len(names) != rows:
-            found = f"{rows} class rows without names" + (f", and {len(names)} names in the plan" if names else "")
-            raise HandoverError(source, found, f"model.weights_classes: {rows} names, in the order of the rows")
-        weights.classes = names
-    return weights
+    else:
+        weights = models.get(model.family).import_weights(source)
+    return _with_names(weights, model.weights_classes)
+
+
+def _with_names(weights: Weights, names: tuple[str, ...]) -> Weights:
+    """Class rows by the names the plan gives them, which win over COCO's but not over those in a card."""
+    rows, own = len(weights.classes), any(weights.classes)
+    if rows and len(names) != rows and (names or not own):
+        found = (
+            f"{rows} class rows" + ("" if own else " without names") + (f", {len(names)} in the plan" if names else "")
+        )
+        raise HandoverError(weights.source, found, f"model.weights_classes: {rows} names, in the order of the rows")
+    if names and weights.card is not None and tuple(weights.classes) != names:
+        found = "other class names: " + ", ".join(map(str, weights.classes))
+        raise HandoverError(weights.source, found, "no model.weights_classes beside them")
+    return replace(weights, classes=names) if names and rows else weights
 
 
 def train(
@@ -161,23 +170,19 @@ def train(
     learner = stages.new_learner(plan, stage, chain, device)
     resume(learner, stage, folder / "last", console)
     proof = proof if chain.frozen_to == proof.position else FrozenProof.of(chain)  # it went on after a thaw
+    stages.refuse_late_thaws(stage, data)
     samples = stages.training_samples(plan, stage, data, learner)
     cached = stages.cached_samples(samples, stage, learner, data.manifest, folder, console)
-    watched = stages.monitored(data, stage)
     note_saving(learner, samples, folder, console)
     done = learner.progress
     journal = Journal(folder, done.steps, done.epoch, plan.wandb) if processes.rank() == 0 else None
-
-    def figures(tick):  # noqa: ANN001, ANN202
-        images = learner.progress.images_per_forward
-        return stages.measure(watched, "valid", chain, images, stage.workers, tick).figures()
 
     ours = Stage(
         learner=learner,
         training=stage,
         steps_per_epoch=-(-len(samples) // stage.images_per_step),
         batches=stages.step_batches(samples, cached, stage),
-        evaluate=figures,
+        evaluate=stages.evaluator(data, stage, learner),
         metric=stage.metric,
         folder=folder,
         card=stages.card_of(plan, stage, data, chain, weights),
@@ -203,11 +208,18 @@ def hand_over(chain: Chain, weights: Weights | None, stage: StagePlan) -> Report
 
     Raises:
         HandoverError: if weights and model differ in what the stage does not declare.
-        PlanError: if new, random weights would be frozen.
+        PlanError: if new, random weights would be frozen, or a thaw would thaw nothing.
     """
     if weights is None and stage.freeze:
         raise PlanError(f"stage {stage.name}", "would freeze new, random weights", "model.weights or start")
     report = adopt(chain, weights, stage.fresh, stage.drop) if weights is not None else None
+    chain.freeze_through(stage.freeze)
+    for epoch, thaw in sorted(stage.thaw.items()):
+        frozen = len(chain.frozen_tensors())
+        chain.freeze_to(span(thaw.part, chain.order)[0])
+        if len(chain.frozen_tensors()) >= frozen:
+            found = f"{thaw.part} learns before that: the backbone has too few blocks for so many thaws"
+            raise PlanError(f"stage {stage.name}: thaw: {epoch}", found, "fewer")
     chain.freeze_through(stage.freeze)
     return report
 
@@ -219,8 +231,9 @@ def note_saving(learner: Learner, samples: Samples, folder: Path, console: Conso
     if processes.rank() == 0:
         first = [samples[(0, i)] for i in range(min(len(samples), saving.MOST_IMAGES))]
         found = saving.measure(learner, collate(first))
-        write_json(folder / SAVING, found.as_dict())
-        console.say(str(found))
+        if found is not None:
+            write_json(folder / SAVING, found.as_dict())
+            console.say(str(found))
     processes.barrier()
 
 

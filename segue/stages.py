@@ -87,11 +87,14 @@ def build_model(
     settled, said = family.settle(family.Options(**options), size, data.most_objects, device)
     for line in said:
         say(f"{stage.name}: {line}")
+    channels = family.normalised(settled, plan.data_of(stage).channels)
+    if channels != plan.data_of(stage).channels:
+        say(f"{stage.name}: mean / deviation " + ", ".join(f"{c.name} {c.mean} / {c.std}" for c in channels))
     spec = ModelSpec(
         family=plan.model.family,
         size=plan.model.size,
         classes=data.classes,
-        channels=plan.data_of(stage).channels,
+        channels=channels,
         options=settled.model_dump(),
     )
     head = family.PARTS[-1]
@@ -182,6 +185,21 @@ def step_batches(samples: Samples, cached: Dataset | None, stage: StagePlan) -> 
     return batches
 
 
+def refuse_late_thaws(stage: StagePlan, data: DataSet) -> None:
+    """A plan in steps learns only from the data how many epochs they are.
+
+    Raises:
+        PlanError: if a thaw comes after the last of them.
+    """
+    if stage.steps is None:
+        return
+    epochs = -(-stage.steps // -(-len(data.splits["train"].records) // stage.images_per_step))
+    for epoch, thaw in stage.thaw.items():
+        if epoch >= epochs:
+            found = f"never happens: {stage.steps} steps are {epochs} epochs here"
+            raise PlanError(f"stage {stage.name}: thaw: {epoch}: {thaw.part}", found, "an earlier epoch, or more steps")
+
+
 def monitored(data: DataSet, stage: StagePlan) -> DataSet:
     """The data, with only those validation images that are looked at between epochs.
 
@@ -196,6 +214,17 @@ def monitored(data: DataSet, stage: StagePlan) -> DataSet:
         found = f"no objects in {len(chosen)} of {len(valid.records)} validation images"
         raise PlanError(f"stage {stage.name}: monitor", found, "images with objects")
     return replace(data, splits={**data.splits, "valid": replace(valid, records=chosen)})
+
+
+def evaluator(data: DataSet, stage: StagePlan, learner: Learner) -> Callable[[Callable[[], None]], dict[str, float]]:
+    """What a stage calls between epochs: the figures of the learner's model as it is, on the monitored images."""
+    watched = monitored(data, stage)
+
+    def figures(tick: Callable[[], None]) -> dict[str, float]:
+        images = learner.progress.images_per_forward
+        return measure(watched, "valid", learner.chain, images, stage.workers, tick).figures()
+
+    return figures
 
 
 def measure(

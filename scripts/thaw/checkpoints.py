@@ -10,6 +10,7 @@ from segue.errors import PlanError
 from segue.inference.predict import Predictor, from_weights, load
 from segue.plan import Model
 from segue.run import open_weights
+from segue.stages import pick_device
 
 
 def open_checkpoint(path: str | None, config: Config, device: str) -> Predictor:
@@ -23,8 +24,11 @@ def open_checkpoint(path: str | None, config: Config, device: str) -> Predictor:
     if source is None:
         raise PlanError("--checkpoint", "none, and train.checkpoint_path is null", "one of the two")
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-        return load(source, device)
+        return load(source, pick_device(device))
     wanted = model_of(config)
-    weights = open_weights(source, Model(**wanted))
+    weights, device = open_weights(source, Model(**wanted)), pick_device(device)
+    if weights.card is not None:
+        spec = weights.card["spec"]  # a .ckpt of train.py says all of it
+        return from_weights(weights, "detr", spec["size"], False, device, **spec["options"])
     options = {key: wanted[key] for key in ("backbone", "resolution") if key in wanted}
     return from_weights(weights, "detr", size_of(config.model.backbone), False, device, **options)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import hotcoco
 from checkpoints import open_checkpoint
-from config import Config, read_config
+from config import Config, at_least, read_config
 
 from segue.cli import guarded
 from segue.console import Console
@@ -30,12 +30,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=DEFAULT)
     parser.add_argument("--checkpoint", help="the configuration's train.checkpoint_path if left out")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--num-workers", type=int, help="the configuration's if left out")
-    parser.add_argument("--start-idx", type=int, default=0, help="number of the first image")
-    parser.add_argument("--num-images", type=int, default=-1, help="-1: all from the first on")
+    parser.add_argument("--batch-size", type=at_least(1), default=64)
+    parser.add_argument("--num-workers", type=at_least(0), help="the configuration's if left out")
+    parser.add_argument("--start-idx", type=at_least(0), default=0, help="number of the first image")
+    parser.add_argument("--num-images", type=at_least(-1), default=-1, help="-1: all from the first on")
     parser.add_argument("--score-threshold", type=float, default=0.0)
-    parser.add_argument("--max-detections-per-image", type=int, default=100)
+    parser.add_argument("--max-detections-per-image", type=at_least(1), default=100)
     parser.add_argument("--class-id-offset", type=int, default=0, help="added to the category ids that are written")
     outputs = Path("outputs")
     parser.add_argument("--save-predictions", type=Path, default=outputs / "cocoeval_val2017_predictions.json")
@@ -83,7 +83,8 @@ def chosen_images(config: Config, start: int, count: int) -> Split:
     refuse_errors(split.problems, "segue check")
     chosen = split.records[start:] if count < 0 else split.records[start : start + count]
     if not chosen:
-        raise PlanError("--start-idx", f"{start} of {len(split.records)} images", "an image to begin with")
+        found = f"none of {len(split.records)} images"
+        raise PlanError(f"--start-idx {start} --num-images {count}", found, "at least one")
     return replace(split, records=chosen)
 
 
@@ -106,7 +107,7 @@ def figures_of(split: Split, results: list[dict], most: int, offset: int) -> dic
     truth = json.loads(split.source.read_text(encoding="utf-8"))
     boxes = {a.id: a.box_xyxy for record in split.records for a in record.annotations}
     truth["annotations"] = [
-        with_area(entry, boxes[entry["id"]]) for entry in truth["annotations"] if entry["id"] in boxes
+        with_area(entry, boxes[entry["id"]]) for entry in truth["annotations"] if entry.get("id") in boxes
     ]
     coco = hotcoco.COCO(truth)
     own = [{**entry, "category_id": entry["category_id"] - offset} for entry in results]

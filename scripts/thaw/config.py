@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,7 +109,7 @@ def read_config(path: Path) -> Config:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise PlanError(path, f"not readable ({error})", "a file such as scripts/thaw/configs/default.yaml") from None
     content, places = read_yaml(text, str(path))
     if not isinstance(content, dict):
@@ -116,6 +118,18 @@ def read_config(path: Path) -> Config:
         line, column = places.get(tuple(key.split(".")), (1, 1))
         warn(f"{path}:{line}:{column}: {key} has no effect here: {reason}")
     return validated(Config, content, str(path), places)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """An argparse type for whole numbers from `least` on."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        return value
+
+    return number
 
 
 def warn(text: str) -> None:

@@ -13,8 +13,8 @@ from config import read_config
 from torch import Tensor
 
 from segue.cli import guarded
-from segue.data import images as image_files
 from segue.data.transforms import View
+from segue.errors import PlanError
 from segue.evaluation.overlay import as_picture, draw_detections
 from segue.inference.predict import pictures_in
 from segue.models import detr
@@ -52,28 +52,30 @@ def parse() -> argparse.Namespace:
 def command() -> None:
     args = parse()
     config = read_config(args.config)
-    chain = open_checkpoint(args.checkpoint, config, args.device).chain
-    root = args.images or config.data.val_data_dir
-    args.out.mkdir(parents=True, exist_ok=True)
-    for path in pictures_in(root):
-        pixels = image_files.read(path, len(chain.spec.channels))
-        found = find(chain, pixels, PRESETS[args.preset])
-        draw_detections(as_picture(pixels), found).save(args.out / f"{path.stem}.png")
+    predictor = open_checkpoint(args.checkpoint, config, args.device)
+    given = args.images or config.data.val_data_dir
+    root = given if given.is_dir() else given.parent
+    if args.out.resolve() == root.resolve():
+        raise PlanError("--out", f"{args.out} is the folder of the images", "another, so that none is replaced")
+    for path in pictures_in(given):
+        pixels = predictor.pixels(path)
+        found = find(predictor.chain, pixels, PRESETS[args.preset])
+        target = args.out / f"{path.relative_to(root)}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draw_detections(as_picture(pixels), found).save(target)
         listed = zip(found.labels.tolist(), found.scores.tolist(), strict=True)
         print(f"{path.name}: " + (", ".join(f"{found.class_names[k]} {s:.2f}" for k, s in listed) or "nothing"))
 
 
 @torch.inference_mode()
 def find(chain: Chain, pixels: Tensor, preset: Preset) -> Detections:
-    """The objects in an image (C, H, W) that pass a preset."""
+    """The objects in an image (C, H, W) that pass a preset; of too many, those with the highest scores."""
     framed, _, _ = View(*detr.input_size(chain.spec))(pixels, torch.zeros(0, 4), torch.zeros(0, 2), seed=0)
     state = chain.eval()({"images": framed[None].to(next(chain.parameters()).device)})
     scores, margin, background = probabilities(chain, state)
-    chosen = best_queries(scores, preset.boxes)
-    found = detections(chain, state, chosen, [(pixels.shape[-2], pixels.shape[-1])])[0]
-    queries = chosen[1][0]
-    clear = (margin[0, queries] >= preset.margin) & (background[0, queries] <= preset.background)
-    return found[(found.scores >= preset.score) & clear.cpu()]
+    unclear = (margin < preset.margin) | (background > preset.background)
+    chosen = best_queries(scores.masked_fill(unclear[..., None], 0.0), preset.boxes)
+    return detections(chain, state, chosen, [(pixels.shape[-2], pixels.shape[-1])])[0].above(preset.score)
 
 
 def probabilities(chain: Chain, state: State) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,11 +15,12 @@ from segue.console import Console
 from segue.models.weights import foreign
 from segue.plan_file import from_values
 from segue.run import run_plan
-from segue.training import checkpoint
+from segue.training import checkpoint, processes
 from segue.training.journal import read_rows
 from segue.training.select import kept
 
 DEFAULT = Path(__file__).parent / "configs" / "default.yaml"
+OWNER = "run.txt"  # says which run of segue's a version belongs to
 
 
 def parse() -> argparse.Namespace:
@@ -36,7 +37,11 @@ def command() -> None:
     content["device"] = "auto" if args.gpu is None else f"cuda:{args.gpu}"
     plan = from_values(content, str(args.config))
     run = run_plan(plan, Console())
-    version = leave_promised(run, args.config)
+    if processes.rank() == 0:
+        report(run, leave_promised(run, args.config))
+
+
+def report(run: Path, version: Path) -> None:
     for path in sorted((version / "checkpoints").glob("*.ckpt")):
         print(path)
     figures = json.loads((run / "1-tune" / "metrics.json").read_text())["valid"]
@@ -45,10 +50,9 @@ def command() -> None:
 
 def leave_promised(run: Path, config: Path) -> Path:
     """lightning_logs/version_N with checkpoints/, config.yaml, hparams.yaml and the TensorBoard events."""
-    stage = run / "1-tune"
-    version = run.parent.parent / f"version_{int(run.name.rpartition('-')[2]) - 1}"
-    shutil.rmtree(version / "checkpoints", ignore_errors=True)
-    (version / "checkpoints").mkdir(parents=True)
+    stage, version = run / "1-tune", version_of(run)
+    (version / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (version / OWNER).write_text(run.name + "\n", encoding="utf-8")
     losses = train_losses(stage)
     for folder, card in kept(stage) or [(stage / "selected", checkpoint.read_card(stage / "selected"))]:
         loss = losses.get(card.epoch, float("nan"))
@@ -61,6 +65,14 @@ def leave_promised(run: Path, config: Path) -> Path:
     for events in (stage / "tb").glob("events.*"):
         shutil.copyfile(events, version / events.name)
     return version
+
+
+def version_of(run: Path) -> Path:
+    """The version that belongs to a run, or the next free one; those of other runs and programs are left alone."""
+    versions = {path: path / OWNER for path in run.parent.parent.glob("version_*")}
+    own = [path for path, note in versions.items() if note.is_file() and note.read_text().strip() == run.name]
+    numbers = [int(path.name.removeprefix("version_")) for path in versions if path.name[8:].isdigit()]
+    return own[0] if own else run.parent.parent / f"version_{max(numbers, default=-1) + 1}"
 
 
 def train_losses(stage: Path) -> dict[int, float]:
@@ -80,7 +92,6 @@ def write_ckpt(folder: Path, target: Path) -> None:
         "global_step": card.step,
         "hyper_parameters": {
             "class_names": list(card.spec.classes),
-            "channels": [channel.name for channel in card.spec.channels],
             "model": card.spec.model_dump(mode="json"),
         },
     }

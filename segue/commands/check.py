@@ -146,6 +146,8 @@ def _hand_over(
     start = plan.start_of(stage)
     weights = before.get(start or "") or (open_weights(start, plan.model) if start else None)
     chain = stages.build_model(plan, stage, data, weights, device, lambda line: findings.say(section, line))
+    stages.refuse_late_thaws(stage, data)
+    stages.monitored(data, stage)
     report = hand_over(chain, weights, stage)
     if weights is not None:
         findings.say(section, f"from {weights.source}: {report}")
@@ -153,7 +155,11 @@ def _hand_over(
         findings.say(section, "from new, random weights: give model.weights if you have pretrained ones")
     for name in chain.order:
         count = sum(p.numel() for p in chain.part(name).parameters())
-        findings.say(section, f"{name}: {count:,} parameters, {'frozen' if name in chain.frozen else 'learns'}")
+        learns = sum(p.numel() for p in chain.part(name).parameters() if p.requires_grad)
+        what = "learns" if learns == count else f"{learns:,} of them learn" if learns else "frozen"
+        findings.say(section, f"{name}: {count:,} parameters, {what}")
+    for epoch, thaw in sorted(stage.thaw.items()):
+        findings.say(section, f"after {epoch} epochs {thaw.part} thaws")
     records = len(data.splits["train"].records)
     steps = stage.steps or (stage.epochs or 0) * -(-records // stage.images_per_step)
     height, width = models.get(chain.spec.family).input_size(chain.spec)

@@ -18,6 +18,7 @@ from segue.data.transforms import View
 from segue.errors import CheckpointError, DataError
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
+from segue.structures.channels import RGB
 from segue.structures.detections import Detections
 from segue.training import checkpoint
 from segue.training.handover import adopt
@@ -59,7 +60,7 @@ class Predictor:
 
     def _one(self, image: Picture, threshold: float, most: int) -> Detections:
         family, spec = models.get(self.chain.spec.family), self.chain.spec
-        pixels = self._pixels(image)
+        pixels = self.pixels(image)
         size = (pixels.shape[-2], pixels.shape[-1])
         nothing = torch.zeros(0, 4)
         framed, _, _ = View(*family.input_size(spec))(pixels, nothing, torch.zeros(0, 2), seed=0)
@@ -68,7 +69,7 @@ class Predictor:
             state = self.chain.eval()({"images": framed[None].to(device)})
         return family.postprocess(self.chain, state, [size], most)[0].above(threshold)
 
-    def _pixels(self, image: Picture) -> Tensor:
+    def pixels(self, image: Picture) -> Tensor:
         """(C, H, W) uint8 or float32 in 0..1, with the model's channels."""
         channels = self.chain.spec.channels
         if isinstance(image, str | Path):
@@ -122,7 +123,8 @@ def from_weights(weights: Weights, name: str, size: str, masks: bool, device: st
     chosen = {**family.options_in(tensors, size, where), **options}
     settled, _ = family.settle(family.Options(**chosen), models.size_of(family, size), 0, where)
     classes = tuple(name for name in weights.classes if name is not None)
-    spec = models.ModelSpec(family=name, size=size, classes=classes, options=settled.model_dump())
+    channels = family.normalised(settled, RGB)
+    spec = models.ModelSpec(family=name, size=size, classes=classes, channels=channels, options=settled.model_dump())
     head = family.PARTS[-1]
     keep = masks and any(name.startswith(head + ".") for name in tensors)
     chain = family.build(spec, masks=keep)

@@ -6,6 +6,7 @@ A family module has
     PARTS: tuple[str, ...]                     the chain, input to output; every parameter belongs to one part
     Options                                    a Settings class: what a plan may choose beside size and classes
     settle(options, size, most, device)        options with nothing left open, and what was chosen and why
+    normalised(options, channels) -> channels  with the mean and deviation that the model was pretrained with
     build(spec, masks) -> Chain                a model with fresh weights, with a mask head if asked for
     criterion(chain, task, weights)            the loss of a stage: sums for a part of a step, and their total
     predictions(chain, state) -> Predictions   what the criterion reads

@@ -32,12 +32,14 @@ from segue.models.parts.chain import State
 from segue.models.parts.layers import PRIOR_BIAS, Normalise
 from segue.structures.channels import IMAGENET, Channel
 
+# What timm calls the classifiers of its networks; `segue.models.weights.detr` leaves their tensors behind.
+HEADS = ("fc", "head", "head_dist", "classifier")
+
 
 class Backbone(nn.Module):
     """Any image network of timm's; gives "features", its last map (B, C, h, w).
 
-    Its BatchNorm becomes FrozenBatchNorm, as in DETR: statistics and scale are constants of the pretraining. A network
-    whose pixels were normalised otherwise than ImageNet's gets its own numbers.
+    Its BatchNorm becomes FrozenBatchNorm, as in DETR: statistics and scale are constants of the pretraining.
     """
 
     reads = ("images",)
@@ -45,12 +47,12 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, channels: Sequence[Channel], resolution: int) -> None:
         super().__init__()
-        self.normalise = Normalise(trained_with(name, channels))
+        self.normalise = Normalise(channels)
         self.net = _without_batch_statistics(network(name, len(channels), resolution))
 
     @property
     def width(self) -> int:
-        return self.net.num_features
+        return self.net.feature_info[-1]["num_chs"]
 
     def forward(self, state: State) -> State:
         images = self.normalise(state["images"])
@@ -62,15 +64,22 @@ def network(name: str, channels: int, resolution: int) -> Any:
     """timm's network `name` with fresh weights and without its classifier, for inputs of any size it can take.
 
     Raises:
-        RuntimeError: if timm does not know it.
+        RuntimeError: if timm does not know it, or it cannot be a backbone here.
     """
     ways: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"img_size": resolution}, {})
     for sizing in ways:
         try:
-            return timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **sizing)
+            net = timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **sizing)
+            break
         except TypeError:  # a network that takes any size takes no such argument
             continue
-    raise RuntimeError(f"timm cannot build {name}")
+    else:
+        raise RuntimeError("timm cannot build it")
+    if any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm3d) for m in net.modules()):
+        raise RuntimeError("it has batch statistics that cannot be made constant")
+    for unused in set(HEADS) & set(dict(net.named_children())):  # some keep a norm there
+        setattr(net, unused, nn.Identity())
+    return net
 
 
 def trained_with(name: str, channels: Sequence[Channel]) -> tuple[Channel, ...]:

@@ -26,7 +26,7 @@ from segue.models.weights import Weights as Loaded
 from segue.models.weights import detr as files
 from segue.models.weights import foreign
 from segue.settings import Settings
-from segue.structures.channels import RGB
+from segue.structures.channels import Channel
 from segue.structures.detections import Detections
 from segue.structures.predictions import Predictions
 
@@ -89,10 +89,13 @@ def settle(options: Options, size: Size, most_objects: int, device: str) -> tupl
     decoder = options.decoder or "conditional"
     name = options.backbone or size.backbone
     resolution, width = options.resolution or size.resolution, options.width or size.width
-    stride = stride_of(name, resolution)
-    if resolution % stride and stride < 32:  # patches must cover the image; convolutions do not mind
+    stride, patches = layout_of(name, resolution)
+    if patches and resolution % stride:  # they must cover the image; convolutions do not mind
         nearest = max(stride, round(resolution / stride) * stride)
-        raise PlanError("model.resolution", f"{resolution}", f"a multiple of {stride}, such as {nearest}")
+        if options.resolution is not None:
+            raise PlanError("model.resolution", f"{resolution}", f"a multiple of {stride}, such as {nearest}")
+        said.append(f"resolution {nearest} instead of {resolution}: {name} has patches of {stride}")
+        resolution = nearest
     if width % (4 * size.heads):
         nearest = max(1, round(width / (4 * size.heads))) * 4 * size.heads
         raise PlanError("model.width", f"{width}", f"a multiple of {4 * size.heads}, such as {nearest}")
@@ -105,25 +108,28 @@ def settle(options: Options, size: Size, most_objects: int, device: str) -> tupl
     if most_objects > queries:
         found = f"{queries} for an image with {most_objects} objects"
         raise PlanError("model.queries", found, f"at least {most_objects}", "set model.queries")
-    normalised = trained_with(name, RGB)
-    if normalised != RGB:
-        numbers = ", ".join(f"{c.name} {c.mean} / {c.std}" for c in normalised)
-        said.append(f"channels as {name} was trained with: {numbers}")
     chosen = {"decoder": decoder, "backbone": name, "resolution": resolution, "width": width, "queries": queries}
     return options.model_copy(update=chosen), said
 
 
-def stride_of(backbone: str, resolution: int) -> int:
-    """Pixels of a cell of the backbone's last map.
+def layout_of(backbone: str, resolution: int) -> tuple[int, bool]:
+    """Pixels of a cell of the backbone's last map, and whether it cuts the image into patches.
 
     Raises:
         PlanError: if timm has no such network.
     """
     try:
         with torch.device("meta"):
-            return network(backbone, 3, resolution).feature_info[-1]["reduction"]
+            net = network(backbone, 3, resolution)
+        return net.feature_info[-1]["reduction"], hasattr(net, "patch_embed")
     except (RuntimeError, AttributeError) as error:
         raise PlanError("model.backbone", f"{backbone} ({error})", "a name of timm's, such as resnet50") from None
+
+
+def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    """The channels with the mean and deviation that the backbone was trained with, where they have ImageNet's."""
+    assert options.backbone is not None, "settle first"
+    return trained_with(options.backbone, channels)
 
 
 def build(spec: ModelSpec, masks: bool) -> Chain:
@@ -144,7 +150,7 @@ def build(spec: ModelSpec, masks: bool) -> Chain:
         "decoder": kind(settings, len(spec.classes)),
     }
     if masks:
-        stride = stride_of(options.backbone, options.resolution)
+        stride, _ = layout_of(options.backbone, options.resolution)
         parts["mask_head"] = mask_heads.build(options.mask_head, options.width, size.layers, stride, 4)
     return Chain(spec, parts)
 
@@ -189,7 +195,8 @@ def input_size(spec: ModelSpec) -> tuple[int, int]:
 
 def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
     """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps of a cell."""
-    base, stride = input_size(spec)[0], stride_of(spec.options["backbone"], input_size(spec)[0])
+    base, _ = input_size(spec)
+    stride, _ = layout_of(spec.options["backbone"], base)
     offsets = range(-5, 6) if expanded else range(-3, 5)
     return tuple(side for side in (base + stride * offset for offset in offsets) if side >= 2 * stride)
 

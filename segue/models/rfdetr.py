@@ -28,6 +28,7 @@ from segue.models.weights import Weights as Loaded
 from segue.models.weights import foreign
 from segue.models.weights import rfdetr as files
 from segue.settings import Settings
+from segue.structures.channels import Channel
 from segue.structures.detections import Detections
 from segue.structures.predictions import Predictions
 
@@ -105,6 +106,11 @@ def config(spec: ModelSpec) -> RfDetrConfig:
         num_queries=queries, group_detr=groups, num_feature_levels=len(size.scales),
         dropout=options.dropout,
     )  # fmt: skip
+
+
+def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    """The channels as they are: DINOv2 was trained with ImageNet's mean and deviation, which r, g and b have."""
+    return channels
 
 
 def query_layout(options: Options) -> tuple[int, int]:

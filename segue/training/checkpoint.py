@@ -93,13 +93,13 @@ def write(
         shutil.rmtree(staging, ignore_errors=True)
         raise
     _flush_folder(staging)
-    _discard(previous)
+    discard(previous)
     if folder.exists():
         folder.rename(previous)
     staging.rename(folder)
     _flush_folder(folder.parent)
     if not keep_previous:
-        _discard(previous)
+        discard(previous)
     return card
 
 
@@ -193,7 +193,7 @@ def recover(folder: Path) -> tuple[Card | None, list[str]]:
     if best != folder:
         if folder.exists():
             damaged = _beside(folder, "damaged")
-            _discard(damaged)
+            discard(damaged)
             folder.rename(damaged)
         best.rename(folder)
         _flush_folder(folder.parent)
@@ -228,7 +228,7 @@ def _beside(folder: Path, what: str) -> Path:
     return folder.with_name(f"{folder.name}.{what}")
 
 
-def _discard(folder: Path) -> None:
+def discard(folder: Path) -> None:
     """Remove a checkpoint; renamed first, so that a kill half-way leaves no damaged one under its name."""
     discarded = _beside(folder, "discarded")
     shutil.rmtree(discarded, ignore_errors=True)

@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,11 @@ def read_events(folder: Path, kind: str) -> list[dict[str, Any]]:
     """Everything of a kind that happened in a stage, oldest first; what was redone after a kill stands twice."""
     if not (folder / "events.jsonl").is_file():
         return []
-    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    return [event for line in lines if (event := json.loads(line))["event"] == kind]
+    events = []
+    for line in (folder / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):  # half a line, of a run that was killed or a disk that was full
+            events.append(json.loads(line))
+    return [event for event in events if event.get("event") == kind]
 
 
 def _append(path: Path, row: Mapping[str, float]) -> None:

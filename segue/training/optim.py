@@ -14,7 +14,7 @@ from torch import nn
 from segue.models.parts.chain import Chain, block_numbers
 from segue.settings import Settings
 
-UNDECAYED = ("position_embeddings", "cls_token", "mask_token")
+UNDECAYED = ("position_embeddings", "pos_embed", "cls_token", "mask_token", "reg_token", "dist_token")
 
 
 class Optimizer(Settings):

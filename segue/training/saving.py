@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,41 +49,58 @@ class Saving:
         return {**asdict(self), "text": str(self)}
 
 
-def measure(learner: Learner, batch: Batch) -> Saving:
-    """Take the step both ways on the first images of a batch; weights, gradients and random numbers are as before."""
+def measure(learner: Learner, batch: Batch) -> Saving | None:
+    """Take the step both ways on the first images of a batch; None if not even the frozen one fits in memory.
+
+    Weights, buffers, gradients and random numbers are as before.
+    """
     batch = batch.split(MOST_IMAGES)[0]
-    position, cpu = learner.chain.frozen_to, torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state(learner.device) if learner.device.startswith("cuda") else None
     frozen, whole = [], []
+    with _as_before(learner):
+        position = learner.chain.frozen_to
+        try:
+            for _ in range(ROUNDS):
+                frozen.append(_step(learner, batch, position))
+                whole.append(_step(learner, batch, 0.0))
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+    if not frozen:
+        return None
+    (seconds, size), (whole_seconds, whole_size) = min(frozen), min(whole) if whole else (None, None)
+    return Saving(learner.chain.frozen_label(), seconds, size, whole_seconds, whole_size)
+
+
+@contextmanager
+def _as_before(learner: Learner) -> Iterator[None]:
+    """Put everything back that a step without its update changes, also if it fails half-way."""
+    chain, device = learner.chain, learner.device
+    position, cpu = chain.frozen_to, torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state(device) if device.startswith("cuda") else None
+    buffers = {name: buffer.clone() for name, buffer in chain.named_buffers()}
     try:
-        for _ in range(ROUNDS):
-            frozen.append(_step(learner, batch, position))
-            whole.append(_step(learner, batch, 0.0))
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        whole = []
+        yield
     finally:
-        learner.chain.freeze_to(position)
+        chain.freeze_to(position)
+        for parameter in chain.parameters():
+            parameter.grad = None
+        for name, buffer in chain.named_buffers():
+            buffer.copy_(buffers[name])
         torch.set_rng_state(cpu)
         if cuda is not None:
-            torch.cuda.set_rng_state(cuda, learner.device)
-    seconds, size = min(frozen)
-    whole_seconds, whole_size = min(whole) if whole else (None, None)
-    return Saving(learner.chain.frozen_label(), seconds, size, whole_seconds, whole_size)
+            torch.cuda.set_rng_state(cuda, device)
 
 
 def _step(learner: Learner, batch: Batch, position: float) -> tuple[float, int]:
     """Seconds and activations of a forward and backward with the boundary at `position`."""
     learner.chain.freeze_to(position)
     learner.chain.train()
+    for parameter in learner.chain.parameters():
+        parameter.grad = None
     began = time.perf_counter()
     # ends by reading values, so that a GPU has finished, too
     kept = counted(learner.chain, lambda: accumulate(learner, batch, batch.counts()))
-    seconds = time.perf_counter() - began
-    for parameter in learner.chain.parameters():
-        parameter.grad = None
-    return seconds, kept
+    return time.perf_counter() - began, kept
 
 
 def counted(chain: Chain, step: Callable[[], object]) -> int:

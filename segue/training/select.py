@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,12 +43,13 @@ def keep_best(folder: Path, weights: Mapping[str, Tensor], card: Card, most: int
         found = f"could not save ({error})"
         raise TrainingError(folder / KEPT, found, "free disk space, or keep: 1", "the same command again") from None
     for path, _ in kept(folder)[most:]:
-        shutil.rmtree(path)
+        checkpoint.discard(path)
 
 
 def kept(folder: Path) -> list[tuple[Path, Card]]:
     """The epochs kept in a stage's folder, best first."""
-    found = [(path, checkpoint.read_card(path)) for path in (folder / KEPT).glob("epoch-*") if path.suffix == ""]
+    paths = [path for path in (folder / KEPT).glob("epoch-*") if path.suffix == ""]
+    found = [(path, checkpoint.read_card(path)) for path in paths if (path / checkpoint.CARD).is_file()]
     return sorted(found, key=lambda entry: _worth(entry[1]), reverse=True)
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from segue.errors import Interrupted, PlanError, TrainingError
+from segue.errors import Interrupted, TrainingError
 from segue.models.parts.chain import span
 from segue.settings import Settings
 from segue.structures.target import Batch
@@ -104,7 +104,6 @@ def fit(stage: Stage) -> None:
         TrainingError: if training cannot go on; what was saved before stays.
     """
     progress = stage.learner.progress
-    _refuse_late_thaws(stage)
     stage.saved_at, stage.seen_split = time.monotonic(), progress.images_per_forward
     with _stop_signals() as received:
 
@@ -137,14 +136,6 @@ def fit(stage: Stage) -> None:
             _save_last(stage, final=True)  # here, because averaged weights under evaluation are swapped back by now
             raise
     _save_last(stage, final=True)
-
-
-def _refuse_late_thaws(stage: Stage) -> None:
-    """A plan in steps learns only from the data how many epochs they are."""
-    for epoch, thaw in stage.thaw.items():
-        if epoch >= stage.epochs:
-            found = f"never happens: {stage.steps} steps are {stage.epochs} epochs here"
-            raise PlanError(f"thaw: {epoch}: {thaw.part}", found, "an earlier epoch, or more steps")
 
 
 def _before_training(stage: Stage, tick: Callable[[], None]) -> None:

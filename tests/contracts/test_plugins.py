@@ -23,7 +23,7 @@ from tests.conftest import toy_plan
 from tests.toy import Console
 
 FAMILY_FUNCTIONS = (
-    "settle", "build", "criterion", "predictions", "postprocess", "input_size", "scales", "class_heads",
+    "settle", "normalised", "build", "criterion", "predictions", "postprocess", "input_size", "scales", "class_heads",
     "first_layer", "import_weights", "options_in", "adapt",
 )  # fmt: skip
 

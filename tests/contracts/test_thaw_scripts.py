@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import timm
 import torch
 import yaml
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from segue.cli import guarded
-from segue.data import formats
 from segue.training.journal import read_rows
 from tests.conftest import ROOT, SAMPLES
+from tests.contracts.test_thaw_figures import pycocotools_figures
 
 FOLDER = ROOT / "scripts" / "thaw"
 COMMANDS = {"train.py", "inference.py", "coco_eval_val2017.py"}
@@ -175,6 +170,17 @@ def test_what_a_stage_handed_over_is_counted(trained):
     assert "78 tensors, 306,240 parameters handed over; 99 tensors fresh" in trained["scratch"].stderr
 
 
+def test_versions_of_other_programs_are_left_alone(place, rendered, trained, here, tmp_path):
+    theirs = tmp_path / CHECKPOINTS.format(3) / "best_epoch=6-step=51751-train_loss=2.9145.ckpt"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mine")
+    config = write_config(place, "beside", EXAMPLES["scratch"], rendered, epochs=1)
+    for _ in range(2):  # typed twice, it is the same run
+        assert here("train.py", "--config", config, cwd=tmp_path)[0] == 0
+    assert theirs.read_text() == "mine" and (tmp_path / CHECKPOINTS.format(4) / "last.ckpt").is_file()
+    assert {path.name for path in tmp_path.glob("lightning_logs/version_*")} == {"version_3", "version_4"}
+
+
 def test_the_default_file_says_what_is_left_out_of_another(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(FOLDER))
     config = importlib.import_module("config")
@@ -231,45 +237,12 @@ def evaluated(here, place: Path, *flags: object) -> tuple[dict, list]:
     return metrics, json.loads((place / "outputs" / "cocoeval_val2017_predictions.json").read_text())
 
 
-def pycocotools_figures(annotations: Path, predictions: list[dict], images: slice) -> list[float]:
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(annotations))
-        for entry in truth.dataset["annotations"]:  # which the rendered files leave out
-            entry["area"] = entry["bbox"][2] * entry["bbox"][3]
-        peer = COCOeval(truth, truth.loadRes(predictions), "bbox")
-        peer.params.imgIds = sorted(truth.imgs)[images]
-        peer.evaluate()
-        peer.accumulate()
-        peer.summarize()
-    return peer.stats.tolist()
-
-
 @pytest.mark.parametrize(("flags", "images"), [((), slice(5)), (("--start-idx", 1, "--num-images", 3), slice(1, 4))])
 def test_the_twelve_figures_are_pycocotools_on_the_same_detections(place, trained, rendered, here, flags, images):
     metrics, predictions = evaluated(here, place, *flags)
     assert len(metrics["metrics"]) == 12 and metrics["num_images"] == images.stop - metrics["start_idx"]
     wanted = pycocotools_figures(rendered / "valid" / "_annotations.coco.json", predictions, images)
     assert list(metrics["metrics"].values()) == wanted
-
-
-def test_the_twelve_figures_are_pycocotools_where_much_is_found(rendered, monkeypatch):
-    """The truth, shifted at random, with some classes wrong and some objects found twice."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    script = importlib.import_module("coco_eval_val2017")
-    source = rendered / "valid" / "_annotations.coco.json"
-    split = formats.get("coco").read(formats.SplitSource(source, (source.parent,)), "valid")
-    noise = np.random.default_rng(0)
-    found = [
-        {
-            "image_id": entry["image_id"],
-            "category_id": int(noise.integers(1, 4)) if noise.random() < 0.2 else entry["category_id"],
-            "bbox": (np.array(entry["bbox"]) + noise.normal(0, 1.5, 4)).clip(1).tolist(),
-            "score": float(noise.random()),
-        }
-        for entry in json.loads(source.read_text())["annotations"] * 2
-    ]
-    ours = script.figures_of(split, found, 100, 0)
-    assert list(ours.values()) == pycocotools_figures(source, found, slice(5)) and 0.1 < ours["ap"] < 0.9
 
 
 def test_the_flags_of_the_evaluation_do_what_they_say(place, trained, here):

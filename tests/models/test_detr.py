@@ -21,6 +21,7 @@ from segue.training.handover import adopt
 def build(size="pico", classes=("a", "b"), channels=RGB, **options):
     settled, _ = detr.settle(detr.Options(**options), detr.SIZES[size], 5, "cpu")
     torch.manual_seed(0)
+    channels = detr.normalised(settled, channels)
     spec = ModelSpec(family="detr", size=size, classes=classes, channels=channels, options=settled.model_dump())
     return detr.build(spec, masks=False)
 
@@ -34,13 +35,16 @@ def images(side=64, channels=3):
     return {"images": torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(1))}
 
 
-@mark.parametrize("name", ["resnet18", "vit_small_patch14_dinov2", "convnext_atto", "swin_tiny_patch4_window7_224"])
+NETWORKS = "resnet18 vit_small_patch14_dinov2 convnext_atto swin_tiny_patch4_window7_224 efficientnet_b0"
+
+
+@mark.parametrize("name", NETWORKS.split())
 def test_any_network_of_timms_is_a_backbone_that_gives_its_last_map(name):
     side = 224
     chain = build(backbone=name, resolution=side, queries=10).eval()
     with torch.no_grad():
         features = chain.run(images(side), 0, 1, learn=False)["features"]
-    stride = detr.stride_of(name, side)
+    stride, _ = detr.layout_of(name, side)
     assert features.shape == (2, chain.backbone.width, side // stride, side // stride)
 
 
@@ -60,6 +64,15 @@ def test_a_backbone_computes_what_timm_does_with_its_pretrained_weights(tmp_path
     with torch.no_grad():
         wanted = peer.forward_features(normalise(images()["images"], (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
         torch.testing.assert_close(chain.run(images(), 0, 1, False)["features"], wanted, rtol=1e-4, atol=1e-5)
+
+
+@mark.parametrize("name", ["convnext_atto", "efficientnet_b0", "test_vit", "regnetx_002"])
+def test_pretrained_files_of_other_networks_fit_to_the_last_tensor(tmp_path, name):
+    """Whatever timm calls their classifiers, and wherever it puts norms."""
+    torch.save(timm.create_model(name, pretrained=False).state_dict(), tmp_path / "net.pth")
+    chain = build(backbone=name, resolution=64, queries=10)
+    report = adopt(chain, detr.import_weights(str(tmp_path / "net.pth")), fresh=("encoder", "decoder"))
+    assert report.tensors == len(chain.part("backbone").state_dict())
 
 
 def test_pixels_are_normalised_as_the_backbone_was_trained_unless_the_plan_says_otherwise():
@@ -162,6 +175,8 @@ def test_class_rows_without_names_are_refused_until_the_plan_names_them(unnamed)
     [
         ({"backbone": "resnet51"}, "resnet51 .*expected a name of timm's"),
         ({"backbone": "vit_small_patch14_dinov2", "resolution": 480}, "expected a multiple of 14, such as 476"),
+        ({"backbone": "levit_128s"}, "levit_128s .it has batch statistics that cannot be made constant"),
+        ({"backbone": "vit_base_patch32_224", "resolution": 500}, "expected a multiple of 32, such as 512"),
         ({"queries": 3}, "3 for an image with 5 objects; expected at least 5"),
         ({"width": 70}, "expected a multiple of 16, such as 64"),
     ],

@@ -37,3 +37,19 @@ def test_two_processes_give_the_losses_and_metrics_of_one(rendered, tmp_path):
     assert "complete" in (both / "run.json").read_text() and "cached, " in out.stderr
     again = torchrun(plan, 2)
     assert again.returncode == 0 and again.stderr.count("complete, kept") == 2, again.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_thaw_what_one_thaws(rendered, tmp_path):
+    thaw = {"freeze": "backbone", "thaw": {1: "backbone.last_half", 2: "backbone"}, "start": "detector"}
+    content = toy_plan(rendered, tmp_path / "one", detector={"epochs": 1, "images_per_step": 5})
+    content["model"] = {"family": "detr", "size": "pico", "resolution": 64}
+    content["stages"][1] = {**content["stages"][0], "name": "tune", "epochs": 3, "keep": 2, **thaw}
+    alone = run(content) / "2-tune"
+    plan = write_plan(tmp_path / "plan.yaml", {**content, "runs": str(tmp_path / "two")})
+    out = torchrun(plan, 2)
+    assert out.returncode == 0, out.stderr
+    both = tmp_path / "two" / "toy-1" / "2-tune"
+    assert losses(both)[:2] == pytest.approx(losses(alone)[:2], rel=1e-5)
+    assert losses(both) == pytest.approx(losses(alone), rel=1e-3)
+    assert (both / "saving.json").is_file() and len(list((both / "best").iterdir())) == 2

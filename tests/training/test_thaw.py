@@ -11,8 +11,10 @@ from segue import stages
 from segue.data import samples
 from segue.errors import PlanError
 from segue.plan_file import from_values
-from segue.training import checkpoint
+from segue.training import checkpoint, saving
 from segue.training.journal import Journal, read_rows
+from segue.training.loop import accumulate
+from segue.training.optim import Schedule, set_rates
 from segue.training.select import kept
 from tests.conftest import toy_plan
 from tests.toy import losses, run, run_until, same_tensors
@@ -108,6 +110,7 @@ def test_the_rate_of_a_thawed_part_rises_over_its_warm_up(rendered, parent, tmp_
         ({"thaw": {1: "backbone.first_halve"}}, "did you mean 'backbone.first_half'"),
         ({"thaw": {1: "projector.last_half"}}, "no part 'projector.last_half'"),
         ({"freeze": "backbone.first_half", "thaw": {1: "backbone.last_half"}}, "is not frozen then"),
+        ({"fresh": ["projector"]}, "fresh: projector would be frozen with new, random weights"),
         ({"fresh": ["backbone.first_half"]}, "is only some blocks of a part"),
         ({"freeze": "backbone.first_half", "thaw": {}, "cache": {"views": 2}}, "cache keeps what whole parts compute"),
     ],
@@ -127,7 +130,8 @@ def by_halves(rendered, parent, tmp_path_factory):
     """The backbone's blocks 3 and 4 learn from epoch 2 on, the others from epoch 4 on, at a rate of their own."""
     thaw = {1: {"part": "backbone.last_half", "lr_factor": 0.5}, 3: {"part": "backbone", "warmup_epochs": 1}}
     changes = {"freeze": "backbone", "thaw": thaw, "optimizer": {"lr": 1e-3, "lr_factors": {"backbone": 0.1}}}
-    return plan_of(rendered, tmp_path_factory.mktemp("halves"), parent, schedule={"kind": "constant"}, **changes)
+    changes |= {"schedule": {"kind": "constant"}, "keep": 2}
+    return plan_of(rendered, tmp_path_factory.mktemp("halves"), parent, **changes)
 
 
 def block(number: int) -> str:
@@ -166,6 +170,25 @@ def test_killed_around_a_thaw_of_blocks_it_goes_on_to_the_bit(by_halves, tmp_pat
     run_until(plans[1], step, monkeypatch)
     again = run(plans[1]) / "1-tune"
     assert losses(again) == losses(whole) and same_tensors(again / "last", whole / "last")
+    assert [card.epoch for _, card in kept(again)] == [card.epoch for _, card in kept(whole)] and len(kept(again)) == 2
+
+
+def test_a_thaw_that_would_thaw_nothing_is_refused_before_training(rendered, parent, tmp_path):
+    """The last third and the last quarter of four blocks are the same one."""
+    thaw = {1: "backbone.last_quarter", 2: "backbone.last_third"}
+    with pytest.raises(PlanError, match="too few blocks for so many thaws"):
+        run(plan_of(rendered, tmp_path, parent, thaw=thaw))
+    assert not list(tmp_path.rglob("steps.csv"))
+
+
+def test_a_plateau_before_a_thaw_does_not_lower_the_rate_of_what_thaws():
+    noted = ({"thawed_at": 0, "drops": 0}, {"thawed_at": 8, "drops": 2})
+    common = {"base_lr": 1.0, "warmup": 0}
+    optimizer = torch.optim.AdamW(
+        [{"params": [torch.nn.Parameter(torch.zeros(1))], **common, **entry} for entry in noted]
+    )
+    set_rates(optimizer, Schedule(kind="plateau", factor=0.5, floor=0.2), 9, 20, 4, drops=3)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.5]
 
 
 def test_a_cache_serves_until_the_first_thaw(rendered, parent, tmp_path, monkeypatch):
@@ -182,9 +205,9 @@ def test_a_cache_serves_until_the_first_thaw(rendered, parent, tmp_path, monkeyp
 
 
 def test_early_stopping_waits_for_the_thaw_and_starts_anew_there(rendered, parent, tmp_path):
-    changes = {"epochs": 6, "thaw": {3: "backbone"}, "early_stop": {"patience": 1, "min_delta": 1}}
+    changes = {"epochs": 6, "thaw": {3: "backbone"}, "early_stop": {"patience": 2, "min_delta": 1}}
     folder = run(plan_of(rendered, tmp_path, parent, **changes)) / "1-tune"
-    assert checkpoint.read_card(folder / "last").epoch == 4  # nothing gains 1; one epoch of patience after the thaw
+    assert checkpoint.read_card(folder / "last").epoch == 5  # nothing gains 1; two epochs of patience after the thaw
 
 
 def test_what_freezing_saves_is_measured_and_left_for_the_report(whole):
@@ -192,6 +215,26 @@ def test_what_freezing_saves_is_measured_and_left_for_the_report(whole):
     assert found["label"] == "backbone, projector" and 0 < found["bytes"] < found["whole_bytes"]
     assert found["text"].startswith("with backbone, projector frozen a step takes")
     assert found["text"] in (whole.parent / "report.html").read_text()
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_no_memory_to_measure_with_changes_nothing(rendered, parent, tmp_path, monkeypatch, whole, call):
+    """Not even where it runs out after a backward, with gradients everywhere."""
+    calls = []
+
+    def scarce(*arguments):
+        calls.append(1)
+        accumulate(*arguments)
+        if len(calls) == call:
+            raise torch.OutOfMemoryError("simulated")
+
+    monkeypatch.setattr(saving, "accumulate", scarce)
+    folder = run(plan_of(rendered, tmp_path, parent)) / "1-tune"
+    assert losses(folder) == losses(whole) and same_tensors(folder / "last", whole / "last")
+    if call == 1:  # not even the frozen step fits
+        assert not (folder / "saving.json").exists()
+    else:
+        assert "with nothing frozen it does not fit" in json.loads((folder / "saving.json").read_text())["text"]
 
 
 def test_only_the_best_epochs_are_kept_and_marked_as_finished(rendered, parent, tmp_path):

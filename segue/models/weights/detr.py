@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from segue.errors import CheckpointError
+from segue.models import ModelSpec
 from segue.models.weights import Weights, foreign
 from segue.models.weights.coco_rows import COCO_ROWS
 from segue.models.weights.renaming import Rule, split_attention, to_ours
@@ -78,13 +79,17 @@ def read(path: Path) -> Weights:
         names = ", ".join(sorted(theirs)[:3])
         raise CheckpointError(path, f"neither DETR nor a backbone ({names}, ...)", "weights of family detr")
     classes = _split_rows(tensors, source) if KEY in tensors else ()
-    names = (source.get("hyper_parameters") or {}).get("channels")  # in files of ours
+    known = source.get("hyper_parameters")
+    spec = known.get("model") if isinstance(known, dict) else None
+    ours = spec if isinstance(spec, dict) and ModelSpec.model_fields.keys() <= spec.keys() else None
+    names = [channel["name"] for channel in ours["channels"]] if ours else []
     return Weights(
         tensors={name: tensor.float() for name, tensor in tensors.items()},
         classes=classes,
         channels=tuple(names or ("r", "g", "b", *(f"channel_{i}" for i in range(3, first.shape[1])))[: first.shape[1]]),
         source=str(path),
         came_from={"source": path.name, "weights_sha256": digest},
+        card={"spec": ours} if ours else None,
     )
 
 
