@@ -170,15 +170,15 @@ class Plan(Settings):
                     raise ValueError(f"stage {stage.name}: {key}: {error.found}; {error.expected}") from None
                 if "." in name and key not in ("freeze", "thaw"):
                     raise ValueError(f"stage {stage.name}: {key}: {name} is only some blocks of a part")
-            random = [p for p in stage.fresh if stage.freeze and parts.index(p) < span(stage.freeze, parts)[1]]
-            if random:
-                raise ValueError(f"stage {stage.name}: fresh: {random[0]} would be frozen with new, random weights")
             if stage.task == "masks" and stage.freeze != parts[-2]:
                 hint = f"freeze: {parts[-2]}, or task: joint to train both"
                 raise ValueError(f"stage {stage.name}: task: masks trains the mask head alone; {hint}")
             last = parts[-1] if stage.with_masks else parts[-2]
             if stage.freeze and span(stage.freeze, parts)[1] > parts.index(last):
                 raise ValueError(f"stage {stage.name}: freeze: {stage.freeze} leaves nothing that learns")
+            random = [p for p in stage.fresh if stage.freeze and parts.index(p) < span(stage.freeze, parts)[1]]
+            if random:
+                raise ValueError(f"stage {stage.name}: fresh: {random[0]} would be frozen with new, random weights")
         return self
 
     @model_validator(mode="after")

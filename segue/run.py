@@ -197,9 +197,9 @@ def train(
     finally:
         if journal is not None:
             journal.close()
-    proof_line = ours.proof.check(chain) if ours.proof.label else "nothing frozen"
-    console.say(f"{stage.name}: {proof_line}")
     thaws = {event["step"]: f"until step {event['step']} {event['proof']}" for event in read_events(folder, "thaw")}
+    proof_line = ours.proof.check(chain) if ours.proof.label else "then everything learned" if thaws else "nothing frozen"
+    console.say(f"{stage.name}: {proof_line}")
     write_outcome(folder, stage, data, learner, "; ".join([*thaws.values(), proof_line]), console)
 
 
