@@ -198,7 +198,8 @@ def train(
         if journal is not None:
             journal.close()
     thaws = {event["step"]: f"until step {event['step']} {event['proof']}" for event in read_events(folder, "thaw")}
-    proof_line = ours.proof.check(chain) if ours.proof.label else "then everything learned" if thaws else "nothing frozen"
+    nothing = "then everything learned" if thaws else "nothing frozen"
+    proof_line = ours.proof.check(chain) if ours.proof.label else nothing
     console.say(f"{stage.name}: {proof_line}")
     write_outcome(folder, stage, data, learner, "; ".join([*thaws.values(), proof_line]), console)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+import torch.utils.deterministic
 from torch import Tensor
 
 from segue import models
@@ -57,7 +59,7 @@ def accumulate(learner: Learner, batch: Batch, counts: dict[str, float]) -> dict
     """Gradients of all parts of a batch; returns the value of the loss and of each term."""
     family = models.get(learner.chain.spec.family)
     values = {name: torch.zeros((), device=learner.device) for name in ("loss", *learner.loss.names)}
-    with _random_state_kept_on_failure(learner.device):
+    with _random_state_kept_on_failure(learner.device), exact_sums(learner.device):
         for part in batch.split(learner.progress.images_per_forward):
             part = part.to(learner.device)
             with torch.autocast(
@@ -72,6 +74,22 @@ def accumulate(learner: Learner, batch: Batch, counts: dict[str, float]) -> dict
             for name, value in {"loss": loss, **divided}.items():
                 values[name] += value.detach()
     return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
+
+
+@contextmanager
+def exact_sums(device: str) -> Iterator[None]:
+    """Gradients of indexed tensors added in one order. By default torch's CPU threads add them as they arrive, which
+    changes the last bit now and then on a busy machine. A GPU has no such order for all that is needed here."""
+    memory: Any = torch.utils.deterministic
+    before, fill = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
+    if device == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        memory.fill_uninitialized_memory = False  # costs time, and nothing reads it
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        memory.fill_uninitialized_memory = fill
 
 
 def out_of_memory(error: RuntimeError) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from segue.losses.criterion import Criterion
+from segue.training.loop import exact_sums
 from tests.conftest import toy_plan
 from tests.toy import losses, run, same_tensors
 
@@ -28,6 +31,25 @@ def test_a_second_run_is_the_same_bit_for_bit(reference, rendered, tmp_path):
         assert losses(again / stage) == losses(reference / stage)
         for kind in ("selected", "last"):
             assert same_tensors(again / stage / kind, reference / stage / kind)
+
+
+def test_gradients_of_what_is_picked_by_index_are_added_in_one_order(rendered, tmp_path, monkeypatch):
+    """By default CPU threads add them as they arrive: two runs on a busy machine then differ in the last bit."""
+    seen = []
+    call = Criterion.__call__
+
+    def noted(self, *arguments):
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return call(self, *arguments)
+
+    monkeypatch.setattr(Criterion, "__call__", noted)
+    run(toy_plan(rendered, tmp_path, detector={"epochs": 1}), "detector")
+    assert seen and all(seen) and not torch.are_deterministic_algorithms_enabled()
+    indices = torch.randint(0, 50, (4000,), generator=torch.Generator().manual_seed(0))
+    values, weights = torch.randn(50, 64, requires_grad=True), torch.randn(4000, 64)
+    with exact_sums("cpu"):
+        grads = [torch.autograd.grad((values[indices] * weights).sum(), values)[0] for _ in range(20)]
+    assert all(torch.equal(grad, grads[0]) for grad in grads)
 
 
 @pytest.mark.parametrize("images", [4, 2, 1])
