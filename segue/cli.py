@@ -10,6 +10,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from segue import __version__
+from segue.cli_data import data
+from segue.cli_label import label
 from segue.errors import Interrupted, SegueError
 
 app = App(
@@ -21,6 +23,8 @@ app = App(
 )
 head = App(name="head", help="Class heads of a checkpoint: keep some classes, or strip the heads.")
 app.command(head)
+app.command(data)
+app.command(label)
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Say nothing but the result.")]
 
 

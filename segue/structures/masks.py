@@ -48,6 +48,13 @@ def coco_rle(mask: Mask, height: int, width: int) -> dict:
     return coco_mask.merge(parts) if len(parts) > 1 else parts[0]
 
 
+def encoded(bits: np.ndarray, x: int, y: int, height: int, width: int) -> Rle:
+    """The RLE, for an image of height x width, of a bool raster (h, w) whose corner is at x, y; it lies inside."""
+    full = np.zeros((height, width), dtype=np.uint8, order="F")
+    full[y : y + bits.shape[0], x : x + bits.shape[1]] = bits
+    return Rle(height, width, coco_mask.encode(full)["counts"])
+
+
 def bitmap(mask: Rle) -> tuple[np.ndarray, int, int]:
     """The bool raster (h, w) of an RLE cropped to its pixels, and the x, y of its corner; (0, 0) if empty."""
     rle = {"size": [mask.height, mask.width], "counts": mask.counts}

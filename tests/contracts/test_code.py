@@ -52,7 +52,7 @@ def test_functions_are_short_and_take_few_parameters():
         name = str(path.relative_to(ROOT))
         for node in functions(path):
             seen += 1
-            if name == "segue/cli.py":  # commands have a parameter for each flag
+            if name.startswith("segue/cli"):  # commands have a parameter for each flag
                 continue
             arguments = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
             if body_lines(node) > LONGEST_FUNCTION:

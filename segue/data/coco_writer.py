@@ -1,0 +1,60 @@
+"""Records as COCO instances JSON, the one layout every tool reads. The counterpart of `formats/coco.py`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import hotcoco.mask as coco_mask
+
+from segue.data.records import Annotation, Record
+from segue.structures.masks import Mask, Polygon, coco_rle
+
+
+def coco(records: Iterable[Record], categories: Mapping[str, int], name_of: Callable[[Record], str]) -> dict[str, Any]:
+    """The content of a file: images with the records' ids, and their objects, numbered from 1.
+
+    categories: the id of each class name. name_of: a record's `file_name`. Area is that of the mask where there is
+    one. `source` and `quality` are written where they are not a manual label's.
+    """
+    content: dict[str, Any] = {"images": [], "annotations": []}
+    content["categories"] = [{"id": number, "name": name} for name, number in categories.items()]
+    for record in records:
+        image = {"id": record.id, "file_name": name_of(record), "height": record.height, "width": record.width}
+        content["images"].append(image)
+        for annotation in record.annotations:
+            number = len(content["annotations"]) + 1
+            entry = {"id": number, "image_id": record.id, "category_id": categories[annotation.class_name]}
+            content["annotations"].append(entry | _entry(annotation, record))
+    return content
+
+
+def write_json(path: Path, content: Any) -> Path:
+    """Write in one go: a file under this name is complete, whatever happens meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".writing")
+    unfinished.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(unfinished, path)
+    return path
+
+
+def _entry(annotation: Annotation, record: Record) -> dict[str, Any]:
+    x0, y0, x1, y1 = annotation.box_xyxy
+    entry: dict[str, Any] = {"bbox": [round(v, 2) for v in (x0, y0, x1 - x0, y1 - y0)]}
+    entry["area"] = round((x1 - x0) * (y1 - y0), 2)
+    if annotation.mask is not None:
+        entry["segmentation"] = _segmentation(annotation.mask)
+        entry["area"] = int(coco_mask.area(coco_rle(annotation.mask, record.height, record.width)))
+    entry["iscrowd"] = int(annotation.crowd)
+    if annotation.source != "manual" or annotation.quality != 1:
+        entry |= {"source": annotation.source, "quality": round(annotation.quality, 4)}
+    return entry
+
+
+def _segmentation(mask: Mask) -> list[list[float]] | dict[str, Any]:
+    if isinstance(mask, Polygon):
+        return [[round(float(v), 2) for v in ring.ravel()] for ring in mask.rings]
+    return {"size": [mask.height, mask.width], "counts": mask.counts.decode("ascii")}
