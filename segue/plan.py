@@ -161,8 +161,12 @@ class Plan(Settings):
 
     @model_validator(mode="after")
     def _fits_the_family(self) -> Plan:
-        parts = models.get(self.model.family).PARTS
+        family = models.get(self.model.family)
+        parts = family.PARTS
         for stage in self.stages:
+            if stage.task not in family.TASKS:
+                hint = " or ".join(f"task: {task}" for task in family.TASKS)
+                raise ValueError(f"stage {stage.name}: task: {stage.task}: {self.model.family} has {hint}")
             for key, name in stage.places():
                 try:
                     span(name, parts)

@@ -231,7 +231,7 @@ def measure(
     data: DataSet, part: str, chain: Chain, images_per_forward: int, workers: int, tick: Callable[[], None]
 ) -> CocoMetrics:
     """Detections of the chain as it is in one part of the data, with the truth beside them."""
-    kinds = ("box", "mask") if "mask_head" in chain.order else ("box",)
+    kinds = ("box", "mask") if chain.has_masks else ("box",)
     records = data.splits[part].records
     metrics = CocoMetrics(records, data.classes, kinds, detections_needed(data.most_objects))
     return evaluate(chain, records, metrics, images_per_forward, workers, tick)

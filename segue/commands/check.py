@@ -21,6 +21,7 @@ from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
 from segue.plan import Plan, StagePlan, load_plan
 from segue.run import hand_over, open_weights
+from segue.training.estimate import activation_bytes
 
 PLAN_SUFFIXES = (".yaml", ".yml")
 
@@ -164,4 +165,6 @@ def _hand_over(
     steps = stage.steps or (stage.epochs or 0) * -(-records // stage.images_per_step)
     height, width = models.get(chain.spec.family).input_size(chain.spec)
     findings.say(section, f"{steps} steps of {stage.images_per_step} images at {width} x {height}")
+    gigabytes = activation_bytes(chain, data.most_objects) / 1e9
+    findings.say(section, f"activations of one image: about {gigabytes:.2f} GB (half with bf16 or fp16)")
     return chain

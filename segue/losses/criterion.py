@@ -49,7 +49,7 @@ class Criterion:
     """The set-prediction loss of every DETR-like family.
 
     queries: of one group. class_term: how classes are scored. no_object: weight of queries without an object
-    (softmax_ce only).
+    (softmax_ce only). points: at how many points masks are compared; as the mask's size suggests if None.
     """
 
     weights: Weights
@@ -57,6 +57,7 @@ class Criterion:
     queries: int
     class_term: ClassTerm = "iou_aware_bce"
     no_object: float = 0.1
+    points: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,9 +73,11 @@ class Criterion:
         active = self.weights.active()
         scores = "softmax" if self.class_term == "softmax_ce" else "sigmoid"
         with torch.autocast(predictions.logits.device.type, enabled=False):
-            matches = match(predictions, targets, self.costs, scores)
+            matches = match(predictions, targets, self.costs, scores, self.points)
             sums: dict[str, Tensor] = {}
-            if active.keys() & {"classes", "l1", "giou"}:
+            if "classes" in active:
+                sums |= {"classes": self._class_term(predictions, targets, matches)}
+            if active.keys() & {"l1", "giou"}:
                 sums |= self._box_terms(predictions, targets, matches)
             if active.keys() & {"mask_bce", "dice"}:
                 sums |= self._mask_terms(predictions, targets, matches)
@@ -93,21 +96,23 @@ class Criterion:
             divisors["classes"] = counts["objects"] + self.no_object * empty
         return torch.stack([weights[name] * value.sum() / divisors[name] for name, value in sums.items()]).sum()
 
-    def _box_terms(self, predictions: Predictions, targets: list[Target], m: Matches) -> dict[str, Tensor]:
+    def _class_term(self, predictions: Predictions, targets: list[Target], m: Matches) -> Tensor:
         labels = torch.cat([target.labels for target in targets])[m.target]
         weights = torch.cat([target.weights for target in targets])[m.target]
-        given = torch.cat([target.boxes_cxcywh for target in targets])[m.target]  # (T, 4)
-        found = predictions.boxes_cxcywh.float()[m.image, m.layer, m.query]  # (T, 4)
-        logits, layers = predictions.logits.float(), len(predictions.layers)
+        logits = predictions.logits.float()
         if self.class_term == "softmax_ce":
-            classes = terms.softmax_ce(logits, m, labels, weights, self.no_object)
-        elif self.class_term == "focal":
-            classes = terms.focal(logits, m, labels, weights)
-        else:
-            iou = iou_and_giou(cxcywh_to_xyxy(found.detach()), cxcywh_to_xyxy(given))[0]
-            classes = terms.iou_aware_bce(logits, m, labels, iou, weights)
+            return terms.softmax_ce(logits, m, labels, weights, self.no_object)
+        if self.class_term == "focal":
+            return terms.focal(logits, m, labels, weights)
+        found, given = _box_pairs(predictions, targets, m)
+        iou = iou_and_giou(cxcywh_to_xyxy(found.detach()), cxcywh_to_xyxy(given))[0]
+        return terms.iou_aware_bce(logits, m, labels, iou, weights)
+
+    def _box_terms(self, predictions: Predictions, targets: list[Target], m: Matches) -> dict[str, Tensor]:
+        weights = torch.cat([target.weights for target in targets])[m.target]
+        found, given = _box_pairs(predictions, targets, m)
+        layers = len(predictions.layers)
         return {
-            "classes": classes,
             "l1": terms.l1(found, given, m, weights, layers),
             "giou": terms.giou(found, given, m, weights, layers),
         }
@@ -119,10 +124,17 @@ class Criterion:
         given = PackedMasks.cat([target.masks for target in targets if target.masks is not None])
         weights = torch.cat([target.weights for target in targets])[m.target]
         logits = predictions.masks.at(m.image, m.layer, m.query).float()  # (T, h, w)
-        where = uncertain_points(logits.detach(), m.key, point_count(*logits.shape[1:]))  # (T, P, 2)
+        where = uncertain_points(logits.detach(), m.key, self.points or point_count(*logits.shape[1:]))  # (T, P, 2)
         found, wanted = sample_logits(logits, where), given.sample(m.target, where)
         layers = len(predictions.layers)
         return {
             "mask_bce": terms.mask_bce(found, wanted, m, weights, layers),
             "dice": terms.dice(found, wanted, m, weights, layers),
         }
+
+
+def _box_pairs(predictions: Predictions, targets: list[Target], m: Matches) -> tuple[Tensor, Tensor]:
+    """The matched queries' boxes_cxcywh and their objects', (T, 4) each."""
+    assert predictions.boxes_cxcywh is not None, "a term of boxes needs a model with boxes"
+    given = torch.cat([target.boxes_cxcywh for target in targets])[m.target]
+    return predictions.boxes_cxcywh.float()[m.image, m.layer, m.query], given

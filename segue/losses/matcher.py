@@ -19,7 +19,7 @@ from segue.settings import Settings
 from segue.structures.boxes import cxcywh_to_xyxy, iou_and_giou
 from segue.structures.masks import PackedMasks
 from segue.structures.predictions import Predictions
-from segue.structures.seeds import points
+from segue.structures.seeds import points as points_of
 from segue.structures.target import Target
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
@@ -58,14 +58,22 @@ class Matches:
 
 @torch.no_grad()
 def match(
-    predictions: Predictions, targets: list[Target], costs: Costs, scores: Literal["sigmoid", "softmax"] = "sigmoid"
+    predictions: Predictions,
+    targets: list[Target],
+    costs: Costs,
+    scores: Literal["sigmoid", "softmax"] = "sigmoid",
+    points: int | None = None,
 ) -> Matches:
     """Assign at most one query of each group to each object, at every layer.
+
+    points: at how many points masks are compared, a sixteenth of a mask's cells if None.
 
     Raises:
         NonFiniteError: if a cost is NaN or infinite, which means that logits, boxes or masks are.
     """
     cost = _cost(predictions, targets, costs, scores)  # (B, L, Q, N) padded to the most objects of an image
+    if predictions.masks is not None and (costs.mask_bce or costs.dice):
+        _add_mask_cost(cost, predictions, targets, costs, points)
     cost = cost.transpose(2, 3).double().cpu().numpy()  # (B, L, N, Q): fewer rows than columns suits the solver
     group_size = cost.shape[3] // predictions.groups
     rows: list[Tensor] = []
@@ -116,12 +124,12 @@ def _cost(predictions: Predictions, targets: list[Target], costs: Costs, scores:
         cost = -costs.classes * logits.softmax(-1).gather(-1, wanted)
     else:
         cost = costs.classes * _focal_cost(logits.gather(-1, wanted))
+    if predictions.boxes_cxcywh is None:
+        return cost
     found = predictions.boxes_cxcywh.float()[:, :, :, None]  # (B, L, Q, 1, 4)
     given = boxes[:, None, None]  # (B, 1, 1, N, 4)
     cost += costs.l1 * sum((found[..., i] - given[..., i]).abs() for i in range(4))
     cost -= costs.giou * iou_and_giou(cxcywh_to_xyxy(found), cxcywh_to_xyxy(given))[1]
-    if predictions.masks is not None and (costs.mask_bce or costs.dice):
-        _add_mask_cost(cost, predictions, targets, costs)
     return cost
 
 
@@ -133,12 +141,14 @@ def _focal_cost(logits: Tensor) -> Tensor:
     return positive - negative
 
 
-def _add_mask_cost(cost: Tensor, predictions: Predictions, targets: list[Target], costs: Costs) -> None:
+def _add_mask_cost(
+    cost: Tensor, predictions: Predictions, targets: list[Target], costs: Costs, count: int | None
+) -> None:
     """Compare all queries' masks with all objects' at the same points of an image (Mask2Former, arXiv 2112.01527)."""
     assert predictions.masks is not None
     height, width = predictions.masks.size
     keys = torch.tensor([pair_key(target.key, -1, 0) for target in targets], device=cost.device)
-    where = points(keys, max(1, height * width // 16))  # (B, P, 2)
+    where = points_of(keys, count or max(1, height * width // 16))  # (B, P, 2)
     logits = predictions.masks.sample(where)  # (B, L, Q, P)
     for i, target in enumerate(targets):
         if not len(target):

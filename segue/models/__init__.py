@@ -4,6 +4,7 @@ A family module has
 
     SIZES: Mapping[str, ...]                   the published sizes (and a small one for CPUs), by name
     PARTS: tuple[str, ...]                     the chain, input to output; every parameter belongs to one part
+    TASKS: tuple[str, ...]                     what its stages can train: boxes, masks on frozen boxes, or both jointly
     Options                                    a Settings class: what a plan may choose beside size and classes
     settle(options, size, most, device)        options with nothing left open, and what was chosen and why
     normalised(options, channels) -> channels  with the mean and deviation that the model was pretrained with

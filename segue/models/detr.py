@@ -31,6 +31,7 @@ from segue.structures.detections import Detections
 from segue.structures.predictions import Predictions
 
 PARTS = ("backbone", "encoder", "decoder", "mask_head")
+TASKS = ("boxes", "masks", "joint")
 
 
 @dataclass(frozen=True)

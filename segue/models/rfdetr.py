@@ -33,6 +33,7 @@ from segue.structures.detections import Detections
 from segue.structures.predictions import Predictions
 
 PARTS = ("backbone", "projector", "decoder", "mask_head")
+TASKS = ("boxes", "masks", "joint")
 
 
 class Options(Settings):

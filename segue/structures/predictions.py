@@ -30,12 +30,12 @@ class MaskSource(Protocol):
 class Predictions:
     """Raw outputs of all layers that are supervised; the last one is what the model answers with.
 
-    logits (B, L, Q, K); boxes_cxcywh (B, L, Q, 4) in 0..1; layers: a name for each of the L, such as
-    "enc", "0", "1"; groups: Q is this many equal groups of queries that are matched separately.
+    logits (B, L, Q, K); boxes_cxcywh (B, L, Q, 4) in 0..1, None for a model of masks alone; layers: a name for each
+    of the L, such as "enc", "0", "1"; groups: Q is this many equal groups of queries that are matched separately.
     """
 
     logits: Tensor
-    boxes_cxcywh: Tensor
+    boxes_cxcywh: Tensor | None
     layers: tuple[str, ...]
     groups: int = 1
     masks: MaskSource | None = None

@@ -29,7 +29,7 @@ FAMILY_FUNCTIONS = (
 
 
 def test_the_families_are_those_with_a_file():
-    assert models.names() == ["detr", "rfdetr"]
+    assert models.names() == ["detr", "mask2former", "rfdetr"]
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -46,7 +46,7 @@ SIZES = [(name, size) for name in models.names() for size in models.get(name).SI
 
 
 def test_all_sizes_are_covered():
-    assert len(SIZES) == 21
+    assert len(SIZES) == 26
 
 
 @pytest.mark.parametrize(("name", "size"), SIZES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from segue.models.parts.chain import Chain, State
@@ -46,3 +47,26 @@ def detections(
         xyxy = torch.minimum(xyxy.clamp(min=0), limit).cpu()
         found.append(Detections(xyxy, scores.cpu(), labels.cpu(), chain.spec.classes, (height, width), masks))
     return found
+
+
+def boxes_around(mask_logits: Tensor) -> Tensor:
+    """The box_xyxy (N, 4) in 0..1 around where masks (N, h, w), enlarged, are positive; zeros where they nowhere are.
+
+    A row of cells becomes positive where the line between two cells' logits crosses 0, and the outermost crossing is
+    the outermost of all rows, because between rows the enlarged mask is bilinear.
+    """
+    height, width = mask_logits.shape[-2:]
+    down = mask_logits.transpose(1, 2)
+    edges = [-_reach(mask_logits.flip(2)), -_reach(down.flip(2)), _reach(mask_logits), _reach(down)]
+    left, top, right, bottom = edges
+    boxes = torch.stack([left / width + 1, top / height + 1, right / width, bottom / height], 1)
+    return boxes * (mask_logits > 0).flatten(1).any(1)[:, None]
+
+
+def _reach(logits: Tensor) -> Tensor:
+    """How far (N,) from the low edge, in cells, the rows of (N, h, w) are positive."""
+    beyond = F.pad(logits, (0, 1), value=-1.0)[..., 1:]
+    beyond[..., -1] = -logits[..., -1].abs()  # the enlarged mask stays as it is beyond the last centre
+    crossing = torch.arange(logits.shape[2]) + 0.5 + (logits / (logits - beyond)).nan_to_num(0)
+    reach = torch.where((logits > 0) & (beyond <= 0), crossing, 0.0)
+    return reach.flatten(1).amax(1)

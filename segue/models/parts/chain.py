@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segue import models
 from segue.errors import PlanError
 from segue.models import ModelSpec
 
@@ -80,6 +81,11 @@ class Chain(nn.Module):
 
     def part(self, name: str) -> nn.Module:
         return getattr(self, name)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether it answers with masks: it has a mask head, or is of a family that knows nothing else."""
+        return self.order[-1] == "mask_head" or "boxes" not in models.get(self.spec.family).TASKS
 
     @property
     def boundary(self) -> int:

@@ -7,6 +7,7 @@ never with full unpickling, whatever the file's name or origin.
 from __future__ import annotations
 
 import argparse
+import codecs
 import hashlib
 import json
 import os
@@ -14,9 +15,11 @@ import pickle
 import types
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy._core import multiarray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -51,6 +54,41 @@ def read_pickle(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(path, f"holds a {type(content).__name__}", "a dictionary")
     return {key: vars(value) if isinstance(value, tuple(INERT)) else value for key, value in content.items()}
+
+
+class _Arrays(pickle.Unpickler):
+    """Reads numpy arrays of numbers and plain values; any other name in the file is an error before it is looked up."""
+
+    INERT: ClassVar[dict[tuple[str, str], Any]] = {
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("_codecs", "encode"): codecs.encode,
+        **{(f"numpy.{core}.multiarray", "_reconstruct"): multiarray._reconstruct for core in ("core", "_core")},
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self.INERT[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"names {module}.{name}") from None
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """The dictionary of a detectron2 model zoo file (.pkl), its numpy arrays as tensors.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, or holds anything but arrays of numbers and plain values.
+    """
+    try:
+        with path.open("rb") as file:
+            content = _Arrays(file, encoding="latin1").load()
+        arrays = content["model"] if isinstance(content.get("model"), dict) else content
+        numbers = {k: v for k, v in arrays.items() if isinstance(v, np.ndarray) and v.dtype.kind in "fiub"}
+        return {"model": {name: torch.from_numpy(np.array(array)) for name, array in numbers.items()}}
+    except FileNotFoundError:
+        raise CheckpointError(path, "no such file", "a checkpoint") from None
+    except (pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(path, f"not readable ({_first_line(error)})", "arrays and plain values only") from None
 
 
 def write_pickle(path: Path, content: dict[str, Any]) -> None:
