@@ -2,6 +2,7 @@
 
 A kind is a module with
 
+    CLASS                                                what one of its objects is called
     Settings                                             how it looks; every length is relative, or a length of yours
     find(image, settings, pixels_per_unit, show)         the objects of an image (H, W, C), as a Finding
 

@@ -14,8 +14,9 @@ from skimage import feature, filters, measure, morphology, segmentation
 
 from segue import settings as base
 from segue.labelling.kinds import Finding, Shape, Show, _levels, unseen
-from segue.labelling.kinds._planes import Plane, Polarity, clearest
+from segue.labelling.kinds._planes import Polarity, clearest
 
+CLASS = "blob"
 SMALLEST_RADIUS = 2.5  # pixels; below it shapes are noise
 LEVELS = 24
 CUT_COST = 0.03  # how much better ellipses the parts of a clump must be than the whole
@@ -30,7 +31,7 @@ class Settings(base.Settings):
     polarity: whether objects are brighter or darker than what is around them. smooth: sigma. surroundings: how far
     the local threshold looks. floor: least brightness, from the background (0) to the global threshold (1). apart:
     how close two centres may be. least: smallest radius that counts. contrast: least difference to the surroundings,
-    as a share of what is typical in the image.
+    as a share of what is typical in the image. trust: an image whose objects have a lower mean quality is doubtful.
     """
 
     diameter: float | None = Field(None, gt=0)
@@ -42,6 +43,7 @@ class Settings(base.Settings):
     apart: float = Field(0.8, gt=0)
     least: float = Field(0.25, ge=0)
     contrast: float = Field(0.3, ge=0, le=1)
+    trust: float = Field(0.8, ge=0, le=1)
 
 
 def find(image: np.ndarray, settings: Settings, pixels_per_unit: float, show: Show = unseen) -> Finding:
@@ -70,7 +72,7 @@ def find(image: np.ndarray, settings: Settings, pixels_per_unit: float, show: Sh
     labels = _to_half_maximum(plane, labels, radius, background)
     show("6-outlines", labels)
     shapes = _shapes(plane, labels, radius, smallest, settings.contrast)
-    return Finding(shapes, chosen.name, chosen.dark, round(2 * radius, 1), _doubt(shapes, chosen, mask))
+    return Finding(shapes, chosen.name, chosen.dark, round(2 * radius, 1), _doubt(shapes, mask, settings))
 
 
 def _radius(plane: np.ndarray, settings: Settings, pixels_per_unit: float) -> float | None:
@@ -203,10 +205,13 @@ def _rise(plane: np.ndarray, labels: np.ndarray, region: measure._regionprops.Re
     return float(np.median(plane[window][own]) - np.percentile(plane[window][ring], 30)) if ring.any() else 0.0
 
 
-def _doubt(shapes: tuple[Shape, ...], chosen: Plane, mask: np.ndarray) -> str:
+def _doubt(shapes: tuple[Shape, ...], mask: np.ndarray, settings: Settings) -> str:
     """Why the whole image may be labelled wrongly."""
     if not shapes:
         return "nothing found"
     if mask.mean() > 0.6:
         return "objects cover most of the image"
+    mean = float(np.mean([shape.quality for shape in shapes]))
+    if mean < settings.trust:
+        return f"objects are unlike ellipses or hardly stand out: mean quality {mean:.2f}, below {settings.trust:g}"
     return ""

@@ -1,0 +1,164 @@
+"""A folder of images labelled by classical image processing: records for a COCO file, and pictures to look at.
+
+What is written is a data set: `images/` (links, so that they take no space; copies where the disk cannot link) and
+`annotations/algorithmic_train_annotations.json`. Images with a doubt are not in it; their labels are in
+`annotations/algorithmic_doubtful_annotations.json`, which nothing trains on.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from segue.data import coco_writer
+from segue.data import images as image_files
+from segue.data.physical import um_per_pixel
+from segue.data.records import Annotation, Record
+from segue.errors import DataError
+from segue.evaluation.overlay import as_picture
+from segue.labelling.kinds import Finding, Show, unseen
+from segue.labelling.pictures import drawn, step_picture
+from segue.settings import Settings
+from segue.structures.masks import encoded
+
+TRUSTED = Path("annotations", "algorithmic_train_annotations.json")
+DOUBTFUL = Path("annotations", "algorithmic_doubtful_annotations.json")
+UNIT = 1e-3  # what a length of a setting is in where no scale is known: this share of the longer side
+MOST_CHANNELS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One image, its objects as a record, and how they were found. um: micrometres per pixel, if known."""
+
+    name: Path
+    record: Record
+    finding: Finding
+    um: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is asked for: one kind of object, with its settings, in all images. um: their scale if it is given."""
+
+    kind: ModuleType
+    settings: Settings
+    class_name: str
+    um: float | None = None
+    show_steps: bool = False
+
+
+def label_images(
+    paths: Sequence[Path], root: Path, out: Path, job: Job, tick: Callable[[int, int], None]
+) -> Iterator[Labelled]:
+    """Label images below `root` one by one; writes overlays, steps if asked for, and the image's link below `out`.
+
+    Raises:
+        DataError: if an image cannot be read, before any is labelled; or if another one stands at its place in `out`.
+    """
+    for path in paths:
+        read_any(path)
+    for number, path in enumerate(paths, 1):
+        name = path.relative_to(root)
+        pixels = read_any(path)
+        um = job.um or um_per_pixel(path)
+        show = _saver(out / "steps" / name) if job.show_steps else unseen
+        finding = find(pixels, job, um, show)
+        _save(drawn(as_picture(pixels), finding.shapes), overlay_of(out, name))
+        record = _record(_placed(path, out / "images" / name), pixels, finding, number, job.class_name)
+        tick(number, len(paths))
+        yield Labelled(name, record, finding, um)
+
+
+def find(pixels: Tensor, job: Job, um: float | None, show: Show = unseen) -> Finding:
+    """The objects in an image (C, H, W), each length in its unit."""
+    pixels_per_unit = 1 / um if um else UNIT * max(pixels.shape[-2:])
+    return job.kind.find(pixels.permute(1, 2, 0).numpy(), job.settings, pixels_per_unit, show)
+
+
+def read_any(path: Path) -> Tensor:
+    """An image (C, H, W) with all its levels and however many channels it has; grey may come as three equal ones.
+
+    Raises:
+        DataError: if the file is damaged, or has more than MOST_CHANNELS.
+    """
+    try:
+        return image_files.read(path, 3)
+    except DataError as error:
+        if "channels" not in error.found:
+            raise
+        for channels in (1, 2, *range(4, MOST_CHANNELS + 1)):
+            with suppress(DataError):
+                return image_files.read(path, channels)
+        raise
+
+
+def overlay_of(out: Path, name: Path) -> Path:
+    """Where the picture of an image's objects is."""
+    return out / "overlays" / f"{name}.png"
+
+
+def write(out: Path, done: Sequence[Labelled], class_name: str, keep_doubtful: bool) -> Path:
+    """Both annotation files, each with the doubt and the scale of its images; returns the one to train on."""
+    doubtful = [labelled for labelled in done if labelled.finding.doubt and not keep_doubtful]
+    trusted = [labelled for labelled in done if not labelled.finding.doubt or keep_doubtful]
+    coco_writer.write_json(out / DOUBTFUL, _content(out, doubtful, class_name))
+    return coco_writer.write_json(out / TRUSTED, _content(out, trusted, class_name))
+
+
+def _content(out: Path, done: Sequence[Labelled], class_name: str) -> dict[str, Any]:
+    def name_of(record: Record) -> str:
+        return record.image.relative_to(out / "images").as_posix()
+
+    content = coco_writer.coco([labelled.record for labelled in done], {class_name: 1}, name_of)
+    for image, labelled in zip(content["images"], done, strict=True):
+        image |= {"doubt": labelled.finding.doubt} if labelled.finding.doubt else {}
+        image |= {"um_per_pixel": labelled.um} if labelled.um else {}
+    return content
+
+
+def _record(path: Path, pixels: Tensor, finding: Finding, number: int, class_name: str) -> Record:
+    height, width = pixels.shape[-2:]
+    annotations = []
+    for shape in finding.shapes:
+        rows, columns = shape.mask.shape
+        box = (float(shape.x), float(shape.y), float(shape.x + columns), float(shape.y + rows))
+        mask = encoded(shape.mask, shape.x, shape.y, height, width)
+        annotations.append(Annotation(box, class_name, mask, source="algorithm", quality=shape.quality))
+    return Record(path, height, width, number, tuple(annotations))
+
+
+def _placed(source: Path, target: Path) -> Path:
+    """The image at its place in the data set, as a second name of the same file where the disk allows it."""
+    if target.exists():
+        if not filecmp.cmp(source, target, shallow=False):
+            raise DataError(target, f"another image than {source}", "a free place", "give another --out")
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target
+
+
+def _saver(folder: Path) -> Show:
+    def show(name: str, step: np.ndarray) -> None:
+        _save(step_picture(step), folder / f"{name}.png")
+
+    return show
+
+
+def _save(picture: Any, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(target, compress_level=1)
