@@ -22,7 +22,7 @@ from torch import Tensor
 
 from segue.data import coco_writer
 from segue.data import images as image_files
-from segue.data.physical import um_per_pixel
+from segue.data.scales import micrometres_per_pixel
 from segue.data.records import Annotation, Record
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture
@@ -71,7 +71,7 @@ def label_images(
     for number, path in enumerate(paths, 1):
         name = path.relative_to(root)
         pixels = read_any(path)
-        um = job.um or um_per_pixel(path)
+        um = job.um or micrometres_per_pixel(path)
         show = _saver(out / "steps" / name) if job.show_steps else unseen
         finding = find(pixels, job, um, show)
         _save(drawn(as_picture(pixels), finding.shapes), overlay_of(out, name))
