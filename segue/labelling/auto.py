@@ -22,8 +22,8 @@ from torch import Tensor
 
 from segue.data import coco_writer
 from segue.data import images as image_files
-from segue.data.scales import micrometres_per_pixel
 from segue.data.records import Annotation, Record
+from segue.data.scales import micrometres_per_pixel
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture
 from segue.labelling.kinds import Finding, Show, unseen
