@@ -20,6 +20,7 @@ def auto(
     channel: str = "",
     class_name: Annotated[str, Parameter(name=["--class", "--class-name"])] = "",
     show_steps: Annotated[bool, Parameter(negative="")] = False,
+    valid: float = 0.15,
     keep_doubtful: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Label images from nothing: a data set with masks, overlays, and a sheet of what was found and what is doubtful.
@@ -42,10 +43,12 @@ def auto(
         What the objects are called; else tube or blob.
     show_steps
         Write a picture of every step too.
+    valid
+        Share of the images held back for validation; files that show the same field of view stay together.
     keep_doubtful
         Put images with a doubt into the data set as well.
     """
     from segue.commands.label_auto import job_of, label_folder
 
     job = job_of(kind, settings, channel, class_name, scale, show_steps)
-    print(label_folder(images, out, job, keep_doubtful))
+    print(label_folder(images, out, job, valid, keep_doubtful))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,18 @@ from segue.console import Console
 from segue.errors import DataError, PlanError
 from segue.inference.predict import pictures_in
 from segue.labelling import kinds, sheet
-from segue.labelling.auto import Job, label_images, write
+from segue.labelling.auto import DOUBTFUL, Job, Labelled, label_images, parts, write
 from segue.plan_file import read_yaml, validated
 
 
-def label_folder(images: Path, out: Path, job: Job, keep_doubtful: bool) -> Path:
+def label_folder(images: Path, out: Path, job: Job, valid: float, keep_doubtful: bool) -> Path:
     """Label every image, say what is doubtful, write annotations and sheet.html; returns the folder.
 
     Raises:
         DataError: if there are no images, one cannot be read, or nothing is left to train on.
     """
+    if not 0 <= valid < 1:
+        raise PlanError("--valid", f"{valid:g}", "at least 0, less than 1")
     root = images if images.is_dir() else images.parent
     ours = (out / "overlays", out / "steps", *((out / "images",) if root != out / "images" else ()))
     paths = [path for path in pictures_in(images) if not any(path.is_relative_to(folder) for folder in ours)]
@@ -28,23 +29,26 @@ def label_folder(images: Path, out: Path, job: Job, keep_doubtful: bool) -> Path
     console = Console()
     with console.progress("labelling") as tick:
         done = list(label_images(paths, root, out, job, tick))
-    target = write(out, done, job.class_name, keep_doubtful)
-    sheet.write(out / "sheet.html", out, done, job, keep_doubtful)
+    found = parts(done, valid, keep_doubtful)
+    write(out, found, job.class_name)
+    page = sheet.write(out / "sheet.html", out, found, job)
     for labelled in done:
         if labelled.finding.doubt:
             console.say(f"doubt: {labelled.name}: {labelled.finding.doubt}")
-    doubts = [labelled for labelled in done if labelled.finding.doubt]
-    counts = Counter[bool]()
-    for labelled in done:
-        counts[bool(labelled.finding.doubt)] += len(labelled.finding.shapes)
-    console.say(f"{counts.total()} objects in {len(done)} images; look at {out / 'sheet.html'}")
-    if doubts and not keep_doubtful:
-        left = f"{len(doubts)} doubtful images with {counts[True]} objects are not in {target}"
-        console.say(f"{left}; --keep-doubtful puts them in")
-    if len(doubts) == len(done) and not keep_doubtful:
-        raise DataError(images, "doubt about every image", "at least one without", f"look at {out / 'sheet.html'}")
+    console.say(f"{_objects(done)} objects in {len(done)} images; look at {page}")
+    if left := found[DOUBTFUL]:
+        said = f"{len(left)} doubtful images with {_objects(left)} objects are left out of the data set"
+        console.say(f"{said}; --keep-doubtful puts them in")
+    if len(left) == len(done):
+        raise DataError(images, "doubt about every image", "at least one without", f"look at {page}")
+    if not found["valid"]:
+        console.say("all in one part: there is nothing to validate on but the same field of view")
     console.say(f"next: segue check {out}")
     return out
+
+
+def _objects(done: list[Labelled]) -> int:
+    return sum(len(labelled.finding.shapes) for labelled in done)
 
 
 def job_of(kind: str, values: tuple[str, ...], channel: str, class_name: str, um: float | None, steps: bool) -> Job:

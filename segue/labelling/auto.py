@@ -1,8 +1,8 @@
 """A folder of images labelled by classical image processing: records for a COCO file, and pictures to look at.
 
 What is written is a data set: `images/` (links, so that they take no space; copies where the disk cannot link) and
-`annotations/algorithmic_train_annotations.json`. Images with a doubt are not in it; their labels are in
-`annotations/algorithmic_doubtful_annotations.json`, which nothing trains on.
+`annotations/algorithmic_{train,valid}_annotations.json`, fields of view never separated. Images with a doubt are in
+neither; their labels are in `annotations/algorithmic_doubtful_annotations.json`, which nothing trains on.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from segue.data import coco_writer
 from segue.data import images as image_files
+from segue.data.groups import groups, split_groups
 from segue.data.records import Annotation, Record
 from segue.data.scales import micrometres_per_pixel
 from segue.errors import DataError
@@ -31,8 +32,8 @@ from segue.labelling.pictures import drawn, step_picture
 from segue.settings import Settings
 from segue.structures.masks import encoded
 
-TRUSTED = Path("annotations", "algorithmic_train_annotations.json")
-DOUBTFUL = Path("annotations", "algorithmic_doubtful_annotations.json")
+DOUBTFUL = "doubtful"
+PARTS = ("train", "valid", DOUBTFUL)
 UNIT = 1e-3  # what a length of a setting is in where no scale is known: this share of the longer side
 MOST_CHANNELS = 16
 
@@ -108,12 +109,33 @@ def overlay_of(out: Path, name: Path) -> Path:
     return out / "overlays" / f"{name}.png"
 
 
-def write(out: Path, done: Sequence[Labelled], class_name: str, keep_doubtful: bool) -> Path:
-    """Both annotation files, each with the doubt and the scale of its images; returns the one to train on."""
-    doubtful = [labelled for labelled in done if labelled.finding.doubt and not keep_doubtful]
-    trusted = [labelled for labelled in done if not labelled.finding.doubt or keep_doubtful]
-    coco_writer.write_json(out / DOUBTFUL, _content(out, doubtful, class_name))
-    return coco_writer.write_json(out / TRUSTED, _content(out, trusted, class_name))
+def annotations_of(out: Path, part: str) -> Path:
+    """Where the objects of a part are: train, valid, or the doubtful ones, which are no part that training finds."""
+    return out / "annotations" / f"algorithmic_{part}_annotations.json"
+
+
+def parts(done: Sequence[Labelled], valid: float, keep_doubtful: bool) -> dict[str, list[Labelled]]:
+    """The images of each of PARTS. valid: the share held back for validation; none of a single field of view."""
+    trusted = [labelled for labelled in done if keep_doubtful or not labelled.finding.doubt]
+    names = [labelled.name.as_posix() for labelled in trusted]
+    shares = {"train": 1 - valid, "valid": valid} if valid and len(groups(names)) > 1 else {"train": 1.0}
+    part_of = (
+        {name: part for part, some in split_groups(names, shares, seed=0).items() for name in some} if names else {}
+    )
+    found: dict[str, list[Labelled]] = {part: [] for part in PARTS}
+    for labelled in done:
+        found[part_of.get(labelled.name.as_posix(), DOUBTFUL)].append(labelled)
+    return found
+
+
+def write(out: Path, found: dict[str, list[Labelled]], class_name: str) -> None:
+    """An annotation file for each part, with the doubt and the scale of its images; those of empty parts go."""
+    for part, done in found.items():
+        target = annotations_of(out, part)
+        if done:
+            coco_writer.write_json(target, _content(out, done, class_name))
+        else:
+            target.unlink(missing_ok=True)
 
 
 def _content(out: Path, done: Sequence[Labelled], class_name: str) -> dict[str, Any]:

@@ -13,24 +13,30 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from segue.labelling.auto import DOUBTFUL, TRUSTED, Job, Labelled, overlay_of
+from segue.labelling.auto import DOUBTFUL, Job, Labelled, annotations_of, overlay_of
 
 PICTURE_SIDE = 420
 BINS = 10
 
 
-def write(target: Path, out: Path, done: Sequence[Labelled], job: Job, keep_doubtful: bool) -> Path:
-    """Write the page to `target`; overlays are read from `out`. Doubtful images come first, then the fullest."""
-    order = sorted(done, key=lambda labelled: (not labelled.finding.doubt, -len(labelled.finding.shapes)))
-    qualities = [shape.quality for labelled in done for shape in labelled.finding.shapes]
-    doubtful = sum(bool(labelled.finding.doubt) for labelled in done)
+def write(target: Path, out: Path, found: dict[str, list[Labelled]], job: Job) -> Path:
+    """Write the page to `target`; overlays are read from `out`. Doubtful images come first, then the fullest.
+
+    found: the images of each part.
+    """
+    images = [(part, labelled) for part, some in found.items() for labelled in some]
+    images.sort(key=lambda one: (not one[1].finding.doubt, -len(one[1].finding.shapes)))
+    qualities = [shape.quality for _, labelled in images for shape in labelled.finding.shapes]
+    doubtful = sum(bool(labelled.finding.doubt) for _, labelled in images)
     facts = {
         "class": job.class_name,
-        "images": f"{len(done)}, {doubtful} of them doubtful",
+        "images": f"{len(images)}, {doubtful} of them doubtful",
         "objects": str(len(qualities)),
-        "trained on": f"{TRUSTED.as_posix()}, " + ("doubtful images included" if keep_doubtful else "without doubtful"),
-        "the doubtful": "kept above" if keep_doubtful else DOUBTFUL.as_posix(),
     }
+    for part, some in found.items():
+        if some:
+            name = f"{part} (not trained on)" if part == DOUBTFUL else part
+            facts[name] = f"{len(some)} images, {annotations_of(out, part).relative_to(out).as_posix()}"
     template = files("segue.labelling").joinpath("sheet.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(template).render(
@@ -38,19 +44,20 @@ def write(target: Path, out: Path, done: Sequence[Labelled], job: Job, keep_doub
         facts=facts,
         settings=job.settings.model_dump(),
         bars=_histogram(qualities),
-        rows=[_row(out, labelled) for labelled in order],
+        rows=[_row(out, part, labelled) for part, labelled in images],
     )
     target.write_text(page, encoding="utf-8")
     return target
 
 
-def _row(out: Path, labelled: Labelled) -> dict[str, Any]:
+def _row(out: Path, part: str, labelled: Labelled) -> dict[str, Any]:
     finding, name = labelled.finding, labelled.name.as_posix()
     qualities = [shape.quality for shape in finding.shapes]
     covered = sum(int(shape.mask.sum()) for shape in finding.shapes)
     pixels = labelled.record.height * labelled.record.width
     return {
         "name": name,
+        "part": part,
         "link": f"overlays/{name}.png",
         "image": _data_uri(Image.open(overlay_of(out, labelled.name))),
         "doubt": finding.doubt,

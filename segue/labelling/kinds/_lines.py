@@ -11,10 +11,17 @@ from scipy.spatial import KDTree
 AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
 
 
-def pieces(skeleton: np.ndarray) -> list[np.ndarray]:
-    """A skeleton (H, W) cut at its junctions: each piece as points (P, 2: x, y) in order, at least two."""
-    neighbours = ndimage.convolve(skeleton.astype(np.int32), AROUND, mode="constant")
-    labels, _ = ndimage.label(skeleton & (neighbours <= 2), structure=np.ones((3, 3)))
+def near_junctions(skeleton: np.ndarray, margin: float) -> np.ndarray:
+    """What of an image is within `margin` pixels of where lines of a skeleton (H, W) meet."""
+    junctions = skeleton & (ndimage.convolve(skeleton.astype(np.int32), AROUND, mode="constant") > 2)
+    if not junctions.any():
+        return junctions
+    return np.asarray(ndimage.distance_transform_edt(~junctions)) <= margin
+
+
+def pieces(lines: np.ndarray) -> list[np.ndarray]:
+    """Lines (H, W) without junctions as points (P, 2: x, y) in order, at least two of each."""
+    labels, _ = ndimage.label(lines, structure=np.ones((3, 3)))
     found = []
     for number, window in enumerate(ndimage.find_objects(labels), 1):
         points = np.argwhere(labels[window] == number) + [window[0].start, window[1].start]

@@ -17,7 +17,7 @@ from skimage import filters, morphology
 
 from segue import settings as base
 from segue.labelling.kinds import Finding, Shape, Show, unseen
-from segue.labelling.kinds._lines import joined, pieces
+from segue.labelling.kinds._lines import joined, near_junctions, pieces
 from segue.labelling.kinds._planes import Polarity, clearest
 from segue.structures.strokes import around, raster, resampled
 
@@ -25,6 +25,10 @@ CLASS = "tube"
 SMALLEST_WIDTH = 2.0  # pixels; below it a line has no inside
 BACKGROUND = 0.03  # sigma of what counts as uneven light before a width is known, as a share of the longer side
 SIGMAS = (0.25, 0.35, 0.5)  # of the ridge filter, in widths: a bar answers most at 0.29
+
+# In widths: how much is cut off where lines meet, because they bend there and are shared; shortest piece that is
+# looked at; and how much of a piece tells where it is going.
+CUT, SHORTEST_PIECE, REACH = 0.5, 0.4, 2.0
 
 
 class Settings(base.Settings):
@@ -46,9 +50,9 @@ class Settings(base.Settings):
     high: float = Field(1.0, gt=0)
     low: float = Field(0.4, gt=0)
     surroundings: float = Field(8.0, gt=0)
-    gap: float = Field(5.0, ge=0)
-    degrees: float = Field(25.0, ge=0, le=90)
-    least: float = Field(5.0, ge=0)
+    gap: float = Field(8.0, ge=0)
+    degrees: float = Field(35.0, ge=0, le=90)
+    least: float = Field(6.0, ge=0)
     contrast: float = Field(1.5, ge=0)
     trust: float = Field(0.6, ge=0, le=1)
 
@@ -81,12 +85,13 @@ def find(image: np.ndarray, settings: Settings, pixels_per_unit: float, show: Sh
     mask = _threshold(ridges, width, settings)
     show("4-threshold", mask)
     skeleton = morphology.skeletonize(mask)
-    lines = [line for line in pieces(skeleton) if len(line) >= 0.5 * width]
+    near = near_junctions(skeleton, CUT * width)
+    lines = [line for line in pieces(skeleton & ~near) if len(line) >= SHORTEST_PIECE * width]
     show("5-pieces", _drawn(lines, plane.shape))
-    chains = joined(lines, settings.gap * width, settings.degrees, 2 * width)
+    chains = joined(lines, settings.gap * width, settings.degrees, REACH * width)
     show("6-joined", _drawn([np.concatenate(chain) for chain in chains], plane.shape))
     noise = _noise(chosen.values)
-    tubes = [tube for chain in chains if (tube := _tube(chain, plane, width, settings))]
+    tubes = [tube for chain in chains if (tube := _tube(chain, near, plane, width, settings))]
     kept = [tube for tube in tubes if tube.rise >= settings.contrast * noise]
     shapes = _shapes(kept, noise, plane.shape)
     return Finding(shapes, chosen.name, chosen.dark, round(width, 1), _doubt(shapes, mask, settings))
@@ -115,9 +120,12 @@ def _noise(values: np.ndarray) -> float:
     return max(float(np.median(np.abs(across))) / 0.6745 / 6**0.5, 1e-6)
 
 
-def _tube(chain: list[np.ndarray], plane: np.ndarray, width: float, settings: Settings) -> _Tube | None:
+def _tube(
+    chain: list[np.ndarray], near: np.ndarray, plane: np.ndarray, width: float, settings: Settings
+) -> _Tube | None:
     """A chain of pieces as one line with its own width; None if it is too short."""
     line = np.concatenate(chain)
+    line = _to_junction(_to_junction(line, near, width)[::-1], near, width)
     points = resampled(line)
     points = ndimage.gaussian_filter1d(points, width, axis=0, mode="nearest")  # of points half a pixel apart
     length = float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
@@ -126,6 +134,16 @@ def _tube(chain: list[np.ndarray], plane: np.ndarray, width: float, settings: Se
     gaps = sum(float(np.linalg.norm(b[0] - a[-1])) for a, b in zip(chain, chain[1:], strict=False))
     halves, rise = _half_widths(points, plane, width)
     return _Tube(points, halves, max(0.0, 1 - gaps / length), rise)
+
+
+def _to_junction(line: np.ndarray, near: np.ndarray, width: float) -> np.ndarray:
+    """A line (P, 2) that ends where another one was cut off goes on, straight, to where they meet."""
+    x, y = line[-1].astype(int)
+    if not near[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].any():
+        return line
+    before = line[max(0, len(line) - 1 - int(REACH * width))]
+    way = (line[-1] - before) / max(float(np.linalg.norm(line[-1] - before)), 1e-9)
+    return np.concatenate([line, line[-1:] + CUT * width * way])
 
 
 def _half_widths(points: np.ndarray, plane: np.ndarray, width: float) -> tuple[np.ndarray, float]:
