@@ -7,6 +7,8 @@ stands out. Every length follows from the radius of the objects, given or found 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from pydantic import Field
 from scipy import ndimage
@@ -19,6 +21,8 @@ from segue.labelling.kinds._planes import Polarity, clearest
 CLASS = "blob"
 SMALLEST_RADIUS = 2.5  # pixels; below it shapes are noise
 LEVELS = 24
+MOST_COVERED = 0.6
+LEAST_CLARITY = 2.5
 CUT_COST = 0.03  # how much better ellipses the parts of a clump must be than the whole
 DISTANCE_COST = 0.06  # the same for cuts that follow from the outline alone, not from brightness
 
@@ -72,7 +76,8 @@ def find(image: np.ndarray, settings: Settings, pixels_per_unit: float, show: Sh
     labels = _to_half_maximum(plane, labels, radius, background)
     show("6-outlines", labels)
     shapes = _shapes(plane, labels, radius, smallest, settings.contrast)
-    return Finding(shapes, chosen.name, chosen.dark, round(2 * radius, 1), _doubt(shapes, mask, settings))
+    doubt = _doubt(shapes, _clarity(plane, labels, radius), float(mask.mean()), settings)
+    return Finding(shapes, chosen.name, chosen.dark, round(2 * radius, 1), doubt)
 
 
 def _radius(plane: np.ndarray, settings: Settings, pixels_per_unit: float) -> float | None:
@@ -197,7 +202,7 @@ def _shapes(
     )
 
 
-def _rise(plane: np.ndarray, labels: np.ndarray, region: measure._regionprops.RegionProperties, width: int) -> float:
+def _rise(plane: np.ndarray, labels: np.ndarray, region: Any, width: int) -> float:
     """How much brighter an object is than the darker part of a ring around it."""
     window = _around(region.bbox, width + 1)
     own = labels[window] == region.label
@@ -205,13 +210,28 @@ def _rise(plane: np.ndarray, labels: np.ndarray, region: measure._regionprops.Re
     return float(np.median(plane[window][own]) - np.percentile(plane[window][ring], 30)) if ring.any() else 0.0
 
 
-def _doubt(shapes: tuple[Shape, ...], mask: np.ndarray, settings: Settings) -> str:
+def _clarity(plane: np.ndarray, labels: np.ndarray, radius: float) -> float:
+    """How far objects rise above the spread of what is around them; about 2 in pure noise, 3 and more in images."""
+    empty = ~ndimage.binary_dilation(labels > 0, iterations=2)
+    found = []
+    for region in measure.regionprops(labels):
+        window = _around(region.bbox, round(radius) + 2)
+        values = plane[window][empty[window]]
+        if values.size > 10:
+            spread = 1.4826 * np.median(np.abs(values - np.median(values))) + 1e-3
+            found.append(_rise(plane, labels, region, max(2, round(0.2 * radius))) / spread)
+    return float(np.median(found)) if found else 0.0
+
+
+def _doubt(shapes: tuple[Shape, ...], clarity: float, covered: float, settings: Settings) -> str:
     """Why the whole image may be labelled wrongly."""
     if not shapes:
         return "nothing found"
-    if mask.mean() > 0.6:
-        return "objects cover most of the image"
+    if covered > MOST_COVERED:
+        return f"objects cover {covered:.0%} of the image"
+    if clarity < LEAST_CLARITY:
+        return f"objects rise only {clarity:.1f} times as high as their surroundings vary, which noise does too"
     mean = float(np.mean([shape.quality for shape in shapes]))
     if mean < settings.trust:
-        return f"objects are unlike ellipses or hardly stand out: mean quality {mean:.2f}, below {settings.trust:g}"
+        return f"objects are unlike ellipses or hardly stand out: mean quality {mean:.3f}, below {settings.trust:g}"
     return ""

@@ -197,5 +197,5 @@ def _doubt(shapes: tuple[Shape, ...], mask: np.ndarray, settings: Settings) -> s
         return "objects cover most of the image"
     mean = float(np.mean([shape.quality for shape in shapes]))
     if mean < settings.trust:
-        return f"objects hardly stand out of the noise: mean quality {mean:.2f}, below {settings.trust:g}"
+        return f"objects hardly stand out of the noise: mean quality {mean:.3f}, below {settings.trust:g}"
     return ""
