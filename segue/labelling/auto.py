@@ -74,7 +74,10 @@ def label_images(
         pixels = read_any(path)
         um = job.um or micrometres_per_pixel(path)
         show = _saver(out / "steps" / name) if job.show_steps else unseen
-        finding = find(pixels, job, um, show)
+        try:
+            finding = find(pixels, job, um, show)
+        except DataError as error:
+            raise DataError(f"{path}: {error.where}", error.found, error.expected, error.run) from None
         _save(drawn(as_picture(pixels), finding.shapes), overlay_of(out, name))
         record = _record(_placed(path, out / "images" / name), pixels, finding, number, job.class_name)
         tick(number, len(paths))

@@ -11,20 +11,19 @@ from PIL import Image
 
 from segue.cli import main
 from segue.data.rendered_fields import render_field, render_fields
+from segue.labelling.auto import Job, find, read_any
+from segue.labelling.kinds import blobs
 from tests.labelling.scoring import levels
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Three fields of nuclei as 12-bit TIFF, one of them in a folder, a two-channel one, and one of noise."""
+    """Four fields of nuclei as 12-bit TIFF, one of them in a folder, and one of noise."""
     folder = tmp_path_factory.mktemp("auto") / "images"
     (folder / "plate").mkdir(parents=True)
-    for number, name in enumerate(("a.tif", "b.tif", "plate/a.tif")):
+    for number, name in enumerate(("a.tif", "b.tif", "d.tif", "plate/a.tif")):
         field, _ = render_field(np.random.default_rng(number), 160, "blobs", 12)
         tifffile.imwrite(folder / name, levels(field)[..., 0], resolution=(20000, 20000), resolutionunit=3)
-    field, _ = render_field(np.random.default_rng(7), 160, "blobs", 12)
-    two = np.stack([np.full((160, 160), 100, np.uint16), levels(field)[..., 0]])
-    tifffile.imwrite(folder / "two.tif", two, imagej=True, metadata={"axes": "CYX"})
     noise = np.random.default_rng(5).normal(120, 30, (160, 160)).clip(0, 255).astype(np.uint8)
     Image.fromarray(noise).save(folder / "<b>noise.png")
     return folder
@@ -62,7 +61,7 @@ def test_the_scale_is_read_from_the_files(labelled):
     scales = {
         i["file_name"]: i.get("um_per_pixel") for part in content(labelled, "train", "valid") for i in part["images"]
     }
-    assert scales == {"a.tif": 0.5, "b.tif": 0.5, "plate/a.tif": 0.5, "two.tif": None}
+    assert scales == {"a.tif": 0.5, "b.tif": 0.5, "d.tif": 0.5, "plate/a.tif": 0.5}
 
 
 def test_a_doubtful_image_is_left_out_and_its_labels_are_not_lost(labelled):
@@ -127,6 +126,18 @@ def test_tubes_keep_their_overlap_and_show_their_steps(tmp_path):
     assert "gap=9.0" in (out / "sheet.html").read_text()
 
 
+def test_any_number_of_channels_can_be_looked_at(tmp_path):
+    field, _ = render_field(np.random.default_rng(7), 160, "blobs", 12)
+    for channels in (2, 5):
+        stack = np.full((channels, 160, 160), 100, np.uint16)
+        stack[1] = levels(field)[..., 0]
+        tifffile.imwrite(tmp_path / "stack.tif", stack, imagej=True, metadata={"axes": "CYX"})
+        pixels = read_any(tmp_path / "stack.tif")
+        assert pixels.shape == (channels, 160, 160)
+        finding = find(pixels, Job(blobs, blobs.Settings(), "nucleus"), None)
+        assert finding.plane == "1" and len(finding.shapes) >= 11
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -135,12 +146,12 @@ def test_tubes_keep_their_overlap_and_show_their_steps(tmp_path):
         (("--kind", "blobs", "diameter=-3"), "greater than 0"),
         (("--kind", "blobs", "dark"), "no '='"),
         (("--kind", "blobs", "--scale", "0"), "--scale: 0.0 um per pixel; expected more than 0"),
-        (("--kind", "blobs", "--channel", "7"), "--channel 7"),
+        (("--kind", "blobs", "--channel", "7"), "a.tif: --channel 7: an image with the channels"),
         (("--kind", "blobs", "--valid", "1"), "--valid: 1; expected"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(arguments, words, images, tmp_path, capsys):
-    assert main(["label", "auto", str(images / "two.tif"), "--out", str(tmp_path / "out"), *arguments]) == 2
+    assert main(["label", "auto", str(images / "a.tif"), "--out", str(tmp_path / "out"), *arguments]) == 2
     error = capsys.readouterr().err
     assert words in error and len(error.strip().splitlines()) == 1
 

@@ -12,6 +12,7 @@ from segue.errors import DataError
 from segue.labelling import kinds
 from segue.labelling.auto import Job, find, read_any
 from segue.labelling.kinds import blobs
+from segue.labelling.kinds._planes import clearest
 from segue.structures.masks import bitmap
 from tests.labelling.scoring import f1, full, halved, levels, right
 
@@ -60,7 +61,7 @@ def test_an_image_of_half_the_size_has_the_same_objects(field, found):
     half = look(levels(halved(field[0])), SIDE / 2000)
     assert abs(2 * half.width / found.width - 1) < 0.1
     at_half = [Drawn(0, 0, full(shape, SIDE)[::2, ::2]) for shape in found.shapes]
-    assert len(half.shapes) == len(found.shapes) == right(half.shapes, at_half, SIDE // 2)
+    assert abs(len(half.shapes) - len(found.shapes)) <= 1 and f1(half.shapes, at_half, SIDE // 2) >= 0.95
 
 
 def test_dark_on_bright_is_bright_on_dark_turned_over(field, found):
@@ -79,8 +80,8 @@ def test_the_channel_with_the_objects_is_chosen_and_can_be_named(field):
     empty = levels(np.random.default_rng(0).normal(0.3, 0.05, (SIDE, SIDE)).clip(0, 1))
     image = np.concatenate([empty, levels(field[0]), empty, empty], axis=2)
     assert look(image).plane == "1"
-    assert look(image[..., :3]).plane == "green"
-    assert look(image[..., :3], channel="blue").plane == look(image[..., :3], channel="2").plane == "blue"
+    assert clearest(image[..., :3]).name == "green"
+    assert clearest(image[..., :3], "blue").name == clearest(image[..., :3], "2").name == "blue"
     with pytest.raises(DataError, match="red, green, blue; expected one of them"):
         look(image[..., :3], channel="infrared")
 

@@ -52,10 +52,11 @@ def clearest(image: np.ndarray, channel: str = "", polarity: Polarity = "auto") 
 def _planes(image: np.ndarray, channel: str) -> dict[str, np.ndarray]:
     """Planes by name: grey, colours, or numbers from 0."""
     count = image.shape[2]
-    if count == 1 or (count == 3 and (image == image[..., :1]).all()):
-        return {"grey": image[..., 0].astype(np.float64)}
-    called = COLOURS if count == 3 else tuple(str(number) for number in range(count))
+    grey = count == 1 or (count == 3 and (image == image[..., :1]).all())
+    called = COLOURS if count == 3 else ("grey",) if count == 1 else tuple(map(str, range(count)))
     planes = {name: image[..., number].astype(np.float64) for number, name in enumerate(called)}
+    if grey and channel in ("", "grey"):
+        return {"grey": planes[called[0]]}
     if not channel:
         return planes
     numbered = dict(zip(map(str, range(count)), called, strict=True))
