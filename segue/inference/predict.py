@@ -55,12 +55,12 @@ class Predictor:
             DataError: if an image cannot be read or has other channels than the model.
         """
         if isinstance(images, Sequence) and not isinstance(images, str):
-            return [self._one(image, threshold, most) for image in images]
-        return self._one(images, threshold, most)
+            return [self.predict_ready(self.pixels(image), threshold, most) for image in images]
+        return self.predict_ready(self.pixels(images), threshold, most)
 
-    def _one(self, image: Picture, threshold: float, most: int) -> Detections:
+    def predict_ready(self, pixels: Tensor, threshold: float, most: int = DEFAULT_MOST) -> Detections:
+        """The same for what `pixels` gave, or a part of it (C, H, W)."""
         family, spec = models.get(self.chain.spec.family), self.chain.spec
-        pixels = self.pixels(image)
         size = (pixels.shape[-2], pixels.shape[-1])
         nothing = torch.zeros(0, 4)
         framed, _, _ = View(*family.input_size(spec))(pixels, nothing, torch.zeros(0, 2), seed=0)
