@@ -54,8 +54,8 @@ def skeleton(bits: np.ndarray) -> Skeleton:
     depths = (np.asarray(ndimage.distance_transform_edt(padded)) - 0.5)[line]
     places = np.argwhere(line)
     graph = _graph(line)
-    _open_blocks(graph, line)
     _cut_twigs(graph, depths)
+    _open_blocks(graph, line)
     kept = list(graph)
     ends = [pixel for pixel in kept if len(graph[pixel]) == 1]
     alone = [pixel for pixel in kept if not graph[pixel]]
@@ -123,9 +123,10 @@ def _open_blocks(graph: Graph, line: np.ndarray) -> None:
     number[line] = np.arange(line.sum())
     corners = np.stack([number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]], -1)
     for block in corners[(corners >= 0).all(-1)].tolist():
-        idle = [pixel for pixel in block if pixel in graph and len(graph[pixel]) == 2]
-        if idle:
-            _remove(graph, idle[0])
+        if all(pixel in graph for pixel in block):
+            idle = [pixel for pixel in block if graph[pixel].keys() <= set(block)]
+            for pixel in idle[:1]:
+                _remove(graph, pixel)
 
 
 def _remove(graph: Graph, pixel: int) -> None:
