@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import hotcoco.mask as coco_mask
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from segue.data.records import Record
 from segue.structures.detections import Detections
-from segue.structures.masks import coco_rle
+from segue.structures.masks import Rle, bitmap, coco_rle
 
 FILL = 0.35
 
@@ -35,7 +34,6 @@ def colour(label: int) -> tuple[int, int, int]:
 
 def draw_detections(picture: Image.Image, found: Detections, scores: bool = True) -> Image.Image:
     """Masks filled and outlined (boxes, for a model without masks), with class and score."""
-    masks = found.masks
     labels = found.labels.tolist()
     texts = [f"{name} {score:.2f}" if scores else name for name, score in zip(found.names, found.scores, strict=True)]
     return _draw(
@@ -43,7 +41,7 @@ def draw_detections(picture: Image.Image, found: Detections, scores: bool = True
         found.boxes_xyxy.tolist(),
         [colour(label) for label in labels],
         texts,
-        None if masks is None else [mask.numpy() for mask in masks],
+        (found.bits(i) for i in range(len(found))) if found.has_masks else None,
     )
 
 
@@ -52,10 +50,10 @@ def draw_truth(picture: Image.Image, record: Record, class_names: Sequence[str],
     objects = [a for a in record.annotations if a.class_name in class_names and not a.crowd]
     rasters = None
     if masks:
-        nothing = np.zeros((record.height, record.width), dtype=bool)
+        nothing = np.zeros((0, 0), dtype=bool), 0, 0
+        size = record.height, record.width
         rasters = [
-            nothing if a.mask is None else coco_mask.decode(coco_rle(a.mask, record.height, record.width)).astype(bool)
-            for a in objects
+            nothing if a.mask is None else bitmap(Rle(*size, coco_rle(a.mask, *size)["counts"])) for a in objects
         ]
     colours = [colour(class_names.index(a.class_name)) for a in objects]
     return _draw(picture, [list(a.box_xyxy) for a in objects], colours, [a.class_name for a in objects], rasters)
@@ -66,14 +64,16 @@ def _draw(
     boxes: list[list[float]],
     colours: list[tuple[int, int, int]],
     texts: list[str],
-    masks: list[np.ndarray] | None,
+    masks: Iterable[tuple[np.ndarray, int, int]] | None,
 ) -> Image.Image:
-    canvas = np.asarray(picture.convert("RGB")).astype(np.float32)
-    for mask, tint in zip(masks or [], colours, strict=False):
+    """masks: rasters (h, w) and the x, y of their corners, one at a time, so that large images stay possible."""
+    canvas = np.array(picture.convert("RGB"))
+    for (mask, x, y), tint in zip(masks or [], colours, strict=False):
+        under = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
         edge = mask & ~ndimage.binary_erosion(mask)
-        canvas[mask] = canvas[mask] * (1 - FILL) + np.array(tint) * FILL
-        canvas[edge] = tint
-    out = Image.fromarray(canvas.astype(np.uint8))
+        under[mask] = under[mask] * (1 - FILL) + np.array(tint) * FILL
+        under[edge] = tint
+    out = Image.fromarray(canvas)
     pen = ImageDraw.Draw(out)
     size = max(9, min(out.size) // 40)
     font = ImageFont.load_default(size)

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from segue.inference.skeletons import skeleton, skimage
+from segue.inference.extras import extra
+from segue.inference.skeletons import skeleton
 from segue.structures.detections import Detections
 
 Row = dict[str, float | int | str]
@@ -59,7 +60,7 @@ def shape(bits: np.ndarray, x: int = 0, y: int = 0) -> dict[str, float | int]:
     orientation, aspect = axes(bits)
     return {
         "area": len(rows),
-        "perimeter": float(skimage("measure").perimeter(np.pad(bits, 1))),
+        "perimeter": float(extra("skimage.measure", "measurements").perimeter(np.pad(bits, 1))),
         "length": line.length + line.to_ends,
         "skeleton_length": line.length,
         "width_mean": line.width_mean,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -168,12 +168,3 @@ def pictures_in(path: Path) -> list[Path]:
     if not found:
         raise DataError(path, "no images" if path.is_dir() else "no such file or folder", "images")
     return found
-
-
-def predict_folder(
-    predictor: Predictor, paths: Iterable[Path], threshold: float
-) -> Iterable[tuple[Path, Tensor, Detections]]:
-    """Each file's pixels (C, H, W) and what was found in it."""
-    for path in paths:
-        pixels = image_files.read(path, len(predictor.chain.spec.channels))
-        yield path, pixels, predictor.predict(pixels, threshold)

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from segue.errors import PlanError
+from segue.inference.extras import extra
 
 Graph = dict[int, dict[int, float]]  # pixel -> its neighbours and how far they are
 
@@ -47,7 +46,7 @@ def skeleton(bits: np.ndarray) -> Skeleton:
         PlanError: if scikit-image is not installed.
     """
     padded = np.pad(bits, 1)
-    line = skimage("morphology").skeletonize(padded)
+    line = extra("skimage.morphology", "measurements").skeletonize(padded)
     if not line.any():
         return Skeleton()
     # Distances are measured to the next pixel's centre; the outline is half a pixel nearer.
@@ -69,20 +68,6 @@ def skeleton(bits: np.ndarray) -> Skeleton:
         branch_points=_branch_points([pixel for pixel in kept if len(graph[pixel]) > 2], places, depths),
         end_points=len(ends),
     )
-
-
-def skimage(part: str) -> Any:
-    """A module of scikit-image, which is an extra.
-
-    Raises:
-        PlanError: if it is not installed.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module(f"skimage.{part}")
-    except ImportError:
-        raise PlanError("measurements", "scikit-image is not installed", "it", 'pip install "segue[labels]"') from None
 
 
 def _graph(line: np.ndarray) -> Graph:

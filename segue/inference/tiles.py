@@ -7,10 +7,13 @@ lie must not show in the result: see `joining` for how objects that a tile cuts 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
+from segue.data import images as image_files
 from segue.errors import PlanError
 from segue.inference.joining import Tile, join
 from segue.inference.predict import Predictor
@@ -116,3 +119,12 @@ def moved(found: Detections, window: Window, size: tuple[int, int]) -> Detection
     regions = tuple(found.region(i).moved(x, y) for i in range(len(found))) if found.has_masks else None
     boxes_xyxy = found.boxes_xyxy + found.boxes_xyxy.new_tensor([x, y, x, y])
     return Detections(boxes_xyxy, found.scores, found.labels, found.class_names, size, regions=regions)
+
+
+def predict_folder(
+    predictor: Predictor, paths: Iterable[Path], tiling: Tiling, threshold: float
+) -> Iterable[tuple[Path, Tensor, Detections]]:
+    """Each file's pixels (C, H, W) as stored, and what was found in it."""
+    for path in paths:
+        pixels = image_files.read(path, len(predictor.chain.spec.channels))
+        yield path, pixels, predict_tiled(predictor, pixels, tiling, threshold)
