@@ -27,19 +27,22 @@ def as_picture(pixels: Tensor) -> Image.Image:
 
 
 def colour(label: int) -> tuple[int, int, int]:
-    """A colour for a class, far from those of its neighbours."""
+    """A colour for a class or an object, far from those of its neighbours."""
     red, green, blue = colorsys.hsv_to_rgb((0.36 + label * 0.381966) % 1, 0.75, 1.0)
     return int(red * 255), int(green * 255), int(blue * 255)
 
 
 def draw_detections(picture: Image.Image, found: Detections, scores: bool = True) -> Image.Image:
-    """Masks filled and outlined (boxes, for a model without masks), with class and score."""
-    labels = found.labels.tolist()
+    """Masks filled and outlined (boxes, for a model without masks), with class and score.
+
+    A colour means a class, or, where there is but one, an object, so that what crosses can be told apart.
+    """
+    hues = found.labels.tolist() if len(found.class_names) > 1 else range(len(found))
     texts = [f"{name} {score:.2f}" if scores else name for name, score in zip(found.names, found.scores, strict=True)]
     return _draw(
         picture,
         found.boxes_xyxy.tolist(),
-        [colour(label) for label in labels],
+        [colour(hue) for hue in hues],
         texts,
         (found.bits(i) for i in range(len(found))) if found.has_masks else None,
     )
@@ -75,7 +78,7 @@ def _draw(
         under[edge] = tint
     out = Image.fromarray(canvas)
     pen = ImageDraw.Draw(out)
-    size = max(9, min(out.size) // 40)
+    size = max(9, min(out.size) // (40 + len(boxes)))  # a crowd's names would hide it
     font = ImageFont.load_default(size)
     width = max(1, min(out.size) // 300)
     for box, tint, text in zip(boxes, colours, texts, strict=True):

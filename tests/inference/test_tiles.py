@@ -11,7 +11,7 @@ from segue.inference.joining import join
 from segue.inference.tiles import Tiling, predict_tiled
 from segue.structures.detections import Detections
 from segue.structures.regions import Region, overlap
-from tests.inference.painted import Exact, model, picture
+from tests.inference.painted import Exact, Rough, model, picture
 
 GRIDS = [(1, 1), (2, 2), (3, 4)]
 
@@ -60,6 +60,12 @@ def test_a_model_that_resizes_its_tiles_gives_the_same_objects_from_every_grid(p
     assert [len(one) for one in found] == [count] * 3
     ious = [worst_iou(a, b) for a, b in ((found[0], found[1]), (found[0], found[2]), (found[1], found[2]))]
     assert min(ious) >= 0.95, ious
+
+
+@pytest.mark.parametrize("grid", [*GRIDS[1:], (5, 7)])
+def test_rough_masks_that_stop_short_of_borders_change_no_count(painted, grid):
+    pixels, count = painted
+    assert len(predict_tiled(Rough(seed=0), pixels, Tiling(grid=grid), 0.5)) == count
 
 
 def test_without_a_tiling_the_answer_is_the_predictors(painted):
