@@ -108,7 +108,8 @@ class Detections:
         """
         assert self.mask_logits is not None
         logits = self.mask_logits[index].float()
-        rows, columns = (logits > 0).any(1).nonzero()[:, 0], (logits > 0).any(0).nonzero()[:, 0]
+        positive = logits > 0
+        rows, columns = positive.any(1).nonzero()[:, 0], positive.any(0).nonzero()[:, 0]
         if not len(rows):
             return torch.zeros(0, 0, dtype=torch.bool), 0, 0
         (h, w), (height, width) = logits.shape, self.size

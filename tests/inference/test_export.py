@@ -15,6 +15,7 @@ import tifffile
 import torch
 from PIL import Image
 
+from segue import models
 from segue.cli import main
 from segue.errors import DataError
 from segue.evaluation.overlay import draw_detections
@@ -22,10 +23,9 @@ from segue.inference.export import label_image, rois, write_rois
 from segue.inference.measure import as_csv
 from segue.structures.detections import Detections
 from segue.structures.regions import Region
-from tests.conftest import toy_plan
+from segue.training import checkpoint as checkpoints
 from tests.inference.painted import Exact, picture
 from tests.structures.test_outlines import filled
-from tests.toy import run
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +101,34 @@ def test_overlays_of_regions_are_those_of_masks(painted):
 
 
 @pytest.fixture(scope="module")
-def predicted(rendered, tmp_path_factory) -> Path:
-    """Everything written for three images by a real, if ignorant, model in 2 x 2 tiles."""
-    folder = tmp_path_factory.mktemp("use")
-    finished = run(toy_plan(rendered, folder, detector={"epochs": 1}, masks={"epochs": 1}))
-    words = ["--grid", "2x2", "--scale", "0.5", "--write", "overlays,coco,labels,rois,measurements"]
+def checkpoint(tmp_path_factory) -> Path:
+    """A real model of random weights: what it finds is nonsense, and enough of it."""
+    folder = tmp_path_factory.mktemp("use") / "model"
+    family = models.get("rfdetr")
+    options, _ = family.settle(family.Options(resolution=64, queries=30), models.size_of(family, "pico"), 0, "cpu")
+    spec = models.ModelSpec(family="rfdetr", size="pico", classes=("cell", "rod"), options=options.model_dump())
+    torch.manual_seed(0)
+    checkpoints.write(folder, family.build(spec, masks=True).state_dict(), checkpoints.Card(spec=spec))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predicted(checkpoint, rendered) -> Path:
+    """Everything that can be written, for three images in 2 x 2 tiles."""
+    out = checkpoint.parent / "out"
+    words = [
+        "--threshold",
+        "0.01",
+        "--grid",
+        "2x2",
+        "--scale",
+        "0.5",
+        "--write",
+        "overlays,coco,labels,rois,measurements",
+    ]
     words += ["--refine", "holes=50", "area=5", "unit=um", "merge=0.7"]
-    code = main(["predict", str(finished), str(rendered / "test"), "--out", str(folder / "out"), "--threshold", "0.04",
-                 *words])  # fmt: skip
-    assert code == 0
-    return folder / "out"
+    assert main(["predict", str(checkpoint), str(rendered / "test"), "--out", str(out), *words]) == 0
+    return out
 
 
 def test_all_outputs_of_predict_tell_of_the_same_objects(predicted, rendered):
@@ -153,9 +171,19 @@ def test_the_steps_are_recorded_beside_and_in_the_coco_file(predicted):
         (["--refine", "area=50", "unit=um"], "scale is not known; expected --scale UM_PER_PX"),
     ],
 )
-def test_slips_in_the_options_are_one_line(predicted, rendered, tmp_path, words, said, capsys):
-    run_folder = predicted.parent / "toy-1"
-    code = main(["predict", str(run_folder), str(rendered / "test"), "--out", str(tmp_path / "out"), *words])
+def test_slips_in_the_options_are_one_line(checkpoint, rendered, tmp_path, words, said, capsys):
+    code = main(
+        [
+            "predict",
+            str(checkpoint),
+            "--threshold",
+            "0.01",
+            str(rendered / "test"),
+            "--out",
+            str(tmp_path / "out"),
+            *words,
+        ]
+    )
     assert code == 2 and said in capsys.readouterr().err
 
 
