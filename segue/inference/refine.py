@@ -202,8 +202,11 @@ def _merge(found: Detections, least: float) -> tuple[Detections, int]:
 
 
 def _duplicates(a: Region, b: Region, least: float) -> bool:
-    shared, areas = overlap(a, b), (a.area, b.area)
-    return shared > 0 and (shared >= least * (sum(areas) - shared) or shared >= WITHIN * min(areas))
+    shared = overlap(a, b)
+    if not shared:
+        return False
+    areas = a.area, b.area
+    return shared >= least * (sum(areas) - shared) or shared >= WITHIN * min(areas)
 
 
 STEPS: dict[str, Callable[[Detections, float], tuple[Detections, int]]] = {
