@@ -43,19 +43,30 @@ def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
         DataError: if the file is missing, damaged, too large or has other channels or planes.
     """
     wanted = [Channel(name="any")] * channels if isinstance(channels, int) else channels
+    image = _projected(path, _with_channels(path, _stack(path), wanted), wanted)
+    if image.dtype not in (np.uint8, np.uint16):
+        image = _as_levels(path, image, all(channel.scale == "percentile" for channel in wanted))
+    return torch.from_numpy(np.ascontiguousarray(image))
+
+
+def shown(path: Path) -> Tensor:
+    """The image (C, H, W) to look at: all its channels, the largest value of its planes, of whatever type."""
+    image = _stack(path).max(0)
+    known = image if image.dtype in (np.uint8, np.uint16) else image.astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(known))
+
+
+def _stack(path: Path) -> np.ndarray:
+    """(P, C, H, W) as stored, or a DataError that names the file."""
     try:
         check_size(path)
-        stack = _decode(path)
+        return _decode(path)
     except DataError:
         raise
     except FileNotFoundError:
         raise DataError(path, "no such file", "an image") from None
     except (OSError, RuntimeError, ValueError, SyntaxError, UnidentifiedImageError, tifffile.TiffFileError) as error:
         raise DataError(path, f"cannot be decoded ({_first_line(error)})", "an undamaged image") from None
-    image = _projected(path, _with_channels(path, stack, wanted), wanted)
-    if image.dtype not in (np.uint8, np.uint16):
-        image = _as_levels(path, image, all(channel.scale == "percentile" for channel in wanted))
-    return torch.from_numpy(np.ascontiguousarray(image))
 
 
 def _with_channels(path: Path, stack: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
