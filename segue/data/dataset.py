@@ -120,7 +120,7 @@ def class_ids(splits: Iterable[Split]) -> dict[str, int]:
     agree = True
     for split in splits:
         for name, number in split.categories.items():
-            agree = agree and known.setdefault(name, number) == number
+            agree = (known.setdefault(name, number) == number) and agree
     if agree and len(set(known.values())) == len(known):
         return known
     return {name: number for number, name in enumerate(sorted(known), 1)}
