@@ -43,34 +43,49 @@ def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
         DataError: if the file is missing, damaged, too large or has other channels or planes.
     """
     wanted = [Channel(name="any")] * channels if isinstance(channels, int) else channels
+    image = _projected(path, _with_channels(path, stack(path), wanted), wanted)
+    if image.dtype not in (np.uint8, np.uint16):
+        image = _as_levels(path, image, all(channel.scale == "percentile" for channel in wanted))
+    return torch.from_numpy(np.ascontiguousarray(image))
+
+
+def shown(path: Path) -> Tensor:
+    """The image (C, H, W) to look at: all its channels, the largest value of its planes, of whatever type."""
+    image = stack(path).max(0)
+    known = image if image.dtype in (np.uint8, np.uint16) else image.astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(known))
+
+
+def stack(path: Path) -> np.ndarray:
+    """All planes and channels (P, C, H, W) of whatever type, as stored.
+
+    Raises:
+        DataError: if the file is missing, damaged or too large.
+    """
     try:
         check_size(path)
-        stack = _decode(path)
+        return _decode(path)
     except DataError:
         raise
     except FileNotFoundError:
         raise DataError(path, "no such file", "an image") from None
     except (OSError, RuntimeError, ValueError, SyntaxError, UnidentifiedImageError, tifffile.TiffFileError) as error:
         raise DataError(path, f"cannot be decoded ({_first_line(error)})", "an undamaged image") from None
-    image = _projected(path, _with_channels(path, stack, wanted), wanted)
-    if image.dtype not in (np.uint8, np.uint16):
-        image = _as_levels(path, image, all(channel.scale == "percentile" for channel in wanted))
-    return torch.from_numpy(np.ascontiguousarray(image))
 
 
-def _with_channels(path: Path, stack: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
+def _with_channels(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
     """The stack (P, C, H, W) with as many channels as wanted."""
-    if stack.shape[1] in (2, 4) and len(wanted) in (1, 3) and _last_is_transparency(path):
-        stack = stack[:, :-1]
-    have = stack.shape[1]
+    if planes.shape[1] in (2, 4) and len(wanted) in (1, 3) and _last_is_transparency(path):
+        planes = planes[:, :-1]
+    have = planes.shape[1]
     if have == 1 and (len(wanted) == 3 or len({channel.plane for channel in wanted}) > 1):
-        return np.broadcast_to(stack, (len(stack), len(wanted), *stack.shape[2:]))
-    if len(wanted) == 1 and have == 3 and (stack == stack[:, :1]).all():
-        return stack[:, :1]
+        return np.broadcast_to(planes, (len(planes), len(wanted), *planes.shape[2:]))
+    if len(wanted) == 1 and have == 3 and (planes == planes[:, :1]).all():
+        return planes[:, :1]
     if have != len(wanted):
-        planes = f" in {len(stack)} planes" if len(stack) > 1 else ""
-        raise DataError(path, f"{have} channels{planes}", f"{len(wanted)}")
-    return stack
+        deep = f" in {len(planes)} planes" if len(planes) > 1 else ""
+        raise DataError(path, f"{have} channels{deep}", f"{len(wanted)}")
+    return planes
 
 
 def _last_is_transparency(path: Path) -> bool:
@@ -79,12 +94,12 @@ def _last_is_transparency(path: Path) -> bool:
     return stacks.has_transparency(path) if suffix in TIFF else suffix != ".npy"
 
 
-def _projected(path: Path, stack: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
+def _projected(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
     """(C, H, W) of a stack (P, C, H, W): each channel's projection or plane."""
     highest = max((channel.plane for channel in wanted if channel.plane != "max"), default=0)
-    if highest >= len(stack):
-        raise DataError(path, f"{len(stack)} planes", f"plane {highest}, counted from 0, as data.channels say")
-    taken = {plane: stack.max(0) if plane == "max" else stack[plane] for plane in {c.plane for c in wanted}}
+    if highest >= len(planes):
+        raise DataError(path, f"{len(planes)} planes", f"plane {highest}, counted from 0, as data.channels say")
+    taken = {plane: planes.max(0) if plane == "max" else planes[plane] for plane in {c.plane for c in wanted}}
     if len(taken) == 1:
         return next(iter(taken.values()))
     return np.stack([taken[channel.plane][number] for number, channel in enumerate(wanted)])
@@ -165,6 +180,25 @@ def size(path: Path) -> tuple[int, int]:
         with _quiet_open(path) as image:
             turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
             return (image.width, image.height) if turned else (image.height, image.width)
+    except DataError:
+        raise
+    except (OSError, RuntimeError, ValueError, SyntaxError, UnidentifiedImageError, tifffile.TiffFileError) as error:
+        raise DataError(path, f"no readable image header ({_first_line(error)})", "an undamaged image") from None
+
+
+def bits(path: Path) -> int:
+    """How many bits a stored value has, from the header alone.
+
+    Raises:
+        DataError: if there is no such file, or its header cannot be read.
+    """
+    try:
+        if path.suffix.lower() in TIFF:
+            return stacks.item_bits(path)
+        if path.suffix.lower() == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False).dtype.itemsize * 8
+        with _quiet_open(path) as image:
+            return 16 if image.mode.startswith("I") or (path.suffix == ".png" and _is_16_bit_colour(path)) else 8
     except DataError:
         raise
     except (OSError, RuntimeError, ValueError, SyntaxError, UnidentifiedImageError, tifffile.TiffFileError) as error:

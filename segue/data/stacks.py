@@ -50,6 +50,12 @@ def read(path: Path) -> np.ndarray:
     return values.reshape(sizes).transpose(order).reshape(planes, channels, height, width)
 
 
+def item_bits(path: Path) -> int:
+    """Bits of a value as it is decoded: 16 for a file of 12."""
+    with tifffile.TiffFile(path) as file:
+        return file.series[0].dtype.itemsize * 8
+
+
 def has_transparency(path: Path) -> bool:
     """Whether the file calls its last channel transparency."""
     with tifffile.TiffFile(path) as file:
