@@ -59,7 +59,7 @@ def plan_of(name: str, folder: Path, seed: int, trained: list[dict[str, Any]]) -
     return Plan.model_validate(
         {
             "name": name, "seed": seed, "device": "cpu", "runs": folder / "runs", "data": trained[0]["data"],
-            "model": {"family": "mask2former", "size": "pico", "queries": 30},
+            "model": {"family": "mask2former", "size": "pico", "queries": 60},
             "stages": [{**common, **stage} for stage in trained],
         }
     )  # fmt: skip
