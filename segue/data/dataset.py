@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,11 +87,12 @@ def read_dataset(data: Data) -> DataSet:
     for name in ("train", "valid"):
         if name not in splits:
             found = f"no {name} part (found {', '.join(splits) or 'none'})"
-            raise DataError(data.root or "data", found, "train and valid; test is optional")
+            run = f"segue data split {data.root} --out FOLDER" if formats.WHOLE in splits else ""
+            raise DataError(data.root or "data", found, "train and valid; test is optional", run)
         if not splits[name].records:
             raise DataError(splits[name].source, f"the {name} part has no images", "at least one")
     classes, notes = decide_classes(splits, data)
-    known = {name: number for split in splits.values() for name, number in split.categories.items()}
+    known = class_ids(splits.values())
     notes += [str(problem) for split in splits.values() for problem in split.problems]
     ids = tuple(known[name] for name in classes)
     return DataSet(splits, classes, ids, notes, manifest(splits, classes, data.channels))
@@ -102,13 +103,27 @@ def read_splits(data: Data) -> dict[str, Split]:
     if data.root is not None:
         format = formats.get(data.format) if data.format else formats.detect(data.root)
         return {name: format.read(source, name) for name, source in format.splits(data.root).items()}
-    format = formats.get(data.format or "coco")
     given = {"train": data.train, "valid": data.valid, "test": data.test}
-    return {
-        name: format.read(formats.SplitSource(files.annotations, (files.images or files.annotations.parent,)), name)
-        for name, files in given.items()
-        if files is not None
-    }
+    return {name: _named(data.format, files, name) for name, files in given.items() if files is not None}
+
+
+def _named(format: str | None, files: SplitFiles, name: str) -> Split:
+    """One part named file by file; a file of which nothing is said or seen is COCO's."""
+    folders = (files.images,) if files.images else formats.folders_beside(files.annotations)
+    found = formats.get(format) if format else formats.of(files.annotations) or formats.get("coco")
+    return found.read(formats.SplitSource(files.annotations, folders), name)
+
+
+def class_ids(splits: Iterable[Split]) -> dict[str, int]:
+    """The id of each class name; new ones, in alphabetical order, if the parts do not agree on ids."""
+    known: dict[str, int] = {}
+    agree = True
+    for split in splits:
+        for name, number in split.categories.items():
+            agree = (known.setdefault(name, number) == number) and agree
+    if agree and len(set(known.values())) == len(known):
+        return known
+    return {name: number for number, name in enumerate(sorted(known), 1)}
 
 
 def decide_classes(splits: dict[str, Split], data: Data) -> tuple[tuple[str, ...], list[str]]:
@@ -121,7 +136,7 @@ def decide_classes(splits: dict[str, Split], data: Data) -> tuple[tuple[str, ...
         DataError: if an annotated class is in neither data.classes nor data.ignore_classes.
     """
     counts: Counter[str] = sum((split.class_counts() for split in splits.values()), Counter())
-    ids = {name: number for split in splits.values() for name, number in split.categories.items()}
+    ids = class_ids(splits.values())
     ignored = set(data.ignore_classes)
     where = data.root or "data"
     if not counts:
@@ -163,7 +178,7 @@ def manifest(splits: dict[str, Split], classes: tuple[str, ...], channels: tuple
     total = hashlib.sha256(repr((classes, [channel.model_dump() for channel in channels])).encode())
     for name in sorted(splits):
         total.update(name.encode())
-        for path in (splits[name].source, *(record.image for record in splits[name].records)):
+        for path in (*(splits[name].files or (splits[name].source,)), *(r.image for r in splits[name].records)):
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()

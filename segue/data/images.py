@@ -1,9 +1,9 @@
 """Reading images: 8 and 16 bit, any number of channels, never fewer levels than the file has.
 
-JPEG is decoded by simplejpeg, TIFF by tifffile, .npy by numpy, the rest by PIL. The reasons: PIL and OpenCV give
-pixels for a JPEG with a flipped byte without a word, simplejpeg refuses it (and torchvision's decoders are to be
-removed; its PNG decoder ends the process on a damaged file). PIL silently turns 16-bit colour into 8 bits, so a PNG
-of that kind needs the extra `tiff` (imagecodecs).
+JPEG is decoded by simplejpeg, TIFF by tifffile (`stacks.py`), .npy by numpy, the rest by PIL. The reasons: PIL and
+OpenCV give pixels for a JPEG with a flipped byte without a word, simplejpeg refuses it (and torchvision's decoders are
+to be removed; its PNG decoder ends the process on a damaged file). PIL silently turns 16-bit colour into 8 bits, so a
+PNG of that kind needs the extra `tiff` (imagecodecs).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from segue.data import stacks
 from segue.errors import DataError
 from segue.structures.channels import Channel
 
@@ -29,39 +30,179 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"}
 MOST_PIXELS = 100_000_000
 
 
-def read(path: Path, channels: int = 3) -> Tensor:
-    """The image as uint8 or uint16 (C, H, W) with exactly `channels` channels.
+def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
+    """The image (C, H, W) with exactly these channels: uint8 or uint16 as stored, or float32 in 0..1.
 
-    Grey becomes three equal channels and transparency is dropped where three are wanted; any other difference is
-    an error. Orientation marks (EXIF) are followed, as annotation tools do.
+    channels: a plan's, or how many. Grey becomes three equal channels, and three equal ones become grey; transparency
+    is dropped; any other difference is an error. Of a stack each channel takes what its `plane` says. Orientation
+    marks (EXIF) are followed, as annotation tools do. Whole numbers of other types become uint16. Floating point
+    beyond 0..1 is moved there, smallest and largest value, if all channels are scaled by percentile, which it does
+    not change; otherwise it is an error.
 
     Raises:
-        DataError: if the file is missing, damaged, too large or has other channels.
+        DataError: if the file is missing, damaged, too large or has other channels or planes.
+    """
+    wanted = [Channel(name="any")] * channels if isinstance(channels, int) else channels
+    image = _projected(path, _with_channels(path, stack(path), wanted), wanted)
+    if image.dtype not in (np.uint8, np.uint16):
+        image = _as_levels(path, image, all(channel.scale == "percentile" for channel in wanted))
+    return torch.from_numpy(np.ascontiguousarray(image))
+
+
+def shown(path: Path) -> Tensor:
+    """The image (C, H, W) to look at: all its channels, the largest value of its planes, of whatever type."""
+    image = stack(path).max(0)
+    known = image if image.dtype in (np.uint8, np.uint16) else image.astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(known))
+
+
+def stack(path: Path) -> np.ndarray:
+    """All planes and channels (P, C, H, W) of whatever type, as stored.
+
+    Raises:
+        DataError: if the file is missing, damaged or too large.
     """
     try:
         check_size(path)
-        image = _decode(path)
+        return _decode(path)
     except DataError:
         raise
     except FileNotFoundError:
         raise DataError(path, "no such file", "an image") from None
     except (OSError, RuntimeError, ValueError, SyntaxError, UnidentifiedImageError, tifffile.TiffFileError) as error:
         raise DataError(path, f"cannot be decoded ({_first_line(error)})", "an undamaged image") from None
-    if channels == 3 and len(image) in (1, 2):
-        image = image[:1].expand(3, -1, -1)
-    elif channels == 3 and len(image) == 4:
-        image = image[:3]
-    if len(image) != channels:
-        raise DataError(path, f"{len(image)} channels", f"{channels}")
-    return image
+
+
+def _with_channels(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
+    """The stack (P, C, H, W) with as many channels as wanted."""
+    if planes.shape[1] in (2, 4) and len(wanted) in (1, 3) and _last_is_transparency(path):
+        planes = planes[:, :-1]
+    have = planes.shape[1]
+    if have == 1 and (len(wanted) == 3 or len({channel.plane for channel in wanted}) > 1):
+        return np.broadcast_to(planes, (len(planes), len(wanted), *planes.shape[2:]))
+    if len(wanted) == 1 and have == 3 and (planes == planes[:, :1]).all():
+        return planes[:, :1]
+    if have != len(wanted):
+        deep = f" in {len(planes)} planes" if len(planes) > 1 else ""
+        raise DataError(path, f"{have} channels{deep}", f"{len(wanted)}")
+    return planes
+
+
+def _last_is_transparency(path: Path) -> bool:
+    """Whether the second or fourth channel of a file is no colour but transparency; in microscopy it is a colour."""
+    suffix = path.suffix.lower()
+    return stacks.has_transparency(path) if suffix in TIFF else suffix != ".npy"
+
+
+def _projected(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
+    """(C, H, W) of a stack (P, C, H, W): each channel's projection or plane."""
+    highest = max((channel.plane for channel in wanted if channel.plane != "max"), default=0)
+    if highest >= len(planes):
+        raise DataError(path, f"{len(planes)} planes", f"plane {highest}, counted from 0, as data.channels say")
+    taken = {plane: planes.max(0) if plane == "max" else planes[plane] for plane in {c.plane for c in wanted}}
+    if len(taken) == 1:
+        return next(iter(taken.values()))
+    return np.stack([taken[channel.plane][number] for number, channel in enumerate(wanted)])
+
+
+def _as_levels(path: Path, image: np.ndarray, by_percentile: bool) -> np.ndarray:
+    """Values of other types than uint8 and uint16 as uint16 or float32 in 0..1, without losing any."""
+    if image.dtype.kind not in "iufb":
+        raise DataError(path, f"values of type {image.dtype}", "numbers")
+    low, high = float(image.min()), float(image.max())
+    if not np.isfinite([low, high]).all():
+        raise DataError(path, "values that are NaN or infinite", "finite numbers")
+    if image.dtype.kind == "f" and low >= 0 and high <= 1:
+        return image.astype(np.float32)
+    if low >= 0 and high <= 65535 and (image.dtype.kind != "f" or (image == np.rint(image)).all()):
+        return image.astype(np.uint16)
+    if by_percentile:
+        return ((image.astype(np.float64) - low) / max(high - low, 1e-300)).astype(np.float32)
+    expected = "0..1, whole numbers up to 65535, or scale: percentile for all of data.channels"
+    raise DataError(path, f"values of type {image.dtype} from {low:.4g} to {high:.4g}", expected)
 
 
 def scaled(image: Tensor, channels: Sequence[Channel]) -> Tensor:
-    """uint8 or uint16 values (C, H, W) divided by each channel's scale, float32; floating point is left alone."""
-    if image.is_floating_point():
-        return image.float()
-    largest = torch.iinfo(image.dtype).max
-    return image.float() / torch.tensor([channel.scale or largest for channel in channels])[:, None, None]
+    """Values (C, H, W) as float32, each channel by its scale; no two values become one.
+
+    Floating point has been scaled already, so that it is left alone except by percentiles.
+    """
+    largest = 1.0 if image.is_floating_point() else float(torch.iinfo(image.dtype).max)
+    values = image.float()
+    if all(channel.scale != "percentile" for channel in channels):
+        if image.is_floating_point():
+            return values
+        return values / torch.tensor([channel.scale or largest for channel in channels])[:, None, None]
+    rows = []
+    for number, channel in enumerate(channels):
+        if channel.scale == "percentile":
+            rows.append(_between_percentiles(image[number], values[number], channel.percentiles))
+        else:
+            rows.append(values[number] / (largest if image.is_floating_point() else channel.scale or largest))
+    return torch.stack(rows)
+
+
+def _between_percentiles(stored: Tensor, values: Tensor, percentiles: tuple[float, float]) -> Tensor:
+    """Values (H, W) with the lower percentile at 0 and the higher at 1.
+
+    What lies outside continues as a logarithm: a few hot pixels do not reach far, and no level is lost to clipping.
+    """
+    low, high = _percentiles(stored.numpy(), percentiles)
+    if high <= low:  # nearly all of the image is one value
+        low, high = float(values.min()), float(values.max())
+    values = (values - low) / (high - low if high > low else 1.0)
+    values = torch.where(values > 1, 1 + values.clamp_min(1).log(), values)
+    return torch.where(values < 0, -(-values.clamp_max(0)).log1p(), values)
+
+
+def _percentiles(stored: np.ndarray, percentiles: tuple[float, float]) -> tuple[float, float]:
+    """The smallest stored values that at least these shares of all values do not exceed."""
+    if stored.dtype.kind == "f":
+        low, high = np.percentile(stored, percentiles, method="inverted_cdf")
+        return float(low), float(high)
+    up_to = np.bincount(stored.ravel()).cumsum()  # 20 times faster than sorting
+    low, high = np.searchsorted(up_to, np.array(percentiles) / 100 * up_to[-1])
+    return float(low), float(high)
+
+
+def size(path: Path) -> tuple[int, int]:
+    """Height and width as `read` gives them, from the header alone.
+
+    Raises:
+        DataError: if there is no such file, or its header cannot be read.
+    """
+    try:
+        if path.suffix.lower() in TIFF:
+            return stacks.shape(path)[2:]
+        if path.suffix.lower() == ".npy":
+            height, width = np.load(path, mmap_mode="r", allow_pickle=False).shape[:2]
+            return height, width
+        with _quiet_open(path) as image:
+            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except DataError:
+        raise
+    except (OSError, RuntimeError, ValueError, SyntaxError, UnidentifiedImageError, tifffile.TiffFileError) as error:
+        raise DataError(path, f"no readable image header ({_first_line(error)})", "an undamaged image") from None
+
+
+def bits(path: Path) -> int:
+    """How many bits a stored value has, from the header alone.
+
+    Raises:
+        DataError: if there is no such file, or its header cannot be read.
+    """
+    try:
+        if path.suffix.lower() in TIFF:
+            return stacks.item_bits(path)
+        if path.suffix.lower() == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False).dtype.itemsize * 8
+        with _quiet_open(path) as image:
+            return 16 if image.mode.startswith("I") or (path.suffix == ".png" and _is_16_bit_colour(path)) else 8
+    except DataError:
+        raise
+    except (OSError, RuntimeError, ValueError, SyntaxError, UnidentifiedImageError, tifffile.TiffFileError) as error:
+        raise DataError(path, f"no readable image header ({_first_line(error)})", "an undamaged image") from None
 
 
 def check_size(path: Path) -> None:
@@ -71,8 +212,7 @@ def check_size(path: Path) -> None:
         DataError: if the image is too large. OSError and others if the header cannot be read.
     """
     if path.suffix.lower() in TIFF:
-        with tifffile.TiffFile(path) as file:
-            pixels = int(np.prod(file.series[0].shape[-2:]))
+        pixels = int(np.prod(stacks.shape(path)[2:]))
     elif path.suffix.lower() == ".npy":
         pixels = int(np.prod(np.load(path, mmap_mode="r", allow_pickle=False).shape[:2]))
     else:
@@ -82,24 +222,22 @@ def check_size(path: Path) -> None:
         raise DataError(path, f"{pixels} pixels", f"at most {MOST_PIXELS}")
 
 
-def _decode(path: Path) -> Tensor:
-    """uint8 or uint16 (C, H, W) as stored."""
+def _decode(path: Path) -> np.ndarray:
+    """(P, C, H, W) as stored; only TIFF files have more planes than one."""
     suffix = path.suffix.lower()
     if suffix in TIFF:
-        values = tifffile.imread(path)
-    elif suffix == ".npy":
+        return stacks.read(path)
+    if suffix == ".npy":
         values = np.load(path, allow_pickle=False)
     elif suffix == ".png" and _is_16_bit_colour(path):
         values = _decode_16_bit_png(path)
     else:
         values = _decode_picture(path)
-    if values.dtype not in (np.uint8, np.uint16):
-        raise DataError(path, f"values of type {values.dtype}", "uint8 or uint16")
     if values.ndim == 2:
         values = values[:, :, None]
     if values.ndim != 3:
         raise DataError(path, f"an array of shape {values.shape}", "height x width or height x width x channels")
-    return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)
+    return values.transpose(2, 0, 1)[None]
 
 
 def _decode_picture(path: Path) -> np.ndarray:

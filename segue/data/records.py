@@ -51,9 +51,9 @@ class Problem:
 
 @dataclass(slots=True)
 class Split:
-    """One part of a data set: train, valid or test, read from one annotation file.
+    """One part of a data set: train, valid or test (or all), read from one annotation file or folder.
 
-    categories: class name -> id in the file, in order of id.
+    categories: class name -> id in the file, in order of id. files: the annotation files, where `source` is a folder.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Split:
     records: list[Record]
     categories: dict[str, int]
     problems: list[Problem] = field(default_factory=list)
+    files: tuple[Path, ...] = ()
 
     def class_counts(self) -> Counter[str]:
         """Objects of each class, crowds left out."""

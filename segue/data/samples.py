@@ -81,7 +81,7 @@ def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
     Raises:
         images.DataError: if the file is damaged or not of the size its annotations say.
     """
-    image = images.read(record.image, len(channels))
+    image = images.read(record.image, channels)
     if image.shape[-2:] != (record.height, record.width):
         found = f"{image.shape[-2]} x {image.shape[-1]} pixels (height x width)"
         raise images.DataError(record.image, found, f"{record.height} x {record.width}, as annotated")

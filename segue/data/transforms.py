@@ -154,5 +154,6 @@ class _Colour(v2.Transform):
         pixels = inpt.as_subclass(torch.Tensor)
         flat = pixels.flatten(1).float()
         changed = params["matrix"] @ flat + params["lift"] * (GREY @ flat.mean(1))
-        highest = 255 if pixels.dtype == torch.uint8 else 1
-        return tv_tensors.wrap(changed.clamp_(0, highest).to(pixels.dtype).view_as(pixels), like=inpt)
+        if pixels.dtype == torch.uint8:  # floating point is not cut off at 0 and 1: that would make levels equal
+            changed.clamp_(0, 255)
+        return tv_tensors.wrap(changed.to(pixels.dtype).view_as(pixels), like=inpt)

@@ -127,9 +127,7 @@ def _pictures(pages: Sequence[StagePage]) -> list[dict[str, Any]]:
     rows = []
     for index in chosen:
         record = last.records[index]
-        picture = as_picture(images.read(record.image, 3)) if record.image.suffix != ".npy" else None
-        if picture is None:
-            continue
+        picture = as_picture(images.shown(record.image))
         truth = draw_truth(picture, record, last.class_names, "mask" in last.kinds)
         found = [draw_detections(picture, page.found[index].above(SHOWN_SCORE)) for page in pages]
         rows.append({"name": record.image.name, "images": [_data_uri(image) for image in (truth, *found)]})

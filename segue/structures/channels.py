@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field, model_validator
 
 from segue.settings import Settings
@@ -10,14 +12,21 @@ from segue.settings import Settings
 IMAGENET = {"r": (0.485, 0.229), "g": (0.456, 0.224), "b": (0.406, 0.225)}
 
 
-class Channel(Settings):
-    """One input channel. Stored values are divided by `scale`, then (value - mean) / std.
+PERCENTILES = (0.5, 99.8)
 
-    scale: None means the largest value of the stored type (255 for 8 bits, 65535 for 16).
+
+class Channel(Settings):
+    """One input channel. Stored values become about 0..1 by `scale`, then (value - mean) / std.
+
+    scale: a number that values are divided by (4095 for 12 bits); None means the largest of the stored type (255 for
+    8 bits, 65535 for 16); percentile: the two `percentiles` of each image become 0 and 1.
+    plane: what is taken of a stack: max, its largest value at each pixel, or the plane of this number, from 0.
     """
 
     name: str = Field(min_length=1)
-    scale: float | None = Field(None, gt=0)
+    scale: Annotated[float, Field(gt=0)] | Literal["percentile"] | None = None
+    percentiles: tuple[float, float] = PERCENTILES
+    plane: Annotated[int, Field(ge=0)] | Literal["max"] = "max"
     mean: float = 0.5
     std: float = Field(0.25, gt=0)
 
@@ -30,6 +39,15 @@ class Channel(Settings):
             mean, std = IMAGENET[fields["name"]]
             fields = {"mean": mean, "std": std, **fields}
         return fields
+
+    @model_validator(mode="after")
+    def _percentiles_in_order(self) -> Channel:
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"percentiles {low} and {high}; expected two from 0 to 100, the smaller first")
+        if self.percentiles != PERCENTILES and self.scale != "percentile":
+            raise ValueError("percentiles have no effect without scale: percentile")
+        return self
 
 
 RGB = tuple(Channel.model_validate(name) for name in "rgb")

@@ -13,6 +13,7 @@ from PIL import Image
 from segue.data import formats
 from segue.data.formats import coco
 from segue.data.records import Split
+from segue.errors import DataError
 from segue.structures.masks import Polygon, Rle, coco_rle
 
 HEIGHT, WIDTH = 40, 60
@@ -128,7 +129,7 @@ def test_an_image_that_two_folders_have_is_not_guessed(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "same.png").write_bytes(b"x")
     (tmp_path / "a" / "one.png").write_bytes(b"x")
-    finder = coco._ImageFinder((tmp_path,))
+    finder = coco.ImageFinder((tmp_path,))
     assert finder.find("same.png") is None and finder.find("a/same.png") == tmp_path / "a" / "same.png"
     assert finder.find("one.png") == tmp_path / "a" / "one.png"
 
@@ -220,3 +221,38 @@ def test_invalid_files_of_others_are_refused(sample_data):
     for path in sorted((sample_data("dirty") / "invalid-coco").glob("coco_false_*.json")):
         split = coco.read(formats.SplitSource(path, (path.parent,)), "train")
         assert any(p.severity == "error" for p in split.problems), path.name
+
+
+def two_sources(root: Path) -> Path:
+    (root / "images").mkdir()
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(root / "images" / "a.png")
+    (root / "annotations").mkdir()
+    for name in ("algorithmic_train", "manual_train", "manual_test"):
+        (root / "annotations" / f"{name}_annotations.json").write_text(json.dumps(content(annotation())))
+    return root
+
+
+def test_two_files_for_one_part_are_refused_by_name_with_what_to_write(tmp_path):
+    words = "several files for train: algorithmic_train_annotations.json, manual_train_annotations.json.*data: {train: "
+    assert coco.detect(two_sources(tmp_path))
+    with pytest.raises(DataError, match=words):
+        coco.splits(tmp_path)
+    assert list(coco.files(tmp_path)) == ["algorithmic_train", "manual_test", "manual_train"]
+
+
+def test_cocos_own_folder_is_its_instances(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    for name in ("captions_train2017", "instances_train2017", "person_keypoints_train2017", "instances_val2017"):
+        (tmp_path / "annotations" / f"{name}.json").write_text("{}")
+    found = {name: source.annotations.stem for name, source in coco.splits(tmp_path).items()}
+    assert found == {"train": "instances_train2017", "valid": "instances_val2017"}
+
+
+@pytest.mark.parametrize("where", ["labels.json", "annotations/instances_default.json", "annotations.json"])
+def test_one_file_without_a_part_in_its_name_is_the_whole(tmp_path, where):
+    write(tmp_path, content(annotation()))
+    (tmp_path / where).parent.mkdir(exist_ok=True)
+    (tmp_path / "_annotations.coco.json").rename(tmp_path / where)
+    for root in (tmp_path, tmp_path / where):
+        ((name, source),) = coco.splits(root).items()
+        assert name == "all" and coco.read(source, name).class_counts() == {"cell": 1}, root

@@ -2,27 +2,32 @@
 
 A format module has
 
-    detect(root: Path) -> bool                         does this folder look like mine?
+    detect(root: Path) -> bool                         does this folder, or this annotation file, look like mine?
     splits(root: Path) -> dict[str, SplitSource]            where its train, valid and test parts are
     read(source: SplitSource, name: str) -> Split           records and problems of one part
 
-Reading never raises for bad content: what is wrong comes back as problems, with file and annotation id.
+What is not divided is one part called `all`: enough for `segue data`, not for training. Reading never raises for bad
+content: what is wrong comes back as problems, with file and annotation id.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from segue.errors import DataError
 
+SPLIT_WORDS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
+WHOLE = "all"
+
 
 @dataclass(frozen=True, slots=True)
 class SplitSource:
-    """One part of a data set on disk: its annotation file and the folders its images are looked for in."""
+    """One part of a data set on disk: its annotation file (or folder) and the folders its images are looked for in."""
 
     annotations: Path
     image_folders: tuple[Path, ...]
@@ -31,6 +36,28 @@ class SplitSource:
 def names() -> list[str]:
     """All formats, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def parts(root: Path, find: Callable[[Path], Path | None]) -> dict[str, SplitSource]:
+    """The parts below `root`: folders called train, valid and test, or else `root`, a folder or file, as a whole.
+
+    find: the annotations in a folder (or the file itself), or None.
+    """
+    found: dict[str, SplitSource] = {}
+    for name, words in SPLIT_WORDS.items():
+        for folder in (root / word for word in words):
+            annotations = find(folder) if folder.is_dir() else None
+            if annotations is not None:
+                found.setdefault(name, SplitSource(annotations, (folder, folder / "images", root / "images")))
+    whole = None if found else find(root)
+    return found or ({WHOLE: SplitSource(whole, folders_beside(whole))} if whole else {})
+
+
+def folders_beside(annotations: Path) -> tuple[Path, ...]:
+    """Where images of an annotation file, or folder of such files, may be."""
+    here = annotations if annotations.is_dir() else annotations.parent
+    above = (here.parent,) if here.name == "annotations" else ()
+    return tuple(path for path in (here, here / "images", here.parent / "images", *above) if path.is_dir())
 
 
 def get(name: str) -> ModuleType:
@@ -44,19 +71,24 @@ def get(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
+def of(root: Path) -> ModuleType | None:
+    """The first format that recognises a folder or annotation file."""
+    return next((get(name) for name in names() if get(name).detect(root)), None)
+
+
 def detect(root: Path) -> ModuleType:
-    """The one format whose layout the folder `root` has.
+    """The one format whose layout the folder (or annotation file) `root` has.
 
     Raises:
-        DataError: if the folder does not exist or no format recognises it.
+        DataError: if it does not exist or no format recognises it.
     """
-    if not root.is_dir():
+    if not root.exists():
         raise DataError(root, "no such folder", "a data set folder")
-    for name in names():
-        if get(name).detect(root):
-            return get(name)
+    found = of(root)
+    if found is not None:
+        return found
     raise DataError(
         root,
         "no known data set layout (formats: " + ", ".join(names()) + ")",
-        "train/_annotations.coco.json, or images/ with annotations/*.json",
+        "train/_annotations.coco.json, images/ with annotations/*.json, or the files of LabelMe, CVAT or VIA",
     )

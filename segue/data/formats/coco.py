@@ -1,7 +1,9 @@
-"""COCO instances JSON, in the two layouts people have.
+"""COCO instances JSON, in the layouts people have.
 
     root/{train,valid,test}/_annotations.coco.json     images beside it or in folders below it (Roboflow)
     root/annotations/*.json + root/images/             a split's name is in the file's name (COCO, CVAT)
+
+and without parts: one file, alone or with its images beside it or in images/.
 
 `category_id` exists in this file only: everywhere else classes have names, and labels 0..K-1.
 Everything numeric is checked here, before any C code sees it.
@@ -9,8 +11,6 @@ Everything numeric is checked here, before any C code sees it.
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,37 +20,87 @@ from typing import Any
 import hotcoco.mask as coco_mask
 import numpy as np
 
-from segue.data.formats import SplitSource
+from segue.data import drawn
+from segue.data.drawn import BadAnnotation, ImageFinder, numbers
+from segue.data.formats import SPLIT_WORDS, WHOLE, SplitSource, folders_beside
 from segue.data.records import Annotation, Problem, Record, Split
-from segue.structures.masks import Mask, Polygon, Rle, coco_rle
+from segue.errors import DataError
+from segue.structures.masks import Mask, Polygon, Rle
 
 ROBOFLOW = "_annotations.coco.json"
-MOST_POINTS = 50_000
-SPLIT_WORDS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
 
 
 def detect(root: Path) -> bool:
-    return bool(splits(root))
+    if root.is_file():
+        return _looks_like_coco(root)
+    return bool(_roboflow(root) or _by_name(root) or _whole(root))
 
 
 def splits(root: Path) -> dict[str, SplitSource]:
-    """The parts found below `root`, by name; empty if the layout is not one of COCO's."""
-    found: dict[str, SplitSource] = {}
-    for name, words in SPLIT_WORDS.items():
-        for word in words:
-            folder = root / word
-            if (folder / ROBOFLOW).is_file():
-                found.setdefault(name, SplitSource(folder / ROBOFLOW, (folder,)))
-    if found or not (root / "annotations").is_dir():
+    """The parts found below `root`, by name; a file, or a folder with one file, is the part `all`.
+
+    Raises:
+        DataError: if several files of `annotations` are for the same part.
+    """
+    if root.is_file():
+        return {WHOLE: SplitSource(root, folders_beside(root))}
+    found = _roboflow(root)
+    if found:
         return found
     images = tuple(path for path in (root / "images", root) if path.is_dir())
-    files = sorted((root / "annotations").glob("*.json"), key=lambda path: ("instances" not in path.stem, path))
-    for path in files:  # COCO's own folder also has captions_ and person_keypoints_ files
+    for name, files in _by_name(root).items():
+        if len(files) > 1:
+            _refuse_several(root, name, files)
+        found[name] = SplitSource(files[0], images)
+    whole = [] if found else _whole(root)
+    return {WHOLE: SplitSource(whole[0], images)} if whole else found
+
+
+def files(root: Path) -> dict[str, SplitSource]:
+    """Every COCO file of `annotations` by the name it has there, such as manual_train."""
+    images = tuple(path for path in (root / "images", root) if path.is_dir())
+    found = filter(_looks_like_coco, sorted((root / "annotations").glob("*.json")))
+    return {path.stem.removesuffix("_annotations"): SplitSource(path, images) for path in found}
+
+
+def _roboflow(root: Path) -> dict[str, SplitSource]:
+    folders = {name: [root / word for word in words] for name, words in SPLIT_WORDS.items()}
+    there = {name: [path for path in paths if (path / ROBOFLOW).is_file()] for name, paths in folders.items()}
+    return {name: SplitSource(paths[0] / ROBOFLOW, (paths[0],)) for name, paths in there.items() if paths}
+
+
+def _by_name(root: Path) -> dict[str, list[Path]]:
+    """The files of `annotations` for each part, by the words in their names.
+
+    COCO's own folder also has captions_ and person_keypoints_ files, of which only instances_ are meant.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted((root / "annotations").glob("*.json")):
         spoken = re.findall("[a-z]+", path.stem.lower())
         for name, words in SPLIT_WORDS.items():
             if any(word in spoken for word in words):
-                found.setdefault(name, SplitSource(path, images))
-    return found
+                found.setdefault(name, []).append(path)
+    for name, paths in found.items():
+        found[name] = [path for path in paths if "instances" in path.stem] or paths
+    return {name: found[name] for name in SPLIT_WORDS if name in found}
+
+
+def _whole(root: Path) -> list[Path]:
+    """The one file of a folder without parts."""
+    paths = [p for folder in (root, root / "annotations") for p in sorted(folder.glob("*.json")) if _looks_like_coco(p)]
+    return paths if len(paths) == 1 else []
+
+
+def _looks_like_coco(path: Path) -> bool:
+    head = drawn.head(path)
+    ours = any(word in head for word in (b'"images"', b'"annotations"', b'"categories"'))
+    return path.suffix == ".json" and ours and not any(word in head for word in (b'"_via_', b'"shapes"'))
+
+
+def _refuse_several(root: Path, name: str, files: list[Path]) -> None:
+    found = f"several files for {name}: " + ", ".join(path.name for path in files)
+    plan = f"in the plan, data: {{{name}: {{annotations: {files[0]}, images: {root / 'images'}}}, ...}}"
+    raise DataError(root / "annotations", found, "one, or the one that is meant by name", plan)
 
 
 def read(source: SplitSource, name: str) -> Split:
@@ -73,7 +123,7 @@ def read(source: SplitSource, name: str) -> Split:
             continue
         try:
             annotation = _annotation(entry, image, names, f"{where} ({image.image.name})", split.problems)
-        except _BadAnnotation as error:
+        except BadAnnotation as error:
             found, expected = error.args
             split.problems.append(Problem("error", f"{where} ({image.image.name})", found, expected))
             continue
@@ -83,19 +133,10 @@ def read(source: SplitSource, name: str) -> Split:
     return split
 
 
-class _BadAnnotation(Exception):
-    """found, expected: this object cannot be used and nothing can be guessed about it."""
-
-
 def _parse(path: Path, problems: list[Problem]) -> dict[str, list] | None:
     """The file's three lists, or None with a problem saying why not."""
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        problems.append(Problem("error", str(path), "no such file", "a COCO instances JSON"))
-        return None
-    except (ValueError, RecursionError) as error:
-        problems.append(Problem("error", str(path), f"not readable as JSON ({error})", "a COCO instances JSON"))
+    content = drawn.read_json(path, "a COCO instances JSON", problems)
+    if content is None:
         return None
     keys = ("images", "annotations", "categories")
     wrong = [key for key in keys if not isinstance(content, dict) or not isinstance(content.get(key), list)]
@@ -130,7 +171,7 @@ def _categories(entries: list[dict], split: Split) -> dict[int, str]:
 
 def _images(entries: list[dict], source: SplitSource, split: Split) -> dict[str, Record]:
     """Image id as text -> record without objects, for every image whose file exists."""
-    finder = _ImageFinder(source.image_folders)
+    finder = ImageFinder(source.image_folders)
     records: dict[str, Record] = {}
     for entry in entries:
         number, name = entry.get("id"), entry.get("file_name")
@@ -150,48 +191,24 @@ def _images(entries: list[dict], source: SplitSource, split: Split) -> dict[str,
     return records
 
 
-class _ImageFinder:
-    """Finds files by the name an annotation file gives them: as a path, or by base name up to two folders below."""
-
-    def __init__(self, folders: tuple[Path, ...]) -> None:
-        self.folders = folders
-        self._below: dict[str, set[Path]] | None = None
-
-    def find(self, name: str) -> Path | None:
-        for folder in self.folders:
-            path = folder / name
-            if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
-                return path
-        if self._below is None:
-            self._below = {}
-            for folder in self.folders:
-                for path in (*folder.glob("*/*"), *folder.glob("*/*/*")):
-                    self._below.setdefault(path.name, set()).add(path.resolve())
-        same = self._below.get(Path(name.replace("\\", "/")).name, set())
-        return next(iter(same)) if len(same) == 1 else None  # of several, none is surely the one that is meant
-
-
 def _annotation(
     entry: dict, image: Record, names: dict[int, str], where: str, problems: list[Problem]
 ) -> Annotation | None:
     """One object, or None with a problem if nothing of it is left inside the image."""
     category = entry.get("category_id")
     if not isinstance(category, int) or category not in names:
-        raise _BadAnnotation(f"category id {category!r} unknown", f"one of {sorted(names)}")
+        raise BadAnnotation(f"category id {category!r} unknown", f"one of {sorted(names)}")
     mask = _mask(entry.get("segmentation"), image, where, problems)
     if entry.get("bbox") is not None:
-        x, y, w, h = _numbers(entry["bbox"], "box", 4)
+        x, y, w, h = numbers(entry["bbox"], "box", 4)
         box = (x, y, x + w, y + h)
     elif mask is not None:
-        box = mask_box(mask, image)
+        box = drawn.mask_box(mask, image)
     else:
-        raise _BadAnnotation("neither bbox nor segmentation", "at least one")
-    inside = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], image.width), min(box[3], image.height))
-    if inside[2] <= inside[0] or inside[3] <= inside[1]:
-        problems.append(Problem("dropped", where, f"box {list(box)} has no area inside the image"))
+        raise BadAnnotation("neither bbox nor segmentation", "at least one")
+    inside = drawn.clipped(box, image, where, problems)
+    if inside is None:
         return None
-    if max(abs(a - b) for a, b in zip(inside, box, strict=True)) > 1:
-        problems.append(Problem("fixed", where, f"box {list(box)} reaches out of the image; clipped"))
     return Annotation(
         box_xyxy=inside,
         class_name=names[category],
@@ -199,18 +216,8 @@ def _annotation(
         crowd=bool(entry.get("iscrowd", 0)),
         id=entry.get("id", ""),
         source=str(entry.get("source", "manual")),
-        quality=min(max(float(_numbers([entry.get("quality", 1.0)], "quality", 1)[0]), 0.0), 1.0),
+        quality=min(max(float(numbers([entry.get("quality", 1.0)], "quality", 1)[0]), 0.0), 1.0),
     )
-
-
-def _numbers(values: Any, what: str, count: int | None = None) -> list[float]:
-    """Finite numbers, `count` of them if given."""
-    numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
-    if not numbers or (count is not None and len(values) != count):
-        raise _BadAnnotation(f"{what} {str(values)[:60]}", f"{count or 'a list of'} numbers")
-    if not all(math.isfinite(v) for v in values):
-        raise _BadAnnotation(f"{what} {values[:8]} holds NaN or infinity", "finite numbers")
-    return values
 
 
 def _mask(segmentation: Any, image: Record, where: str, problems: list[Problem]) -> Mask | None:
@@ -220,18 +227,16 @@ def _mask(segmentation: Any, image: Record, where: str, problems: list[Problem])
     if isinstance(segmentation, dict):
         return _rle(segmentation, image)
     if not isinstance(segmentation, list):
-        raise _BadAnnotation(f"segmentation of type {type(segmentation).__name__}", "polygons or run lengths")
+        raise BadAnnotation(f"segmentation of type {type(segmentation).__name__}", "polygons or run lengths")
     parts = segmentation if isinstance(segmentation[0], list) else [segmentation]
     rings = []
     for part in parts:
-        values = np.asarray(_numbers(part, "polygon"), dtype=np.float64)
-        if len(values) % 2 or len(values) > MOST_POINTS * 2:
-            raise _BadAnnotation(f"polygon of {len(values)} numbers", f"x, y pairs, at most {MOST_POINTS}")
-        ring = values.reshape(-1, 2)
-        if np.abs(ring).max(initial=0) > 4 * max(image.height, image.width):
-            raise _BadAnnotation(f"polygon reaching {np.abs(ring).max():.3g} px", "points in or near the image")
-        if len(ring) < 3 or np.ptp(ring, axis=0).min() == 0:
-            problems.append(Problem("dropped", where, f"polygon part of {len(ring)} points without area"))
+        values = numbers(part, "polygon")
+        if len(values) % 2:
+            raise BadAnnotation(f"polygon of {len(values)} numbers", "x, y pairs")
+        ring = drawn.ring(np.asarray(values, dtype=np.float64).reshape(-1, 2), image)
+        if ring is None:
+            problems.append(Problem("dropped", where, f"polygon part of {len(values) // 2} points without area"))
         else:
             rings.append(ring)
     return Polygon(tuple(rings)) if rings else None
@@ -241,15 +246,15 @@ def _rle(segmentation: dict, image: Record) -> Rle:
     """Run lengths, compressed or not, of exactly this image's size."""
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if size != [image.height, image.width]:
-        raise _BadAnnotation(f"run lengths for size {size}", f"{[image.height, image.width]}, the image's")
+        raise BadAnnotation(f"run lengths for size {size}", f"{[image.height, image.width]}, the image's")
     if isinstance(counts, list):
-        runs = _numbers(counts, "run lengths")
+        runs = numbers(counts, "run lengths")
     elif isinstance(counts, str) and counts.isascii():
         runs = list(_runs(counts))
     else:
-        raise _BadAnnotation(f"run lengths of type {type(counts).__name__}", "a list or a string")
+        raise BadAnnotation(f"run lengths of type {type(counts).__name__}", "a list or a string")
     if any(run < 0 or run != int(run) for run in runs) or sum(runs) != image.height * image.width:
-        raise _BadAnnotation(f"run lengths that cover {sum(runs)} pixels", f"{image.height * image.width}")
+        raise BadAnnotation(f"run lengths that cover {sum(runs)} pixels", f"{image.height * image.width}")
     if isinstance(counts, list):
         counts = coco_mask.rle_to_string({"size": size, "counts": [int(run) for run in runs]})
     return Rle(image.height, image.width, counts.encode("ascii"))
@@ -269,13 +274,7 @@ def _runs(counts: str) -> Iterator[int]:
             runs.append(value + (runs[-2] if len(runs) > 2 else 0))
             value = shift = 0
         if not 0 <= bits < 64 or shift > 60:
-            raise _BadAnnotation(f"run lengths with the character {character!r}", "a compressed COCO string")
+            raise BadAnnotation(f"run lengths with the character {character!r}", "a compressed COCO string")
     if shift:
-        raise _BadAnnotation("run lengths that end in the middle of a number", "a compressed COCO string")
+        raise BadAnnotation("run lengths that end in the middle of a number", "a compressed COCO string")
     return iter(runs)
-
-
-def mask_box(mask: Mask, image: Record) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1 around a mask's pixels."""
-    x, y, w, h = (float(v) for v in coco_mask.to_bbox(coco_rle(mask, image.height, image.width)))
-    return x, y, x + w, y + h

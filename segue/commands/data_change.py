@@ -1,0 +1,73 @@
+"""`segue data split`, `scale` and `convert`: a data set written anew, in other parts, at another size, for others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segue.data.dataset import class_ids
+from segue.data.folders import Kind, Named, Put, named, read_folder, write_folder
+from segue.data.groups import groups, split_groups
+from segue.data.scaling import scaled_record, write_scaled
+from segue.errors import PlanError
+
+PARTS = ("train", "valid", "test")
+
+
+def split_data(root: Path, out: Path, shares: str, seed: int, pattern: str | None, put: Put) -> str:
+    """Write a data set in parts; views of one field of view, by their names, go to one part.
+
+    Parts that there are already are pooled first.
+    """
+    splits = read_folder(root)
+    pooled: dict[str, list[Named]] = {}
+    for split in splits.values():
+        for record, name in named(split.records):
+            pooled.setdefault(name, []).append((record, name))
+    dealt = split_groups(pooled, _shares(shares), seed, pattern)
+    parts = {part: [each for name in names for each in pooled[name]] for part, names in dealt.items()}
+    together = groups(pooled, pattern)
+    said = write_folder(out, parts, class_ids(splits.values()), "coco", put)
+    largest = max(together, key=lambda group: len(together[group]))
+    return (
+        f"{said}\n{len(together)} groups stayed together; the largest, {largest}, has {len(together[largest])} images"
+    )
+
+
+def _shares(text: str) -> dict[str, float]:
+    """0.8,0.1,0.1 -> the shares of train, valid and test; two are train and valid."""
+    try:
+        values = [float(value) for value in text.split(",")]
+    except ValueError:
+        values = []
+    if not 2 <= len(values) <= 3:
+        raise PlanError("--shares", text, "two or three numbers, such as 0.8,0.1,0.1")
+    return dict(zip(PARTS, values, strict=False))
+
+
+def scale_data(root: Path, out: Path, factor: float | None, side: int | None) -> str:
+    """Write a data set with images and objects at another size: times `factor`, or the longer side `side` pixels."""
+    if (factor is None) == (side is None) or (factor or side or 0) <= 0:
+        raise PlanError("scale", f"--factor {factor}, --side {side}", "one of them, above 0")
+    splits = read_folder(root)
+    sizes: dict[Path, tuple[int, int]] = {}
+    parts: dict[str, list[Named]] = {}
+    for name, split in splits.items():
+        parts[name] = []
+        for record, image in named(split.records):
+            by = factor or (side or 0) / max(record.height, record.width)
+            size = (max(1, round(record.height * by)), max(1, round(record.width * by)))
+            sizes[record.image] = size
+            parts[name].append((scaled_record(record, *size), image))
+
+    def put(image: Path, target: Path) -> Path:
+        return write_scaled(image, target, *sizes[image])
+
+    return write_folder(out, parts, class_ids(splits.values()), "coco", put)
+
+
+def convert_data(root: Path, out: Path, kind: Kind, put: Put) -> str:
+    """Write a data set in another format."""
+    splits = read_folder(root)
+    crowds = sum(a.crowd for split in splits.values() for r in split.records for a in r.annotations)
+    said = write_folder(out, {n: named(s.records) for n, s in splits.items()}, class_ids(splits.values()), kind, put)
+    return said + (f"\n{crowds} crowd regions are left out: {kind} has none" if crowds and kind != "coco" else "")

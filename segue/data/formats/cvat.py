@@ -1,0 +1,192 @@
+"""CVAT's XML 1.1 for images: one .xml file, alone or in train/, valid/, test/.
+
+Polygons, masks and ellipses are masks, boxes boxes; points, lines, skeletons, cuboids and tags are left out. Shapes
+of one `group_id` and label are one object. A shape that CVAT made by itself (`source="auto"`) has the source model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+import numpy as np
+
+from segue.data import drawn
+from segue.data.drawn import BadAnnotation, ImageFinder, Shape
+from segue.data.formats import SplitSource, parts
+from segue.data.records import Problem, Record, Split
+from segue.structures.masks import Rle, encoded
+
+DEEPEST = 20
+DRAWN = ("polygon", "box", "mask", "ellipse")
+WITHOUT_AREA = ("polyline", "points", "skeleton", "cuboid", "tag")
+
+
+def detect(root: Path) -> bool:
+    return bool(splits(root))
+
+
+def splits(root: Path) -> dict[str, SplitSource]:
+    """The parts found below `root`, or the folder (or file) as a whole; empty if it is not CVAT's."""
+    return parts(root, _annotations)
+
+
+def _annotations(place: Path) -> Path | None:
+    """The file itself, or the one such file of a folder or of its `annotations`."""
+    if place.is_file():
+        return place if _looks_like_cvat(place) else None
+    found = [
+        p for folder in (place, place / "annotations") for p in sorted(folder.glob("*.xml")) if _looks_like_cvat(p)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _looks_like_cvat(path: Path) -> bool:
+    return path.suffix == ".xml" and b"<annotations" in drawn.head(path)
+
+
+def read(source: SplitSource, name: str) -> Split:
+    """Records of one file. Images are found, not opened."""
+    split = Split(name, source.annotations, [], {})
+    root = _parse(source.annotations, split.problems)
+    finder = ImageFinder(source.image_folders)
+    skipped: Counter[str] = Counter()
+    seen: set[str] = set()
+    for number, element in enumerate(root.iter("image") if root is not None else (), 1):
+        record = _record(element, number, finder, split)
+        if record is None:
+            continue
+        if element.get("name", "") in seen:
+            split.problems.append(
+                Problem("error", f"{split.source}: image {number}", f"a second {element.get('name')}")
+            )
+            continue
+        seen.add(element.get("name", ""))
+        shapes = [_shape(child, place, record, split, skipped) for place, child in enumerate(element, 1)]
+        split.records.append(drawn.with_shapes(record, filter(None, shapes), split.problems))
+    split.categories = drawn.categories(split.records)
+    split.problems += drawn.skipped(source.annotations, skipped)
+    return split
+
+
+def _parse(path: Path, problems: list[Problem]) -> Element | None:
+    """The root element. A document that declares its own type or entities is refused: CVAT writes none, and they
+    are how a small file becomes a huge one or names files of this machine."""
+    builder, depth = TreeBuilder(), 0
+    parser = expat.ParserCreate()
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > DEEPEST:
+            raise BadAnnotation(f"elements {DEEPEST} deep", "a CVAT file")
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    def refuse(*_declaration: object) -> None:
+        raise BadAnnotation("a document type of its own", "plain XML, as CVAT writes it")
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
+    try:
+        with path.open("rb") as file:
+            parser.ParseFile(file)
+        return builder.close()
+    except FileNotFoundError:
+        problems.append(Problem("error", str(path), "no such file", "a CVAT XML 1.1 file"))
+    except (OSError, expat.ExpatError, AssertionError, ValueError) as error:
+        problems.append(Problem("error", str(path), f"not readable as XML ({error})", "a CVAT XML 1.1 file"))
+    except BadAnnotation as error:
+        problems.append(Problem("error", str(path), *error.args))
+    return None
+
+
+def _record(element: Element, number: int, finder: ImageFinder, split: Split) -> Record | None:
+    name, where = element.get("name", ""), f"{split.source}: image {number}"
+    sides = [element.get(key, "") for key in ("height", "width")]
+    if not all(side.isascii() and side.isdigit() and int(side[:9]) > 0 for side in sides):
+        found = f"height {sides[0]!r}, width {sides[1]!r} of {name}"
+        split.problems.append(Problem("error", where, found, "pixels"))
+        return None
+    path = finder.find(name) if name else None
+    if path is None:
+        split.problems.append(Problem("error", where, f"no file {name}", f"it in {split.source.parent} or images/"))
+        return None
+    return Record(path, int(sides[0]), int(sides[1]), number)
+
+
+def _shape(element: Element, place: int, image: Record, split: Split, skipped: Counter[str]) -> Shape | None:
+    """One shape of an image; None, with a problem or counted as skipped, if it cannot be an object."""
+    where = f"{split.source}: {image.image.name}: {element.tag} {place}"
+    if element.tag not in DRAWN:
+        skipped[element.tag if element.tag in WITHOUT_AREA else "unknown"] += 1
+        return None
+    label = element.get("label", "")
+    group, source = element.get("group_id", "0"), "model" if element.get("source") == "auto" else "manual"
+    try:
+        if not label.strip():
+            raise BadAnnotation("no label", "a shape with a label")
+        if element.tag == "box":
+            corners = np.array([_numbers(element, "xtl", "ytl"), _numbers(element, "xbr", "ybr")])
+            turned = math.radians(_numbers(element, "rotation")[0])
+            return Shape(label, None, drawn.box(_turned(corners, turned), image), "", source, where)
+        mask = {"polygon": _polygon, "mask": _mask, "ellipse": _ellipse}[element.tag](element, image)
+        return Shape(label, mask, None, "" if group == "0" else group, source, where)
+    except BadAnnotation as error:
+        split.problems.append(Problem("error", where, *error.args))
+        return None
+
+
+def _numbers(element: Element, *keys: str) -> list[float]:
+    """Attributes as finite numbers; `rotation` is 0 where it is left out."""
+    texts = [element.get(key, "0" if key == "rotation" else "") for key in keys]
+    try:
+        values = [float(text) for text in texts]
+    except ValueError:
+        raise BadAnnotation(f"{', '.join(keys)}: {', '.join(texts)[:60]!r}", "numbers") from None
+    return drawn.numbers(values, ", ".join(keys))
+
+
+def _turned(corners: np.ndarray, angle: float) -> np.ndarray:
+    """The four corners (4, 2) of a box (2, 2) turned around its centre, clockwise in radians."""
+    (x0, y0), (x1, y1) = corners
+    centre = corners.mean(0)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    return (np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) - centre) @ turn + centre
+
+
+def _polygon(element: Element, image: Record) -> drawn.Polygon:
+    try:
+        points = [[float(value) for value in pair.split(",")] for pair in element.get("points", "").split(";")]
+    except ValueError:
+        raise BadAnnotation(f"points {element.get('points', '')[:60]!r}", "x,y;x,y;...") from None
+    if any(len(point) != 2 for point in points):
+        raise BadAnnotation("points that are not pairs", "x,y;x,y;...")
+    return drawn.polygon(np.array(points), image)
+
+
+def _ellipse(element: Element, image: Record) -> drawn.Polygon:
+    turned = math.radians(_numbers(element, "rotation")[0])
+    return drawn.ellipse(_numbers(element, "cx", "cy", "rx", "ry"), turned, image)
+
+
+def _mask(element: Element, image: Record) -> Rle:
+    """Runs of 0 and 1 in turn along the rows of a box that lies in the image."""
+    left, top, width, height = (int(value) for value in _numbers(element, "left", "top", "width", "height"))
+    if min(left, top) < 0 or min(width, height) < 1 or left + width > image.width or top + height > image.height:
+        raise BadAnnotation(f"mask of {width} x {height} at {left}, {top}", f"inside {image.width} x {image.height}")
+    texts = [text.strip() for text in element.get("rle", "").split(",")]
+    if not all(text.isascii() and text.isdigit() and len(text) < 10 for text in texts):
+        raise BadAnnotation(f"rle {element.get('rle', '')[:60]!r}", "whole numbers")
+    runs = np.array([int(text) for text in texts])
+    if runs.sum() != width * height:
+        raise BadAnnotation(f"rle that covers {runs.sum()} pixels", f"{width * height}")
+    bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
+    return encoded(bits, left, top, image.height, image.width)

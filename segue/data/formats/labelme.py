@@ -1,0 +1,140 @@
+"""LabelMe: a JSON file for each image, beside it or in a folder of its own; with train/, valid/, test/ or without.
+
+Polygons, circles and masks are masks, rectangles boxes; points, lines and strips have no area and are left out.
+Shapes of one `group_id` and label are one object.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from segue.data import drawn, images
+from segue.data.drawn import BadAnnotation, ImageFinder, Shape, numbers
+from segue.data.formats import SplitSource, parts
+from segue.data.records import Problem, Record, Split
+from segue.errors import DataError
+from segue.structures.masks import Mask, encoded
+
+WITHOUT_AREA = ("point", "points", "line", "linestrip", "lines")
+LOOKED_AT = 20  # files of a folder, to see whether it is LabelMe's
+
+
+def detect(root: Path) -> bool:
+    return bool(splits(root))
+
+
+def splits(root: Path) -> dict[str, SplitSource]:
+    """The parts found below `root`, or the folder (or one file) as a whole; empty if it is not LabelMe's."""
+    return parts(root, _annotations)
+
+
+def _annotations(place: Path) -> Path | None:
+    files = [place] if place.is_file() else sorted(place.glob("*.json"))[:LOOKED_AT]
+    return place if any(_looks_like_labelme(path) for path in files) else None
+
+
+def _looks_like_labelme(path: Path) -> bool:
+    head = drawn.head(path)
+    return path.suffix == ".json" and b'"shapes"' in head and b'"images"' not in head
+
+
+def read(source: SplitSource, name: str) -> Split:
+    """Records of all JSON files of a folder, or of one. An image without a file is no part of the data."""
+    split = Split(name, source.annotations, [], {})
+    finder = ImageFinder(source.image_folders)
+    files = [source.annotations] if source.annotations.is_file() else sorted(source.annotations.glob("*.json"))
+    skipped: Counter[str] = Counter()
+    for path in files:
+        content = drawn.read_json(path, "a LabelMe file", split.problems)
+        if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+            if content is not None:
+                split.problems.append(Problem("error", str(path), "no list shapes", "a LabelMe file"))
+            continue
+        record = _record(path, content, finder, len(split.records) + 1, split.problems)
+        if record is not None:
+            shapes = [_shape(e, record, f"{path}: shape {n}", split, skipped) for n, e in enumerate(content["shapes"])]
+            split.records.append(drawn.with_shapes(record, filter(None, shapes), split.problems))
+    split.files = tuple(files)
+    split.categories = drawn.categories(split.records)
+    split.problems += drawn.skipped(source.annotations, skipped)
+    return split
+
+
+def _record(path: Path, content: dict, finder: ImageFinder, number: int, problems: list[Problem]) -> Record | None:
+    """The image of a file, by its imagePath or else by the file's own name."""
+    said = content.get("imagePath")
+    named = [path.stem + suffix for suffix in sorted(images.SUFFIXES)]
+    candidates = [said, *named] if isinstance(said, str) and said else named
+    image = next((found for found in map(finder.find, candidates) if found), None)
+    if image is None:
+        problems.append(Problem("error", str(path), f"no image {str(said)[:80]}", f"it beside {path.name}"))
+        return None
+    height, width = content.get("imageHeight"), content.get("imageWidth")
+    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+        try:
+            height, width = images.size(image)
+        except DataError as error:
+            problems.append(Problem("error", error.where, error.found, error.expected))
+            return None
+    return Record(image, height, width, number)
+
+
+def _shape(entry: Any, image: Record, where: str, split: Split, skipped: Counter[str]) -> Shape | None:
+    """One entry of `shapes`; None, with a problem or counted as skipped, if it cannot be an object."""
+    try:
+        if not isinstance(entry, dict) or not isinstance(entry.get("label"), str) or not entry["label"].strip():
+            raise BadAnnotation("no label", "a shape with a label")
+        where = f"{where} ({entry['label']})"
+        kind = entry.get("shape_type") or "polygon"
+        if kind in WITHOUT_AREA:
+            skipped[kind] += 1
+            return None
+        listed = entry.get("points")
+        if not isinstance(listed, list):
+            raise BadAnnotation(f"points of type {type(listed).__name__}", "a list of x, y")
+        points = np.array([numbers(point, "point", 2) for point in listed], dtype=np.float64).reshape(-1, 2)
+        group = "" if entry.get("group_id") is None else str(entry["group_id"])
+        if kind == "rectangle":
+            return Shape(entry["label"], None, drawn.box(points, image), group, where=where)
+        return Shape(entry["label"], _mask(kind, points, entry, image), group=group, where=where)
+    except BadAnnotation as error:
+        split.problems.append(Problem("error", where, *error.args))
+        return None
+
+
+def _mask(kind: object, points: np.ndarray, entry: dict, image: Record) -> Mask:
+    if kind == "polygon":
+        return drawn.polygon(points, image)
+    if kind in ("circle", "mask") and len(points) != 2:
+        raise BadAnnotation(f"{kind} of {len(points)} points", "two")
+    if kind == "circle":  # its centre and a point on it
+        radius = math.dist(*points)
+        return drawn.ellipse([*points[0], radius, radius], 0.0, image)
+    if kind == "mask":
+        return _bitmap(points, entry.get("mask"), image)
+    raise BadAnnotation(f"shape_type {str(kind)[:40]!r}", "polygon, rectangle, circle or mask")
+
+
+def _bitmap(points: np.ndarray, text: object, image: Record) -> Mask:
+    """A PNG in base64 that fills the rectangle between two points, both included."""
+    drawn.box(points, image)
+    (x, y), (right, bottom) = np.rint(points.min(0)).astype(int), np.rint(points.max(0)).astype(int)
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(str(text), validate=True))) as picture:
+            if picture.size != (right - x + 1, bottom - y + 1):
+                raise BadAnnotation(f"mask of {picture.size[0]} x {picture.size[1]} pixels", "as its two points say")
+            bits = np.array(picture.convert("L")) > 0
+    except (binascii.Error, OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
+        raise BadAnnotation("mask that is no picture", "a PNG in base64") from None
+    if x < 0 or y < 0 or x + bits.shape[1] > image.width or y + bits.shape[0] > image.height:
+        raise BadAnnotation("mask that reaches out of the image", "one inside")
+    return encoded(bits, x, y, image.height, image.width)

@@ -1,0 +1,266 @@
+"""LabelMe, CVAT and VIA files: every shape with an area is read, what is written is read back, defects have a place."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segue.data import exchange, formats
+from segue.data.coco_writer import write_json
+from segue.data.dataset import Data, read_dataset, read_splits
+from segue.data.records import Annotation, Record, Split
+from segue.errors import DataError
+from segue.structures.masks import Mask, Polygon, coco_rle, encoded
+
+HEIGHT, WIDTH = 60, 80
+SQUARE = [[10, 5], [30, 5], [30, 25], [10, 25]]
+BAR = np.ones((4, 10), bool)
+
+
+def image(folder: Path, name: str = "a.png") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(folder / name)
+
+
+def only(root: Path) -> Split:
+    (split,) = read_splits(Data(root=root)).values()
+    return split
+
+
+def areas(split: Split) -> list[tuple[str, int]]:
+    return [(a.class_name, area(a.mask) if a.mask else 0) for r in split.records for a in r.annotations]
+
+
+def area(mask: Mask) -> int:
+    return int(bits(mask).sum())
+
+
+def bits(mask: Mask) -> np.ndarray:
+    import hotcoco.mask
+
+    return hotcoco.mask.decode(coco_rle(mask, HEIGHT, WIDTH)).astype(bool)
+
+
+def labelme(folder: Path, *shapes: object, **more: object) -> Path:
+    image(folder)
+    content = {"version": "5.4", "shapes": list(shapes), "imagePath": "a.png", "imageData": None, **more}
+    return write_json(folder / "a.json", content)
+
+
+def shape(kind: str, points: list, label: str = "tube", **more: object) -> dict:
+    return {"label": label, "points": points, "shape_type": kind, "group_id": None, **more}
+
+
+def png(values: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(values.astype(np.uint8) * 255).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_labelme_shapes_with_an_area_are_objects_and_the_rest_is_counted(tmp_path):
+    mask = shape("mask", [[40, 30], [49, 33]], "bar", mask=png(BAR))
+    parts = [shape("polygon", SQUARE, "two", group_id=4), shape("circle", [[60, 15], [64, 15]], "two", group_id=4)]
+    lines = [shape("linestrip", SQUARE), shape("point", [[1, 1]])]
+    labelme(tmp_path, shape("rectangle", [[30, 40], [10, 20]]), mask, *lines, *parts)
+    split = only(tmp_path)
+    assert areas(split) == [("tube", 0), ("bar", 40), ("two", 400 + 52)]
+    assert split.records[0].annotations[0].box_xyxy == (10, 20, 30, 40) and split.records[0].height == HEIGHT
+    assert [str(problem) for problem in split.problems] == [
+        f"note: {tmp_path}: shapes without area are left out: 1 linestrip, 1 point"
+    ]
+
+
+CVAT_SHAPES = """
+<polygon label="tube" source="manual" points="10,5;30,5;30,25;10,25"/>
+<box label="tube" xtl="10" ytl="20" xbr="30" ybr="40"/>
+<box label="turned" xtl="30" ytl="20" xbr="40" ybr="40" rotation="90"/>
+<mask label="bar" source="auto" rle="1, 8, 1, 30" left="40" top="30" width="10" height="4"/>
+<ellipse label="disc" cx="40" cy="30" rx="20" ry="10" rotation="0"/>
+<polygon label="two" group_id="3" points="0,0;10,0;10,10;0,10"/>
+<polygon label="two" group_id="3" points="20,20;30,20;30,30;20,30"/>
+<polyline label="tube" points="1,1;2,2"/><points label="x" points="1,1"/>
+"""
+
+
+def cvat(folder: Path, shapes: str, head: str = "") -> Path:
+    image(folder / "images")
+    one = f'<image id="0" name="a.png" width="{WIDTH}" height="{HEIGHT}">{shapes}</image>'
+    path = folder / "annotations.xml"
+    path.write_text(f'<?xml version="1.0"?>{head}<annotations><version>1.1</version>{one}</annotations>')
+    return path
+
+
+def test_cvat_shapes_with_an_area_are_objects_and_the_rest_is_counted(tmp_path):
+    cvat(tmp_path, CVAT_SHAPES)
+    split = only(tmp_path)
+    found = dict.fromkeys(name for name, _ in areas(split))
+    assert list(found) == ["tube", "turned", "bar", "disc", "two"] and split.categories["bar"] == 1
+    tube, box, turned, bar, disc, two = split.records[0].annotations
+    assert area(tube.mask) == 400 and box.mask is None and box.box_xyxy == (10, 20, 30, 40)
+    assert turned.box_xyxy == pytest.approx((25, 25, 45, 35))
+    assert area(bar.mask) == 38 and bar.source == "model" and bits(bar.mask)[30, 41:49].sum() == 8
+    assert not bits(bar.mask)[30, 40] and area(disc.mask) == pytest.approx(math.pi * 200, rel=0.02)
+    assert area(two.mask) == 200 and "1 points, 1 polyline" in str(split.problems[0])
+
+
+REGIONS = [
+    {"name": "polygon", "all_points_x": [10, 30, 30, 10], "all_points_y": [5, 5, 25, 25]},
+    {"name": "rect", "x": 10, "y": 20, "width": 20, "height": 20},
+    {"name": "circle", "cx": 40, "cy": 30, "r": 10},
+    {"name": "ellipse", "cx": 40, "cy": 30, "rx": 20, "ry": 10, "theta": math.pi / 2},
+    {"name": "polyline", "all_points_x": [1, 2], "all_points_y": [1, 2]},
+]
+
+
+def via(folder: Path, regions: list, kind: str = "project") -> Path:
+    image(folder)
+    entry = {"filename": "a.png", "size": 1, "regions": regions, "file_attributes": {}}
+    if kind == "csv":
+        path = folder / "via.csv"
+        with path.open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["filename", "file_size", "file_attributes", "region_count", "region_id",
+                           "region_shape_attributes", "region_attributes"])  # fmt: skip
+            for number, region in enumerate(regions):
+                parts = [json.dumps(region[key]) for key in ("shape_attributes", "region_attributes")]
+                rows.writerow(["a.png", 1, "{}", len(regions), number, *parts])
+        return path
+    content = {"a.png1": entry}
+    return write_json(folder / "via.json", {"_via_settings": {}, "_via_img_metadata": content} if kind == "project"
+                      else content)  # fmt: skip
+
+
+def regions(*shapes: dict, **attributes: object) -> list:
+    return [{"shape_attributes": s, "region_attributes": attributes or {"type": "tube", "note": "x"}} for s in shapes]
+
+
+@pytest.mark.parametrize("kind", ["project", "annotations", "csv"])
+def test_via_regions_with_an_area_are_objects_and_the_rest_is_counted(tmp_path, kind):
+    via(tmp_path, regions(*REGIONS), kind)
+    split = only(tmp_path)
+    polygon, rect, circle, ellipse = split.records[0].annotations
+    assert area(polygon.mask) == 400 and rect.mask is None and rect.box_xyxy == (10, 20, 30, 40)
+    assert area(circle.mask) == pytest.approx(math.pi * 100, rel=0.03)
+    assert ellipse.box_xyxy == pytest.approx((30, 10, 50, 50), abs=1) and polygon.class_name == "tube"
+    assert "1 polyline" in str(split.problems[0]) and len(split.problems) == 1
+
+
+def test_via_regions_without_a_class_are_objects_by_name_and_said(tmp_path):
+    via(tmp_path, [{"shape_attributes": REGIONS[0], "region_attributes": {}}])
+    assert areas(only(tmp_path)) == [("object", 400)]
+    assert "1 regions without a class" in str(only(tmp_path).problems[0])
+
+
+NAN, HUGE = float("nan"), 10**400
+BAD_SHAPES = {
+    "labelme": [None, [], {"points": SQUARE}, shape("polygon", [[1, 1]]), shape("polygon", [[NAN, 1], [2, 2], [1, 3]]),
+                shape("polygon", [[HUGE, 1], [2, 2], [1, 3]]), shape("polygon", "abc"), shape("polygon", [1, 2]),
+                shape("rectangle", [[1, 1]]), shape("circle", [[5, 5], [5, 5]]), shape("mask", [[1, 1], [5, 5]]),
+                shape("mask", [[0, 0], [9, 3]], mask=png(BAR[:2])), shape("mask", [[75, 0], [84, 3]], mask=png(BAR)),
+                shape(["polygon"], SQUARE), shape("hexagon", SQUARE), shape("polygon", [[1, 1], [9e9, 1], [1, 9]])],
+    "cvat": ['<polygon points="1,1;2,2;1,3"/>', '<polygon label="a" points="1,1;2"/>', '<polygon label="a"/>',
+             '<polygon label="a" points="nan,1;2,2;1,3"/>', '<polygon label="a" points="1,1;2,2"/>',
+             '<box label="a" xtl="1" ytl="x" xbr="3" ybr="4"/>', '<box label="a" xtl="1" ytl="1" xbr="1" ybr="4"/>',
+             '<ellipse label="a" cx="1" cy="1" rx="-2" ry="1"/>', '<ellipse label="a" cx="1"/>',
+             '<mask label="a" rle="1, 8" left="40" top="30" width="10" height="4"/>',
+             '<mask label="a" rle="40" left="75" top="30" width="10" height="4"/>',
+             '<mask label="a" rle="-1,41" left="0" top="0" width="10" height="4"/>',
+             '<mask label="a" rle="9" left="inf" top="0" width="10" height="4"/>'],
+    "via": [None, {}, {"shape_attributes": {}}, *regions({"name": "rect", "x": 1}, {"name": "hexagon"},
+            {"name": "polygon", "all_points_x": [1, 2], "all_points_y": [1, 2, 3]}, {"name": ["polygon"]},
+            {"name": "polygon", "all_points_x": [1, NAN, 3], "all_points_y": [1, 2, 3]},
+            {"name": "circle", "cx": 5, "cy": HUGE, "r": 1}, {"name": "circle", "cx": 5, "cy": 5, "r": 0}),
+            *regions(REGIONS[0], colour="red", size="small"), *regions(REGIONS[0], type={"a": True, "b": True})],
+}  # fmt: skip
+BAD = [(kind, number) for kind, listed in BAD_SHAPES.items() for number in range(len(listed))]
+
+
+@pytest.mark.parametrize(("kind", "number"), BAD)
+def test_a_bad_shape_is_named_and_the_good_one_beside_it_kept(tmp_path, kind, number):
+    bad = BAD_SHAPES[kind][number]
+    {
+        "labelme": lambda: labelme(tmp_path, shape("polygon", SQUARE), bad),
+        "cvat": lambda: cvat(tmp_path, '<polygon label="tube" points="10,5;30,5;30,25;10,25"/>' + bad),
+        "via": lambda: via(tmp_path, [*regions(REGIONS[0]), bad]),
+    }[kind]()
+    split = only(tmp_path)
+    assert areas(split) == [("tube", 400)]
+    (problem,) = split.problems
+    assert problem.severity == "error" and "a." in problem.where and problem.found and problem.expected, problem
+
+
+BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;">]>'
+FILES = {
+    "labelme": ["{", '{"shapes": 3, "imagePath": "a.png"}', '{"shapes": ' + "[" * 100_000,
+                '{"shapes": [], "imagePath": "../../etc/passwd"}', '{"shapes": [], "imageHeight": 5}'],
+    "cvat": ["<annotations><image>", "<annotations>" + "<a>" * 30, BOMB + "<annotations>&b;</annotations>",
+             '<annotations><image name="a.png" width="x" height="5"/></annotations>',
+             '<annotations><image name="b.png" width="5" height="5"/></annotations>',
+             '<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotations/>'],
+    "via": ['{"_via_img_metadata": [1]}', '{"_via_img_metadata": {"a": 1}}', '{"_via_' + "[" * 100_000,
+            '{"_via_img_metadata": {"a": {"filename": "../b.png", "regions": []}}}'],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "number"), [(k, n) for k, listed in FILES.items() for n in range(len(listed))])
+def test_a_bad_file_is_one_line_that_names_it(tmp_path, kind, number):
+    path = tmp_path / f"b.{'xml' if kind == 'cvat' else 'json'}"
+    path.write_text(FILES[kind][number])
+    image(tmp_path, "c.png")
+    (source,) = formats.get(kind).splits(tmp_path).values() if formats.get(kind).detect(tmp_path) else (
+        formats.SplitSource(path, (tmp_path,)),
+    )  # fmt: skip
+    split = formats.get(kind).read(source, "all")
+    assert split.records == [] and split.problems[0].severity == "error" and str(path) in str(split.problems[0])
+    assert "\n" not in str(split.problems[0])
+
+
+@pytest.mark.parametrize("kind", ["labelme", "cvat"])
+def test_what_is_written_is_read_back(tmp_path, kind):
+    disc = (np.mgrid[:30, :30] - 15.0)[0] ** 2 + (np.mgrid[:30, :30] - 15.0)[1] ** 2 < 150
+    rings = (np.array(SQUARE, float), np.array(SQUARE, float) + 30.25)
+    written = [
+        Annotation((10, 5, 60.25, 55.25), "two", Polygon(rings)),
+        Annotation((40, 20, 70, 50), "disc", encoded(disc, 40, 20, HEIGHT, WIDTH), source="algorithm"),
+        Annotation((1.5, 2.5, 20.0, 30.0), "box <&>"),
+        Annotation((0, 0, 5, 5), "crowd", crowd=True),
+    ]
+    image(tmp_path)
+    record = Record(tmp_path / "a.png", HEIGHT, WIDTH, 1, tuple(written))
+    if kind == "labelme":
+        write_json(tmp_path / "a.json", exchange.to_labelme(record, "a.png"))
+    else:
+        (tmp_path / "a.xml").write_text(exchange.to_cvat([(record, "a.png")]))
+    split = only(tmp_path)
+    two, found, box = split.records[0].annotations
+    assert split.problems == [] and [a.class_name for a in (two, found, box)] == ["two", "disc", "box <&>"]
+    assert all(np.array_equal(a, b) for a, b in zip(two.mask.rings, rings, strict=True))
+    both, either = (op(bits(found.mask), bits(written[1].mask)).sum() for op in (np.logical_and, np.logical_or))
+    assert both / either >= 0.97 and box.box_xyxy == (1.5, 2.5, 20, 30) and box.mask is None
+    assert found.source == ("model" if kind == "cvat" else "manual")
+
+
+def test_parts_are_found_trained_on_and_hashed_file_by_file(tmp_path):
+    for part, label in (("train", "tube"), ("val", "blob")):
+        labelme(tmp_path / part, shape("polygon", SQUARE, label), shape("polygon", SQUARE, "both"))
+    data = read_dataset(Data(root=tmp_path))
+    assert data.classes == ("blob", "both", "tube") and data.ids == (1, 2, 3)  # the parts number them differently
+    labelme(tmp_path / "train", shape("polygon", SQUARE, "tube"), shape("polygon", SQUARE, "both"), flags={"x": True})
+    assert read_dataset(Data(root=tmp_path)).manifest != data.manifest
+    by_name = Data.model_validate({part: {"annotations": tmp_path / name} for part, name in
+                                   (("train", "train"), ("valid", "val"))})  # fmt: skip
+    assert read_dataset(by_name).counts() == data.counts()
+
+
+def test_what_is_not_divided_is_refused_for_training_with_the_next_command(tmp_path):
+    labelme(tmp_path, shape("polygon", SQUARE))
+    with pytest.raises(DataError, match="no train part .found all.*next: segue data split"):
+        read_dataset(Data(root=tmp_path))
