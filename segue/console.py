@@ -52,11 +52,14 @@ class Console:
             def measured(check: Callable[[], None]) -> dict[str, float]:
                 metrics = evaluate(check)
                 shown = "  ".join(f"{k} {metrics[k]:.3f}" for k in _shown(metrics, stage.metric))
-                epoch = stage.learner.progress.epoch + bool(stage.learner.progress.steps)
-                best = stage.learner.progress.best
+                progress = stage.learner.progress
+                best, epoch = progress.best, progress.epoch + bool(progress.steps)
+                at = f"epoch {epoch}/{stage.epochs}"
+                if stage.training.evaluate_every_steps is not None:
+                    at = f"step {progress.steps}/{stage.steps}"
                 star = " *" if epoch and (best is None or metrics[stage.metric] > best) else ""
                 seconds = time.monotonic() - began
-                self.say(f"{name}  epoch {epoch}/{stage.epochs}  {shown}{star}  {seconds:.0f} s")
+                self.say(f"{name}  {at}  {shown}{star}  {seconds:.0f} s")
                 return metrics
 
             stage.watch, stage.evaluate = watch, measured

@@ -73,7 +73,7 @@ def parse(text: str, where: str, overrides: tuple[str, ...] = ()) -> Plan:
     if not isinstance(content, dict):
         raise PlanError(where, f"a {type(content).__name__}", "keys: data, model, stages")
     for override in overrides:
-        _apply(content, override)
+        apply_override(content, override)
     return from_values(content, where, places)
 
 
@@ -194,7 +194,7 @@ def _classes_in(annotation: Any) -> list[type]:
     return [found for argument in get_args(annotation) for found in _classes_in(argument)]
 
 
-def _apply(content: dict, override: str) -> None:
+def apply_override(content: dict, override: str) -> None:
     """Set one dotted key; stages are addressed by name or number.
 
     Raises:

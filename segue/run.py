@@ -175,7 +175,7 @@ def train(
     cached = stages.cached_samples(samples, stage, learner, data.manifest, folder, console)
     note_saving(learner, samples, folder, console)
     done = learner.progress
-    journal = Journal(folder, done.steps, done.epoch, plan.wandb) if processes.rank() == 0 else None
+    journal = Journal(folder, done.steps, done.evaluated, plan.wandb) if processes.rank() == 0 else None
 
     ours = Stage(
         learner=learner,

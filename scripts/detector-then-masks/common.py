@@ -17,6 +17,7 @@ from segue.errors import CheckpointError, PlanError
 from segue.models import rfdetr
 from segue.models.weights import foreign
 from segue.models.weights.rfdetr import rfdetr_file
+from segue.originals import warn
 from segue.plan_file import from_values
 from segue.run import run_plan
 from segue.training import checkpoint
@@ -77,10 +78,6 @@ def training(args: argparse.Namespace) -> dict[str, Any]:
         "multi_scale": scales if args.multi_scale else "off",
         "ema": None,
     }
-
-
-def warn(text: str) -> None:
-    sys.stderr.write(f"WARNING: {text}\n")
 
 
 def find_weights(size: str, asked: str) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import hotcoco
 from checkpoints import open_checkpoint
-from config import Config, at_least, read_config
+from config import Config, read
 
 from segue.cli import guarded
 from segue.console import Console
@@ -20,6 +20,7 @@ from segue.data.records import Split, refuse_errors
 from segue.errors import DataError, PlanError
 from segue.evaluation.coco_metrics import CocoMetrics, summarise
 from segue.evaluation.evaluate import evaluate
+from segue.originals import at_least
 from segue.run_folder import write_json
 
 DEFAULT = Path(__file__).parent / "configs" / "default.yaml"
@@ -45,7 +46,7 @@ def parse() -> argparse.Namespace:
 
 def command() -> None:
     args = parse()
-    config = read_config(args.config)
+    config = read(args.config)
     predictor = open_checkpoint(args.checkpoint, config, args.device)
     split = chosen_images(config, args.start_idx, args.num_images)
     missing = [name for name in predictor.class_names if name not in split.categories]

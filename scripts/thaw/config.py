@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +13,7 @@ from pydantic import Field
 from segue.errors import DataError, PlanError
 from segue.evaluation.coco_metrics import FIGURES
 from segue.models.detr import SIZES
-from segue.plan_file import read_yaml, validated
+from segue.originals import read_config, warn
 from segue.settings import Settings
 
 METRICS = tuple(f"box_{figure[0]}" for figure in FIGURES)
@@ -101,39 +98,13 @@ class Config(Settings):
     model: ModelKeys = ModelKeys()
 
 
-def read_config(path: Path) -> Config:
+def read(path: Path) -> Config:
     """The file, with a warning on the error stream for every key in it that has no effect.
 
     Raises:
         PlanError: if it is missing, is no YAML, or has an unknown key or a value that cannot be.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(path, f"not readable ({error})", "a file such as scripts/thaw/configs/default.yaml") from None
-    content, places = read_yaml(text, str(path))
-    if not isinstance(content, dict):
-        raise PlanError(path, f"a {type(content).__name__}", "sections: data, train, validation_monitor, model")
-    for key, reason in _take_dead(content):
-        line, column = places.get(tuple(key.split(".")), (1, 1))
-        warn(f"{path}:{line}:{column}: {key} has no effect here: {reason}")
-    return validated(Config, content, str(path), places)
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """An argparse type for whole numbers from `least` on."""
-
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
-        return value
-
-    return number
-
-
-def warn(text: str) -> None:
-    sys.stderr.write(f"WARNING: {text}\n")
+    return read_config(Config, path, _take_dead)
 
 
 def _take_dead(content: dict[str, Any]) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from checkpoints import open_checkpoint
-from config import read_config
+from config import read
 from torch import Tensor
 
 from segue.cli import guarded
@@ -51,7 +51,7 @@ def parse() -> argparse.Namespace:
 
 def command() -> None:
     args = parse()
-    config = read_config(args.config)
+    config = read(args.config)
     predictor = open_checkpoint(args.checkpoint, config, args.device)
     given = args.images or config.data.val_data_dir
     root = given if given.is_dir() else given.parent

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from config import plan_of, pretrained, read_config
+from config import plan_of, pretrained, read
 
 from segue.cli import guarded
 from segue.console import Console
@@ -32,7 +32,7 @@ def parse() -> argparse.Namespace:
 
 def command() -> None:
     args = parse()
-    config = read_config(args.config)
+    config = read(args.config)
     content = plan_of(config, args.config, config.train.checkpoint_path or pretrained(config))
     content["device"] = "auto" if args.gpu is None else f"cuda:{args.gpu}"
     plan = from_values(content, str(args.config))

@@ -21,14 +21,15 @@ from segue.errors import PlanError
 
 
 class Journal:
-    """steps.csv (every optimizer step), epochs.csv (every epoch), events.jsonl (what happened), tb/ (TensorBoard)."""
+    """steps.csv (every step), epochs.csv (every evaluation), events.jsonl (what happened), tb/ (TensorBoard)."""
 
-    def __init__(self, folder: Path, step: int = 0, epoch: int = 0, wandb: str | None = None) -> None:
-        """step, epoch: how many of each are done; later rows, of a run that was killed, are removed."""
+    def __init__(self, folder: Path, step: int = 0, evaluated: int = 0, wandb: str | None = None) -> None:
+        """step, evaluated: steps that are done, and were at the last evaluation; later rows, of a run that was killed,
+        are removed."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         _cut(folder / "steps.csv", "step", step)
-        _cut(folder / "epochs.csv", "epoch", epoch if step else -1)
+        _cut(folder / "epochs.csv", "step", evaluated if step else -1)
         self.tensorboard = SummaryWriter(str(folder / "tb"), purge_step=step + 1)
         self.wandb = _start_wandb(folder, wandb) if wandb else None
 
@@ -38,7 +39,7 @@ class Journal:
         self._sinks("train", row, int(row["step"]))
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
-        """One epoch with its validation metrics; row["epoch"] counts from 1, and 0 is before training."""
+        """One evaluation, in or after an epoch; row["epoch"] counts from 1, and 0 is before training."""
         _append(self.folder / "epochs.csv", row)
         self._sinks("valid", row, step)
 

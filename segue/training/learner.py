@@ -31,15 +31,17 @@ class Loss(Protocol):
 class Progress:
     """Where a stage is. epoch and step (of the epoch) point at the next step to do; steps counts all done.
 
-    images_per_forward may have been lowered by running out of memory. best and stale: the metric's best value,
-    and epochs since; drops: how often a plateau lowered the learning rate. thawed: where each thaw moved the
-    boundary ("position") and with what "lr_factor", by the step it happened at.
+    images_per_forward may have been lowered by running out of memory. evaluated: steps that were done at the last
+    evaluation. best and stale: the metric's best value, and evaluations since; drops: how often a plateau lowered the
+    learning rate. thawed: where each thaw moved the boundary ("position") and with what "lr_factor", by the step it
+    happened at.
     """
 
     epoch: int = 0
     step: int = 0
     steps: int = 0
     images_per_forward: int = 1
+    evaluated: int = 0
     best: float | None = None
     best_epoch: int = 0
     stale: int = 0

@@ -28,17 +28,17 @@ def save_selected(folder: Path, weights: Mapping[str, Tensor], card: Card) -> No
 
 
 def keep_best(folder: Path, weights: Mapping[str, Tensor], card: Card, most: int) -> None:
-    """Write `best/epoch-N`, and remove all but the `most` epochs with the best figures, the earlier of two equals.
+    """Write `best/epoch-N-step-M`, and remove all but the `most` with the best figures, the earlier of two equals.
 
     Raises:
         TrainingError: if the disk is full.
     """
     others = kept(folder)
-    worth = (card.metrics[card.selected_by], -card.epoch)
+    worth = _worth(card)
     if len(others) >= most and min(_worth(other) for _, other in others) >= worth:
         return
     try:
-        checkpoint.write(folder / KEPT / f"epoch-{card.epoch}", weights, card)
+        checkpoint.write(folder / KEPT / f"epoch-{card.epoch}-step-{card.step}", weights, card)
     except OSError as error:
         found = f"could not save ({error})"
         raise TrainingError(folder / KEPT, found, "free disk space, or keep: 1", "the same command again") from None
@@ -47,11 +47,11 @@ def keep_best(folder: Path, weights: Mapping[str, Tensor], card: Card, most: int
 
 
 def kept(folder: Path) -> list[tuple[Path, Card]]:
-    """The epochs kept in a stage's folder, best first."""
+    """The evaluated weights kept in a stage's folder, best first."""
     paths = [path for path in (folder / KEPT).glob("epoch-*") if path.suffix == ""]
     found = [(path, checkpoint.read_card(path)) for path in paths if (path / checkpoint.CARD).is_file()]
     return sorted(found, key=lambda entry: _worth(entry[1]), reverse=True)
 
 
 def _worth(card: Card) -> tuple[float, int]:
-    return card.metrics[card.selected_by], -card.epoch
+    return card.metrics[card.selected_by], -card.step

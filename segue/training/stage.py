@@ -5,10 +5,8 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 from pydantic import Field
@@ -25,12 +23,13 @@ from segue.training.learner import Learner
 from segue.training.loop import train_epoch
 from segue.training.optim import Thaw
 from segue.training.select import keep_best, save_selected
+from segue.training.signals import stop_signals
 
 MOST_FAILED_SAVES = 3  # in a row, before a stage gives up
 
 
 class EarlyStop(Settings):
-    """Stop after `patience` epochs in which the stage's metric did not rise by more than `min_delta`; 0: never."""
+    """Stop after `patience` evaluations in which the stage's metric did not rise by more than `min_delta`; 0: never."""
 
     patience: int = Field(10, ge=0)
     min_delta: float = Field(0.001, ge=0)
@@ -39,14 +38,16 @@ class EarlyStop(Settings):
 class Training(Settings):
     """How long and in what pieces a stage trains.
 
-    epochs, or steps: how long; a step is one update of the weights. images_per_step: images behind each update.
+    epochs, or steps: how long; a step is one update of the weights. evaluate_every_steps: how often it is evaluated
+    and may be selected, and at the end; after each epoch if left open. images_per_step: images behind each update.
     images_per_forward: images in memory at once, all of the step if left open; lowered by itself when memory
-    runs out. ema: decay of the averaged weights that are evaluated and kept; null for none. keep: of how many epochs,
-    the best by the stage's metric, the weights stay on disk; the first of them is `selected`.
+    runs out. ema: decay of the averaged weights that are evaluated and kept; null for none. keep: of how many
+    evaluations, the best by the stage's metric, the weights stay on disk; the first of them is `selected`.
     """
 
     epochs: int | None = Field(None, gt=0)
     steps: int | None = Field(None, gt=0)
+    evaluate_every_steps: int | None = Field(None, gt=0)
     images_per_step: int = Field(16, gt=0)
     images_per_forward: int | None = Field(None, gt=0)
     workers: int = Field(2, ge=0)
@@ -95,6 +96,20 @@ class Stage:
     def epochs(self) -> int:
         return -(-self.steps // self.steps_per_epoch)
 
+    @property
+    def epoch_ends(self) -> int:
+        """After which of the stage's steps the current epoch ends."""
+        progress = self.learner.progress
+        return min(progress.steps - progress.step + self.steps_per_epoch, self.steps)
+
+    @property
+    def next_evaluation(self) -> int:
+        """After which of the stage's steps the next evaluation is due."""
+        every = self.training.evaluate_every_steps
+        if every is None:
+            return self.epoch_ends
+        return min((self.learner.progress.evaluated // every + 1) * every, self.steps)
+
 
 def fit(stage: Stage) -> None:
     """Train until the last epoch or early stopping; `selected` then holds what the next stage starts from.
@@ -105,7 +120,7 @@ def fit(stage: Stage) -> None:
     """
     progress = stage.learner.progress
     stage.saved_at, stage.seen_split = time.monotonic(), progress.images_per_forward
-    with _stop_signals() as received:
+    with stop_signals() as received:
 
         def tick() -> None:
             """Between two batches of anything: stop here if asked to."""
@@ -129,9 +144,10 @@ def fit(stage: Stage) -> None:
             while progress.epoch < stage.epochs and not _stopped_early(stage):
                 if progress.step == 0 and progress.epoch in stage.thaw:
                     _thaw(stage, stage.thaw[progress.epoch])
-                batches = _at_most(stage.batches(progress.epoch, progress.step), stage.steps - progress.steps)
+                count = min(stage.epoch_ends, stage.next_evaluation) - progress.steps
+                batches = _at_most(stage.batches(progress.epoch, progress.step), count)
                 train_epoch(stage.learner, batches, stage.steps, stage.steps_per_epoch, after_step)
-                _end_epoch(stage, tick)
+                _pause(stage, tick)
         except Interrupted:
             _save_last(stage, final=True)  # here, because averaged weights under evaluation are swapped back by now
             raise
@@ -179,19 +195,22 @@ def _at_most(batches: Iterable[Batch], count: int) -> Iterator[Batch]:
                 return
 
 
-def _end_epoch(stage: Stage, tick: Callable[[], None]) -> None:
-    """Evaluate, keep the weights if they are the best so far, and write everything down."""
+def _pause(stage: Stage, tick: Callable[[], None]) -> None:
+    """After an epoch, and wherever an evaluation is due: evaluate, keep the best weights, write everything down."""
     learner, progress = stage.learner, stage.learner.progress
-    if learner.ema is None:
-        metrics = _evaluated(stage, tick)
-    else:
+    epoch, ended, due = progress.epoch + 1, progress.steps == stage.epoch_ends, progress.steps == stage.next_evaluation
+    if due and learner.ema is not None:
         with learner.ema.applied(learner.chain):
-            metrics = _evaluated(stage, tick)
-    progress.epoch += 1
-    progress.step = 0
-    progress.metrics = metrics
+            progress.metrics = _evaluated(stage, tick)
+    elif due:
+        progress.metrics = _evaluated(stage, tick)
+    if ended:
+        progress.epoch, progress.step = epoch, 0
+    if not due:
+        return
+    progress.evaluated = progress.steps
     if stage.journal is not None:
-        stage.journal.epoch({"epoch": progress.epoch, "step": progress.steps, **metrics}, progress.steps)
+        stage.journal.epoch({"epoch": epoch, "step": progress.steps, **progress.metrics}, progress.steps)
     if learner.schedule.kind == "plateau" and progress.stale and progress.stale % learner.schedule.patience == 0:
         progress.drops += 1
     _save_last(stage)
@@ -261,26 +280,3 @@ def summary(part, frozen: bool) -> PartSummary:  # noqa: ANN001
     """Tensors and parameters of a part."""
     parameters = list(part.parameters())
     return PartSummary(tensors=len(parameters), parameters=sum(p.numel() for p in parameters), frozen=frozen)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """The list fills with the first SIGTERM or SIGINT; a second one acts at once, as without us."""
-    received: list[int] = []
-    previous: dict[int, object] = {}
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        for known, handler in previous.items():
-            signal.signal(known, handler)  # type: ignore[arg-type]
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        try:
-            previous[number] = signal.signal(number, note)
-        except ValueError:  # not the main thread: signals are somebody else's business
-            break
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]

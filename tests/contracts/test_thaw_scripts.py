@@ -184,7 +184,7 @@ def test_versions_of_other_programs_are_left_alone(place, rendered, trained, her
 def test_the_default_file_says_what_is_left_out_of_another(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(FOLDER))
     config = importlib.import_module("config")
-    assert config.read_config(FOLDER / "configs" / "default.yaml") == config.Config()
+    assert config.read(FOLDER / "configs" / "default.yaml") == config.Config()
     assert not capsys.readouterr().err
 
 

@@ -12,13 +12,13 @@ def write(folder, steps, epochs=(), **place):
     for step in steps:
         journal.step({"step": step, "loss": step / 10})
     for epoch in epochs:
-        journal.epoch({"epoch": epoch, "box_ap": 0.1 * epoch}, step=2 * epoch)
+        journal.epoch({"epoch": epoch, "step": 2 * epoch, "box_ap": 0.1 * epoch}, step=2 * epoch)
     journal.close()
 
 
 def test_rows_are_numbers_and_survive_a_second_opening(tmp_path):
     write(tmp_path, [1, 2], [0, 1])
-    write(tmp_path, [3], [2], step=2, epoch=1)
+    write(tmp_path, [3], [2], step=2, evaluated=2)
     assert [row["step"] for row in read_rows(tmp_path / "steps.csv")] == [1, 2, 3]
     assert [row["epoch"] for row in read_rows(tmp_path / "epochs.csv")] == [0, 1, 2]
     assert list((tmp_path / "tb").iterdir())
@@ -28,7 +28,7 @@ def test_steps_after_the_one_resumed_from_are_cut(tmp_path):
     write(tmp_path, [1, 2, 3, 4, 5], [0, 1, 2])
     with (tmp_path / "steps.csv").open("a") as file:
         file.write("6,0.")  # killed in the middle of a line
-    write(tmp_path, [4], step=3, epoch=1)
+    write(tmp_path, [4], step=3, evaluated=2)
     assert [row["step"] for row in read_rows(tmp_path / "steps.csv")] == [1, 2, 3, 4]
     assert [row["epoch"] for row in read_rows(tmp_path / "epochs.csv")] == [0, 1]
 

@@ -13,7 +13,7 @@ from segue.models.parts.chain import Chain
 from segue.training import checkpoint
 from segue.training.journal import read_rows
 from tests.conftest import toy_plan
-from tests.toy import losses, run
+from tests.toy import losses, run, run_until
 
 
 def detector(rendered, folder, **changes):
@@ -57,6 +57,19 @@ def test_a_rise_smaller_than_min_delta_is_kept_but_does_not_count(rendered, tmp_
     stop = {"patience": 2, "min_delta": 0.001}
     folder = run(detector(rendered, tmp_path, epochs=20, early_stop=stop)) / "1-detector"
     assert checkpoint.read_card(folder / "selected").epoch == 3
+
+
+def test_a_stage_in_steps_is_evaluated_every_so_many_of_them_and_at_its_end(rendered, tmp_path, scores, monkeypatch):
+    scores([0.0, 0.1, 0.3, 0.2, 0.3, 0.2])
+    steps = {"epochs": None, "steps": 5, "evaluate_every_steps": 3, "save_every_steps": 1, "keep": 2}
+    plan = detector(rendered, tmp_path, **steps)  # epochs end after steps 2, 4 and 5
+    run_until(plan, 3, monkeypatch)  # dies before step 4: the evaluation after step 3 was saved
+    folder = run(plan) / "1-detector"
+    rows = read_rows(folder / "epochs.csv")
+    assert [(row["epoch"], row["step"], row["box_ap"]) for row in rows] == [(0, 0, 0), (2, 3, 0.1), (3, 5, 0.3)]
+    card = checkpoint.read_card(folder / "selected")
+    assert (card.epoch, card.step) == (3, 5) and checkpoint.read_card(folder / "last").step == 5
+    assert {path.name for path in (folder / "best").iterdir()} == {"epoch-2-step-3", "epoch-3-step-5"}
 
 
 def test_a_plateau_lowers_the_rate(rendered, tmp_path, scores):
