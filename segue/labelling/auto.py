@@ -79,7 +79,7 @@ def label_images(
         except DataError as error:
             raise DataError(f"{path}: {error.where}", error.found, error.expected, error.run) from None
         _save(drawn(as_picture(pixels), finding.shapes), overlay_of(out, name))
-        record = _record(_placed(path, out / "images" / name), pixels, finding, number, job.class_name)
+        record = record_of(_placed(path, out / "images" / name), pixels, finding, number, job.class_name)
         tick(number, len(paths))
         yield Labelled(name, record, finding, um)
 
@@ -152,7 +152,8 @@ def _content(out: Path, done: Sequence[Labelled], class_name: str) -> dict[str, 
     return content
 
 
-def _record(path: Path, pixels: Tensor, finding: Finding, number: int, class_name: str) -> Record:
+def record_of(path: Path, pixels: Tensor, finding: Finding, number: int, class_name: str) -> Record:
+    """An image with what was found in it, as labels of an algorithm."""
     height, width = pixels.shape[-2:]
     annotations = []
     for shape in finding.shapes:
