@@ -86,6 +86,12 @@ def test_holes_and_pieces_are_in_one_composite_region():
     assert np.array_equal(filled(rings_in(again), 60, 80), bits)
 
 
+def test_a_model_without_masks_gives_its_boxes(painted):
+    found = replace(painted, regions=None)
+    assert [(roi.left, roi.top, roi.right, roi.bottom) for roi in rois(found)] == [r.window for r in painted.regions]
+    assert label_image(found)[0, 30] > 0
+
+
 def test_class_names_cannot_leave_the_archive(tmp_path):
     write_rois(tmp_path / "RoiSet.zip", some([np.ones((9, 9), dtype=bool)], ("../../a/b",)))
     (roi,) = roifile.roiread(tmp_path / "RoiSet.zip")
