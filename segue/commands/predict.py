@@ -12,6 +12,7 @@ from torch import Tensor
 from segue import models
 from segue.console import Console
 from segue.data.coco_writer import write_json
+from segue.data.scales import micrometres_per_pixel
 from segue.errors import PlanError
 from segue.evaluation.overlay import as_picture, draw_detections
 from segue.inference.export import write_labels, write_rois
@@ -96,7 +97,7 @@ def predict_to_folder(
     with console.progress("predicting") as tick:
         for number, (path, pixels, found) in enumerate(predict_folder(predictor, paths, tiling, threshold), 1):
             name = path.relative_to(root)
-            scale = wanted.um_per_px or _scale_of(path)
+            scale = wanted.um_per_px or micrometres_per_pixel(path)
             found, steps = refine(found, wanted.refine, scale)
             base = name.with_suffix("").as_posix() if stems[path.with_suffix("")] == 1 else name.as_posix()
             results.add(name.as_posix(), found, steps)
@@ -104,11 +105,6 @@ def predict_to_folder(
             tick(number, len(paths))
     console.say(f"{results.objects} objects in {len(paths)} images; {', '.join(wanted.outputs)} in {out}")
     return results.finish()
-
-
-def _scale_of(_path: Path) -> float | None:
-    """Micrometres per pixel, where the file says so."""
-    return None
 
 
 @dataclass

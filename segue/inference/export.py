@@ -53,6 +53,7 @@ def write_labels(path: Path, found: Detections) -> None:
 
 def rois(found: Detections) -> list[roifile.ImagejRoi]:
     """An ImageJ region for each object, named by its number and class, such as 0007-tube; empty masks have none.
+    Models without masks give rectangles, here as in label images.
 
     One ring is a traced polygon. Several rings, of separate pieces or around holes, are one composite region.
     ImageJ fills both as `outlines` draws them, so that a region has exactly the mask's pixels.
@@ -65,7 +66,8 @@ def rois(found: Detections) -> list[roifile.ImagejRoi]:
         raise DataError("regions", f"an image of {max(found.size)} px", f"at most {FURTHEST} px, for ImageJ")
     regions = []
     for i, name in enumerate(found.names):
-        rings = rings_of(*found.bits(i))
+        region = found.region(i)
+        rings = rings_of(region.bits, region.x, region.y)
         if not rings:
             continue
         roi = roifile.ImagejRoi.frompoints(rings[0].astype(np.int32), name=f"{i + 1:04d}-{name}")

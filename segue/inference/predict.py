@@ -73,7 +73,7 @@ class Predictor:
         """(C, H, W) uint8 or float32 in 0..1, with the model's channels."""
         channels = self.chain.spec.channels
         if isinstance(image, str | Path):
-            pixels = image_files.read(Path(image), len(channels))
+            pixels = image_files.read(Path(image), channels)
         elif isinstance(image, Tensor):
             pixels = image.cpu()
         else:

@@ -126,5 +126,5 @@ def predict_folder(
 ) -> Iterable[tuple[Path, Tensor, Detections]]:
     """Each file's pixels (C, H, W) as stored, and what was found in it."""
     for path in paths:
-        pixels = image_files.read(path, len(predictor.chain.spec.channels))
+        pixels = image_files.read(path, predictor.chain.spec.channels)
         yield path, pixels, predict_tiled(predictor, pixels, tiling, threshold)

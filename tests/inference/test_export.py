@@ -86,6 +86,12 @@ def test_holes_and_pieces_are_in_one_composite_region():
     assert np.array_equal(filled(rings_in(again), 60, 80), bits)
 
 
+def test_a_model_without_masks_gives_its_boxes(painted):
+    found = replace(painted, regions=None)
+    assert [(roi.left, roi.top, roi.right, roi.bottom) for roi in rois(found)] == [r.window for r in painted.regions]
+    assert label_image(found)[0, 30] > 0
+
+
 def test_class_names_cannot_leave_the_archive(tmp_path):
     write_rois(tmp_path / "RoiSet.zip", some([np.ones((9, 9), dtype=bool)], ("../../a/b",)))
     (roi,) = roifile.roiread(tmp_path / "RoiSet.zip")
@@ -158,6 +164,21 @@ def test_the_steps_are_recorded_beside_and_in_the_coco_file(predicted):
     coco = json.loads((predicted / "predictions.coco.json").read_text())
     assert len(coco["annotations"]) == left
     assert coco["info"]["postprocess"] == {"settings": record["settings"], "steps": record["steps"]}
+
+
+def test_a_file_of_16_bits_that_says_its_scale_is_measured_in_um_and_in_its_own_levels(checkpoint, tmp_path):
+    light = np.random.default_rng(0).integers(1000, 4000, (90, 130), dtype=np.uint16)
+    path = tmp_path / "images" / "field 1.tif"
+    path.parent.mkdir()
+    tifffile.imwrite(path, light, imagej=True, resolution=(4.0, 4.0), metadata={"unit": "um"})
+    words = ["--threshold", "0.01", "--write", "measurements,labels", "--refine", "area=1", "unit=um"]
+    assert main(["predict", str(checkpoint), str(path), "--out", str(tmp_path / "out"), *words]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "field 1.labels.tif", "measurements.csv", "postprocess.json",
+    ]  # fmt: skip
+    rows = list(csv.DictReader((tmp_path / "out" / "measurements.csv").open()))
+    assert rows and all(float(row["area_um2"]) == int(row["area"]) / 16 >= 1 for row in rows)
+    assert min(float(row["r_min"]) for row in rows) >= 1000 and max(float(row["r_max"]) for row in rows) > 3900
 
 
 @pytest.mark.parametrize(
