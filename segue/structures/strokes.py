@@ -24,8 +24,12 @@ def around(points_xy: np.ndarray, reach: float, height: int, width: int) -> tupl
     size = int(np.ceil(reach)) + 1
     offsets = np.mgrid[-size : size + 1, -size : size + 1].reshape(2, -1).T
     offsets = offsets[(offsets**2).sum(1) <= (size + 1) ** 2]
-    coarse = np.unique(np.rint(points_xy).astype(int), axis=0)
-    pixels = np.unique((coarse[:, None] + offsets[None]).reshape(-1, 2), axis=0)
+    near_points = np.rint(points_xy).astype(int)
+    corner = near_points.min(0) - size
+    window = np.zeros(near_points.max(0) - corner + size + 1, dtype=bool)
+    for offset in offsets:
+        window[tuple((near_points + offset - corner).T)] = True
+    pixels = np.argwhere(window) + corner
     pixels = pixels[((pixels >= 0) & (pixels < (width, height))).all(1)]
     if not len(pixels):
         return pixels, np.zeros(0), np.zeros(0, dtype=int)

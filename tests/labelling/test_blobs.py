@@ -13,6 +13,7 @@ from segue.labelling import kinds
 from segue.labelling.auto import Job, find, read_any
 from segue.labelling.kinds import blobs
 from segue.labelling.kinds._planes import clearest
+from segue.settings import Settings
 from segue.structures.masks import bitmap
 from tests.labelling.scoring import f1, full, halved, levels, right
 
@@ -123,8 +124,12 @@ def test_steps_are_shown_by_name(field):
     assert set(seen.values()) == {(SIDE, SIDE)}
 
 
-def test_the_kinds_are_the_modules():
+def test_a_kind_has_all_that_label_auto_calls():
     assert kinds.names() == ["blobs", "tubes"] and kinds.get("segue.labelling.kinds.blobs") is blobs
+    for module in map(kinds.get, kinds.names()):
+        assert module.CLASS and issubclass(module.Settings, Settings) and module.__doc__
+        described = (module.Settings.__doc__ or "").replace(",", ":")
+        assert all(f"{name}:" in described for name in module.Settings.model_fields), "every setting is explained"
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ class Settings(base.Settings):
     smooth: float = Field(0.1, ge=0)
     surroundings: float = Field(3.0, gt=0)
     floor: float = Field(0.35, ge=0, le=1)
-    apart: float = Field(0.8, gt=0)
+    apart: float = Field(0.9, gt=0)
     least: float = Field(0.25, ge=0)
     contrast: float = Field(0.3, ge=0, le=1)
     trust: float = Field(0.8, ge=0, le=1)
