@@ -248,6 +248,18 @@ def test_what_is_written_is_read_back(tmp_path, kind):
     assert found.source == ("model" if kind == "cvat" else "manual")
 
 
+def test_an_image_labelled_twice_is_an_error_and_counts_once(tmp_path):
+    content = labelme(tmp_path / "labelme", shape("polygon", SQUARE)).read_text()
+    (tmp_path / "labelme" / "z.json").write_text(content)
+    project = json.loads(via(tmp_path / "via", regions(REGIONS[0])).read_text())
+    project["_via_img_metadata"]["a.png2"] = project["_via_img_metadata"]["a.png1"]
+    write_json(tmp_path / "via" / "via.json", project)
+    cvat(tmp_path / "cvat", f'{CVAT_SHAPES}</image><image name="a.png" width="{WIDTH}" height="{HEIGHT}">')
+    for kind in ("labelme", "via", "cvat"):
+        split = only(tmp_path / kind)
+        assert len(split.records) == 1 and "a second" in "".join(map(str, split.problems)), kind
+
+
 def test_parts_are_found_trained_on_and_hashed_file_by_file(tmp_path):
     for part, label in (("train", "tube"), ("val", "blob")):
         labelme(tmp_path / part, shape("polygon", SQUARE, label), shape("polygon", SQUARE, "both"))
