@@ -53,8 +53,8 @@ def data_of(folder: Path, seed: int) -> tuple[Path, Path]:
 def plan_of(name: str, folder: Path, seed: int, trained: list[dict[str, Any]]) -> Plan:
     """A plan of pico on the CPU with these stages."""
     common = {
-        "task": "joint", "images_per_step": 8, "workers": 0, "evaluate_every_steps": 50, "optimizer": {"lr": 1e-3, "clip": 1.0},
-        "augment": {"crop": 0.3, "vertical_flip": 0.5},
+        "task": "joint", "images_per_step": 8, "workers": 0, "evaluate_every_steps": 50,
+        "optimizer": {"lr": 1e-3, "clip": 1.0}, "augment": {"crop": 0.3, "vertical_flip": 0.5},
     }  # fmt: skip
     return Plan.model_validate(
         {
