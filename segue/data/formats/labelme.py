@@ -82,14 +82,14 @@ def _record(path: Path, content: dict, finder: ImageFinder, number: int, problem
     if image is None:
         problems.append(Problem("error", str(path), f"no image {str(said)[:80]}", f"it beside {path.name}"))
         return None
-    height, width = content.get("imageHeight"), content.get("imageWidth")
-    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+    size = drawn.believable(content.get("imageHeight"), content.get("imageWidth"))
+    if size is None:
         try:
-            height, width = images.size(image)
+            size = images.size(image)
         except DataError as error:
             problems.append(Problem("error", error.where, error.found, error.expected))
             return None
-    return Record(image, height, width, number)
+    return Record(image, *size, number)
 
 
 def _shape(entry: Any, image: Record, where: str, split: Split, skipped: Counter[str]) -> Shape | None:
