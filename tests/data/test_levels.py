@@ -91,7 +91,6 @@ def test_prediction_sees_the_same_values_as_training(tmp_path, scale):
         assert distinct(seen) == 1024 and torch.equal(seen, trained_on)
 
 
-@pytest.mark.xfail(strict=True, reason="inference/predict.py hands images.read a number, not the card's channels")
 def test_prediction_takes_the_plane_that_training_took(tmp_path):
     write_stack(tmp_path / "z.tif", "Z")
     predictor = saved_model(tmp_path / "model", channels(255, plane=2))
