@@ -1,12 +1,13 @@
 """Is it worth it: noisy algorithmic labels first, then a few made by hand?
 
-    python benchmarks/noisy_then_manual.py [--folder FOLDER] [--steps 600 300] [--seed 0]
+    python benchmarks/noisy_then_manual.py [--folder FOLDER] [--steps 400 200] [--seed 0] [--each]
 
 Renders cells, rods and crossing striped tubes of one class, labels most images with `segue label auto --kind blobs`
 (which cuts the tubes into beads), takes the truth of a few as labels made by hand, and trains Mask2Former pico on the
 CPU in four ways: on the manual labels alone (for as many steps as both stages together), on the algorithmic labels
 alone, on one after the other, and so without the noise handling of the first stage. mask_ap on test images that none
-has seen, with paired intervals. Runs go on where they stopped.
+has seen, with paired intervals. With --each also what each part of the noise handling does to the first stage alone.
+Runs go on where they stopped.
 """
 
 from __future__ import annotations
@@ -65,14 +66,29 @@ def plan_of(name: str, folder: Path, seed: int, trained: list[dict[str, Any]]) -
     )  # fmt: skip
 
 
+def noisy_stage(data: Path, steps: int, noise: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "algorithmic", "data": {"root": str(data), "classes": ["object"]}, "steps": steps, "noise": noise}
+
+
+def each(folder: Path, steps: int, seed: int) -> dict[str, Path]:
+    """The selected checkpoint of the first stage with none, each one, and all of the switches."""
+    algorithmic, _ = data_of(folder, seed)
+    ignored, both = folder / "runs" / "ignored-1", folder / "runs" / "both-1"
+    found = {"no noise handling": ignored / "1-algorithmic" / "selected"}
+    for name, value in NOISE.items():
+        noise = {**NO_NOISE, name: value}
+        run = run_plan(plan_of(name, folder, seed, [noisy_stage(algorithmic, steps, noise)]), Console())
+        found[f"{name}: {value}"] = run / "1-algorithmic" / "selected"
+    return {**found, "all three": both / "1-algorithmic" / "selected"}
+
+
 def checkpoints(folder: Path, steps: tuple[int, int], seed: int) -> dict[str, Path]:
     """The selected checkpoint of each way."""
     algorithmic, manual = data_of(folder, seed)
     first, second = steps
 
     def noisy(noise: dict[str, Any]) -> dict[str, Any]:
-        data = {"root": str(algorithmic), "classes": ["object"]}
-        return {"name": "algorithmic", "data": data, "steps": first, "noise": noise}
+        return noisy_stage(algorithmic, first, noise)
 
     def clean(steps: int, lr: float) -> dict[str, Any]:
         data = {"root": str(manual), "classes": ["object"]}
@@ -91,21 +107,34 @@ def measured(checkpoint: Path, data: DataSet) -> CocoMetrics:
     return stages.measure(data, "test", load(checkpoint, "cpu").chain, 8, 0, lambda: None)
 
 
+def table(ways: dict[str, Path], data: DataSet) -> dict[str, CocoMetrics]:
+    """Measure each way, and print a line for it."""
+    print(f"\n| {len(data.splits['test'].records)} test images | mask_ap | mask_ap50 |\n|---|---:|---:|")
+    metrics = {}
+    for way, path in ways.items():
+        metrics[way] = measured(path, data)
+        figures = metrics[way].figures()
+        print(f"| {way} | {figures['mask_ap']:.3f} | {figures['mask_ap50']:.3f} |", flush=True)
+    return metrics
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("noisy-then-manual"))
-    parser.add_argument("--steps", type=int, nargs=2, default=(600, 300))
+    parser.add_argument("--steps", type=int, nargs=2, default=(400, 200))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--each", action="store_true", help="also each part of the noise handling by itself")
     args = parser.parse_args()
     ways = checkpoints(args.folder, tuple(args.steps), args.seed)
     data = read_dataset(Data(root=args.folder / "manual"))
-    metrics = {way: measured(path, data) for way, path in ways.items()}
-    print(f"\n| {len(data.splits['test'].records)} test images | mask_ap | mask_ap50 |\n|---|---:|---:|")
-    for way, result in metrics.items():
-        figures = result.figures()
-        print(f"| {way} | {figures['mask_ap']:.3f} | {figures['mask_ap50']:.3f} |")
+    metrics = table(ways, data)
     for way in (WAYS[0], WAYS[1], WAYS[3]):
-        print(f"{way} -> {WAYS[2]}: {compare(metrics[way], metrics[WAYS[2]], 'mask')}")
+        print(f"{way} -> {WAYS[2]}: {compare(metrics[way], metrics[WAYS[2]], 'mask')}", flush=True)
+    if args.each:
+        alone = table(each(args.folder, args.steps[0], args.seed), data)
+        without = next(iter(alone))
+        for way in list(alone)[1:]:
+            print(f"{without} -> {way}: {compare(alone[without], alone[way], 'mask')}")
 
 
 if __name__ == "__main__":

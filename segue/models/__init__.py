@@ -22,14 +22,13 @@ A family module has
 from __future__ import annotations
 
 import difflib
-import importlib
-import pkgutil
 from types import ModuleType
 from typing import Any
 
 from pydantic import Field
 
 from segue.errors import PlanError
+from segue.plugins import find_module, modules_in
 from segue.settings import Settings
 from segue.structures.channels import RGB, Channel
 
@@ -49,7 +48,7 @@ class ModelSpec(Settings):
 
 def names() -> list[str]:
     """All families that come with segue, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg and not m.name.startswith("_"))
+    return modules_in(__path__)
 
 
 def get(name: str) -> ModuleType:
@@ -58,16 +57,7 @@ def get(name: str) -> ModuleType:
     Raises:
         PlanError: if there is no such family.
     """
-    if name in names():
-        return importlib.import_module(f"{__name__}.{name}")
-    if "." in name:
-        try:
-            return importlib.import_module(name)
-        except ImportError as error:
-            raise PlanError(f"family {name}", f"cannot be imported ({error})") from None
-    near = difflib.get_close_matches(name, names(), n=1)
-    hint = f"{near[0]}?" if near else "one of " + ", ".join(names())
-    raise PlanError(f"family {name}", "unknown", hint)
+    return find_module(__name__, names(), name, f"family {name}")
 
 
 def size_of(family: ModuleType, name: str) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib.resources import files
 
 from segue.errors import PlanError
+from segue.plugins import nearest
 
 
 def names() -> list[str]:
@@ -21,7 +21,5 @@ def text(name: str) -> str:
         PlanError: if there is no such recipe.
     """
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"{near[0]}?" if near else "one of " + ", ".join(names())
-        raise PlanError(f"recipe {name}", "unknown", hint)
+        raise PlanError(f"recipe {name}", "unknown", nearest(name, names()))
     return files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")

@@ -12,14 +12,13 @@ content: what is wrong comes back as problems, with file and annotation id.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from segue.errors import DataError
+from segue.plugins import find_module, modules_in
 
 SPLIT_WORDS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
 WHOLE = "all"
@@ -35,7 +34,7 @@ class SplitSource:
 
 def names() -> list[str]:
     """All formats, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return modules_in(__path__)
 
 
 def parts(root: Path, find: Callable[[Path], Path | None]) -> dict[str, SplitSource]:
@@ -61,14 +60,12 @@ def folders_beside(annotations: Path) -> tuple[Path, ...]:
 
 
 def get(name: str) -> ModuleType:
-    """The format module called `name`.
+    """The format module called `name`: one of ours, or a dotted path of yours.
 
     Raises:
-        DataError: if there is none.
+        PlanError: if there is none.
     """
-    if name not in names():
-        raise DataError(f"data.format {name}", "unknown", "one of " + ", ".join(names()))
-    return importlib.import_module(f"{__name__}.{name}")
+    return find_module(__name__, names(), name, f"data.format {name}")
 
 
 def of(root: Path) -> ModuleType | None:

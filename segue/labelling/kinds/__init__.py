@@ -14,16 +14,13 @@ doubt, a reason not to trust it.
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
-from segue.errors import PlanError
+from segue.plugins import find_module, modules_in
 
 Show = Callable[[str, np.ndarray], None]
 
@@ -59,7 +56,7 @@ class Finding:
 
 def names() -> list[str]:
     """All kinds, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return modules_in(__path__)
 
 
 def get(name: str) -> ModuleType:
@@ -68,12 +65,4 @@ def get(name: str) -> ModuleType:
     Raises:
         PlanError: if there is none.
     """
-    if name in names():
-        return importlib.import_module(f"{__name__}.{name}")
-    if "." in name:
-        try:
-            return importlib.import_module(name)
-        except ImportError as error:
-            raise PlanError(f"--kind {name}", f"cannot be imported ({error})") from None
-    near = difflib.get_close_matches(name, names(), n=1)
-    raise PlanError(f"--kind {name}", "unknown", f"{near[0]}?" if near else "one of " + ", ".join(names()))
+    return find_module(__name__, names(), name, f"--kind {name}")
