@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from segue import stages
+from segue.cli import guarded
 from segue.cli import main as segue
 from segue.console import Console
 from segue.data.dataset import Data, DataSet, read_dataset
@@ -138,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main, Path(__file__).name))
