@@ -130,9 +130,10 @@ class MaskFormer(Settings):
 
 
 class ModelKeys(Settings):
-    """WEIGHTS: where it starts. RECOMPUTE: ours: blocks are computed again in backward instead of kept."""
+    """WEIGHTS: where it starts; nothing: new weights. RECOMPUTE: ours: blocks are computed again in backward instead of
+    kept."""
 
-    WEIGHTS: str = ""
+    WEIGHTS: str | None = None
     DEVICE: str = "cuda"
     RECOMPUTE: bool = True
     BACKBONE: Backbone = Backbone()
