@@ -58,11 +58,7 @@ class Logged(Console):
 
     def _follow(self, stage: Stage) -> None:
         path, progress = self.out / "metrics.json", stage.learner.progress
-        steps = {row["step"]: [step_line(row)] for row in read_rows(stage.folder / "steps.csv")}
-        for row in read_rows(stage.folder / "epochs.csv")[1:]:  # the first is before training
-            steps.setdefault(row["step"], []).append(figures_line(int(row["step"]), row))
-        lines = [line for step in sorted(steps) for line in steps[step]]
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        write_metrics(stage.folder, path)
         watch, evaluate = stage.watch, stage.evaluate
 
         def append(line: dict[str, float]) -> None:
@@ -82,15 +78,25 @@ class Logged(Console):
         stage.watch, stage.evaluate = watched, evaluated
 
 
+def write_metrics(stage: Path, path: Path) -> None:
+    """All steps and evaluations of a stage so far, in order."""
+    lines = {row["step"]: [step_line(row)] for row in read_rows(stage / "steps.csv")}
+    for row in read_rows(stage / "epochs.csv")[1:]:  # the first is before training
+        lines.setdefault(row["step"], []).append(figures_line(int(row["step"]), row))
+    text = [json.dumps(line) + "\n" for step in sorted(lines) for line in lines[step]]
+    path.write_text("".join(text), encoding="utf-8")
+
+
 def step_line(row: Mapping[str, float]) -> dict[str, float]:
-    """A step as detectron2 writes it; iterations count from 0."""
-    losses = {name: row[term] for term, name in LOSSES.items() if term in row}
-    return {"iteration": int(row["step"]) - 1, **losses, "lr": row["lr"], "time": row["seconds"]}
+    """A step as detectron2 writes it; iterations count from 0. As many digits as the run's own record has."""
+    named = {name: row[term] for term, name in LOSSES.items() if term in row}
+    named |= {"lr": row["lr"], "time": row["seconds"]}
+    return {"iteration": int(row["step"]) - 1, **{name: float(f"{value:.9g}") for name, value in named.items()}}
 
 
 def figures_line(step: int, figures: Mapping[str, float]) -> dict[str, float]:
     """An evaluation as detectron2 writes it: in percent, after this many steps."""
-    return {"iteration": step - 1, **percent(figures)}
+    return {"iteration": step - 1, **{name: round(value, 6) for name, value in percent(figures).items()}}
 
 
 def percent(figures: Mapping[str, float]) -> dict[str, float]:
@@ -107,6 +113,7 @@ def leave(run: Path, config: Config) -> Path:
     """Put a finished run's results into OUTPUT_DIR in place of those before; returns model_final.pth."""
     out, (stage,) = config.OUTPUT_DIR, run.glob("1-*[!0-9]")
     write(stage / "selected", out / FINAL)
+    write_metrics(stage, out / "metrics.json")
     if config.SOLVER.CHECKPOINT_PERIOD:
         for folder, card in kept(stage):
             write(folder, out / f"model_{card.step - 1:07d}.pth")
