@@ -134,9 +134,20 @@ def run(
 
 @app.command
 def predict(
-    checkpoint: Path, images: Path, *, out: Path = Path("predictions"), threshold: float = 0.5, device: str = "auto"
+    checkpoint: Path,
+    images: Path,
+    *,
+    out: Path = Path("predictions"),
+    threshold: float = 0.5,
+    device: str = "auto",
+    tile: str | None = None,
+    grid: str | None = None,
+    overlap: float = 0.25,
+    refine: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    scale: float | None = None,
+    write: str = "overlays,coco",
 ) -> None:
-    """Find objects in images: writes an overlay for each and predictions.coco.json.
+    """Find objects in images: writes an overlay for each and predictions.coco.json, and more if asked to.
 
     Parameters
     ----------
@@ -148,10 +159,23 @@ def predict(
         Where results go.
     threshold
         Lowest score that counts as found.
+    tile
+        Cut images into squares of so many pixels, or auto (the model's input side); else they are seen whole.
+    grid
+        The same as ROWSxCOLUMNS.
+    overlap
+        Least share of its side that a tile has in common with the next one.
+    refine
+        name=value, such as area=50 holes=100 merge=0.7; also confidence, smoothing, most_area, aspect, unit=um.
+    scale
+        Micrometres per pixel; else what each file says.
+    write
+        Some of overlays,coco,labels,rois,measurements.
     """
-    from segue.commands.predict import predict_to_folder
+    from segue.commands.predict import Wanted, predict_to_folder
 
-    print(predict_to_folder(checkpoint, images, out, threshold, device))
+    wanted = Wanted.of((tile, grid, overlap), refine or [], scale, write)
+    print(predict_to_folder(checkpoint, images, out, threshold, device, wanted))
 
 
 @app.command

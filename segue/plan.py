@@ -18,6 +18,7 @@ from segue.data.transforms import Augment
 from segue.errors import PlanError
 from segue.evaluation.coco_metrics import FIGURES
 from segue.losses.criterion import Weights
+from segue.losses.noise import Noise
 from segue.models.parts.chain import span
 from segue.settings import Settings
 from segue.training.cache import Cache
@@ -73,6 +74,7 @@ class StagePlan(Training):
     thaw: {epoch: part}: after so many epochs, this part and all behind it learn, too. The backbone may be divided:
     backbone.first_half (quarter, third) and backbone.last_half (third, quarter) are places for both.
     fresh: parts that start with new weights. drop: parts of the start that are left behind.
+    noise: what is known to be wrong with the labels of training.
     loss: weights of loss terms that differ from the family's. select: the metric that picks the checkpoint.
     monitor: fewer validation images between epochs; at the end all of them count.
     """
@@ -88,6 +90,7 @@ class StagePlan(Training):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Augment | None = Augment()
+    noise: Noise = Noise()
     loss: dict[str, float] = Field(default_factory=dict)
     cache: Cache | None = None
     select: str | None = None
@@ -124,6 +127,10 @@ class StagePlan(Training):
         for name, weight in self.loss.items():
             if name not in terms or weight < 0:
                 raise ValueError(f"loss: {name}: {weight}; task: {self.task} has {', '.join(terms)}, at least 0 each")
+        if self.noise.missed is not None and self.task != "joint":
+            raise ValueError(f"noise.missed looks at masks and classes, but this is task: {self.task}; use task: joint")
+        if self.noise.boundary and self.task == "boxes":
+            raise ValueError("noise.boundary is of masks, but this is task: boxes")
         plateau = self.schedule.kind == "plateau"
         if plateau and 0 < self.early_stop.patience <= self.schedule.patience:
             raise ValueError("schedule.patience has to be less than early_stop.patience, or the rate never falls")

@@ -111,7 +111,7 @@ def new_learner(plan: Plan, stage: StagePlan, chain: Chain, device: str) -> Lear
     torch.manual_seed(seed_for(stage_seed(plan, stage), "dropout", processes.rank()))
     return Learner(
         chain=chain,
-        loss=family.criterion(chain, stage.task, stage.loss),
+        loss=replace(family.criterion(chain, stage.task, stage.loss), noise=stage.noise),
         optimizer=optim.build(chain, stage.optimizer),
         schedule=stage.schedule,
         ema=optim.Ema(chain, stage.ema) if stage.ema else None,
@@ -139,7 +139,8 @@ def training_samples(plan: Plan, stage: StagePlan, data: DataSet, learner: Learn
     height, width = models.get(learner.chain.spec.family).input_size(learner.chain.spec)
     view = View(height, width, stage.augment)
     records, channels = data.splits["train"].records, plan.data_of(stage).channels
-    return Samples(records, data.classes, channels, view, learner.seed, stage.with_masks)
+    noise = {"weighed": stage.noise.quality, "with_unexplained": stage.noise.missed is not None}
+    return Samples(records, data.classes, channels, view, learner.seed, stage.with_masks, **noise)
 
 
 def cached_samples(
@@ -165,6 +166,7 @@ def cached_samples(
     frozen = digest(chain.frozen_tensors())
     key = {"frozen": frozen, "data": manifest, "augment": augment, "seed": learner.seed}
     key |= {"views": stage.cache.views, "size": samples.view.size, "masks": stage.with_masks}
+    key |= {"noise": stage.noise.model_dump()}
     images = learner.progress.images_per_forward
     with console.progress(f"{folder.name}: caching") as tick:
         if processes.rank() == 0:

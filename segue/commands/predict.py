@@ -1,50 +1,167 @@
-"""`segue predict`: overlays and a COCO file for a folder of images."""
+"""`segue predict`: objects in a folder of images, as pictures, as files for other programs, and as numbers."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import Tensor
+
+from segue import models
 from segue.console import Console
+from segue.data.coco_writer import write_json
+from segue.data.scales import micrometres_per_pixel
 from segue.errors import PlanError
 from segue.evaluation.overlay import as_picture, draw_detections
-from segue.inference.predict import load, pictures_in, predict_folder
+from segue.inference.export import write_labels, write_rois
+from segue.inference.extras import extra
+from segue.inference.measure import as_csv, measurements
+from segue.inference.predict import Predictor, load, pictures_in
+from segue.inference.refine import Refine, Step, refine, settings_of, summary
+from segue.inference.tiles import Tiling, predict_folder
+from segue.structures.detections import Detections
+
+OUTPUTS = ("overlays", "coco", "labels", "rois", "measurements")
 
 
-def predict_to_folder(checkpoint: Path, images: Path, out: Path, threshold: float, device: str) -> Path:
-    """Write `<name>.png` for every image and predictions.coco.json; returns the latter's path.
+@dataclass(frozen=True)
+class Wanted:
+    """What is done beside finding objects. um_per_px: of all images; None takes what each file says."""
 
-    The COCO file is complete in itself: images, categories (ids from the training data where the checkpoint
-    knows them) and annotations with scores. Overlays keep the folders of the images.
+    tile: str | None = None
+    grid: str | None = None
+    overlap: float = 0.25
+    refine: Refine = Refine()
+    um_per_px: float | None = None
+    outputs: tuple[str, ...] = OUTPUTS[:2]
+
+    @classmethod
+    def of(
+        cls, cut: tuple[str | None, str | None, float], steps: Sequence[str], scale: float | None, write: str
+    ) -> Wanted:
+        """From the words of the command line: tile, grid and overlap; name=value; um per pixel; outputs.
+
+        Raises:
+            PlanError: if one of them is unknown or out of range, or needs a library that is not installed.
+        """
+        outputs = tuple(word.strip() for word in write.split(","))
+        for word in outputs:
+            if word not in OUTPUTS:
+                raise PlanError("--write", f"'{word}'", "some of " + ",".join(OUTPUTS))
+        # Said now, not after the first image.
+        if "measurements" in outputs:
+            extra("skimage", "measurements")
+        if "rois" in outputs:
+            extra("roifile", "regions")
+        if scale is not None and not 0 < scale < 1e6:
+            raise PlanError("--scale", f"{scale:g}", "micrometres per pixel, above 0")
+        return cls(*cut, settings_of(steps), scale, outputs)
+
+    def tiling(self, predictor: Predictor) -> Tiling:
+        """Raises PlanError if tile or grid cannot be understood. A tile of `auto` is the side of the model's input."""
+        tile, grid = None, None
+        if self.tile is not None:
+            spec = predictor.chain.spec
+            side = max(models.get(spec.family).input_size(spec))
+            if self.tile != "auto" and not self.tile.isdecimal():
+                raise PlanError("--tile", f"'{self.tile}'", f"pixels, or auto (for this model {side})")
+            tile = side if self.tile == "auto" else int(self.tile)
+        if self.grid is not None:
+            rows, _, columns = self.grid.partition("x")
+            if not (rows.isdecimal() and columns.isdecimal()):
+                raise PlanError("--grid", f"'{self.grid}'", "rows x columns, such as 2x3")
+            grid = int(rows), int(columns)
+        return Tiling(tile, grid, self.overlap)
+
+
+def predict_to_folder(
+    checkpoint: Path, images: Path, out: Path, threshold: float, device: str, wanted: Wanted | None = None
+) -> Path:
+    """Find objects and write what is wanted; returns the path of the COCO file, or of the folder without one.
+
+    Files of an image keep the folders of the images. The COCO file is complete in itself: images, categories (ids
+    from the training data where the checkpoint knows them) and annotations with scores.
     """
+    wanted = wanted or Wanted()
     predictor = load(checkpoint, device)
+    tiling = wanted.tiling(predictor)
     paths = pictures_in(images)
     root = images if images.is_dir() else images.parent
     if out.resolve() == root.resolve():
         raise PlanError("--out", f"{out} is the folder of the images", "another folder, so that none is replaced")
     stems = Counter(path.with_suffix("") for path in paths)
-    known = predictor.card.data.get("classes", {})
-    ids = tuple(known.get(name, number) for number, name in enumerate(predictor.class_names, 1))
-    content: dict[str, list] = {
-        "images": [],
-        "categories": [{"id": number, "name": name} for number, name in zip(ids, predictor.class_names, strict=True)],
-        "annotations": [],
-    }
+    results = _Results(predictor, out, wanted)
     console = Console()
     with console.progress("predicting") as tick:
-        for number, (path, pixels, found) in enumerate(predict_folder(predictor, paths, threshold), 1):
+        for number, (path, pixels, found) in enumerate(predict_folder(predictor, paths, tiling, threshold), 1):
             name = path.relative_to(root)
-            height, width = found.size
-            content["images"].append({"id": number, "file_name": name.as_posix(), "height": height, "width": width})
-            for entry in found.to_coco(number, ids):
-                content["annotations"].append({"id": len(content["annotations"]) + 1, **entry})
-            alone = stems[path.with_suffix("")] == 1
-            target = (out / name).with_suffix(".png") if alone else out / f"{name}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draw_detections(as_picture(pixels), found).save(target)
+            scale = wanted.um_per_px or micrometres_per_pixel(path)
+            found, steps = refine(found, wanted.refine, scale)
+            base = name.with_suffix("").as_posix() if stems[path.with_suffix("")] == 1 else name.as_posix()
+            results.add(name.as_posix(), found, steps)
+            results.write(out / base, name.as_posix(), pixels, found, scale)
             tick(number, len(paths))
-    result = out / "predictions.coco.json"
-    result.write_text(json.dumps(content), encoding="utf-8")
-    console.say(f"{len(content['annotations'])} objects in {len(paths)} images; overlays in {out}")
-    return result
+    console.say(f"{results.objects} objects in {len(paths)} images; {', '.join(wanted.outputs)} in {out}")
+    return results.finish()
+
+
+@dataclass
+class _Results:
+    """What is collected over all images, and the files of each."""
+
+    predictor: Predictor
+    out: Path
+    wanted: Wanted
+    images: list[dict] = field(default_factory=list)
+    annotations: list[dict] = field(default_factory=list)
+    records: dict[str, list[Step]] = field(default_factory=dict)
+    rows: list[dict] = field(default_factory=list)
+    objects: int = 0
+
+    def __post_init__(self) -> None:
+        known = self.predictor.card.data.get("classes", {})
+        names = self.predictor.class_names
+        self.ids = tuple(known.get(name, number) for number, name in enumerate(names, 1))
+
+    def add(self, name: str, found: Detections, steps: list[Step]) -> None:
+        number, (height, width) = len(self.images) + 1, found.size
+        self.objects += len(found)
+        self.images.append({"id": number, "file_name": name, "height": height, "width": width})
+        self.records[name] = steps
+        if "coco" in self.wanted.outputs:
+            for entry in found.to_coco(number, self.ids):
+                self.annotations.append({"id": len(self.annotations) + 1, **entry})
+
+    def write(self, base: Path, name: str, pixels: Tensor, found: Detections, scale: float | None) -> None:
+        """The files of one image, whose names begin with `base`."""
+        outputs = self.wanted.outputs
+        base.parent.mkdir(parents=True, exist_ok=True)
+        if "overlays" in outputs:
+            draw_detections(as_picture(pixels), found).save(f"{base}.png")
+        if "labels" in outputs:
+            write_labels(Path(f"{base}.labels.tif"), found)
+        if "rois" in outputs:
+            write_rois(Path(f"{base}.RoiSet.zip"), found)
+        if "measurements" in outputs:
+            channels = [channel.name for channel in self.predictor.chain.spec.channels]
+            self.rows += [{"image": name, **row} for row in measurements(found, pixels, channels, scale)]
+
+    def finish(self) -> Path:
+        """The files over all images."""
+        done = summary(self.wanted.refine, self.records)
+        if done["steps"]:
+            write_json(self.out / "postprocess.json", done)
+        if "measurements" in self.wanted.outputs:
+            (self.out / "measurements.csv").write_text(as_csv(self.rows), encoding="utf-8")
+        if "coco" not in self.wanted.outputs:
+            return self.out
+        names = self.predictor.class_names
+        content = {
+            "info": {"description": "predicted by segue", "postprocess": {k: done[k] for k in ("settings", "steps")}},
+            "images": self.images,
+            "categories": [{"id": number, "name": name} for number, name in zip(self.ids, names, strict=True)],
+            "annotations": self.annotations,
+        }
+        return write_json(self.out / "predictions.coco.json", content)

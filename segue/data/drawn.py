@@ -14,6 +14,7 @@ from typing import Any
 import hotcoco.mask as coco_mask
 import numpy as np
 
+from segue.data.images import MOST_PIXELS
 from segue.data.records import Annotation, Problem, Record
 from segue.structures.masks import Mask, Polygon, Rle, coco_rle
 
@@ -67,6 +68,12 @@ def numbers(values: Any, what: str, count: int | None = None) -> list[float]:
     if not all(-LARGEST < v < LARGEST for v in values):  # false for NaN, and no overflow for 400 digits
         raise BadAnnotation(f"{what} {values[:8]} holds NaN or infinity", "finite numbers")
     return values
+
+
+def believable(height: Any, width: Any) -> tuple[int, int] | None:
+    """The sides of an image, if they are those of one that may be decoded: C code draws masks of this size."""
+    whole = type(height) is int and type(width) is int and min(height, width) > 0
+    return (height, width) if whole and height * width <= MOST_PIXELS else None
 
 
 def ring(points: np.ndarray, image: Record) -> np.ndarray | None:

@@ -5,6 +5,7 @@ ImageJ and OME name theirs (Z, T and others are planes; C and S channels); pages
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +26,10 @@ def shape(path: Path) -> tuple[int, int, int, int]:
     """
     with tifffile.TiffFile(path) as file:
         axes, sizes = _layout(path, file)
-    if int(np.prod(sizes)) > MOST_VALUES:
-        raise DataError(path, f"a stack of {' x '.join(map(str, sizes))} values", f"at most {MOST_VALUES}")
-    planes, channels, (y,), (x,) = _sorted(axes)
-    return (
-        int(np.prod([sizes[axis] for axis in planes])),
-        int(np.prod([sizes[axis] for axis in channels])),
-        sizes[y],
-        sizes[x],
+    planes, channels, height, width = (
+        math.prod(sizes[position] for position in positions) for positions in _sorted(axes)
     )
+    return planes, channels, height, width
 
 
 def read(path: Path) -> np.ndarray:
@@ -42,12 +38,12 @@ def read(path: Path) -> np.ndarray:
     Raises:
         DataError: as `shape` does; and what tifffile raises if the file is damaged.
     """
-    planes, channels, height, width = shape(path)
     with tifffile.TiffFile(path) as file:
         axes, sizes = _layout(path, file)
         values = np.stack([series.asarray() for series in _full_size(file)])
-    order = [axis for kind in _sorted(axes) for axis in kind]
-    return values.reshape(sizes).transpose(order).reshape(planes, channels, height, width)
+    kinds = _sorted(axes)
+    shape = [math.prod(sizes[position] for position in positions) for positions in kinds]
+    return values.reshape(sizes).transpose([position for positions in kinds for position in positions]).reshape(shape)
 
 
 def item_bits(path: Path) -> int:
@@ -80,7 +76,10 @@ def _layout(path: Path, file: tifffile.TiffFile) -> tuple[str, list[int]]:
         axes = "YXS"
     if axes.count("Y") != 1 or axes.count("X") != 1:
         raise DataError(path, f"an array with the axes {axes}", "height Y and width X, with planes and channels")
-    return "I" + axes, [len(series), *shapes[0]]
+    sizes = [len(series), *shapes[0]]
+    if math.prod(sizes) > MOST_VALUES:
+        raise DataError(path, f"a stack of {' x '.join(map(str, sizes))} values", f"at most {MOST_VALUES}")
+    return "I" + axes, sizes
 
 
 def _sorted(axes: str) -> tuple[list[int], list[int], list[int], list[int]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import hotcoco.mask as coco_mask
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from segue.data.records import Record
 from segue.structures.detections import Detections
-from segue.structures.masks import coco_rle
+from segue.structures.masks import Rle, bitmap, coco_rle
 
 FILL = 0.35
 
@@ -28,22 +27,24 @@ def as_picture(pixels: Tensor) -> Image.Image:
 
 
 def colour(label: int) -> tuple[int, int, int]:
-    """A colour for a class, far from those of its neighbours."""
+    """A colour for a class or an object, far from those of its neighbours."""
     red, green, blue = colorsys.hsv_to_rgb((0.36 + label * 0.381966) % 1, 0.75, 1.0)
     return int(red * 255), int(green * 255), int(blue * 255)
 
 
 def draw_detections(picture: Image.Image, found: Detections, scores: bool = True) -> Image.Image:
-    """Masks filled and outlined (boxes, for a model without masks), with class and score."""
-    masks = found.masks
-    labels = found.labels.tolist()
+    """Masks filled and outlined (boxes, for a model without masks), with class and score.
+
+    A colour means a class, or, where there is but one, an object, so that what crosses can be told apart.
+    """
+    hues = found.labels.tolist() if len(found.class_names) > 1 else range(len(found))
     texts = [f"{name} {score:.2f}" if scores else name for name, score in zip(found.names, found.scores, strict=True)]
     return _draw(
         picture,
         found.boxes_xyxy.tolist(),
-        [colour(label) for label in labels],
+        [colour(hue) for hue in hues],
         texts,
-        None if masks is None else [mask.numpy() for mask in masks],
+        (found.bits(i) for i in range(len(found))) if found.has_masks else None,
     )
 
 
@@ -52,10 +53,10 @@ def draw_truth(picture: Image.Image, record: Record, class_names: Sequence[str],
     objects = [a for a in record.annotations if a.class_name in class_names and not a.crowd]
     rasters = None
     if masks:
-        nothing = np.zeros((record.height, record.width), dtype=bool)
+        nothing = np.zeros((0, 0), dtype=bool), 0, 0
+        size = record.height, record.width
         rasters = [
-            nothing if a.mask is None else coco_mask.decode(coco_rle(a.mask, record.height, record.width)).astype(bool)
-            for a in objects
+            nothing if a.mask is None else bitmap(Rle(*size, coco_rle(a.mask, *size)["counts"])) for a in objects
         ]
     colours = [colour(class_names.index(a.class_name)) for a in objects]
     return _draw(picture, [list(a.box_xyxy) for a in objects], colours, [a.class_name for a in objects], rasters)
@@ -66,16 +67,18 @@ def _draw(
     boxes: list[list[float]],
     colours: list[tuple[int, int, int]],
     texts: list[str],
-    masks: list[np.ndarray] | None,
+    masks: Iterable[tuple[np.ndarray, int, int]] | None,
 ) -> Image.Image:
-    canvas = np.asarray(picture.convert("RGB")).astype(np.float32)
-    for mask, tint in zip(masks or [], colours, strict=False):
+    """masks: rasters (h, w) and the x, y of their corners, one at a time, so that large images stay possible."""
+    canvas = np.array(picture.convert("RGB"))
+    for (mask, x, y), tint in zip(masks or [], colours, strict=False):
+        under = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
         edge = mask & ~ndimage.binary_erosion(mask)
-        canvas[mask] = canvas[mask] * (1 - FILL) + np.array(tint) * FILL
-        canvas[edge] = tint
-    out = Image.fromarray(canvas.astype(np.uint8))
+        under[mask] = under[mask] * (1 - FILL) + np.array(tint) * FILL
+        under[edge] = tint
+    out = Image.fromarray(canvas)
     pen = ImageDraw.Draw(out)
-    size = max(9, min(out.size) // 40)
+    size = max(9, min(out.size) // (40 + len(boxes)))  # a crowd's names would hide it
     font = ImageFont.load_default(size)
     width = max(1, min(out.size) // 300)
     for box, tint, text in zip(boxes, colours, texts, strict=True):

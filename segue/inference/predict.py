@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -55,12 +55,12 @@ class Predictor:
             DataError: if an image cannot be read or has other channels than the model.
         """
         if isinstance(images, Sequence) and not isinstance(images, str):
-            return [self._one(image, threshold, most) for image in images]
-        return self._one(images, threshold, most)
+            return [self.predict_ready(self.pixels(image), threshold, most) for image in images]
+        return self.predict_ready(self.pixels(images), threshold, most)
 
-    def _one(self, image: Picture, threshold: float, most: int) -> Detections:
+    def predict_ready(self, pixels: Tensor, threshold: float, most: int = DEFAULT_MOST) -> Detections:
+        """The same for what `pixels` gave, or a part of it (C, H, W)."""
         family, spec = models.get(self.chain.spec.family), self.chain.spec
-        pixels = self.pixels(image)
         size = (pixels.shape[-2], pixels.shape[-1])
         nothing = torch.zeros(0, 4)
         framed, _, _ = View(*family.input_size(spec))(pixels, nothing, torch.zeros(0, 2), seed=0)
@@ -73,7 +73,7 @@ class Predictor:
         """(C, H, W) uint8 or float32 in 0..1, with the model's channels."""
         channels = self.chain.spec.channels
         if isinstance(image, str | Path):
-            pixels = image_files.read(Path(image), len(channels))
+            pixels = image_files.read(Path(image), channels)
         elif isinstance(image, Tensor):
             pixels = image.cpu()
         else:
@@ -168,12 +168,3 @@ def pictures_in(path: Path) -> list[Path]:
     if not found:
         raise DataError(path, "no images" if path.is_dir() else "no such file or folder", "images")
     return found
-
-
-def predict_folder(
-    predictor: Predictor, paths: Iterable[Path], threshold: float
-) -> Iterable[tuple[Path, Tensor, Detections]]:
-    """Each file's pixels (C, H, W) and what was found in it."""
-    for path in paths:
-        pixels = image_files.read(path, len(predictor.chain.spec.channels))
-        yield path, pixels, predictor.predict(pixels, threshold)

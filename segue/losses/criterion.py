@@ -11,6 +11,7 @@ from torch import Tensor
 
 from segue.losses import terms
 from segue.losses.matcher import Costs, Matches, match
+from segue.losses.noise import Noise, away_from_outline, spared
 from segue.losses.points import point_count, sample_logits, uncertain_points
 from segue.settings import Settings
 from segue.structures.boxes import cxcywh_to_xyxy, iou_and_giou
@@ -50,6 +51,7 @@ class Criterion:
 
     queries: of one group. class_term: how classes are scored. no_object: weight of queries without an object
     (softmax_ce only). points: at how many points masks are compared; as the mask's size suggests if None.
+    noise: what is known to be wrong with the labels.
     """
 
     weights: Weights
@@ -58,6 +60,7 @@ class Criterion:
     class_term: ClassTerm = "iou_aware_bce"
     no_object: float = 0.1
     points: int | None = None
+    noise: Noise = Noise()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,13 +103,17 @@ class Criterion:
         labels = torch.cat([target.labels for target in targets])[m.target]
         weights = torch.cat([target.weights for target in targets])[m.target]
         logits = predictions.logits.float()
+        unsure = None
+        if self.noise.missed is not None:
+            scores = logits.softmax(-1)[..., :-1] if self.class_term == "softmax_ce" else logits.sigmoid()
+            unsure = spared(predictions, targets, m, scores, self.noise.missed)
         if self.class_term == "softmax_ce":
-            return terms.softmax_ce(logits, m, labels, weights, self.no_object)
+            return terms.softmax_ce(logits, m, labels, weights, self.no_object, unsure)
         if self.class_term == "focal":
-            return terms.focal(logits, m, labels, weights)
+            return terms.focal(logits, m, labels, weights, unsure)
         found, given = _box_pairs(predictions, targets, m)
         iou = iou_and_giou(cxcywh_to_xyxy(found.detach()), cxcywh_to_xyxy(given))[0]
-        return terms.iou_aware_bce(logits, m, labels, iou, weights)
+        return terms.iou_aware_bce(logits, m, labels, iou, weights, unsure)
 
     def _box_terms(self, predictions: Predictions, targets: list[Target], m: Matches) -> dict[str, Tensor]:
         weights = torch.cat([target.weights for target in targets])[m.target]
@@ -126,10 +133,13 @@ class Criterion:
         logits = predictions.masks.at(m.image, m.layer, m.query).float()  # (T, h, w)
         where = uncertain_points(logits.detach(), m.key, self.points or point_count(*logits.shape[1:]))  # (T, P, 2)
         found, wanted = sample_logits(logits, where), given.sample(m.target, where)
+        counted = None
+        if self.noise.boundary:
+            counted = away_from_outline(given, m.target, where, wanted, self.noise.boundary)
         layers = len(predictions.layers)
         return {
-            "mask_bce": terms.mask_bce(found, wanted, m, weights, layers),
-            "dice": terms.dice(found, wanted, m, weights, layers),
+            "mask_bce": terms.mask_bce(found, wanted, m, weights, layers, counted),
+            "dice": terms.dice(found, wanted, m, weights, layers, counted),
         }
 
 

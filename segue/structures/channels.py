@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from segue.settings import Settings
 
@@ -13,6 +13,21 @@ IMAGENET = {"r": (0.485, 0.229), "g": (0.456, 0.224), "b": (0.406, 0.225)}
 
 
 PERCENTILES = (0.5, 99.8)
+
+
+def _scale(value: object) -> object:
+    """One message for both kinds of value, where pydantic has one for each."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    if not (number or value in (None, "percentile")):
+        raise ValueError("expected a number above 0, or percentile")
+    return value
+
+
+def _plane(value: object) -> object:
+    number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not (number or value == "max"):
+        raise ValueError("expected max, or the number of a plane, from 0")
+    return value
 
 
 class Channel(Settings):
@@ -24,9 +39,9 @@ class Channel(Settings):
     """
 
     name: str = Field(min_length=1)
-    scale: Annotated[float, Field(gt=0)] | Literal["percentile"] | None = None
+    scale: Annotated[float | Literal["percentile"] | None, BeforeValidator(_scale)] = None
     percentiles: tuple[float, float] = PERCENTILES
-    plane: Annotated[int, Field(ge=0)] | Literal["max"] = "max"
+    plane: Annotated[int | Literal["max"], BeforeValidator(_plane)] = "max"
     mean: float = 0.5
     std: float = Field(0.25, gt=0)
 

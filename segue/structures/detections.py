@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import hotcoco.mask as coco_mask
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from segue.structures.boxes import xyxy_to_xywh
+from segue.structures.regions import Region
 
 if TYPE_CHECKING:
     import supervision
@@ -22,8 +22,9 @@ class Detections:
     """N objects found in one image, best score first.
 
     boxes_xyxy (N, 4) float32 pixels of the original image; scores (N,) 0..1; labels (N,) int64 into
-    class_names; size: height, width of the original image; mask_logits (N, h, w) at the head's resolution,
-    or None for a model without masks. Everything on the CPU.
+    class_names; size: height, width of the original image. Masks are either mask_logits (N, h, w) at the head's
+    resolution, or N regions of the original image (objects joined from tiles, or changed afterwards), or neither,
+    for a model without masks. Everything on the CPU.
     """
 
     boxes_xyxy: Tensor
@@ -32,11 +33,13 @@ class Detections:
     class_names: tuple[str, ...]
     size: tuple[int, int]
     mask_logits: Tensor | None = None
+    regions: tuple[Region, ...] | None = None
     names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
         count = len(self.boxes_xyxy)
         assert self.boxes_xyxy.shape == (count, 4) and len(self.scores) == len(self.labels) == count
+        assert self.regions is None or (self.mask_logits is None and len(self.regions) == count)
         self.names = [self.class_names[label] for label in self.labels.tolist()]
 
     def __len__(self) -> int:
@@ -47,28 +50,55 @@ class Detections:
         return self[self.scores >= threshold]
 
     def __getitem__(self, chosen: Tensor | slice) -> Detections:
-        logits = None if self.mask_logits is None else self.mask_logits[chosen]
-        return Detections(
-            self.boxes_xyxy[chosen], self.scores[chosen], self.labels[chosen], self.class_names, self.size, logits
+        regions = self.regions
+        if regions is not None:
+            regions = tuple(regions[i] for i in torch.arange(len(self))[chosen].tolist())
+        return replace(
+            self,
+            boxes_xyxy=self.boxes_xyxy[chosen],
+            scores=self.scores[chosen],
+            labels=self.labels[chosen],
+            mask_logits=None if self.mask_logits is None else self.mask_logits[chosen],
+            regions=regions,
         )
+
+    @property
+    def has_masks(self) -> bool:
+        return self.mask_logits is not None or self.regions is not None
 
     @property
     def masks(self) -> Tensor | None:
         """Masks at image size, bool (N, H, W); computed anew at each call. None for a model without masks."""
-        if self.mask_logits is None:
+        if not self.has_masks:
             return None
         out = torch.zeros(len(self), *self.size, dtype=torch.bool)
         for i in range(len(self)):
-            bits, x, y = self._upsampled(i)
-            out[i, y : y + bits.shape[0], x : x + bits.shape[1]] = bits
+            bits, x, y = self.bits(i)
+            out[i, y : y + bits.shape[0], x : x + bits.shape[1]] = torch.from_numpy(bits)
         return out
+
+    def bits(self, index: int) -> tuple[np.ndarray, int, int]:
+        """One mask, bool (h, w), on a part of the image that holds all of it, and the x, y of the part's corner."""
+        if self.regions is not None:
+            region = self.regions[index]
+            return region.bits, region.x, region.y
+        bits, x, y = self._upsampled(index)
+        return bits.numpy(), x, y
+
+    def region(self, index: int) -> Region:
+        """One mask, compressed; of a model without masks, the pixels of the box."""
+        if self.regions is not None:
+            return self.regions[index]
+        if self.mask_logits is not None:
+            return Region.of(*self.bits(index))
+        height, width = self.size
+        x0, y0, x1, y1 = (round(v) for v in self.boxes_xyxy[index].tolist())
+        x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+        return Region.of(np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), dtype=bool), x0, y0)
 
     def rle(self, index: int) -> dict:
         """One mask as a COCO RLE dict; `counts` is bytes."""
-        bits, x, y = self._upsampled(index)
-        full = np.zeros(self.size, dtype=np.uint8, order="F")
-        full[y : y + bits.shape[0], x : x + bits.shape[1]] = bits.numpy()
-        return coco_mask.encode(full)
+        return self.region(index).rle(*self.size)
 
     def _upsampled(self, index: int) -> tuple[Tensor, int, int]:
         """The mask at image resolution, cut to the region that can be positive, and the x, y of its corner.
@@ -78,7 +108,8 @@ class Detections:
         """
         assert self.mask_logits is not None
         logits = self.mask_logits[index].float()
-        rows, columns = (logits > 0).any(1).nonzero()[:, 0], (logits > 0).any(0).nonzero()[:, 0]
+        positive = logits > 0
+        rows, columns = positive.any(1).nonzero()[:, 0], positive.any(0).nonzero()[:, 0]
         if not len(rows):
             return torch.zeros(0, 0, dtype=torch.bool), 0, 0
         (h, w), (height, width) = logits.shape, self.size
@@ -98,7 +129,7 @@ class Detections:
         entries = []
         for i, (box, score, label) in enumerate(zip(boxes, self.scores.tolist(), self.labels.tolist(), strict=True)):
             entry = {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
-            if self.mask_logits is not None:
+            if self.has_masks:
                 rle = self.rle(i)
                 entry["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
             entries.append(entry)

@@ -19,6 +19,7 @@ class Target:
     has_mask (N,) bool: objects without one take part in box terms only; weights (N,) float32: how much an
     object's terms count (1 for a manual label).
     key: 63-bit number that names this view of this image; all randomness of its losses follows from it.
+    unexplained: cells (h, w) where the image shows something that no object covers, bool; None unless asked for.
     record: position of the image in its split. size: height, width of the original image in pixels.
     """
 
@@ -27,6 +28,7 @@ class Target:
     has_mask: Tensor
     weights: Tensor
     masks: PackedMasks | None = None
+    unexplained: Tensor | None = None
     key: int = 0
     record: int = 0
     size: tuple[int, int] = (0, 0)

@@ -150,6 +150,8 @@ def _append_targets(path: Path, start: int, targets: Iterable[Target]) -> list[i
 
 def _target_bytes(target: Target) -> bytes:
     tensors = {name: getattr(target, name) for name in ("labels", "boxes_cxcywh", "has_mask", "weights")}
+    if target.unexplained is not None:
+        tensors["unexplained"] = target.unexplained
     if target.masks is not None:
         packed = PackedMasks.cat([target.masks])
         tensors |= {f"masks.{name}": tensor for name, tensor in packed.tensors().items()}

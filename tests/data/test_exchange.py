@@ -248,6 +248,26 @@ def test_what_is_written_is_read_back(tmp_path, kind):
     assert found.source == ("model" if kind == "cvat" else "manual")
 
 
+def test_an_image_labelled_twice_is_an_error_and_counts_once(tmp_path):
+    content = labelme(tmp_path / "labelme", shape("polygon", SQUARE)).read_text()
+    (tmp_path / "labelme" / "z.json").write_text(content)
+    project = json.loads(via(tmp_path / "via", regions(REGIONS[0])).read_text())
+    project["_via_img_metadata"]["a.png2"] = project["_via_img_metadata"]["a.png1"]
+    write_json(tmp_path / "via" / "via.json", project)
+    cvat(tmp_path / "cvat", f'{CVAT_SHAPES}</image><image name="a.png" width="{WIDTH}" height="{HEIGHT}">')
+    for kind in ("labelme", "via", "cvat"):
+        split = only(tmp_path / kind)
+        assert len(split.records) == 1 and "a second" in "".join(map(str, split.problems)), kind
+
+
+def test_a_size_that_no_image_has_is_not_believed(tmp_path):
+    labelme(tmp_path, shape("polygon", SQUARE), imageHeight=10**30, imageWidth=10**30)
+    assert only(tmp_path).records[0].height == HEIGHT and areas(only(tmp_path)) == [("tube", 400)]
+    cvat(tmp_path / "cvat", CVAT_SHAPES).write_text('<annotations><image name="a.png" width="5" height="9999999999"/>'
+                                                   "</annotations>")  # fmt: skip
+    assert "height '9999999999'" in str(only(tmp_path / "cvat").problems[0])
+
+
 def test_parts_are_found_trained_on_and_hashed_file_by_file(tmp_path):
     for part, label in (("train", "tube"), ("val", "blob")):
         labelme(tmp_path / part, shape("polygon", SQUARE, label), shape("polygon", SQUARE, "both"))

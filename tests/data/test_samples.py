@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import hotcoco.mask as coco_mask
 import pytest
 import torch
@@ -116,3 +118,11 @@ def test_objects_without_masks_are_marked(records):
     changed = Record(record.image, 96, 96, 1, (Annotation(first.box_xyxy, first.class_name), *rest))
     _, target = samples([changed])[(0, 0)]
     assert target.has_mask.tolist() == [False] + [True] * len(rest)
+
+
+def test_an_object_counts_as_much_as_its_label_is_good_unless_told_not_to(records):
+    worse = [replace(r, annotations=tuple(replace(a, quality=0.25) for a in r.annotations)) for r in records]
+    position = (0, next(i for i, r in enumerate(records) if r.annotations))
+    for changes, weight in (({}, 0.25), ({"weighed": False}, 1.0)):
+        target = samples(worse, **changes)[position][1]
+        assert len(target) and (target.weights == weight).all()

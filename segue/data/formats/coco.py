@@ -184,10 +184,10 @@ def _images(entries: list[dict], source: SplitSource, split: Split) -> dict[str,
             split.problems.append(Problem("error", where, f"the id of both {first} and {name}"))
         elif (path := finder.find(name)) is None:
             split.problems.append(Problem("error", where, f"no file {name}", f"it in {split.source.parent}"))
-        elif not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+        elif (size := drawn.believable(height, width)) is None:
             split.problems.append(Problem("error", where, f"height {height!r}, width {width!r} of {name}", "pixels"))
         else:
-            records[str(number)] = Record(path, height, width, number)
+            records[str(number)] = Record(path, *size, number)
     return records
 
 

@@ -7,6 +7,7 @@ of one `group_id` and label are one object. A shape that CVAT made by itself (`s
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -111,7 +112,8 @@ def _parse(path: Path, problems: list[Problem]) -> Element | None:
 def _record(element: Element, number: int, finder: ImageFinder, split: Split) -> Record | None:
     name, where = element.get("name", ""), f"{split.source}: image {number}"
     sides = [element.get(key, "") for key in ("height", "width")]
-    if not all(side.isascii() and side.isdigit() and int(side[:9]) > 0 for side in sides):
+    size = drawn.believable(*(int(side) if re.fullmatch("[0-9]{1,9}", side) else 0 for side in sides))
+    if size is None:
         found = f"height {sides[0]!r}, width {sides[1]!r} of {name}"
         split.problems.append(Problem("error", where, found, "pixels"))
         return None
@@ -119,7 +121,7 @@ def _record(element: Element, number: int, finder: ImageFinder, split: Split) ->
     if path is None:
         split.problems.append(Problem("error", where, f"no file {name}", f"it in {split.source.parent} or images/"))
         return None
-    return Record(path, int(sides[0]), int(sides[1]), number)
+    return Record(path, *size, number)
 
 
 def _shape(element: Element, place: int, image: Record, split: Split, skipped: Counter[str]) -> Shape | None:

@@ -53,6 +53,7 @@ def read(source: SplitSource, name: str) -> Split:
     finder = ImageFinder(source.image_folders)
     files = [source.annotations] if source.annotations.is_file() else sorted(source.annotations.glob("*.json"))
     skipped: Counter[str] = Counter()
+    seen: dict[Path, Path] = {}
     for path in files:
         content = drawn.read_json(path, "a LabelMe file", split.problems)
         if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
@@ -60,7 +61,10 @@ def read(source: SplitSource, name: str) -> Split:
                 split.problems.append(Problem("error", str(path), "no list shapes", "a LabelMe file"))
             continue
         record = _record(path, content, finder, len(split.records) + 1, split.problems)
-        if record is not None:
+        if record is not None and seen.setdefault(record.image, path) != path:
+            found = f"a second file for {record.image.name}"
+            split.problems.append(Problem("error", str(path), found, f"one (the first is {seen[record.image].name})"))
+        elif record is not None:
             shapes = [_shape(e, record, f"{path}: shape {n}", split, skipped) for n, e in enumerate(content["shapes"])]
             split.records.append(drawn.with_shapes(record, filter(None, shapes), split.problems))
     split.files = tuple(files)
@@ -78,14 +82,14 @@ def _record(path: Path, content: dict, finder: ImageFinder, number: int, problem
     if image is None:
         problems.append(Problem("error", str(path), f"no image {str(said)[:80]}", f"it beside {path.name}"))
         return None
-    height, width = content.get("imageHeight"), content.get("imageWidth")
-    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+    size = drawn.believable(content.get("imageHeight"), content.get("imageWidth"))
+    if size is None:
         try:
-            height, width = images.size(image)
+            size = images.size(image)
         except DataError as error:
             problems.append(Problem("error", error.where, error.found, error.expected))
             return None
-    return Record(image, height, width, number)
+    return Record(image, *size, number)
 
 
 def _shape(entry: Any, image: Record, where: str, split: Split, skipped: Counter[str]) -> Shape | None:

@@ -56,11 +56,15 @@ def read(source: SplitSource, name: str) -> Split:
     split = Split(name, source.annotations, [], {})
     finder = ImageFinder(source.image_folders)
     skipped: Counter[str] = Counter()
-    nameless = 0
+    nameless, seen = 0, set()
     for image, regions in _images(source.annotations, split.problems):
         record = _record(image, finder, len(split.records) + 1, split)
         if record is None:
             continue
+        if record.image in seen:
+            split.problems.append(Problem("error", f"{split.source}: {image}", "a second entry for it", "one"))
+            continue
+        seen.add(record.image)
         shapes = [_shape(r, f"{split.source}: {image}: region {n}", record, split, skipped) for n, r in regions]
         nameless += sum(shape is not None and shape.class_name == NO_CLASS for shape in shapes)
         split.records.append(drawn.with_shapes(record, filter(None, shapes), split.problems))

@@ -1,0 +1,71 @@
+"""`segue label auto`: labels from nothing, for a folder of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from segue.console import Console
+from segue.errors import DataError, PlanError
+from segue.inference.predict import pictures_in
+from segue.labelling import kinds, sheet
+from segue.labelling.auto import DOUBTFUL, Job, Labelled, label_images, parts, write
+from segue.plan_file import read_yaml, validated
+
+
+def label_folder(images: Path, out: Path, job: Job, valid: float, keep_doubtful: bool) -> Path:
+    """Label every image, say what is doubtful, write annotations and sheet.html; returns the folder.
+
+    Raises:
+        DataError: if there are no images, one cannot be read, or nothing is left to train on.
+    """
+    if not 0 <= valid < 1:
+        raise PlanError("--valid", f"{valid:g}", "at least 0, less than 1")
+    root = images if images.is_dir() else images.parent
+    ours = (out / "overlays", out / "steps", *((out / "images",) if root != out / "images" else ()))
+    paths = [path for path in pictures_in(images) if not any(path.is_relative_to(folder) for folder in ours)]
+    if not paths:
+        raise DataError(images, "no images but those that are written here", "images")
+    console = Console()
+    with console.progress("labelling") as tick:
+        done = list(label_images(paths, root, out, job, tick))
+    found = parts(done, valid, keep_doubtful)
+    write(out, found, job.class_name)
+    page = sheet.write(out / "sheet.html", out, found, job)
+    for labelled in done:
+        if labelled.finding.doubt:
+            console.say(f"doubt: {labelled.name}: {labelled.finding.doubt}")
+    console.say(f"{_objects(done)} objects in {len(done)} images; look at {page}")
+    if left := found[DOUBTFUL]:
+        said = f"{len(left)} doubtful images with {_objects(left)} objects are left out of the data set"
+        console.say(f"{said}; --keep-doubtful puts them in")
+    if len(left) == len(done):
+        raise DataError(images, "doubt about every image", "at least one without", f"look at {page}")
+    if not found["valid"]:
+        console.say("all in one part: there is nothing to validate on but the same field of view")
+    console.say(f"next: segue check {out}")
+    return out
+
+
+def _objects(done: list[Labelled]) -> int:
+    return sum(len(labelled.finding.shapes) for labelled in done)
+
+
+def job_of(kind: str, values: tuple[str, ...], channel: str, class_name: str, um: float | None, steps: bool) -> Job:
+    """The job that a command line asks for.
+
+    Raises:
+        PlanError: for an unknown kind or setting, or a value that it cannot have.
+    """
+    module = kinds.get(kind)
+    content: dict[str, Any] = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not equals:
+            raise PlanError(f"setting {value!r}", "no '='", "key=value, such as polarity=dark")
+        content[key], _ = read_yaml(text, f"setting {key}")
+    if channel:
+        content["channel"] = channel
+    if um is not None and um <= 0:
+        raise PlanError("--scale", f"{um} um per pixel", "more than 0")
+    return Job(module, validated(module.Settings, content, f"--kind {kind}", {}), class_name or module.CLASS, um, steps)

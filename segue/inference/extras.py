@@ -1,0 +1,21 @@
+"""Libraries that not every installation has."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from segue.errors import PlanError
+
+
+def extra(module: str, purpose: str) -> Any:
+    """A module that comes with the extra `labels`.
+
+    Raises:
+        PlanError: if it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        found = f"{module.partition('.')[0].replace('skimage', 'scikit-image')} is not installed"
+        raise PlanError(purpose, found, "the extra that brings it", 'pip install "segue[labels]"') from None

@@ -1,0 +1,190 @@
+"""A folder of images labelled by classical image processing: records for a COCO file, and pictures to look at.
+
+What is written is a data set: `images/` (links, so that they take no space; copies where the disk cannot link) and
+`annotations/algorithmic_{train,valid}_annotations.json`, fields of view never separated. Images with a doubt are in
+neither; their labels are in `annotations/algorithmic_doubtful_annotations.json`, which nothing trains on.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from segue.data import coco_writer
+from segue.data import images as image_files
+from segue.data.groups import groups, split_groups
+from segue.data.records import Annotation, Record
+from segue.data.scales import micrometres_per_pixel
+from segue.errors import DataError
+from segue.evaluation.overlay import as_picture
+from segue.labelling.kinds import Finding, Show, unseen
+from segue.labelling.pictures import drawn, step_picture
+from segue.settings import Settings
+from segue.structures.masks import encoded
+
+DOUBTFUL = "doubtful"
+PARTS = ("train", "valid", DOUBTFUL)
+UNIT = 1e-3  # what a length of a setting is in where no scale is known: this share of the longer side
+MOST_CHANNELS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One image, its objects as a record, and how they were found. um: micrometres per pixel, if known."""
+
+    name: Path
+    record: Record
+    finding: Finding
+    um: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is asked for: one kind of object, with its settings, in all images. um: their scale if it is given."""
+
+    kind: ModuleType
+    settings: Settings
+    class_name: str
+    um: float | None = None
+    show_steps: bool = False
+
+
+def label_images(
+    paths: Sequence[Path], root: Path, out: Path, job: Job, tick: Callable[[int, int], None]
+) -> Iterator[Labelled]:
+    """Label images below `root` one by one; writes overlays, steps if asked for, and the image's link below `out`.
+
+    Raises:
+        DataError: if an image cannot be read, before any is labelled; or if another one stands at its place in `out`.
+    """
+    for path in paths:
+        read_any(path)
+    for number, path in enumerate(paths, 1):
+        name = path.relative_to(root)
+        pixels = read_any(path)
+        um = job.um or micrometres_per_pixel(path)
+        show = _saver(out / "steps" / name) if job.show_steps else unseen
+        try:
+            finding = find(pixels, job, um, show)
+        except DataError as error:
+            raise DataError(f"{path}: {error.where}", error.found, error.expected, error.run) from None
+        _save(drawn(as_picture(pixels), finding.shapes), overlay_of(out, name))
+        record = record_of(_placed(path, out / "images" / name), pixels, finding, number, job.class_name)
+        tick(number, len(paths))
+        yield Labelled(name, record, finding, um)
+
+
+def find(pixels: Tensor, job: Job, um: float | None, show: Show = unseen) -> Finding:
+    """The objects in an image (C, H, W), each length in its unit."""
+    pixels_per_unit = 1 / um if um else UNIT * max(pixels.shape[-2:])
+    return job.kind.find(pixels.permute(1, 2, 0).numpy(), job.settings, pixels_per_unit, show)
+
+
+def read_any(path: Path) -> Tensor:
+    """An image (C, H, W) with all its levels and however many channels it has; grey may come as three equal ones.
+
+    Raises:
+        DataError: if the file is damaged, or has more than MOST_CHANNELS.
+    """
+    try:
+        return image_files.read(path, 3)
+    except DataError as error:
+        if "channels" not in error.found:
+            raise
+        for channels in (1, 2, *range(4, MOST_CHANNELS + 1)):
+            with suppress(DataError):
+                return image_files.read(path, channels)
+        raise
+
+
+def overlay_of(out: Path, name: Path) -> Path:
+    """Where the picture of an image's objects is."""
+    return out / "overlays" / f"{name}.png"
+
+
+def annotations_of(out: Path, part: str) -> Path:
+    """Where the objects of a part are: train, valid, or the doubtful ones, which are no part that training finds."""
+    return out / "annotations" / f"algorithmic_{part}_annotations.json"
+
+
+def parts(done: Sequence[Labelled], valid: float, keep_doubtful: bool) -> dict[str, list[Labelled]]:
+    """The images of each of PARTS. valid: the share held back for validation; none of a single field of view."""
+    trusted = [labelled for labelled in done if keep_doubtful or not labelled.finding.doubt]
+    names = [labelled.name.as_posix() for labelled in trusted]
+    shares = {"train": 1 - valid, "valid": valid} if valid and len(groups(names)) > 1 else {"train": 1.0}
+    part_of = (
+        {name: part for part, some in split_groups(names, shares, seed=0).items() for name in some} if names else {}
+    )
+    found: dict[str, list[Labelled]] = {part: [] for part in PARTS}
+    for labelled in done:
+        found[part_of.get(labelled.name.as_posix(), DOUBTFUL)].append(labelled)
+    return found
+
+
+def write(out: Path, found: dict[str, list[Labelled]], class_name: str) -> None:
+    """An annotation file for each part, with the doubt and the scale of its images; those of empty parts go."""
+    for part, done in found.items():
+        target = annotations_of(out, part)
+        if done:
+            coco_writer.write_json(target, _content(out, done, class_name))
+        else:
+            target.unlink(missing_ok=True)
+
+
+def _content(out: Path, done: Sequence[Labelled], class_name: str) -> dict[str, Any]:
+    def name_of(record: Record) -> str:
+        return record.image.relative_to(out / "images").as_posix()
+
+    content = coco_writer.coco([labelled.record for labelled in done], {class_name: 1}, name_of)
+    for image, labelled in zip(content["images"], done, strict=True):
+        image |= {"doubt": labelled.finding.doubt} if labelled.finding.doubt else {}
+        image |= {"um_per_pixel": labelled.um} if labelled.um else {}
+    return content
+
+
+def record_of(path: Path, pixels: Tensor, finding: Finding, number: int, class_name: str) -> Record:
+    """An image with what was found in it, as labels of an algorithm."""
+    height, width = pixels.shape[-2:]
+    annotations = []
+    for shape in finding.shapes:
+        rows, columns = shape.mask.shape
+        box = (float(shape.x), float(shape.y), float(shape.x + columns), float(shape.y + rows))
+        mask = encoded(shape.mask, shape.x, shape.y, height, width)
+        annotations.append(Annotation(box, class_name, mask, source="algorithm", quality=shape.quality))
+    return Record(path, height, width, number, tuple(annotations))
+
+
+def _placed(source: Path, target: Path) -> Path:
+    """The image at its place in the data set, as a second name of the same file where the disk allows it."""
+    if target.exists():
+        if not filecmp.cmp(source, target, shallow=False):
+            raise DataError(target, f"another image than {source}", "a free place", "give another --out")
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target
+
+
+def _saver(folder: Path) -> Show:
+    def show(name: str, step: np.ndarray) -> None:
+        _save(step_picture(step), folder / f"{name}.png")
+
+    return show
+
+
+def _save(picture: Any, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(target, compress_level=1)

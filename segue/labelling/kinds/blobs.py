@@ -1,0 +1,237 @@
+"""Roundish objects (nuclei, cells, colonies).
+
+Smooth; threshold against the surroundings; take apart what touches, in three ways, and keep for each clump the one
+whose parts are the best ellipses; move each outline to where the object is half as bright as inside; drop what hardly
+stands out. Every length follows from the radius of the objects, given or found out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from scipy import ndimage
+from skimage import feature, filters, measure, morphology, segmentation
+
+from segue import settings as base
+from segue.labelling.kinds import Finding, Shape, Show, _levels, unseen
+from segue.labelling.kinds._planes import Polarity, clearest
+
+CLASS = "blob"
+SMALLEST_RADIUS = 2.5  # pixels; below it shapes are noise
+LEVELS = 24
+MOST_COVERED = 0.6
+LEAST_CLARITY = 2.5
+CUT_COST = 0.03  # how much better ellipses the parts of a clump must be than the whole
+DISTANCE_COST = 0.06  # the same for cuts that follow from the outline alone, not from brightness
+
+
+class Settings(base.Settings):
+    """How blobs are looked for. Lengths are in radii of a typical object, but for the first.
+
+    diameter: of a typical object, in micrometres (scale known) or thousandths of the image's longer side; found out
+    if left open. channel: its name (red, green, blue) or number from 0; that with the clearest objects if left open.
+    polarity: whether objects are brighter or darker than what is around them. smooth: sigma. surroundings: how far
+    the local threshold looks. floor: least brightness, from the background (0) to the global threshold (1). apart:
+    how close two centres may be. least: smallest radius that counts. contrast: least difference to the surroundings,
+    as a share of what is typical in the image. trust: an image whose objects have a lower mean quality is doubtful.
+    """
+
+    diameter: float | None = Field(None, gt=0)
+    channel: str = ""
+    polarity: Polarity = "auto"
+    smooth: float = Field(0.1, ge=0)
+    surroundings: float = Field(3.0, gt=0)
+    floor: float = Field(0.35, ge=0, le=1)
+    apart: float = Field(0.9, gt=0)
+    least: float = Field(0.25, ge=0)
+    contrast: float = Field(0.3, ge=0, le=1)
+    trust: float = Field(0.8, ge=0, le=1)
+
+
+def find(image: np.ndarray, settings: Settings, pixels_per_unit: float, show: Show = unseen) -> Finding:
+    """Blobs in an image (H, W, C) of any type."""
+    chosen = clearest(image, settings.channel, settings.polarity)
+    show("1-normalised", chosen.values)
+    if not chosen.separation:
+        return Finding((), chosen.name, chosen.dark, 0.0, "the image is one even colour")
+    radius = _radius(chosen.values, settings, pixels_per_unit)
+    if radius is None:
+        return Finding((), chosen.name, chosen.dark, 0.0, "nothing stands out from the background")
+    plane = ndimage.gaussian_filter(chosen.values, settings.smooth * radius)
+    show("2-denoised", plane)
+    otsu = float(filters.threshold_otsu(plane))
+    background = float(np.median(plane[plane <= otsu]))
+    smallest = 2 * np.pi * (settings.least * radius) ** 2
+    lowest = background + settings.floor * (otsu - background)
+    mask = _threshold(plane, otsu, lowest, radius, settings)
+    show("3-threshold", mask)
+    highest = float(np.percentile(plane[plane > otsu], 90))
+    thresholds = np.linspace(lowest, max(highest, lowest + 1e-6), LEVELS)
+    by_level = _levels.best_objects(plane, thresholds, smallest, _opening(radius))
+    show("4-best-levels", by_level)
+    labels = _clumps_apart(mask, by_level, radius, settings)
+    show("5-split", labels)
+    labels = _to_half_maximum(plane, labels, radius, background)
+    show("6-outlines", labels)
+    shapes = _shapes(plane, labels, radius, smallest, settings.contrast)
+    doubt = _doubt(shapes, _clarity(plane, labels, radius), float(mask.mean()), settings)
+    return Finding(shapes, chosen.name, chosen.dark, round(2 * radius, 1), doubt)
+
+
+def _radius(plane: np.ndarray, settings: Settings, pixels_per_unit: float) -> float | None:
+    """Half a typical object's thickness in pixels: as set, or of what a global threshold shows; large ones count more.
+
+    None if there is nothing.
+    """
+    if settings.diameter:
+        return max(settings.diameter * pixels_per_unit / 2, SMALLEST_RADIUS)
+    smooth = ndimage.gaussian_filter(plane, 0.7)
+    first = ndimage.binary_fill_holes(morphology.opening(smooth > filters.threshold_otsu(smooth), morphology.disk(1)))
+    distance = np.asarray(ndimage.distance_transform_edt(first))
+    peaks = feature.peak_local_max(distance, min_distance=3, labels=measure.label(first), exclude_border=False)
+    if not len(peaks):
+        return None
+    radii = np.sort(distance[tuple(peaks.T)])
+    areas = np.cumsum(radii**2)
+    return max(float(radii[np.searchsorted(areas, areas[-1] / 2)]), SMALLEST_RADIUS)
+
+
+def _opening(radius: float) -> int:
+    """Radius in pixels of what counts as a speck or a spur."""
+    return max(1, round(0.08 * radius))
+
+
+def _threshold(plane: np.ndarray, otsu: float, lowest: float, radius: float, settings: Settings) -> np.ndarray:
+    """Brighter than what is around it; and the inside of objects so large that they are their own surroundings."""
+    around = filters.threshold_local(plane, 2 * round(settings.surroundings * radius) + 1, method="gaussian")
+    inside = np.median(plane[plane > otsu])
+    mask = ((plane > around) & (plane > lowest)) | (plane > otsu + 0.6 * (inside - otsu))
+    mask = ndimage.binary_fill_holes(morphology.opening(mask, morphology.disk(_opening(radius))))
+    return morphology.remove_small_objects(mask, max_size=int(2 * np.pi * (settings.least * radius) ** 2))
+
+
+def _clumps_apart(mask: np.ndarray, by_level: np.ndarray, radius: float, settings: Settings) -> np.ndarray:
+    """Each clump whole, cut between its best levels, or cut at its necks: whichever gives the best ellipses."""
+    mask = mask | (by_level > 0)
+    whole, count = ndimage.label(mask)
+    seeds = _necks_cut(by_level, radius, settings)
+    dim = whole * ~np.isin(whole, whole[seeds > 0])  # clumps that no level picked stay as they are
+    seeds = np.where(dim > 0, dim + seeds.max(), seeds)
+    grown = segmentation.watershed(np.zeros(mask.shape), seeds, mask=mask)
+    ways = ((whole, 0.0), (grown, CUT_COST), (_necks_cut(whole, radius, settings), DISTANCE_COST))
+    best, chosen = np.full(count + 1, -np.inf), np.zeros(count + 1, dtype=int)
+    for number, (labels, cost) in enumerate(ways):
+        areas, fits = _levels.ellipse_fits(labels)
+        clump = np.zeros(len(areas), dtype=int)
+        clump[labels.ravel()] = whole.ravel()
+        fits = fits - 0.3 * (areas < np.pi * radius**2 / 2)
+        score = np.bincount(clump, areas * fits, count + 1) / np.maximum(np.bincount(clump, areas, count + 1), 1) - cost
+        chosen[score > best] = number
+        best = np.maximum(best, score)
+    result = np.zeros_like(whole)
+    for number, (labels, _) in enumerate(ways):
+        result = np.where((chosen[whole] == number) & (labels > 0), labels + result.max(), result)
+    return result
+
+
+def _necks_cut(labels: np.ndarray, radius: float, settings: Settings) -> np.ndarray:
+    """Each object cut by a watershed from the points deepest inside, if its parts are better ellipses than itself."""
+    result, count = np.zeros_like(labels), 0
+    for region in measure.regionprops(labels):
+        whole = np.pad(region.image, 1)
+        depth = ndimage.gaussian_filter(np.asarray(ndimage.distance_transform_edt(whole)), 0.1 * radius)
+        apart = max(2, round(settings.apart * radius))
+        peaks = feature.peak_local_max(depth, min_distance=apart, labels=whole.astype(int), exclude_border=False)
+        pieces = whole.astype(np.int32)
+        if len(peaks) > 1:
+            seeds = np.zeros(whole.shape, dtype=np.int32)
+            seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+            parts = segmentation.watershed(-depth, seeds, mask=whole)
+            if _mean_fit(parts) > _mean_fit(pieces):
+                pieces = parts
+        view = result[region.slice]
+        view[region.image] = pieces[1:-1, 1:-1][region.image] + count
+        count += int(pieces.max())
+    return result
+
+
+def _mean_fit(labels: np.ndarray) -> float:
+    """How good ellipses the objects are; larger ones count more."""
+    areas, fits = _levels.ellipse_fits(labels)
+    return float((areas * fits).sum() / areas.sum())
+
+
+def _to_half_maximum(plane: np.ndarray, labels: np.ndarray, radius: float, background: float) -> np.ndarray:
+    """Each outline moved to half-way between the object's inside and its surroundings, within its own zone."""
+    zones = segmentation.expand_labels(labels, distance=max(2, 0.35 * radius))
+    moved, reach = np.zeros_like(labels), int(max(3, 0.5 * radius))
+    for region in measure.regionprops(labels):
+        window = _around(region.bbox, reach)
+        values, own = plane[window], labels[window] == region.label
+        outside = values[labels[window] == 0]
+        around = float(np.median(outside)) if outside.size > 10 else background
+        half = (np.percentile(values[own], 75) + around) / 2
+        mask = morphology.opening((zones[window] == region.label) & (values > half), morphology.disk(_opening(radius)))
+        parts, count = ndimage.label(ndimage.binary_fill_holes(mask))
+        if count:
+            largest = int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
+            moved[window][parts == largest] = region.label
+    return moved
+
+
+def _around(box: tuple[int, int, int, int], reach: int) -> tuple[slice, slice]:
+    y0, x0, y1, x1 = box
+    return slice(max(0, y0 - reach), y1 + reach), slice(max(0, x0 - reach), x1 + reach)
+
+
+def _shapes(
+    plane: np.ndarray, labels: np.ndarray, radius: float, smallest: float, contrast: float
+) -> tuple[Shape, ...]:
+    """Objects that are large enough and stand out. Quality: how good an ellipse, times how clear for this image."""
+    regions = measure.regionprops(labels)
+    rise = {region.label: _rise(plane, labels, region, max(2, round(0.2 * radius))) for region in regions}
+    typical = float(np.median(list(rise.values()))) if rise else 1.0
+    _, fits = _levels.ellipse_fits(labels)
+    kept = [r for r in regions if r.area >= smallest and rise[r.label] >= contrast * typical]
+    qualities = [fits[r.label] * min(1.0, rise[r.label] / max(typical, 1e-9)) ** 0.5 for r in kept]
+    return tuple(
+        Shape(int(r.bbox[1]), int(r.bbox[0]), r.image, round(float(np.clip(quality, 0, 1)), 3))
+        for r, quality in zip(kept, qualities, strict=True)
+    )
+
+
+def _rise(plane: np.ndarray, labels: np.ndarray, region: Any, width: int) -> float:
+    """How much brighter an object is than the darker part of a ring around it."""
+    window = _around(region.bbox, width + 1)
+    own = labels[window] == region.label
+    ring = ndimage.binary_dilation(own, iterations=width) & ~own
+    return float(np.median(plane[window][own]) - np.percentile(plane[window][ring], 30)) if ring.any() else 0.0
+
+
+def _clarity(plane: np.ndarray, labels: np.ndarray, radius: float) -> float:
+    """How far objects rise above the spread of what is around them; about 2 in pure noise, 3 and more in images."""
+    empty = ~ndimage.binary_dilation(labels > 0, iterations=2)
+    found = []
+    for region in measure.regionprops(labels):
+        window = _around(region.bbox, round(radius) + 2)
+        values = plane[window][empty[window]]
+        if values.size > 10:
+            spread = 1.4826 * np.median(np.abs(values - np.median(values))) + 1e-3
+            found.append(_rise(plane, labels, region, max(2, round(0.2 * radius))) / spread)
+    return float(np.median(found)) if found else 0.0
+
+
+def _doubt(shapes: tuple[Shape, ...], clarity: float, covered: float, settings: Settings) -> str:
+    """Why the whole image may be labelled wrongly."""
+    if not shapes:
+        return "nothing found"
+    if covered > MOST_COVERED:
+        return f"objects cover {covered:.0%} of the image"
+    if clarity < LEAST_CLARITY:
+        return f"objects rise only {clarity:.1f} times as high as their surroundings vary, which noise does too"
+    mean = float(np.mean([shape.quality for shape in shapes]))
+    if mean < settings.trust:
+        return f"objects are unlike ellipses or hardly stand out: mean quality {mean:.3f}, below {settings.trust:g}"
+    return ""
