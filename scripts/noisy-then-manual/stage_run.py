@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,10 @@ from segue.training import processes
 STAGE_1 = "python train_two_stage.py --stage 1"
 
 
-def train(config: Config, where: str, resume: bool, count: int = 1) -> Path:
-    """Train the stage of a configuration, or go on with it; returns model_final.pth.
+def train(config: Config, where: str, resume: bool, count: int = 1) -> None:
+    """Train the stage of a configuration, or go on with it; prints where model_final.pth is.
+
+    count: how many processes do this together.
 
     Raises:
         PlanError: with `resume`, if what is unfinished has other settings.
@@ -41,9 +44,8 @@ def train(config: Config, where: str, resume: bool, count: int = 1) -> Path:
     note_others(plan, config.OUTPUT_DIR, resume, console)
     run = run_plan(plan, console)
     if processes.rank() == 0:
-        console.say(f"{plan.name}: {leave(run, config)}")
+        print(leave(run, config))
     processes.barrier()
-    return config.OUTPUT_DIR / FINAL
 
 
 def start_of(config: Config) -> str | None:
@@ -134,18 +136,24 @@ def open_model(source: str, config: Config) -> Predictor:
     return from_weights(weights, "mask2former", size, True, device, **options)
 
 
-def launch(config: Config, count: int, machines: list[str]) -> None:
-    """Start this command again in `count` processes under torchrun, in place of this one; not if it is one of them.
-
-    machines: further arguments for torchrun. Whatever is wrong with the configuration is said once, before.
+def check(configs: Iterable[Config], count: int) -> None:
+    """Refuse now what would be refused when the stage begins, perhaps hours later.
 
     Raises:
-        SegueError: if the configuration cannot be.
+        SegueError: if a configuration or a data set cannot be.
+    """
+    with contextlib.redirect_stderr(io.StringIO()):  # warnings are said when a stage begins
+        for config in configs:
+            from_values(plan_of(config, None, count), "configuration")
+
+
+def launch(count: int, machines: Sequence[str] = ()) -> None:
+    """Start this command again in `count` processes under torchrun, in place of this one; not if it is one of them.
+
+    machines: further arguments for torchrun.
     """
     if "LOCAL_RANK" in os.environ or (count == 1 and not machines):
         return
-    with contextlib.redirect_stderr(io.StringIO()):  # warnings are said by the first process
-        from_values(plan_of(config, None, count), "configuration")
     line = [sys.executable, "-m", "torch.distributed.run", *(machines or ["--standalone"])]
     sys.stdout.flush()
     os.execv(sys.executable, [*line, f"--nproc-per-node={count}", *sys.argv])

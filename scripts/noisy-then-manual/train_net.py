@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from stage_config import pairs, read
-from stage_run import evaluate, launch, train
+from stage_run import check, evaluate, launch, train
 
 from segue.cli import guarded
 from segue.errors import PlanError
@@ -34,8 +34,9 @@ def command() -> None:
     if args.eval_only:
         evaluate(config, dict(given).get("MODEL.WEIGHTS"))
         return
-    launch(config, args.num_gpus, machines(args))
-    print(train(config, str(args.config_file), args.resume, args.num_gpus))
+    check([config], args.num_gpus)
+    launch(args.num_gpus, machines(args))
+    train(config, str(args.config_file), args.resume, args.num_gpus)
 
 
 def machines(args: argparse.Namespace) -> list[str]:

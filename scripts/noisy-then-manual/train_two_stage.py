@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stage_config import Config, pairs, read
 from stage_files import FINAL
-from stage_run import evaluate, launch, train
+from stage_run import check, evaluate, launch, train
 
 from segue.cli import guarded
 from segue.errors import PlanError
@@ -33,13 +33,15 @@ def parse() -> argparse.Namespace:
 def command() -> None:
     args = parse()
     configs = read_stages(args)
-    launch(list(configs.values())[0], args.num_gpus, [])
-    for number, config in configs.items():
-        if args.eval_only:
+    if args.eval_only:
+        for number, config in configs.items():
             print(f"stage {number}")
             evaluate(config, dict(pairs(args.opts)).get("MODEL.WEIGHTS"))
-        else:
-            print(train(config, f"stage {number}", args.resume, args.num_gpus))
+        return
+    check(configs.values(), args.num_gpus)
+    launch(args.num_gpus)
+    for number, config in configs.items():
+        train(config, f"stage {number}", args.resume, args.num_gpus)
 
 
 def read_stages(args: argparse.Namespace) -> dict[int, Config]:

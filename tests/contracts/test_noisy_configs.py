@@ -199,6 +199,11 @@ def test_a_data_set_in_another_layout_is_named_with_what_is_missing(refused, pla
     assert "algorithmic_train_annotations.json: not there" in said and said.endswith("next: python setup_two_stage.py")
 
 
+def test_what_stage_2_lacks_is_said_before_stage_1_trains(refused, place):
+    (place / "myotube_dataset" / "annotations" / "manual_train_annotations.json").unlink()
+    assert "manual_train_annotations.json: not there" in refused("train_two_stage.py")
+
+
 def test_the_short_files_of_the_other_test_are_of_a_size_for_cpus(plan, place):
     content = merged(yaml.safe_load((place / "stage1_config.yaml").read_text()), SHORT)
     (place / "short.yaml").write_text(yaml.safe_dump(content))
