@@ -111,7 +111,8 @@ def percent(figures: Mapping[str, float]) -> dict[str, float]:
 
 def leave(run: Path, config: Config) -> Path:
     """Put a finished run's results into OUTPUT_DIR in place of those before; returns model_final.pth."""
-    out, (stage,) = config.OUTPUT_DIR, run.glob("1-*[!0-9]")
+    out = config.OUTPUT_DIR
+    _, stage = _runs(out)[run.name]
     write(stage / "selected", out / FINAL)
     write_metrics(stage, out / "metrics.json")
     if config.SOLVER.CHECKPOINT_PERIOD:

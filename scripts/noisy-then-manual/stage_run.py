@@ -39,8 +39,8 @@ def train(config: Config, where: str, resume: bool, count: int = 1) -> None:
         PlanError: with `resume`, if what is unfinished has other settings.
     """
     plan = from_values(plan_of(config, start_of(config), count), where)
-    console = Logged(config.OUTPUT_DIR)
     processes.start(pick_device(plan.device))
+    console = Logged(config.OUTPUT_DIR)
     note_others(plan, config.OUTPUT_DIR, resume, console)
     run = run_plan(plan, console)
     if processes.rank() == 0:

@@ -18,7 +18,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config-file", type=Path, required=True)
     parser.add_argument("--eval-only", action="store_true", help="the figures of what is trained, or of MODEL.WEIGHTS")
-    parser.add_argument("--resume", action="store_true", help="go on, or say why not; never begin anew")
+    parser.add_argument("--resume", action="store_true", help="no new run beside an unfinished one")
     parser.add_argument("--num-gpus", type=at_least(1), default=1, help="of each machine; as many processes")
     parser.add_argument("--num-machines", type=at_least(1), default=1)
     parser.add_argument("--machine-rank", type=at_least(0), default=0, help="which of them this one is, from 0")

@@ -22,7 +22,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--stage", type=int, choices=(1, 2), help="both, one after the other, if left out")
     parser.add_argument("--dataset", type=Path, help="images/ and annotations/; DATASETS.ROOT, else myotube_dataset")
     parser.add_argument("--num-gpus", type=at_least(1), default=1, help="as many processes, together one step")
-    parser.add_argument("--resume", action="store_true", help="go on, or say why not; never begin anew")
+    parser.add_argument("--resume", action="store_true", help="no new run beside an unfinished one")
     parser.add_argument("--eval-only", action="store_true", help="the figures of what is trained")
     parser.add_argument("--stage1-config", type=Path, default=Path("stage1_config.yaml"))
     parser.add_argument("--stage2-config", type=Path, default=Path("stage2_config.yaml"))

@@ -40,7 +40,11 @@ LINES = (
     "train_two_stage.py --opts SOLVER.IMS_PER_BATCH 2",
 )
 SHORT = {
-    "MODEL": {"BACKBONE": {"SIZE": "pico"}, "MASK_FORMER": {"NUM_OBJECT_QUERIES": 15, "TRAIN_NUM_POINTS": 200}},
+    "MODEL": {
+        "RECOMPUTE": False,
+        "BACKBONE": {"SIZE": "pico"},
+        "MASK_FORMER": {"NUM_OBJECT_QUERIES": 15, "TRAIN_NUM_POINTS": 200},
+    },
     "INPUT": {"IMAGE_SIZE": 128},
     "SOLVER": {"BASE_LR": 0.001, "MAX_ITER": 4, "STEPS": [3], "WARMUP_ITERS": 1},
     "TEST": {"EVAL_PERIOD": 2},
