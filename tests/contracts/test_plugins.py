@@ -90,6 +90,8 @@ def test_a_recipe_runs_with_nothing_changed_but_size_and_length(name, rendered, 
     """And, where it starts from weights on the hub, with weights of that size."""
     content = yaml.safe_load(recipes.text(name))
     overrides = [f"data={{root: {rendered}}}", f"runs={tmp_path}", "model.size=pico", "device=cpu"]
+    if content["model"].pop("resolution", None):  # the size's own
+        overrides.append("model.resolution=")
     if content["model"].get("weights"):
         overrides.append(f"model.weights={pico_weights(content['model'], tmp_path / 'pico')}")
     for stage in content["stages"]:
