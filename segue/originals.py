@@ -21,8 +21,8 @@ TakeDead = Callable[[dict[str, Any]], list[tuple[str, str]]]
 def read_config(kind: type[Kind], path: Path, take_dead: TakeDead, overrides: Sequence[tuple[str, str]] = ()) -> Kind:
     """A configuration file as settings, with a warning on the error stream for every key that has no effect.
 
-    take_dead: removes such keys from a file's content and gives each, dotted, with the reason. overrides: dotted keys of the
-    command line and their values, which win over the file's.
+    take_dead: removes such keys from a file's content and gives each, dotted, with the reason. overrides: dotted keys
+    of the command line and their values, which win over the file's.
 
     Raises:
         PlanError: if the file is missing, is no YAML, or has an unknown key or a value that cannot be.

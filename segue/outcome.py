@@ -59,7 +59,8 @@ def write_outcome(
             checkpoint.mark_complete(path)
         shutil.rmtree(folder / "cache", ignore_errors=True)
     processes.barrier()
-    console.say(f"{stage.name}: selected epoch {outcome['epoch']}, {describe(outcome['valid'])} (valid)")
+    at = "epoch" if stage.evaluate_every_steps is None else "step"
+    console.say(f"{stage.name}: selected {at} {outcome[at]}, {describe(outcome['valid'])} (valid)")
 
 
 def describe(figures: dict[str, float]) -> str:

@@ -31,6 +31,11 @@ def key_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def digest_of(plan: Plan, manifests: list[str]) -> str:
+    """What tells runs apart: all that decides what comes out of each stage. manifests: of each stage's data."""
+    return key_of([[plan.start_of(stage), plan.identity(stage)] for stage in plan.stages], manifests)
+
+
 @dataclass(slots=True)
 class RunFolder:
     """A run on disk. stages: what run.json says about each stage (state, key, folder)."""
@@ -44,8 +49,7 @@ class RunFolder:
     @classmethod
     def open(cls, plan: Plan, manifests: list[str]) -> RunFolder:
         """The newest run of exactly this plan on exactly this data, or a new one."""
-        identity = [[plan.start_of(stage), plan.identity(stage)] for stage in plan.stages]
-        digest = key_of(identity, manifests)
+        digest = digest_of(plan, manifests)
         for path in runs_of(plan):
             note = read_note(path)
             if note.get("digest") == digest:

@@ -90,12 +90,12 @@ DEAD = {
 
 
 def _from_text(value: Any) -> Any:
-    """detectron2 writes tuples as Python does: STEPS: (2500, 3500)."""
+    """detectron2 writes tuples as Python does: STEPS: (2500, 3500). Quotes around words may be missing."""
     if isinstance(value, str) and value.strip().startswith("("):
         try:
             value = ast.literal_eval(value)
         except (ValueError, SyntaxError):
-            return value
+            value = [word.strip() for word in value.strip("() ").split(",") if word.strip()]
     return value if isinstance(value, tuple | list) else (value,)
 
 
@@ -130,9 +130,10 @@ class MaskFormer(Settings):
 
 
 class ModelKeys(Settings):
-    """WEIGHTS: where it starts. RECOMPUTE: ours: blocks are computed again in backward instead of kept."""
+    """WEIGHTS: where it starts; nothing: new weights. RECOMPUTE: ours: blocks are computed again in backward instead of
+    kept."""
 
-    WEIGHTS: str = ""
+    WEIGHTS: str | None = None
     DEVICE: str = "cuda"
     RECOMPUTE: bool = True
     BACKBONE: Backbone = Backbone()

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from segue.errors import HandoverError, PlanError
+from segue.errors import PlanError
 from segue.losses.criterion import Criterion, Weights
 from segue.losses.matcher import Costs
 from segue.models import ModelSpec
@@ -206,17 +206,19 @@ def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, 
 
 
 def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
-    """Drop queries the model does not have, in place. More cannot be made up.
+    """Drop queries the model does not have, or add what is missing, in place.
 
-    Raises:
-        HandoverError: if the weights have fewer.
+    The published sizes have 100 queries, or 200. More, which only a plan that asks for them gets, are drawn with the
+    mean and deviation of those there are: they begin where queries lie, but as none of them.
     """
     wanted = spec.options["queries"]
     have = len(weights[files.KEY]) if files.KEY in weights else wanted
-    if wanted > have:
-        raise HandoverError("model.queries", f"{wanted}, but the weights have {have}", f"model.queries: {have}")
     if wanted == have:
         return []
     for name in (files.KEY, files.POSITIONS):
-        weights[name] = weights[name][:wanted].clone()
-    return [f"queries {have} -> {wanted}: the first {wanted} kept"]
+        rows = weights[name]
+        noise = torch.randn(max(wanted - have, 0), rows.shape[1], generator=torch.Generator().manual_seed(wanted))
+        weights[name] = torch.cat([rows[:wanted], rows.mean(0) + rows.std(0) * noise])
+    if wanted < have:
+        return [f"queries {have} -> {wanted}: the first {wanted} kept"]
+    return [f"queries {have} -> {wanted}: {wanted - have} new ones, drawn like those there are"]

@@ -74,7 +74,7 @@ def test_every_format_has_the_three_functions():
 
 
 def test_the_recipes_are_those_listed():
-    assert recipes.names() == ["detector-then-masks", "thaw"]
+    assert recipes.names() == ["detector-then-masks", "noisy-then-manual", "thaw"]
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -89,12 +89,15 @@ def test_a_recipe_is_a_plan_and_explains_itself(name):
 def test_a_recipe_runs_with_nothing_changed_but_size_and_length(name, rendered, tmp_path):
     """And, where it starts from weights on the hub, with weights of that size."""
     content = yaml.safe_load(recipes.text(name))
-    overrides = [f"data.root={rendered}", f"runs={tmp_path}", "model.size=pico", "device=cpu"]
+    overrides = [f"data={{root: {rendered}}}", f"runs={tmp_path}", "model.size=pico", "device=cpu"]
+    if content["model"].pop("resolution", None):  # the size's own
+        overrides.append("model.resolution=")
     if content["model"].get("weights"):
         overrides.append(f"model.weights={pico_weights(content['model'], tmp_path / 'pico')}")
     for stage in content["stages"]:
         thaws = list(stage.get("thaw", {}).values())
-        overrides += [f"stages.{stage['name']}.epochs={1 + len(thaws)}", f"stages.{stage['name']}.workers=0"]
+        changes = {"epochs": 1 + len(thaws), "steps": "", "workers": 0, "data": ""}  # a stage's own data: the same
+        overrides += [f"stages.{stage['name']}.{key}={value}" for key, value in changes.items()]
         if thaws:
             overrides.append(f"stages.{stage['name']}.thaw={json.dumps(dict(enumerate(thaws, 1)))}")
     plan = parse(recipes.text(name), name, tuple(overrides))

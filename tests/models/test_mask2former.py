@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segue.errors import HandoverError, PlanError
+from segue.errors import PlanError
 from segue.models import ModelSpec, mask2former
 from segue.models.parts.answers import boxes_around
 from segue.models.weights import Weights
@@ -109,13 +109,23 @@ def test_kept_classes_score_the_same_to_the_bit_in_another_order():
     assert torch.equal(a["masks"].queries, b["masks"].queries) and torch.equal(a["masks"].pixels, b["masks"].pixels)
 
 
-def test_queries_can_be_dropped_but_not_made_up():
+def test_queries_can_be_dropped_and_new_ones_begin_among_the_others():
     few, many = build(queries=10), build(queries=25)
     tensors = dict(many.state_dict())
     assert mask2former.adapt(tensors, few.spec) == ["queries 25 -> 10: the first 10 kept"]
     few.load_state_dict(tensors)
-    with pytest.raises(HandoverError, match=r"model\.queries: 10"):
-        mask2former.adapt(dict(few.state_dict()), many.spec)
+    assert mask2former.adapt(tensors, many.spec) == ["queries 10 -> 25: 15 new ones, drawn like those there are"]
+    for name in ("queries_features", "queries_embedder"):
+        rows = tensors[f"decoder.transformer.{name}.weight"]
+        assert (
+            torch.equal(rows[:10], few.state_dict()[f"decoder.transformer.{name}.weight"])
+            and len(rows.unique(dim=0)) == 25
+        )
+        assert 0.7 < rows[10:].std() / rows[:10].std() < 1.3
+    again = dict(few.state_dict())
+    mask2former.adapt(again, many.spec)
+    assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
+    many.load_state_dict(tensors)
 
 
 def test_a_fourth_channel_at_its_mean_changes_nothing():

@@ -22,6 +22,8 @@ from segue.losses import criterion as criterion_module
 from segue.losses import matcher
 from segue.models import ModelSpec, mask2former
 from segue.models.parts.chain import Chain
+from segue.models.weights import foreign
+from segue.models.weights import mask2former as files
 from segue.structures.masks import PackedMasks
 from segue.structures.target import Batch, Target
 from segue.training.handover import adopt
@@ -237,6 +239,18 @@ def test_facebooks_files_are_read(peer, kind, tmp_path):
         path.write_bytes(pickle.dumps({"model": arrays, "__author__": "third_party", "matching_heuristics": True}))
     assert mask2former.import_weights(str(path)).classes == (None, None, None)
     answers_agree(_named_by_position(path), peer)
+
+
+def test_a_file_that_is_written_has_facebooks_names_and_says_what_it_is(peer, tmp_path):
+    torch.save({"model": facebooks_names(peer)}, tmp_path / "theirs.pth")
+    chain = _named_by_position(tmp_path / "theirs.pth")
+    content = files.file_of(chain.state_dict(), chain.spec, 3000)
+    foreign.write_pickle(tmp_path / "ours.pth", content)
+    used = {name: t for name, t in facebooks_names(peer).items() if not files.UNUSED.search(name)}
+    assert content["model"].keys() == used.keys() and len(used) == 206
+    assert all(torch.equal(content["model"][name], tensor) for name, tensor in used.items())
+    weights = mask2former.import_weights(str(tmp_path / "ours.pth"))
+    assert weights.classes == CLASSES and weights.card == {"spec": chain.spec.model_dump(mode="json"), "complete": True}
 
 
 def _named_by_position(path) -> Chain:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from segue.errors import CheckpointError
+from segue.models import ModelSpec
 from segue.models.weights import Weights, foreign
 from segue.models.weights.coco_rows import COCO_ROWS
-from segue.models.weights.renaming import Rule, split_attention, to_ours
+from segue.models.weights.renaming import Rule, join_attention, split_attention, to_ours, to_theirs
 
 KEY, POSITIONS = "decoder.transformer.queries_features.weight", "decoder.transformer.queries_embedder.weight"
 BLOCK = ".layers.{}.blocks.{}."
@@ -26,14 +29,14 @@ DETECTRON: list[Rule] = [
     ("^backbone.net.swin.embeddings.patch_embeddings.projection.", "^backbone.patch_embed.proj."),
     ("^backbone.net.swin.embeddings.norm.", "^backbone.patch_embed.norm."),
     ("^backbone.net.swin.encoder.layers.", "^backbone.layers."),
-    (".attention.relative_position_bias.relative_position_bias_table", ".attn.relative_position_bias_table"),
     (f"{BLOCK}attention.", f"{BLOCK}attn."),
+    (".attention.relative_position_bias.relative_position_bias_table", ".attention.relative_position_bias_table"),
     (f"{BLOCK}attention.o_proj.", f"{BLOCK}attention.proj."),
     (f"{BLOCK}layernorm_before.", f"{BLOCK}norm1."),
     (f"{BLOCK}layernorm_after.", f"{BLOCK}norm2."),
     *((f"^backbone.net.hidden_states_norms.stage{i + 1}.", f"^backbone.norm{i}.") for i in range(4)),
-    ("^pixel_decoder.net.input_projections.", "^sem_seg_head.pixel_decoder.input_proj."),
     ("^pixel_decoder.net.", "^sem_seg_head.pixel_decoder.transformer."),
+    ("^pixel_decoder.net.input_projections.", "^sem_seg_head.pixel_decoder.input_proj."),
     ("^pixel_decoder.net.mask_projection.", "^sem_seg_head.pixel_decoder.mask_features."),
     *(
         rule
@@ -60,6 +63,7 @@ DETECTRON: list[Rule] = [
     ("^decoder.transformer.level_embed.", f"{PREDICTOR}level_embed."),
     ("^decoder.class_head.", f"{PREDICTOR}class_embed."),
 ]
+WRITTEN = [rule for rule in DETECTRON if "static_query" not in rule[1]]
 # What save_pretrained writes, for the whole and for SwinModel alone.
 SWIN: list[Rule] = [
     (".attention.relative_position_bias.relative_position_bias_table", ".attention.self.relative_position_bias_table"),
@@ -89,27 +93,45 @@ def read(path: Path) -> Weights:
     Raises:
         CheckpointError: if it cannot be read safely, or is neither Mask2Former nor Swin.
     """
-    config: dict = {}
+    content: dict[str, Any] = {}
     if path.is_dir():
-        theirs, config = foreign.read_folder(path)
+        theirs, content = foreign.read_folder(path)
         digest = next((foreign.sha256(p) for p in sorted(path.glob("*.safetensors"))), "")
     else:
-        arrays = path.suffix == ".pkl"
-        theirs = foreign.state_dict(foreign.read_arrays(path) if arrays else foreign.read_pickle(path), path)
+        content = foreign.read_arrays(path) if path.suffix == ".pkl" else foreign.read_pickle(path)
+        theirs = foreign.state_dict(content, path)
         digest = foreign.sha256(path)
     tensors = our_names({name: tensor for name, tensor in theirs.items() if not UNUSED.search(name)})
     first = tensors.get("backbone.net.swin.embeddings.patch_embeddings.projection.weight")
     if first is None:
         names = ", ".join(sorted(theirs)[:3])
         raise CheckpointError(path, f"neither Mask2Former nor Swin ({names}, ...)", "weights of family mask2former")
-    classes = _split_rows(tensors, config) if KEY in tensors else ()
+    classes = _split_rows(tensors, content) if KEY in tensors else ()
+    spec = content.get("segue")
+    ours = spec if isinstance(spec, dict) and ModelSpec.model_fields.keys() <= spec.keys() else None
+    channels = [channel["name"] for channel in ours["channels"]] if ours else ["r", "g", "b"]
     return Weights(
         tensors={name: tensor.float() for name, tensor in tensors.items()},
         classes=classes,
-        channels=("r", "g", "b", *(f"channel_{i}" for i in range(3, first.shape[1])))[: first.shape[1]],
+        channels=(*channels, *(f"channel_{i}" for i in range(3, first.shape[1])))[: first.shape[1]],
         source=str(path),
         came_from={"source": path.name, "weights_sha256": digest},
+        card={"spec": ours, "complete": True} if ours else None,
     )
+
+
+def file_of(tensors: dict[str, Tensor], spec: ModelSpec, step: int) -> dict[str, Any]:
+    """What `torch.save` must write so that facebookresearch/Mask2Former loads it, and `read` knows all of the model.
+
+    tensors: under our names. The row for "no object" is the last again.
+    """
+    ours = dict(tensors)
+    for kind in ("weight", "bias"):
+        rows = [ours[f"decoder.class_head.{kind}"], ours.pop(f"decoder.no_object.{kind}")]
+        ours[f"decoder.class_head.{kind}"] = torch.cat(rows)
+    theirs = join_attention(to_theirs(ours, WRITTEN), "attn")
+    theirs = {re.sub(r"(^backbone\..*\.attn)\.in_proj_", r"\1.qkv.", name): t for name, t in theirs.items()}
+    return {"model": theirs, "iteration": step, "segue": spec.model_dump(mode="json")}
 
 
 def our_names(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -133,14 +155,16 @@ def _split(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     return split_attention(apart) | stacked
 
 
-def _split_rows(tensors: dict[str, Tensor], config: dict) -> tuple[str | None, ...]:
+def _split_rows(tensors: dict[str, Tensor], content: dict[str, Any]) -> tuple[str | None, ...]:
     """Make the row for "no object" a head of its own, in place, and say what the others mean; None where unknown."""
     if "decoder.no_object.weight" not in tensors:
         for kind in ("weight", "bias"):
             rows = tensors[f"decoder.class_head.{kind}"]
             tensors[f"decoder.class_head.{kind}"], tensors[f"decoder.no_object.{kind}"] = rows[:-1], rows[-1:]
     rows = len(tensors["decoder.class_head.weight"])
-    named = config.get("id2label") or {}
+    if "segue" in content and len(content["segue"].get("classes", ())) == rows:
+        return tuple(content["segue"]["classes"])
+    named = content.get("id2label") or {}
     names = [named.get(str(row)) for row in range(rows)]
     if all(names) and not all(re.fullmatch(r"LABEL_\d+", str(name)) for name in names):
         return tuple(names)

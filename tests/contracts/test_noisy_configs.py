@@ -1,0 +1,210 @@
+"""What the configurations of the noisy-then-manual recipe mean, and what is said of keys and data that cannot be."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segue import models
+from segue.cli import guarded
+from segue.plan_file import from_values
+from segue.training.optim import Schedule
+from tests.contracts.test_noisy_training import FOLDER, SHORT, files_of, merged
+
+
+@pytest.fixture
+def place(rendered, tmp_path) -> Path:
+    """The configurations as they are shipped, beside a whole data set in the text's layout."""
+    algorithmic = {"algorithmic_train": ("train", slice(6)), "algorithmic_test": ("valid", slice(2))}
+    manual = {"manual_train": ("test", slice(3)), "manual_test": ("valid", slice(2, 5))}
+    files_of(tmp_path / "myotube_dataset", rendered, {**algorithmic, **manual})
+    for number in (1, 2):
+        shutil.copy(FOLDER / f"stage{number}_config.yaml", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def plan(place, monkeypatch, capsys):
+    """The plan that a file with KEY VALUE pairs means, and the warnings."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.chdir(place)
+
+    def read(name: str, *pairs: tuple[str, object]):
+        config = importlib.import_module("stage_config").read(Path(name), [(key, str(value)) for key, value in pairs])
+        content = importlib.import_module("stage_plan").plan_of(config, None)
+        return from_values(content, name), capsys.readouterr().err
+
+    return read
+
+
+@pytest.fixture
+def refused(place, monkeypatch, capsys):
+    """What a line that must not train says: one line, exit code 2, and no output folder."""
+
+    def run(line: str) -> str:
+        name, *arguments = line.split(" ")
+        monkeypatch.syspath_prepend(str(FOLDER))
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        monkeypatch.chdir(place)
+        assert guarded(importlib.import_module(name.removesuffix(".py")).command, name) == 2
+        assert not list(place.glob("output*/runs"))
+        (last,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("WARNING")]
+        return last
+
+    return run
+
+
+def rewrite(path: Path, changes: dict) -> None:
+    content = yaml.safe_load(path.read_text())
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        here = content
+        for section in sections:
+            here = here.setdefault(section, {})
+        here[last] = value
+    path.write_text(yaml.safe_dump(content))
+
+
+def test_the_shipped_files_mean_what_the_text_says_and_warn_of_nothing(plan):
+    first, said = plan("stage1_config.yaml")
+    second, more = plan("stage2_config.yaml")
+    assert said == more == ""
+    for given, steps, every, images, lr, factor, decay, clip in (
+        (first, 4000, 800, 2, 3e-5, 0.1, 0.05, 0.01),
+        (second, 1500, 300, 1, 8e-5, 0.03, 0.01, 0.003),
+    ):
+        (stage,) = given.stages
+        assert (stage.steps, stage.evaluate_every_steps, stage.images_per_step) == (steps, every, images)
+        assert (stage.optimizer.lr, stage.optimizer.lr_factors) == (lr, {"backbone": factor})
+        assert (stage.optimizer.weight_decay, stage.optimizer.clip, stage.ema) == (decay, clip, None)
+        assert stage.loss == {"classes": 2.0, "mask_bce": 5.0, "dice": 5.0} and stage.metric == "mask_ap"
+        assert given.model.size == "swin-base"
+        wanted = {"resolution": 1500, "queries": 200, "points": 12544, "no_object": 0.1, "recompute": True}
+        assert given.model.options == wanted
+    assert [first.data.valid.annotations.name, second.data.valid.annotations.name] == [
+        "algorithmic_test_annotations.json", "manual_test_annotations.json",
+    ]  # fmt: skip
+
+
+def test_the_rate_falls_and_warms_up_at_the_iterations_that_are_named(plan):
+    schedule = plan(
+        "stage1_config.yaml", ("SOLVER.STEPS", "(7, 9)"), ("SOLVER.MAX_ITER", 11), ("SOLVER.WARMUP_ITERS", 4)
+    )[0]
+    found = [schedule.stages[0].schedule.at_step(step, 11, 3) for step in range(11)]
+    assert found == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    cosine = plan("stage1_config.yaml", ("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"))[0].stages[0].schedule
+    assert cosine == Schedule(kind="cosine", warmup_epochs=100 / 3)
+
+
+def test_swin_may_be_described_in_mask2formers_own_keys(plan):
+    large = {"EMBED_DIM": 192, "DEPTHS": "(2, 2, 18, 2)", "NUM_HEADS": "(6, 12, 24, 48)", "WINDOW_SIZE": 12}
+    pairs = [("MODEL.BACKBONE.SIZE", "null"), *((f"MODEL.SWIN.{key}", value) for key, value in large.items())]
+    assert plan("stage1_config.yaml", *pairs)[0].model.size == "swin-large"
+    assert plan("stage1_config.yaml", ("MODEL.BACKBONE.SIZE", "null"))[0].model.size == "swin-base"
+
+
+def test_a_file_of_the_original_with_dead_keys_is_read_and_each_is_named(plan, place):
+    dead = {"MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD": 0.8, "MODEL.SEM_SEG_HEAD.NUM_CLASSES": 1}
+    dead |= {"INPUT.COLOR_AUG_SSD": False, "STAGE": 1, "ANNOTATION_TYPE": "algorithmic"}
+    dead |= {"DESCRIPTION": "robust features", "PARENT_STAGE": 1}
+    fixed = {"MODEL.META_ARCHITECTURE": "MaskFormer", "MODEL.MASK_FORMER.DEC_LAYERS": 10, "VERSION": 2}
+    before = plan("stage1_config.yaml")[0]
+    rewrite(place / "stage1_config.yaml", dead | fixed)
+    after, said = plan("stage1_config.yaml")
+    assert after == before and said.count("WARNING") == len(dead) == 7
+    lines = (place / "stage1_config.yaml").read_text().splitlines()
+    for key in dead:
+        (warning,) = [line for line in said.splitlines() if f": {key} has no effect here: " in line]
+        number = int(warning.split(":")[2])
+        assert key.rpartition(".")[2] in lines[number - 1]
+
+
+def test_the_manual_test_set_is_measured_but_never_chooses_in_stage_1(plan):
+    for words in ("('myotube_stage2_val',)", "(myotube_stage1_val, myotube_stage2_val)", "[myotube_stage2_val]"):
+        found, said = plan("stage1_config.yaml", ("DATASETS.TEST", words))
+        assert found.data.valid.annotations.name == "algorithmic_test_annotations.json"
+        assert found.data.test.annotations.name == "manual_test_annotations.json"
+        assert "myotube_stage2_val is measured at the end and never chooses" in said
+
+
+def test_without_a_test_file_whole_fields_of_the_training_file_validate(plan, place, rendered):
+    folder = place / "myotube_dataset"
+    (folder / "annotations" / "algorithmic_test_annotations.json").unlink()
+    path = folder / "annotations" / "algorithmic_train_annotations.json"
+    content = json.loads(path.read_text())
+    for number, image in enumerate(content["images"]):  # three fields in two colours
+        name = f"field{number // 2}_{('green', 'grey')[number % 2]}.png"
+        (folder / "images" / image["file_name"]).rename(folder / "images" / name)
+        image["file_name"] = name
+    path.write_text(json.dumps(content))
+    found, said = plan("stage1_config.yaml")
+    names = {}
+    for part, files in (("train", found.data.train), ("valid", found.data.valid)):
+        written = json.loads(files.annotations.read_text())
+        names[part] = {image["file_name"].partition("_")[0] for image in written["images"]}
+        assert {entry["image_id"] for entry in written["annotations"]} <= {image["id"] for image in written["images"]}
+    assert names["train"] | names["valid"] == {"field0", "field1", "field2"} and not names["train"] & names["valid"]
+    assert "2 of 6 images of algorithmic_train_annotations.json validate and are not trained on" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"SOLVER.BASE_LRR": 1e-4}, "SOLVER.BASE_LRR: unknown key 'BASE_LRR'; did you mean 'BASE_LR'?"),
+        ({"SOLVERS.BASE_LR": 1e-4}, "SOLVERS: unknown key 'SOLVERS'; did you mean 'SOLVER'?"),
+        ({"SOLVER.MAX_ITER": 0}, "SOLVER.MAX_ITER: Input should be greater than 0"),
+        ({"MODEL.MASK_FORMER.DROPOUT": 0.1}, "MODEL.MASK_FORMER.DROPOUT: 0.1; expected 0.0"),
+        ({"_BASE_": "Base.yaml"}, "_BASE_: Base.yaml; expected all keys in one file"),
+    ],
+)
+def test_a_key_that_cannot_be_is_one_line_with_its_place(refused, place, changes, words):
+    rewrite(place / "stage1_config.yaml", changes)
+    said = refused("train_net.py --config-file stage1_config.yaml")
+    lines = (place / "stage1_config.yaml").read_text().splitlines()
+    key = next(iter(changes)).rpartition(".")[2] if "SOLVERS" not in said else "SOLVERS"
+    number = 1 + next(i for i, line in enumerate(lines) if line.strip().startswith(key + ":"))
+    assert f"stage1_config.yaml:{number}:" in said and words in said
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("train_two_stage.py --stage 2", "output_stage1_algorithmic: no such folder; expected a finished stage"),
+        ("train_net.py --config-file stage2_config.yaml", "next: python train_two_stage.py --stage 1"),
+        ("train_net.py --config-file stage1_config.yaml --eval-only", "next: the same command without --eval-only"),
+        ("train_two_stage.py --dataset absent", "absent/images: not there; expected images/ and annotations/"),
+        ("train_two_stage.py --opts SOLVER.BASE_LRR 1", "command line: SOLVER.BASE_LRR: unknown key"),
+        ("train_two_stage.py --opts SOLVER.BASE_LR", "SOLVER.BASE_LR without a value; expected KEY VALUE pairs"),
+        ("train_two_stage.py --opts OUTPUT_DIR out", "for both stages; expected one stage with it"),
+        ("train_two_stage.py --opts MODEL.BACKBONE.SIZE swin-bass", "swin-bass; expected one of pico, swin-tiny"),
+        ("train_two_stage.py --opts MODEL.SWIN.EMBED_DIM 96", "swin-base, but MODEL.SWIN is swin-tiny or swin-small"),
+        ("train_two_stage.py --stage 1 --opts DATASETS.TRAIN myotube_stage1_trian", "expected myotube_stage1_train?"),
+        ("train_two_stage.py --stage1-config absent.yaml", "absent.yaml: not readable"),
+        ("train_net.py --config-file stage1_config.yaml --num-machines 2", "expected tcp://HOST:PORT of machine 0"),
+    ],
+)  # fmt: skip
+def test_a_line_that_cannot_work_says_what_to_type(refused, line, words):
+    assert words in refused(line)
+
+
+def test_a_data_set_in_another_layout_is_named_with_what_is_missing(refused, place):
+    (place / "myotube_dataset" / "annotations").rename(place / "myotube_dataset" / "labels")
+    said = refused("train_two_stage.py")
+    assert "algorithmic_train_annotations.json: not there" in said and said.endswith("next: python setup_two_stage.py")
+
+
+def test_what_stage_2_lacks_is_said_before_stage_1_trains(refused, place):
+    (place / "myotube_dataset" / "annotations" / "manual_train_annotations.json").unlink()
+    assert "manual_train_annotations.json: not there" in refused("train_two_stage.py")
+
+
+def test_the_short_files_of_the_other_test_are_of_a_size_for_cpus(plan, place):
+    content = merged(yaml.safe_load((place / "stage1_config.yaml").read_text()), SHORT)
+    (place / "short.yaml").write_text(yaml.safe_dump(content))
+    assert plan("short.yaml")[0].model.size == "pico" and "pico" in models.get("mask2former").SIZES
