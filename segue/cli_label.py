@@ -115,3 +115,38 @@ def pick(
     else:
         eye, ids = label_eye(labels)
     print(pick_images(images, eye, ids, Asked(count, labels, group, out), json))
+
+
+@label.command(name="import")
+def import_(
+    corrected: Path,
+    *,
+    into: Path,
+    classes: Annotated[tuple[str, ...], Parameter(name=["--class", "--class-name"])] = (),
+    held: float = 0.0,
+    picked: Path | None = None,
+    group: str | None = None,
+    keep_unreviewed: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Read labels that were corrected by hand, check them, and add them to a data set for the second stage.
+
+    Parameters
+    ----------
+    corrected
+        A file or folder of CVAT, LabelMe, VIA or COCO.
+    into
+        The data set of label auto; images that it does not have become second names in it.
+    classes
+        A class that the data set does not have yet; again for each.
+    held
+        Share of the fields of view to hold back for validation; others of a field that is held back are, too.
+    picked
+        The folder of label pick that the labels were made from, if they do not lie in it.
+    group
+        Regular expression: its first group names the field of view.
+    keep_unreviewed
+        Take images in which nothing was changed since label pick as well.
+    """
+    from segue.commands.label_import import Import, import_labels
+
+    print(import_labels(corrected, into, Import(classes, held, picked, group, keep_unreviewed)))

@@ -100,9 +100,10 @@ def read_list(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / LIST).read_text(encoding="utf-8"))
         texts = [content["images"], *(entry[key] for entry in content["picked"] for key in ("image", "file"))]
+        known = all(isinstance(text, str) for text in texts)
     except (OSError, ValueError, KeyError, TypeError):
-        texts = [None]
-    if not all(isinstance(text, str) for text in texts):
+        content, known = {}, False
+    if not known:
         raise DataError(folder / LIST, "not readable", "what segue label pick wrote")
     return content
 
