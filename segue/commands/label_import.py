@@ -29,7 +29,7 @@ class Import:
 
 
 def import_labels(corrected: Path, into: Path, wanted: Import) -> Path:
-    """Check corrected labels and add them to the data set `into`; returns its file of labels by hand (to train on, if any).
+    """Check corrected labels and add them to the data set `into`; returns the file of labels by hand.
 
     Raises:
         DataError: if anything about the labels or the data set is wrong; nothing is written then.

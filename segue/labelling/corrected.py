@@ -76,7 +76,7 @@ def read_corrected(path: Path, into: Path, handed: Handed | None) -> tuple[list[
         more += [handed.folder / "labelme", handed.folder / "cvat" / "images", handed.folder / "coco", handed.images]
     splits = _read(path, tuple(folder for folder in more if folder.is_dir()))
     problems = [problem for split in splits for problem in split.problems]
-    refuse_errors(problems, "correct it and type the same again")
+    refuse_errors(problems, "correct it" + ("" if handed else ", or give --picked the folder of segue label pick"))
     records = [record for split in splits for record in split.records]
     if not records:
         raise DataError(path, "not a single image", "images with labels")

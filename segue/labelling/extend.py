@@ -79,7 +79,7 @@ def extend(
             path = file_of(into, MANUAL, part)
             names = {entry["file_name"] for entry in content["images"]}
             kept = _parted(_content(path), names)[0] if path.exists() else None
-            before = f"{len(kept['images'])} images kept, " if kept else ""
+            before = f"{len(kept['images'])} images kept, " if kept and kept["images"] else ""
             bak = _write(path, combined(kept, content) if kept else content)
             said.append(f"{path}: {before}{len(chosen)} new or corrected, {_objects(chosen)} objects{bak}")
     return said + (_moved(into, sources, division) if division.leaving else [])
@@ -99,9 +99,8 @@ def _moved(into: Path, sources: Sources, division: Division) -> list[str]:
         raise DataError(path, found, "some to train on", "a smaller --held, or more labels from label auto")
     _write(target, combined(_content(target), gone) if target.exists() else gone)
     bak = _write(path, left)
-    return [
-        f"{path}: {len(gone['images'])} images of fields held back by hand went to {target.name}{bak}; stage 1 starts anew"
-    ]
+    count = len(gone["images"])
+    return [f"{path}: {count} images of fields held back by hand went to {target.name}{bak}; stage 1 starts anew"]
 
 
 def file_of(into: Path, source: str, part: str) -> Path:
