@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
 from segue.labelling.views import Seen
@@ -83,11 +84,8 @@ def _ranks(values: Sequence[float]) -> np.ndarray:
 
 
 def _distances(features: Sequence[np.ndarray]) -> np.ndarray:
-    """Between every two images (N, N), each feature in deviations; 1 is the median."""
-    values = np.stack(features).astype(np.float64)
-    spread = values.std(0)
-    values = (values - values.mean(0))[:, spread > 1e-9] / spread[spread > 1e-9]
-    apart = np.sqrt(np.maximum(((values[:, None] - values[None]) ** 2).sum(-1), 0))
+    """Between every two images (N, N); 1 is the median."""
+    apart = cdist(np.stack(features), np.stack(features))
     typical = np.median(apart[np.triu_indices(len(apart), 1)]) if len(apart) > 1 else 1.0
     return apart / (typical or apart.max() or 1.0)
 
