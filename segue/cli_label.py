@@ -52,3 +52,101 @@ def auto(
 
     job = job_of(kind, settings, channel, class_name, scale, show_steps)
     print(label_folder(images, out, job, valid, keep_doubtful))
+
+
+@label.command
+def pick(
+    images: Path,
+    *settings: str,
+    count: int,
+    checkpoint: Path | None = None,
+    kind: str = "",
+    labels: Path | None = None,
+    group: str | None = None,
+    out: Path = Path("pick"),
+    threshold: float = 0.5,
+    scale: float | None = None,
+    channel: str = "",
+    class_name: Annotated[str, Parameter(name=["--class", "--class-name"])] = "",
+    device: str = "auto",
+    json: bool = False,
+) -> None:
+    """Pick the images that are worth labelling by hand, and write what is found in them for CVAT, LabelMe and COCO.
+
+    Parameters
+    ----------
+    images
+        A folder, with all folders below it.
+    settings
+        key=value for the kind, as in label auto.
+    count
+        How many.
+    checkpoint
+        A checkpoint, stage or run folder to look with.
+    kind
+        Look with image processing, tubes or blobs, if there is no checkpoint; else the labels are taken.
+    labels
+        The data set of label auto: images in it that are labelled by hand are not picked, nor others of their fields.
+    group
+        Regular expression: its first group names the field of view, of which one image is picked.
+    out
+        A new folder for the list, overlays and the files of each program.
+    threshold
+        Lowest score that counts as found by the checkpoint.
+    scale
+        Micrometres per pixel, as in label auto.
+    channel
+        The channel to look at, as in label auto.
+    class_name
+        What objects are called, as in label auto.
+    json
+        Print the list as JSON.
+    """
+    from segue.commands.label_auto import job_of
+    from segue.commands.label_pick import Asked, kind_eye, label_eye, model_eye, pick_images
+    from segue.errors import PlanError
+
+    if checkpoint and kind:
+        raise PlanError("--checkpoint and --kind", "both are given", "one of them")
+    if checkpoint:
+        eye, ids = model_eye(checkpoint, threshold, device)
+    elif kind:
+        eye, ids = kind_eye(job_of(kind, settings, channel, class_name, scale, False))
+    else:
+        eye, ids = label_eye(labels)
+    print(pick_images(images, eye, ids, Asked(count, labels, group, out), json))
+
+
+@label.command(name="import")
+def import_(
+    corrected: Path,
+    *,
+    into: Path,
+    classes: Annotated[tuple[str, ...], Parameter(name=["--class", "--class-name"])] = (),
+    held: float = 0.0,
+    picked: Path | None = None,
+    group: str | None = None,
+    keep_unreviewed: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Read labels that were corrected by hand, check them, and add them to a data set for the second stage.
+
+    Parameters
+    ----------
+    corrected
+        A file or folder of CVAT, LabelMe, VIA or COCO.
+    into
+        The data set of label auto; images that it does not have become second names in it.
+    classes
+        A class that the data set does not have yet; again for each.
+    held
+        Share of the fields of view to hold back for validation; others of a field that is held back are, too.
+    picked
+        The folder of label pick that the labels were made from, if they do not lie in it.
+    group
+        Regular expression: its first group names the field of view.
+    keep_unreviewed
+        Take images in which nothing was changed since label pick as well.
+    """
+    from segue.commands.label_import import Import, import_labels
+
+    print(import_labels(corrected, into, Import(classes, held, picked, group, keep_unreviewed)))

@@ -1,6 +1,6 @@
 """Records as files of the programs in which people draw: LabelMe and CVAT. The counterparts of their readers.
 
-Run lengths become polygons by tracing (`structures/tracing.py`: an IoU of at least 0.95, measured 0.998 on average).
+Run lengths become polygons by tracing (`structures/outlines.py`: an IoU of at least 0.95, measured 0.998 on average).
 Objects without a mask are rectangles. Crowds are left out: neither program has them. LabelMe knows no sources; CVAT
 knows only whether a person drew a shape.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from segue.data.records import Annotation, Record
 from segue.structures.masks import Polygon
-from segue.structures.tracing import traced
+from segue.structures.outlines import traced
 
 
 def to_labelme(record: Record, image_path: str) -> dict[str, Any]:

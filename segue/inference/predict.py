@@ -60,14 +60,26 @@ class Predictor:
 
     def predict_ready(self, pixels: Tensor, threshold: float, most: int = DEFAULT_MOST) -> Detections:
         """The same for what `pixels` gave, or a part of it (C, H, W)."""
-        family, spec = models.get(self.chain.spec.family), self.chain.spec
+        family = models.get(self.chain.spec.family)
         size = (pixels.shape[-2], pixels.shape[-1])
-        nothing = torch.zeros(0, 4)
-        framed, _, _ = View(*family.input_size(spec))(pixels, nothing, torch.zeros(0, 2), seed=0)
-        device = next(self.chain.parameters()).device
         with torch.inference_mode():
-            state = self.chain.eval()({"images": framed[None].to(device)})
+            state = self.chain.eval()(self._framed(pixels))
         return family.postprocess(self.chain, state, [size], most)[0].above(threshold)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """What an image that `pixels` gave looks like to the first part of the model: (D,), its maps' averages."""
+        inputs = self._framed(pixels)
+        with torch.inference_mode():
+            state = self.chain.eval().run(inputs, 0, 1, learn=False)
+        maps = [value for name, value in state.items() if name not in inputs and value.ndim == 4]  # (1, C, h, w)
+        return torch.cat([one[0].float().mean((1, 2)) for one in maps]).cpu()
+
+    def _framed(self, pixels: Tensor) -> dict[str, Tensor]:
+        """What the chain reads, of one image, as the model sees it."""
+        spec = self.chain.spec
+        view = View(*models.get(spec.family).input_size(spec))
+        framed, _, _ = view(pixels, torch.zeros(0, 4), torch.zeros(0, 2), seed=0)
+        return {"images": framed[None].to(next(self.chain.parameters()).device)}
 
     def pixels(self, image: Picture) -> Tensor:
         """(C, H, W) uint8 or float32 in 0..1, with the model's channels."""

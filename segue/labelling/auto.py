@@ -79,7 +79,7 @@ def label_images(
         except DataError as error:
             raise DataError(f"{path}: {error.where}", error.found, error.expected, error.run) from None
         _save(drawn(as_picture(pixels), finding.shapes), overlay_of(out, name))
-        record = record_of(_placed(path, out / "images" / name), pixels, finding, number, job.class_name)
+        record = record_of(placed(path, out / "images" / name), pixels, finding, number, job.class_name)
         tick(number, len(paths))
         yield Labelled(name, record, finding, um)
 
@@ -164,7 +164,7 @@ def record_of(path: Path, pixels: Tensor, finding: Finding, number: int, class_n
     return Record(path, height, width, number, tuple(annotations))
 
 
-def _placed(source: Path, target: Path) -> Path:
+def placed(source: Path, target: Path) -> Path:
     """The image at its place in the data set, as a second name of the same file where the disk allows it."""
     if target.exists():
         if not filecmp.cmp(source, target, shallow=False):

@@ -1,0 +1,101 @@
+"""`segue label import`: labels that were corrected by hand become the data of the second stage."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segue.console import Console
+from segue.errors import DataError, PlanError
+from segue.labelling.corrected import Corrected, Handed, checked, put, read_corrected
+from segue.labelling.extend import ALGORITHMIC, MANUAL, TRAIN, Division, divide, extend, file_of
+from segue.labelling.sources import read_sources
+
+
+@dataclass(frozen=True)
+class Import:
+    """What is asked for. classes: those beside the data set's. held: share of the fields to hold back.
+
+    picked: what `label pick` wrote; else the folder in which the labels lie, if it is one. group: see `data/groups.py`.
+    """
+
+    classes: tuple[str, ...] = ()
+    held: float = 0.0
+    picked: Path | None = None
+    group: str | None = None
+    keep_unreviewed: bool = False
+
+
+def import_labels(corrected: Path, into: Path, wanted: Import) -> Path:
+    """Check corrected labels and add them to the data set `into`; returns the file of labels by hand.
+
+    Raises:
+        DataError: if anything about the labels or the data set is wrong; nothing is written then.
+        PlanError: if the share is out of range.
+    """
+    if not 0 <= wanted.held < 1:
+        raise PlanError("--held", f"{wanted.held:g}", "at least 0, less than 1")
+    console = Console()
+    sources = read_sources(into)
+    if not all(name.startswith((ALGORITHMIC, MANUAL)) for name in sources.splits):
+        found = f"annotations called {', '.join(sources.splits)}"
+        expected = f"those of label auto, such as {file_of(into, ALGORITHMIC, TRAIN)}"
+        raise DataError(into, found, expected, "segue data merge, for data sets of other layouts")
+    handed = Handed.read(wanted.picked) if wanted.picked else Handed.find(corrected)
+    records, problems = read_corrected(corrected, into, handed)
+    for problem in problems:
+        console.say(str(problem))
+    ids = sources.ids
+    found = checked(records, into, handed, (*ids, *wanted.classes))
+    for name in sorted({a.class_name for one in found for a in one.record.annotations}):
+        ids.setdefault(name, max(ids.values(), default=0) + 1)
+    found = _reviewed(found, wanted.keep_unreviewed, console)
+    if not found:
+        raise DataError(corrected, "nothing was changed since it was picked", "corrected labels", "--keep-unreviewed")
+    division = divide([one.name for one in found], sources, wanted.held, wanted.group)
+    found = [put(one, into) for one in found]
+    for line in extend(into, found, sources, division, ids):
+        console.say(line)
+    console.say(_next(into, division))
+    files = (file_of(into, MANUAL, part) for part in (TRAIN, division.held))
+    return next(path for path in files if path.exists())
+
+
+def _reviewed(found: Sequence[Corrected], keep: bool, console: Console) -> list[Corrected]:
+    """Images that somebody has looked at, as far as can be seen; says what is odd about others."""
+    kept = []
+    for one in found:
+        count = len(one.record.annotations)
+        if one.unreviewed:
+            left = "taken nevertheless" if keep else "left out (--keep-unreviewed takes it)"
+            console.say(f"{one.name}: all {count} objects are as they were picked, to the point: not reviewed? {left}")
+        elif one.untouched:
+            console.say(f"{one.name}: {one.untouched} of {count} objects are as they were picked, to the point")
+        elif not count:
+            console.say(f"{one.name}: no objects; it says that there are none")
+        if keep or not one.unreviewed:
+            kept.append(one)
+    return kept
+
+
+def _next(into: Path, division: Division) -> str:
+    """What to type, with the files that the second stage reads."""
+    train = file_of(into, MANUAL, TRAIN)
+    if not train.exists():
+        return f"all fields are held back: nothing to train on by hand yet; label images that {into} trains on"
+    held = [file_of(into, source, division.held) for source in (MANUAL, ALGORITHMIC)]
+    valid = next((path for path in held if path.exists()), None)
+    if valid is None:
+        return f"nothing is held back to validate on; next: segue label import ... --into {into} --held 0.2"
+    if valid != held[0]:
+        return _run(train, valid, into) + "  (validates on the algorithm's labels; --held 0.2 holds some by hand back)"
+    return _run(train, valid, into)
+
+
+def _run(train: Path, valid: Path, into: Path) -> str:
+    keys = [f"stages.manual.data.{part}" for part in ("train", "valid")]
+    files = [f"{key}.annotations={path}" for key, path in zip(keys, (train, valid), strict=True)]
+    images = [f"{key}.images={into / 'images'}" for key in keys]
+    return "next: segue run plan.yaml " + shlex.join([*files, *images])

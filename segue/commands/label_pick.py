@@ -1,0 +1,123 @@
+"""`segue label pick`: which images to label by hand, and what was found in them as a start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segue.console import Console
+from segue.data.groups import group_of
+from segue.errors import DataError, PlanError
+from segue.inference.predict import load, pictures_in
+from segue.labelling import handing, views
+from segue.labelling.auto import Job
+from segue.labelling.pick import Candidate, Pick, choose
+from segue.labelling.sources import Sources, flat, read_sources
+from segue.labelling.views import Eye
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for. labels: a data set with what is labelled already; group: see `data/groups.py`."""
+
+    count: int
+    labels: Path | None = None
+    group: str | None = None
+    out: Path = Path("pick")
+
+
+def model_eye(checkpoint: Path, threshold: float, device: str) -> tuple[Eye, dict[str, int]]:
+    """Looks with a checkpoint; also the ids of its classes."""
+    predictor = load(checkpoint, device)
+    known = predictor.card.data.get("classes", {})
+    ids = {name: known.get(name, number) for number, name in enumerate(predictor.class_names, 1)}
+    return views.of_model(predictor, threshold), ids
+
+
+def kind_eye(job: Job) -> tuple[Eye, dict[str, int]]:
+    """Looks with image processing."""
+    return views.of_kind(job), {job.class_name: 1}
+
+
+def label_eye(labels: Path | None) -> tuple[Eye, dict[str, int]]:
+    """Takes the labels of the data set.
+
+    Raises:
+        PlanError: if there are none.
+    """
+    sources = read_sources(labels) if labels else None
+    found = sources.algorithmic() if sources else {}
+    if sources is None or not found:
+        where = "labels made by hand only" if labels else "nothing to look at images with"
+        raise PlanError("label pick", where, "--checkpoint CKPT, --kind tubes|blobs, or --labels with those of auto")
+    return views.of_labels({flat(name): record for name, record in found.items()}, list(sources.ids)), sources.ids
+
+
+def pick_images(images: Path, eye: Eye, ids: dict[str, int], asked: Asked, as_json: bool) -> str:
+    """Look at every image, pick, write pre-annotations; returns the list as text or JSON.
+
+    Raises:
+        DataError: if there is nothing to pick from, or an image cannot be read.
+        PlanError: if the folder to write exists, or no image is asked for.
+    """
+    if asked.count < 1:
+        raise PlanError("--count", str(asked.count), "at least 1")
+    if asked.out.exists():
+        raise PlanError(asked.out, "exists", "--out with a name that is free")
+    console = Console()
+    paths = _pictures(images)
+    known = read_sources(asked.labels) if asked.labels else None
+    left, by_hand = _unlabelled(paths, known, asked.group, console)
+    if not left:
+        raise DataError(images, "all images, or others of their fields, are labelled by hand", "some that are not")
+    candidates = _looked_at(left, eye, asked.group, console)
+    if all(candidate.seen.disagreement is None for candidate in candidates):
+        console.say("labels are one view: picked by objects and looks alone; --checkpoint or --kind gives more views")
+    picks = choose(candidates, asked.count, [(name, eye.features(path)) for name, path in by_hand])
+    if len(picks) < asked.count:
+        rest = len(left) - len(picks)
+        found = f"{len(picks)} images, not {asked.count}"
+        console.say(
+            found + (f": the other {rest} show fields or are copies of those" if rest else ": there are no more")
+        )
+    root = images if images.is_dir() else images.parent
+    handing.hand_over(asked.out, picks, eye.source, ids, {"images": str(root), "source": eye.source})
+    console.say(f"correct {asked.out}/labelme, {asked.out}/cvat or {asked.out}/coco (overlays show what was found)")
+    into = asked.labels or "DATASET"
+    console.say(f"next: segue label import {asked.out}/labelme --into {into}")
+    return json.dumps(handing.entries(picks)) if as_json else "\n".join(_lines(picks))
+
+
+def _pictures(images: Path) -> list[tuple[str, Path]]:
+    root = images if images.is_dir() else images.parent
+    return [(path.relative_to(root).as_posix(), path) for path in pictures_in(images)]
+
+
+def _unlabelled(
+    paths: Sequence[tuple[str, Path]], known: Sources | None, pattern: str | None, console: Console
+) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
+    """Images that may be picked, and those with labels by hand, which are not; nor is what shows the same field."""
+    manual = known.manual() if known else {}
+    files = {flat(name) for name in manual}
+    fields = {group_of(name, pattern) for name in manual}
+    left = [(name, path) for name, path in paths if flat(name) not in files and group_of(name, pattern) not in fields]
+    if manual:
+        others = sum(flat(name) not in files for name, _ in paths) - len(left)
+        twins = f", {others} others show the same fields" if others else ""
+        console.say(f"{len(manual)} images are labelled by hand{twins}; {len(left)} to pick from")
+    return left, [(name, record.image) for name, record in sorted(manual.items())]
+
+
+def _looked_at(paths: Sequence[tuple[str, Path]], eye: Eye, pattern: str | None, console: Console) -> list[Candidate]:
+    candidates = []
+    with console.progress("looking") as tick:
+        for number, (name, path) in enumerate(paths, 1):
+            candidates.append(Candidate(name, path, group_of(name, pattern), eye.look(path, flat(name))))
+            tick(number, len(paths))
+    return candidates
+
+
+def _lines(picks: Sequence[Pick]) -> list[str]:
+    return [f"{number}. {pick.candidate.name}: {pick.reason}" for number, pick in enumerate(picks, 1)]

@@ -1,0 +1,163 @@
+"""Labels that a person corrected, read back and checked: which image is meant, and what the person touched."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from segue.data import formats
+from segue.data import images as image_files
+from segue.data.formats import SplitSource
+from segue.data.records import Annotation, Problem, Record, Split, refuse_errors
+from segue.errors import DataError
+from segue.labelling.auto import placed
+from segue.labelling.handing import LIST, PROGRAMS, read_list
+from segue.labelling.sources import flat, image_name
+from segue.structures.masks import Polygon, coco_rle
+
+Key = tuple[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """One image with labels by hand. name: its path with `/` below the data set's images.
+
+    untouched: objects equal, to the point, to those it was handed out with. unreviewed: all are, and none is missing.
+    """
+
+    name: str
+    record: Record
+    untouched: int = 0
+    unreviewed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What `segue label pick` wrote to `folder`: the image that each file stands for, and its objects then."""
+
+    folder: Path
+    images: Path
+    names: Mapping[str, str]  # stem of a file -> name of the image
+    objects: Mapping[str, Counter[Key]]
+
+    @classmethod
+    def find(cls, path: Path) -> Handed | None:
+        """The folder in which `path` lies, if it is one."""
+        folder = next((f for f in (path, *path.absolute().parents) if (f / LIST).is_file()), None)
+        return cls.read(folder) if folder else None
+
+    @classmethod
+    def read(cls, folder: Path) -> Handed:
+        """Raises DataError if it is no such folder."""
+        content = read_list(folder)
+        names = {entry["file"]: entry["image"] for entry in content["picked"]}
+        splits = _read(folder / "coco", ())
+        objects = {record.image.stem: _keys(record) for split in splits for record in split.records}
+        return cls(folder, Path(content["images"]), names, objects)
+
+
+def read_corrected(path: Path, into: Path, handed: Handed | None) -> tuple[list[Record], list[Problem]]:
+    """Records of a file or folder of any format, all parts of it, and what is good to know about them.
+
+    Images are looked for beside the file, in what was handed out, and in the data set `into`.
+
+    Raises:
+        DataError: if it is of no known format, or has an error.
+    """
+    if (path / LIST).is_file():
+        raise DataError(path, "files of several programs", " or ".join(f"{path}/{name}" for name in PROGRAMS))
+    more = [into / "images", into]
+    if handed:
+        more += [handed.folder / "labelme", handed.folder / "cvat" / "images", handed.folder / "coco", handed.images]
+    splits = _read(path, tuple(folder for folder in more if folder.is_dir()))
+    problems = [problem for split in splits for problem in split.problems]
+    refuse_errors(problems, "correct it" + ("" if handed else ", or give --picked the folder of segue label pick"))
+    records = [record for split in splits for record in split.records]
+    if not records:
+        raise DataError(path, "not a single image", "images with labels")
+    return records, problems
+
+
+def _read(path: Path, more: tuple[Path, ...]) -> list[Split]:
+    format = formats.detect(path)
+    return [
+        format.read(SplitSource(source.annotations, (*source.image_folders, *more)), name)
+        for name, source in format.splits(path).items()
+    ]
+
+
+def checked(records: Sequence[Record], into: Path, handed: Handed | None, classes: Collection[str]) -> list[Corrected]:
+    """Records of the data set's own images, all by hand and of full quality. classes: known ones; of none, all are.
+
+    Raises:
+        DataError: if an image is not found, has another size than its labels say or comes twice, or a class is unknown.
+    """
+    _refuse_classes(records, classes)
+    found: dict[str, Corrected] = {}
+    for record in records:
+        name, path = _image_of(record, into, handed)
+        height, width = image_files.size(path)
+        if (height, width) != (record.height, record.width):
+            said = f"labelled as {record.width} x {record.height} pixels, the image has {width} x {height}"
+            raise DataError(record.image.name, said, "labels of this image")
+        if name in found:
+            raise DataError(record.image.name, f"a second image that stands for {name}", "each image once")
+        by_hand = tuple(replace(a, source="manual", quality=1.0) for a in record.annotations)
+        before = handed.objects.get(record.image.stem) if handed else None
+        now = _keys(record)
+        untouched = sum((now & before).values()) if before else 0
+        kept = replace(record, image=path, annotations=by_hand)
+        found[name] = Corrected(name, kept, untouched, before is not None and now == before)
+    return [found[name] for name in sorted(found)]
+
+
+def put(corrected: Corrected, into: Path) -> Corrected:
+    """Its image in the data set, where it is not there yet."""
+    target = into / "images" / corrected.name
+    image = corrected.record.image
+    inside = image.resolve().is_relative_to((into / "images").resolve())
+    return replace(corrected, record=replace(corrected.record, image=image if inside else placed(image, target)))
+
+
+def _refuse_classes(records: Sequence[Record], classes: Collection[str]) -> None:
+    counts = Counter(a.class_name for record in records for a in record.annotations)
+    for name, count in sorted(counts.items()):
+        if classes and name not in classes:
+            first = next(r for r in records if any(a.class_name == name for a in r.annotations))
+            near = difflib.get_close_matches(name, classes, n=1)
+            expected = f"{near[0]}?" if near else "one of " + ", ".join(classes)
+            found = f"unknown class '{name}' of {count} objects"
+            raise DataError(first.image.name, found, expected, f"--class {name}, if it is right")
+
+
+def _image_of(record: Record, into: Path, handed: Handed | None) -> tuple[str, Path]:
+    """Name and file of the image in the data set, or of the one that is to come there."""
+    name = handed.names.get(record.image.stem) if handed else None
+    if handed and name:
+        places = (into / "images" / name, into / "images" / flat(name), handed.images / name)
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            raise DataError(record.image.name, f"no image {name}", f"it in {into / 'images'} or {handed.images}")
+        return (image_name(path, into) if path != places[2] else name), path
+    name = image_name(record.image, into)
+    path = into / "images" / name
+    same = path.is_file() and path.read_bytes() == record.image.read_bytes()
+    return name, path if same else record.image  # another one of that name is refused when it is put there
+
+
+def _keys(record: Record) -> Counter[Key]:
+    """What each object is, to compare: its class and its points, to a hundredth of a pixel."""
+    return Counter((a.class_name, _shape(a, record)) for a in record.annotations)
+
+
+def _shape(annotation: Annotation, record: Record) -> object:
+    if annotation.mask is None:
+        return tuple(round(value, 1) for value in annotation.box_xyxy)
+    if isinstance(annotation.mask, Polygon):
+        return frozenset(tuple(map(tuple, np.round(ring, 2).tolist())) for ring in annotation.mask.rings)
+    return coco_rle(annotation.mask, record.height, record.width)["counts"]

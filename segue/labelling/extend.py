@@ -1,0 +1,142 @@
+"""Labels by hand added to a data set, so that nothing is measured on a field of view that was trained on.
+
+An image goes where others of its field are: to the training part, or to the part that is held back. What is held back
+by hand leaves the algorithm's training part, too. A file that changes is kept beside, as NAME.bak.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from segue.data.coco_files import Content, combined
+from segue.data.coco_writer import coco, write_json
+from segue.data.folders import link
+from segue.data.groups import group_of, groups, split_groups
+from segue.data.records import Record
+from segue.errors import DataError
+from segue.labelling.corrected import Corrected
+from segue.labelling.sources import ALGORITHMIC, MANUAL, Sources, image_name
+
+TRAIN = "train"
+HELD = ("valid", "test")
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """The part of each image, by name, and the fields whose labels of the algorithm must leave its training part."""
+
+    held: str
+    part_of: dict[str, str]
+    leaving: frozenset[str]
+    pattern: str | None = None
+
+    def group(self, name: str) -> str:
+        return group_of(name, self.pattern)
+
+
+def divide(names: Sequence[str], sources: Sources, share: float, pattern: str | None) -> Division:
+    """Which images are trained on and which held back.
+
+    share: to hold back of those whose field is not held back yet, nor trained on by hand; of one field none is.
+    """
+    known = (word for source in (MANUAL, ALGORITHMIC) for word in HELD if f"{source}_{word}" in sources.splits)
+    held = next(known, HELD[-1])
+    homes: dict[str, str] = {}
+    settled: set[str] = set()
+    for split, name, _ in sorted(sources.named(), key=lambda one: not one[0].startswith(MANUAL)):
+        source, _, part = split.partition("_")
+        group = group_of(name, pattern)
+        if part in (TRAIN, *HELD):
+            home = homes.setdefault(group, TRAIN if part == TRAIN else held)
+            if source == MANUAL or home != TRAIN:
+                settled.add(group)
+    part_of = {name: homes.get(group_of(name, pattern), TRAIN) for name in names}
+    free = [name for name in names if group_of(name, pattern) not in settled]
+    if share and len(groups(free, pattern)) > 1:
+        dealt = split_groups(free, {TRAIN: 1 - share, held: share}, SEED, pattern)
+        part_of |= {name: part for part, some in dealt.items() for name in some}
+    kept = {group_of(name, pattern) for name, part in part_of.items() if part != TRAIN}
+    return Division(held, part_of, frozenset(group for group in kept if homes.get(group) == TRAIN), pattern)
+
+
+def extend(
+    into: Path, images: Sequence[Corrected], sources: Sources, division: Division, ids: Mapping[str, int]
+) -> list[str]:
+    """Write the files by hand of each part, and those of the algorithm that change; a line for each.
+
+    An image that was in such a file before has its new objects.
+    """
+    said = []
+    for part in (TRAIN, division.held):
+        chosen = [one.record for one in images if division.part_of[one.name] == part]
+        if chosen:
+            numbered = [replace(record, id=number) for number, record in enumerate(chosen, 1)]
+            content = coco(numbered, ids, lambda record: image_name(record.image, into))
+            path = file_of(into, MANUAL, part)
+            names = {entry["file_name"] for entry in content["images"]}
+            kept = _parted(_content(path), names)[0] if path.exists() else None
+            before = f"{len(kept['images'])} images kept, " if kept and kept["images"] else ""
+            bak = _write(path, combined(kept, content) if kept else content)
+            said.append(f"{path}: {before}{len(chosen)} new or corrected, {_objects(chosen)} objects{bak}")
+    return said + (_moved(into, sources, division) if division.leaving else [])
+
+
+def _moved(into: Path, sources: Sources, division: Division) -> list[str]:
+    """Takes the fields that are held back from what the algorithm's labels train on."""
+    path, target = file_of(into, ALGORITHMIC, TRAIN), file_of(into, ALGORITHMIC, division.held)
+    names = {
+        image_name(record.image, into)
+        for record in sources.splits[f"{ALGORITHMIC}_{TRAIN}"].records
+        if division.group(image_name(record.image, into)) in division.leaving
+    }
+    left, gone = _parted(_content(path), names)
+    if not left["images"]:
+        found = f"all its images are of fields that are held back ({', '.join(sorted(division.leaving)[:3])})"
+        raise DataError(path, found, "some to train on", "a smaller --held, or more labels from label auto")
+    _write(target, combined(_content(target), gone) if target.exists() else gone)
+    bak = _write(path, left)
+    count = len(gone["images"])
+    return [f"{path}: {count} images of fields held back by hand went to {target.name}{bak}; stage 1 starts anew"]
+
+
+def file_of(into: Path, source: str, part: str) -> Path:
+    """The annotation file of a source and part."""
+    return into / "annotations" / f"{source}_{part}_annotations.json"
+
+
+def _content(path: Path) -> Content:
+    """A file that was read, and found to be right, before."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _parted(content: Content, names: Collection[str]) -> tuple[Content, Content]:
+    """A file without some of its images, and with those only."""
+    ids = {image["id"] for image in content["images"] if image["file_name"] in names}
+    parts = []
+    for inside in (False, True):
+        images = [image for image in content["images"] if (image["id"] in ids) == inside]
+        annotations = [entry for entry in content["annotations"] if (entry["image_id"] in ids) == inside]
+        parts.append({**content, "images": images, "annotations": annotations})
+    return parts[0], parts[1]
+
+
+def _write(path: Path, content: Content) -> str:
+    """Write a file and keep the one that was there, unless it is the same; says so."""
+    if not path.exists() or _content(path) == content:
+        write_json(path, content)
+        return ""
+    number, bak = 1, path.with_name(path.name + ".bak")
+    while bak.exists():
+        number += 1
+        bak = path.with_name(f"{path.name}.bak-{number}")
+    link(path, bak)
+    write_json(path, content)
+    return f" (before: {bak.name})"
+
+
+def _objects(records: Sequence[Record]) -> int:
+    return sum(len(record.annotations) for record in records)
