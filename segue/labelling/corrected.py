@@ -13,10 +13,11 @@ import numpy as np
 from segue.data import formats
 from segue.data import images as image_files
 from segue.data.formats import SplitSource
+from segue.data.formats import coco as coco_format
 from segue.data.records import Annotation, Problem, Record, Split, refuse_errors
 from segue.errors import DataError
 from segue.labelling.auto import placed
-from segue.labelling.handing import LIST, PROGRAMS, read_list
+from segue.labelling.handing import AS_PICKED, LIST, PROGRAMS, read_list
 from segue.labelling.sources import flat, image_name
 from segue.structures.masks import Polygon, coco_rle
 
@@ -56,9 +57,15 @@ class Handed:
         """Raises DataError if it is no such folder."""
         content = read_list(folder)
         names = {entry["file"]: entry["image"] for entry in content["picked"]}
-        splits = _read(folder / "coco", ())
-        objects = {record.image.stem: _keys(record) for split in splits for record in split.records}
+        before = coco_format.read(SplitSource(folder / AS_PICKED, shown_in(folder)), AS_PICKED)
+        objects = {record.image.stem: _keys(record) for record in before.records}
         return cls(folder, Path(content["images"]), names, objects)
+
+
+def shown_in(folder: Path) -> tuple[Path, ...]:
+    """Where the images of a folder that was handed over are, the same ones for each program."""
+    places = (folder / "labelme", folder / "coco", folder / "cvat" / "images")
+    return tuple(place for place in places if place.is_dir())
 
 
 def read_corrected(path: Path, into: Path, handed: Handed | None) -> tuple[list[Record], list[Problem]]:
@@ -73,7 +80,7 @@ def read_corrected(path: Path, into: Path, handed: Handed | None) -> tuple[list[
         raise DataError(path, "files of several programs", " or ".join(f"{path}/{name}" for name in PROGRAMS))
     more = [into / "images", into]
     if handed:
-        more += [handed.folder / "labelme", handed.folder / "cvat" / "images", handed.folder / "coco", handed.images]
+        more += [*shown_in(handed.folder), handed.images]
     splits = _read(path, tuple(folder for folder in more if folder.is_dir()))
     problems = [problem for split in splits for problem in split.problems]
     refuse_errors(problems, "correct it" + ("" if handed else ", or give --picked the folder of segue label pick"))

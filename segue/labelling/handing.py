@@ -2,6 +2,7 @@
 
     OUT/cvat/annotations.xml + images/     OUT/labelme/NAME.json beside its image     OUT/coco/_annotations.coco.json
     OUT/overlays/NAME.png                  OUT/pick.json: which image is whose, and why it was picked
+    OUT/as_picked.coco.json                the objects once more, to see later which of them a person touched
 
 Images are second names of the files. What those programs cannot show (TIFF, more than 8 bits, arrays) is a PNG of 8
 bits of the same size; `segue label import` finds the file it stands for.
@@ -16,8 +17,9 @@ from typing import Any
 
 from segue.data import images as image_files
 from segue.data.coco_writer import write_json
-from segue.data.folders import Kind, link, new_folder, write_folder
+from segue.data.folders import Kind, copy, link, new_folder, write_folder
 from segue.data.formats import WHOLE
+from segue.data.formats.coco import ROBOFLOW
 from segue.data.records import Annotation, Record
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture, draw_detections
@@ -30,6 +32,7 @@ from segue.structures.outlines import traced
 PROGRAMS: tuple[Kind, ...] = ("cvat", "labelme", "coco")
 SHOWN_BY_ALL = (".png", ".jpg", ".jpeg")
 LIST = "pick.json"
+AS_PICKED = "as_picked.coco.json"
 
 
 def hand_over(out: Path, picks: Sequence[Pick], source: str, ids: Mapping[str, int], about: Mapping[str, Any]) -> None:
@@ -48,6 +51,7 @@ def hand_over(out: Path, picks: Sequence[Pick], source: str, ids: Mapping[str, i
     with new_folder(out) as folder:
         for program in PROGRAMS:
             write_folder(folder / program, {WHOLE: records}, ids, program, _shown)
+        copy(folder / "coco" / ROBOFLOW, folder / AS_PICKED)
         (folder / "overlays").mkdir()
         for pick, name in zip(picks, names, strict=True):
             picture = draw_detections(as_picture(image_files.shown(pick.candidate.path)), pick.candidate.seen.found)
