@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from segue.data import images as image_files
 from segue.data.coco_writer import write_json
 from segue.data.folders import Kind, copy, link, new_folder, write_folder
@@ -23,7 +25,9 @@ from segue.data.formats.coco import ROBOFLOW
 from segue.data.records import Annotation, Record
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture, draw_detections
+from segue.labelling.kinds import Shape
 from segue.labelling.pick import Pick
+from segue.labelling.pictures import drawn
 from segue.labelling.sources import flat
 from segue.structures.detections import Detections
 from segue.structures.masks import Rle
@@ -54,7 +58,7 @@ def hand_over(out: Path, picks: Sequence[Pick], source: str, ids: Mapping[str, i
         copy(folder / "coco" / ROBOFLOW, folder / AS_PICKED)
         (folder / "overlays").mkdir()
         for pick, name in zip(picks, names, strict=True):
-            picture = draw_detections(as_picture(image_files.shown(pick.candidate.path)), pick.candidate.seen.found)
+            picture = _overlay(as_picture(image_files.shown(pick.candidate.path)), pick.candidate.seen.found)
             picture.save(folder / "overlays" / f"{Path(name).stem}.png", compress_level=1)
         write_json(folder / LIST, {**about, "picked": entries(picks)})
 
@@ -110,6 +114,14 @@ def read_list(folder: Path) -> dict[str, Any]:
     if not known:
         raise DataError(folder / LIST, "not readable", "what segue label pick wrote")
     return content
+
+
+def _overlay(picture: Image.Image, found: Detections) -> Image.Image:
+    """What was found, without words where they would only hide it."""
+    if not found.has_masks or len(found.class_names) > 1:
+        return draw_detections(picture, found, scores=False)
+    regions = [found.region(i) for i in range(len(found))]
+    return drawn(picture, [Shape(r.x, r.y, r.bits, s) for r, s in zip(regions, found.scores.tolist(), strict=True)])
 
 
 def _file_names(picks: Sequence[Pick]) -> list[str]:
