@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SAMPLES = Path(os.environ.get("SEGUE_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
 
 warnings.filterwarnings("ignore", category=FutureWarning)
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))  # two that share cores wait for each other
 
 
 @pytest.fixture(scope="session")
