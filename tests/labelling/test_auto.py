@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -163,3 +164,9 @@ def test_a_damaged_image_ends_it_before_anything_is_written(images, tmp_path, ca
     (folder / "b.png").write_bytes(b"not a picture")
     assert main(["label", "auto", str(folder), "--kind", "blobs", "--out", str(tmp_path / "out")]) == 2
     assert "b.png" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_without_the_extra_the_command_that_installs_it_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    assert main(["label", "auto", str(tmp_path), "--kind", "tubes", "--out", str(tmp_path / "out")]) == 2
+    assert 'pip install "segue[labels]"' in capsys.readouterr().err

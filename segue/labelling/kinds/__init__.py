@@ -20,6 +20,7 @@ from types import ModuleType
 
 import numpy as np
 
+from segue.inference.extras import extra
 from segue.plugins import find_module, modules_in
 
 Show = Callable[[str, np.ndarray], None]
@@ -63,6 +64,7 @@ def get(name: str) -> ModuleType:
     """The kind called `name`: one of ours, or a dotted path of yours.
 
     Raises:
-        PlanError: if there is none.
+        PlanError: if there is none, or scikit-image is not installed.
     """
+    extra("skimage", f"--kind {name}")
     return find_module(__name__, names(), name, f"--kind {name}")
