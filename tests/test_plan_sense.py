@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from segue.errors import DataError, PlanError
+from segue.errors import PlanError
 from segue.models import rfdetr
 from segue.plan_file import from_values
 from segue.run_folder import read_note
@@ -51,7 +51,7 @@ def test_a_device_that_is_not_here_is_refused(rendered, tmp_path, device):
 
 
 def test_a_format_that_nobody_knows_is_refused(rendered, tmp_path):
-    with pytest.raises(DataError, match="yolo: unknown; expected one of coco"):
+    with pytest.raises(PlanError, match="yolo: unknown; expected one of coco"):
         run({**toy_plan(rendered, tmp_path), "data": {"root": str(rendered), "format": "yolo"}})
 
 
