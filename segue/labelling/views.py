@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segue.data import images as image_files
 from segue.data.records import Record
 from segue.data.scales import micrometres_per_pixel
 from segue.inference.predict import Predictor
@@ -56,16 +55,13 @@ class Eye:
 def of_model(predictor: Predictor, threshold: float) -> Eye:
     """Looks with a model."""
 
-    def ready(path: Path) -> Tensor:
-        return predictor.pixels(image_files.read(path, len(predictor.chain.spec.channels)))
-
     def look(path: Path, _name: str) -> Seen:
-        pixels = ready(path)
+        pixels = predictor.pixels(path)
         found = _compressed(predictor.predict_ready(pixels, threshold))
         mirrored = [mirror(predictor.predict_ready(pixels.flip(axes), threshold), axes) for axes in MIRRORS]
         return Seen(found, disagreement(found, mirrored), predictor.features(pixels).numpy())
 
-    return Eye("model", look, lambda path: predictor.features(ready(path)).numpy())
+    return Eye("model", look, lambda path: predictor.features(predictor.pixels(path)).numpy())
 
 
 def of_kind(job: Job) -> Eye:

@@ -18,6 +18,7 @@ from segue.labelling.pick import Candidate, choose
 from segue.labelling.views import Seen, disagreement, mirror, of_model
 from segue.structures.detections import Detections
 from segue.structures.regions import Region
+from tests.data.test_levels import SIDE, channels, saved_model, write_stack
 from tests.labelling.one_eyed import BLUE, GREEN, RED, paint, saved
 from tests.labelling.scoring import levels
 
@@ -164,7 +165,7 @@ def handed(tmp_path_factory):
     for number, name in enumerate(("a.tif", "plate/a.tif")):
         field, _ = render_field(np.random.default_rng(number), 160, "blobs", 12)
         tifffile.imwrite(folder / "images" / name, levels(field)[..., 0])
-    field, _ = render_field(np.random.default_rng(2), 160, "blobs", 5)
+    field, _ = render_field(np.random.default_rng(2), 160, "blobs", 12)
     Image.fromarray((field * 255).clip(0, 255).astype(np.uint8)).save(folder / "images" / "b.png")
     arguments = ["--count", "3", "--kind", "blobs", "--class", "nucleus", "--out", str(folder / "out")]
     assert main(["label", "pick", str(folder / "images"), *arguments]) == 0
@@ -174,7 +175,7 @@ def handed(tmp_path_factory):
 def test_every_program_gets_the_images_with_what_was_found(handed):
     listed = json.loads((handed / "out" / "pick.json").read_text())["picked"]
     assert sorted(names(listed)) == ["a.tif", "b.png", "plate/a.tif"]
-    assert all(0 < entry["disagreement"] < 0.5 and entry["objects"] >= 1 for entry in listed)
+    assert all(0 < entry["disagreement"] < 0.5 and entry["objects"] >= 3 for entry in listed)
     objects = {entry["file"]: entry["objects"] for entry in listed}
     for program in ("cvat", "labelme", "coco"):
         (split,) = read_splits(Data(root=handed / "out" / program)).values()
@@ -203,7 +204,7 @@ def test_labels_that_there_are_are_handed_out_and_said_to_be_one_view(handed, ca
     more = ("--labels", handed / "labels", "--out", handed / "one-view")
     found, said = picked(capsys, handed / "images", "--count", 9, *more)
     assert "labels are one view" in said and "3 images, not 9: there are no more" in said
-    assert all(entry["disagreement"] is None and entry["objects"] >= 1 for entry in found)
+    assert all(entry["disagreement"] is None and entry["objects"] >= 3 for entry in found)
 
 
 @pytest.mark.parametrize(
@@ -232,3 +233,12 @@ def test_the_frozen_features_tell_images_apart_and_do_not_depend_on_position(che
     moved = paint(tmp_path / "b.png", (80, 70, 9, RED))
     other = paint(tmp_path / "c.png", (30, 40, 9, GREEN))
     assert np.allclose(eye.features(a), eye.features(moved)) and not np.allclose(eye.features(a), eye.features(other))
+
+
+def test_a_model_looks_at_the_plane_it_was_trained_on(tmp_path):
+    write_stack(tmp_path / "z.tif", "Z")
+    predictor = saved_model(tmp_path / "model", channels(255, plane=2))
+    planes = [np.full((SIDE, SIDE), value, dtype=np.uint8) for value in (3, 5)]
+    trained_on, largest = (predictor.features(predictor.pixels(plane)).numpy() for plane in planes)
+    seen = of_model(predictor, 0.5).look(tmp_path / "z.tif", "z.tif").features
+    assert np.array_equal(seen, trained_on) and not np.array_equal(seen, largest)
