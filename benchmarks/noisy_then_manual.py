@@ -89,17 +89,15 @@ def checkpoints(folder: Path, steps: tuple[int, int], seed: int) -> dict[str, Pa
     algorithmic, manual = data_of(folder, seed)
     first, second = steps
 
-    def noisy(noise: dict[str, Any]) -> dict[str, Any]:
-        return noisy_stage(algorithmic, first, noise)
-
     def clean(steps: int, lr: float) -> dict[str, Any]:
         data = {"root": str(manual), "classes": ["object"]}
         return {"name": "manual", "data": data, "steps": steps, "optimizer": {"lr": lr, "clip": 1.0}}
 
+    heeded, unheeded = (noisy_stage(algorithmic, first, noise) for noise in (NOISE, NO_NOISE))
     console = Console()
     alone = run_plan(plan_of("alone", folder, seed, [clean(first + second, 1e-3)]), console)
-    both = run_plan(plan_of("both", folder, seed, [noisy(NOISE), clean(second, 5e-4)]), console)
-    ignored = run_plan(plan_of("ignored", folder, seed, [noisy(NO_NOISE), clean(second, 5e-4)]), console)
+    both = run_plan(plan_of("both", folder, seed, [heeded, clean(second, 5e-4)]), console)
+    ignored = run_plan(plan_of("ignored", folder, seed, [unheeded, clean(second, 5e-4)]), console)
     found = (alone / "1-manual", both / "1-algorithmic", both / "2-manual", ignored / "2-manual")
     return {way: path / "selected" for way, path in zip(WAYS, found, strict=True)}
 

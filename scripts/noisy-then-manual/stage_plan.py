@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from segue.data.groups import group_of, split_groups
 from segue.errors import DataError, PlanError
 from segue.models.mask2former import SIZES
 from segue.originals import warn
+from segue.plugins import nearest
 
 VALID_SHARE = 0.2  # of the training images, where there is no file to validate on
 SETUP = "python setup_two_stage.py"
@@ -144,9 +144,7 @@ def _coco(path: Path) -> dict[str, Any]:
 def _registered(name: str, key: str, end: str) -> str:
     known = _names(end)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"{near[0]}?" if near else "one of " + ", ".join(known)
-        raise PlanError(f"DATASETS.{key}", f"{name} is not registered", hint)
+        raise PlanError(f"DATASETS.{key}", f"{name} is not registered", nearest(name, known))
     return REGISTERED[name].partition("_")[0]
 
 

@@ -9,7 +9,8 @@ PNG of that kind needs the extra `tiff` (imagecodecs).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ TIFF = (".tif", ".tiff")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"}
 # Headers are read first; a file that claims more than this is refused before anything is decoded.
 MOST_PIXELS = 100_000_000
+UNREADABLE = (OSError, RuntimeError, ValueError, SyntaxError, UnidentifiedImageError, tifffile.TiffFileError)
 
 
 def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
@@ -69,7 +71,7 @@ def stack(path: Path) -> np.ndarray:
         raise
     except FileNotFoundError:
         raise DataError(path, "no such file", "an image") from None
-    except (OSError, RuntimeError, ValueError, SyntaxError, UnidentifiedImageError, tifffile.TiffFileError) as error:
+    except UNREADABLE as error:
         raise DataError(path, f"cannot be decoded ({_first_line(error)})", "an undamaged image") from None
 
 
@@ -171,7 +173,7 @@ def size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: if there is no such file, or its header cannot be read.
     """
-    try:
+    with _header_of(path):
         if path.suffix.lower() in TIFF:
             return stacks.shape(path)[2:]
         if path.suffix.lower() == ".npy":
@@ -180,10 +182,6 @@ def size(path: Path) -> tuple[int, int]:
         with _quiet_open(path) as image:
             turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
             return (image.width, image.height) if turned else (image.height, image.width)
-    except DataError:
-        raise
-    except (OSError, RuntimeError, ValueError, SyntaxError, UnidentifiedImageError, tifffile.TiffFileError) as error:
-        raise DataError(path, f"no readable image header ({_first_line(error)})", "an undamaged image") from None
 
 
 def bits(path: Path) -> int:
@@ -192,16 +190,23 @@ def bits(path: Path) -> int:
     Raises:
         DataError: if there is no such file, or its header cannot be read.
     """
-    try:
+    with _header_of(path):
         if path.suffix.lower() in TIFF:
             return stacks.item_bits(path)
         if path.suffix.lower() == ".npy":
             return np.load(path, mmap_mode="r", allow_pickle=False).dtype.itemsize * 8
         with _quiet_open(path) as image:
             return 16 if image.mode.startswith("I") or (path.suffix == ".png" and _is_16_bit_colour(path)) else 8
+
+
+@contextmanager
+def _header_of(path: Path) -> Iterator[None]:
+    """Whatever goes wrong while a header is read is said of the file."""
+    try:
+        yield
     except DataError:
         raise
-    except (OSError, RuntimeError, ValueError, SyntaxError, UnidentifiedImageError, tifffile.TiffFileError) as error:
+    except UNREADABLE as error:
         raise DataError(path, f"no readable image header ({_first_line(error)})", "an undamaged image") from None
 
 

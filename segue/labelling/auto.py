@@ -8,8 +8,6 @@ neither; their labels are in `annotations/algorithmic_doubtful_annotations.json`
 from __future__ import annotations
 
 import filecmp
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from segue.data import coco_writer
 from segue.data import images as image_files
+from segue.data.folders import link
 from segue.data.groups import groups, split_groups
 from segue.data.records import Annotation, Record
 from segue.data.scales import micrometres_per_pixel
@@ -171,11 +170,7 @@ def placed(source: Path, target: Path) -> Path:
             raise DataError(target, f"another image than {source}", "a free place", "give another --out")
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-    return target
+    return link(source, target)
 
 
 def _saver(folder: Path) -> Show:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from segue.errors import DataError
 from segue.labelling.auto import placed
 from segue.labelling.handing import AS_PICKED, LIST, PROGRAMS, read_list
 from segue.labelling.sources import flat, image_name
+from segue.plugins import nearest
 from segue.structures.masks import Polygon, coco_rle
 
 Key = tuple[str, object]
@@ -136,10 +136,8 @@ def _refuse_classes(records: Sequence[Record], classes: Collection[str]) -> None
     for name, count in sorted(counts.items()):
         if classes and name not in classes:
             first = next(r for r in records if any(a.class_name == name for a in r.annotations))
-            near = difflib.get_close_matches(name, classes, n=1)
-            expected = f"{near[0]}?" if near else "one of " + ", ".join(classes)
             found = f"unknown class '{name}' of {count} objects"
-            raise DataError(first.image.name, found, expected, f"--class {name}, if it is right")
+            raise DataError(first.image.name, found, nearest(name, classes), f"--class {name}, if it is right")
 
 
 def _image_of(record: Record, into: Path, handed: Handed | None) -> tuple[str, Path]:

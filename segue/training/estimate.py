@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -30,7 +29,10 @@ def activation_bytes(chain: Chain, objects: int) -> int:
     Counted in the forward pass; to it comes each matched query's mask at every supervised layer.
     """
     family, spec = models.get(chain.spec.family), chain.spec
-    ghost = copy.deepcopy(chain).to("meta").train()
+    with torch.device("meta"):
+        ghost = family.build(spec, masks=chain.has_masks).to("meta")  # some tensors ignore the device they are built on
+    ghost.freeze_to(chain.frozen_to)
+    ghost.train()
     own = {tensor.untyped_storage()._cdata for tensor in ghost.state_dict().values()}
     held: dict[int, int] = {}
 

@@ -52,6 +52,14 @@ def parts(root: Path, find: Callable[[Path], Path | None]) -> dict[str, SplitSou
     return found or ({WHOLE: SplitSource(whole, folders_beside(whole))} if whole else {})
 
 
+def only_file(place: Path, looks_right: Callable[[Path], bool]) -> Path | None:
+    """The file `place` itself, or of a folder and its `annotations` the one that looks right; None of several."""
+    if place.is_file():
+        return place if looks_right(place) else None
+    found = [p for folder in (place, place / "annotations") for p in sorted(folder.glob("*.*")) if looks_right(p)]
+    return found[0] if len(found) == 1 else None
+
+
 def folders_beside(annotations: Path) -> tuple[Path, ...]:
     """Where images of an annotation file, or folder of such files, may be."""
     here = annotations if annotations.is_dir() else annotations.parent

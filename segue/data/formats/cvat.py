@@ -17,7 +17,7 @@ import numpy as np
 
 from segue.data import drawn
 from segue.data.drawn import BadAnnotation, ImageFinder, Shape
-from segue.data.formats import SplitSource, parts
+from segue.data.formats import SplitSource, only_file, parts
 from segue.data.records import Problem, Record, Split
 from segue.structures.masks import Rle, encoded
 
@@ -32,17 +32,7 @@ def detect(root: Path) -> bool:
 
 def splits(root: Path) -> dict[str, SplitSource]:
     """The parts found below `root`, or the folder (or file) as a whole; empty if it is not CVAT's."""
-    return parts(root, _annotations)
-
-
-def _annotations(place: Path) -> Path | None:
-    """The file itself, or the one such file of a folder or of its `annotations`."""
-    if place.is_file():
-        return place if _looks_like_cvat(place) else None
-    found = [
-        p for folder in (place, place / "annotations") for p in sorted(folder.glob("*.xml")) if _looks_like_cvat(p)
-    ]
-    return found[0] if len(found) == 1 else None
+    return parts(root, lambda place: only_file(place, _looks_like_cvat))
 
 
 def _looks_like_cvat(path: Path) -> bool:

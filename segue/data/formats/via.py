@@ -17,7 +17,7 @@ import numpy as np
 
 from segue.data import drawn, images
 from segue.data.drawn import BadAnnotation, ImageFinder, Shape, numbers
-from segue.data.formats import SplitSource, parts
+from segue.data.formats import SplitSource, only_file, parts
 from segue.data.records import Problem, Record, Split
 from segue.errors import DataError
 
@@ -34,14 +34,7 @@ def detect(root: Path) -> bool:
 
 def splits(root: Path) -> dict[str, SplitSource]:
     """The parts found below `root`, or the folder (or file) as a whole; empty if it is not VIA's."""
-    return parts(root, _annotations)
-
-
-def _annotations(place: Path) -> Path | None:
-    if place.is_file():
-        return place if _looks_like_via(place) else None
-    found = [p for folder in (place, place / "annotations") for p in sorted(folder.glob("*.*")) if _looks_like_via(p)]
-    return found[0] if len(found) == 1 else None
+    return parts(root, lambda place: only_file(place, _looks_like_via))
 
 
 def _looks_like_via(path: Path) -> bool:
