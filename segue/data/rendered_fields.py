@@ -1,4 +1,4 @@
-"""Fields of view, drawn: crowds of thin crossing tubes, or of touching nuclei, in uneven light, with known truth.
+"""Fields of view, drawn: thin crossing tubes, touching nuclei, or dim cells around nuclei, in uneven light; with truth.
 
 Masks are amodal: where tubes cross, the crossing belongs to both. For tests and benchmarks of labelling, and to train
 on; the same on every machine for a seed.
@@ -6,6 +6,7 @@ on; the same on every machine for a seed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,11 +20,12 @@ from segue.data.records import Annotation, Record
 from segue.structures.masks import encoded
 from segue.structures.strokes import around, raster, resampled
 
-Kind = Literal["tubes", "blobs"]
+Kind = Literal["tubes", "blobs", "cells"]
 BLUR = 0.8  # pixels
 NOISE = 0.03
 TUBE_WIDTHS = (0.005, 0.0125)  # of the image's side: 4 to 10 px at 800
 TUBE_LENGTHS = (0.2, 0.7)
+MOST_COVERED: dict[Kind, float] = {"tubes": 0.5, "blobs": 0.02, "cells": 0.15}  # share of an object, by earlier ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Drawn:
 def render_field(rng: np.random.Generator, side: int, kind: Kind, objects: int) -> tuple[np.ndarray, list[Drawn]]:
     """One field: float32 (side, side) in 0..1, objects bright, and its objects."""
     light = np.zeros((side, side))
-    draw = _tube if kind == "tubes" else _blob
+    draw = _DRAW[kind]
     truth: list[Drawn] = []
     taken = np.zeros((side, side), dtype=bool)
     for _ in range(objects * 20):
@@ -48,7 +50,7 @@ def render_field(rng: np.random.Generator, side: int, kind: Kind, objects: int) 
         if len(pixels) < 20:
             continue
         here = taken[pixels[:, 1], pixels[:, 0]]
-        if here.mean() > (0.5 if kind == "tubes" else 0.02):
+        if here.mean() > MOST_COVERED[kind]:
             continue
         taken[pixels[:, 1], pixels[:, 0]] = True
         light[pixels[:, 1], pixels[:, 0]] += values
@@ -125,6 +127,19 @@ def _blob(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
     return pixels, rng.uniform(0.25, 0.6) * (1 + 0.12 * texture)
 
 
+def _cell(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (N, 2) and light (N,) of a dim wobbly disc with a bright nucleus somewhere inside."""
+    radius, centre = rng.uniform(0.08, 0.14) * side, rng.uniform(0.03, 0.97, (1, 2)) * side
+    pixels, _, _ = around(centre, 1.3 * radius, side, side)
+    angle = np.arctan2(*(pixels - centre).T)
+    reach = sum(rng.uniform(0, 0.07) * np.cos(waves * angle + rng.uniform(0, 6.3)) for waves in (2, 3, 4))
+    inside = np.hypot(*(pixels - centre).T) <= radius * (1 + reach)
+    nucleus = centre + rng.uniform(-0.3, 0.3, (1, 2)) * radius
+    core = np.hypot(*(pixels - nucleus).T) <= rng.uniform(0.4, 0.55) * radius
+    light = rng.uniform(0.12, 0.2) + core * rng.uniform(0.25, 0.4)
+    return pixels[inside], light[inside]
+
+
 def _add_specks(rng: np.random.Generator, light: np.ndarray) -> None:
     """Round bright things that are no tubes."""
     side = len(light)
@@ -137,3 +152,8 @@ def _add_specks(rng: np.random.Generator, light: np.ndarray) -> None:
 def _smooth_field(rng: np.random.Generator, side: int, low: float, high: float) -> np.ndarray:
     coarse = Image.fromarray(rng.uniform(low, high, (4, 4)).astype(np.float32))
     return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), dtype=np.float64)
+
+
+_DRAW: dict[Kind, Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]] = {
+    "tubes": _tube, "blobs": _blob, "cells": _cell,
+}  # fmt: skip
