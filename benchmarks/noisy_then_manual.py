@@ -1,6 +1,6 @@
 """Is it worth it: noisy algorithmic labels first, then a few made by hand?
 
-    python benchmarks/noisy_then_manual.py [--folder FOLDER] [--steps 400 200] [--seed 0] [--each]
+    python benchmarks/noisy_then_manual.py [--folder FOLDER] [--steps 600 200] [--seed 0] [--each]
 
 Renders fields of dim cells around bright nuclei, labels most of them with `segue label auto --kind blobs` (which takes
 many a nucleus for the cell, and halves and background for cells), takes the truth of a few as labels made by hand, and
@@ -29,7 +29,7 @@ from segue.inference.predict import load
 from segue.plan import Plan
 from segue.run import run_plan
 
-UNLABELLED, IMAGES = 160, {"train": 8, "valid": 6, "test": 80}
+UNLABELLED, IMAGES = 160, {"train": 5, "valid": 5, "test": 80}
 SIDE = 128
 OBJECTS = (3, 8)
 NOISE = {"quality": True, "boundary": 1.0, "missed": 0.5}
@@ -44,7 +44,7 @@ def data_of(folder: Path, seed: int) -> tuple[Path, Path]:
         render_fields(manual, {"unlabelled": UNLABELLED}, "cells", SIDE, seed + 1000, OBJECTS)
         render_fields(manual, IMAGES, "cells", SIDE, seed, OBJECTS)
     if not (algorithmic / "annotations").is_dir():
-        flags = ["--kind", "blobs", "--class", "cell", "--keep-doubtful", "--valid", "0.1", "--out", str(algorithmic)]
+        flags = ["--kind", "blobs", "--class", "cell", "--valid", "0.1", "--out", str(algorithmic)]
         assert segue(["label", "auto", str(manual / "unlabelled"), *flags]) == 0
     return algorithmic, manual
 
@@ -117,7 +117,7 @@ def table(ways: dict[str, Path], data: DataSet) -> dict[str, CocoMetrics]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("noisy-then-manual"))
-    parser.add_argument("--steps", type=int, nargs=2, default=(400, 200))
+    parser.add_argument("--steps", type=int, nargs=2, default=(600, 200))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--each", action="store_true", help="also each part of the noise handling by itself")
     args = parser.parse_args()

@@ -136,7 +136,7 @@ def _cell(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
     inside = np.hypot(*(pixels - centre).T) <= radius * (1 + reach)
     nucleus = centre + rng.uniform(-0.3, 0.3, (1, 2)) * radius
     core = np.hypot(*(pixels - nucleus).T) <= rng.uniform(0.4, 0.55) * radius
-    light = rng.uniform(0.12, 0.2) + core * rng.uniform(0.25, 0.4)
+    light = rng.uniform(0.15, 0.3) + core * rng.uniform(0.22, 0.4)
     return pixels[inside], light[inside]
 
 

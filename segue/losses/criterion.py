@@ -92,11 +92,11 @@ class Criterion:
         counts: `Batch.counts()` summed over every part of the step on every process.
         """
         weights = self.weights.active()
-        divisors = {name: max(counts["objects"], 1.0) for name in weights}
-        divisors |= {name: max(counts["masked_objects"], 1.0) for name in ("mask_bce", "dice")}
+        divisors = {name: max(counts["weights"], 1.0) for name in weights}
+        divisors |= {name: max(counts["masked_weights"], 1.0) for name in ("mask_bce", "dice")}
         if self.class_term == "softmax_ce":
             empty = counts["images"] * self.queries - counts["objects"]
-            divisors["classes"] = counts["objects"] + self.no_object * empty
+            divisors["classes"] = counts["weights"] + self.no_object * empty
         return torch.stack([weights[name] * value.sum() / divisors[name] for name, value in sums.items()]).sum()
 
     def _class_term(self, predictions: Predictions, targets: list[Target], m: Matches) -> Tensor:

@@ -86,7 +86,8 @@ class Batch:
         return {
             "images": float(len(self)),
             "objects": float(sum(len(target) for target in self.targets)),
-            "masked_objects": float(sum(int(target.has_mask.sum()) for target in self.targets)),
+            "weights": float(sum(float(target.weights.sum()) for target in self.targets)),
+            "masked_weights": float(sum(float(target.weights[target.has_mask].sum()) for target in self.targets)),
         }
 
 

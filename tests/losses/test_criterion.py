@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -88,6 +89,17 @@ def test_the_total_divides_by_what_each_term_counts():
     assert float(softmax.total({"classes": torch.tensor([8.0])}, counts)) == pytest.approx(8 / (4 + 0.1 * 12))
 
 
+def test_labels_of_which_none_is_trusted_more_than_another_teach_as_much_as_trusted_ones():
+    p, targets = predictions(), [target(2, i) for i in range(B)]
+    criterion = Criterion(Weights(classes=0), Costs(), Q)
+    half = [replace(one, weights=one.weights / 2) for one in targets]
+    full, found = (
+        criterion.total(criterion(p, wanted), Batch({"images": torch.zeros(B, 1)}, wanted).counts())
+        for wanted in (targets, half)
+    )
+    torch.testing.assert_close(found, full)
+
+
 @given(some.integers(0, 4), some.integers(0, 2**32))
 @settings(max_examples=25, deadline=None)
 def test_matches_cost_no_more_than_any_other_assignment(objects, seed):
@@ -125,7 +137,7 @@ def test_objects_without_a_mask_take_part_in_box_terms_only():
     targets[0].has_mask[:3] = False
     Criterion(Weights(mask_bce=5, dice=5), Costs(), Q)(p, targets)
     assert p.masks.asked == L
-    assert Batch({"images": torch.zeros(1, 1)}, targets).counts()["masked_objects"] == 1
+    assert Batch({"images": torch.zeros(1, 1)}, targets).counts()["masked_weights"] == 1
 
 
 def test_no_objects_at_all_gives_a_gradient_and_no_nan():

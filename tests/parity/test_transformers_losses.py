@@ -113,7 +113,7 @@ def test_detection_gradients_equal_transformers():
     total = sum(w * theirs[name + s] for name, w in wanted.items() for s in ("", "_0", "_enc"))
     expected = torch.autograd.grad(total, tensors[:2])
     criterion, sums = our_sums(tensors, targets, ours.Weights(), Costs())
-    counts = {"images": B, "objects": sum(len(t) for t in targets), "masked_objects": 0}
+    counts = {"images": B, "objects": (n := sum(len(t) for t in targets)), "weights": n, "masked_weights": 0}
     found = torch.autograd.grad(criterion.total(sums, counts), tensors[:2])
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
@@ -161,7 +161,7 @@ def test_one_group_in_eval_mode_matches_each_object_once():
 def test_a_batch_without_objects_gives_a_gradient_and_no_nan():
     tensors, targets, _ = random_case(counts=(0, 0, 0))
     criterion, sums = our_sums(tensors, targets, ours.Weights(mask_bce=5, dice=5), Costs(), with_masks=True)
-    loss = criterion.total(sums, {"images": 3, "objects": 0, "masked_objects": 0})
+    loss = criterion.total(sums, {"images": 3, "objects": 0, "weights": 0, "masked_weights": 0})
     gradients = torch.autograd.grad(loss, tensors)
     assert torch.isfinite(loss)
     assert all(torch.isfinite(g).all() for g in gradients)
@@ -174,7 +174,7 @@ def test_confident_logits_give_finite_losses_and_gradients(value):
     with torch.no_grad():
         tensors[0].fill_(value)
     criterion, sums = our_sums(tensors, targets, ours.Weights(), Costs())
-    counts = {"images": B, "objects": 11, "masked_objects": 11}
+    counts = {"images": B, "objects": 11, "weights": 11, "masked_weights": 11}
     loss = criterion.total(sums, counts)
     assert torch.isfinite(loss)
     assert torch.isfinite(torch.autograd.grad(loss, tensors[0])[0]).all()
@@ -213,7 +213,7 @@ def test_the_loss_is_divided_by_the_objects_of_the_whole_step():
     tensors, targets, _ = random_case(counts=(4, 1, 6))
     logits, boxes, _ = tensors
     criterion, sums = our_sums(tensors, targets, ours.Weights(), Costs())
-    counts = {"images": B, "objects": 11, "masked_objects": 11}
+    counts = {"images": B, "objects": 11, "weights": 11, "masked_weights": 11}
     whole = criterion.total(sums, counts)
     parts = []
     for i in range(B):
