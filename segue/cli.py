@@ -152,7 +152,7 @@ def predict(
     Parameters
     ----------
     checkpoint
-        A checkpoint, stage or run folder.
+        A checkpoint, stage or run folder, or a model_final.pth or .ckpt of scripts/.
     images
         A folder (with all folders below it) or one file.
     out
@@ -187,7 +187,7 @@ def evaluate(
     Parameters
     ----------
     checkpoint
-        A checkpoint, stage or run folder.
+        A checkpoint, stage or run folder, or a file as predict takes.
     data
         A data set folder.
     split

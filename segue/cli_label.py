@@ -82,7 +82,7 @@ def pick(
     count
         How many.
     checkpoint
-        A checkpoint, stage or run folder to look with.
+        A checkpoint, stage or run folder, or a file as predict takes, to look with.
     kind
         Look with image processing, tubes or blobs, if there is no checkpoint; else the labels are taken.
     labels

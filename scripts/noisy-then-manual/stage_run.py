@@ -12,13 +12,13 @@ from typing import Any
 
 from stage_config import Config
 from stage_files import FINAL, INFERENCE, Logged, leave, percent, progress_of, trained, unfinished
-from stage_plan import data_of, model_of, plan_of
+from stage_plan import channels_of, data_of, model_of, plan_of
 
 from segue.commands.data_info import part_figures
 from segue.console import Console
 from segue.data.dataset import DataSet, read_dataset, read_splits
 from segue.errors import CheckpointError, DataError, PlanError
-from segue.inference.predict import Predictor, from_weights, load
+from segue.inference.predict import Predictor, from_card, from_weights, load
 from segue.originals import warn
 from segue.outcome import write_predictions
 from segue.plan import Model, Plan, load_plan
@@ -142,12 +142,12 @@ def open_model(source: str, config: Config) -> Predictor:
         return load(source, device)
     wanted = model_of(config)
     weights = open_weights(source, Model(**wanted))
-    size, options = wanted.pop("size"), {key: wanted[key] for key in ("resolution",)}
     if weights.card is not None:
-        size, options = weights.card["spec"]["size"], weights.card["spec"]["options"]
+        return from_card(weights, device=device)
     if not any(weights.classes):
         raise CheckpointError(source, "class rows without names", "a checkpoint of a stage, or COCO's classes")
-    return from_weights(weights, "mask2former", size, True, device, **options)
+    size, resolution = wanted["size"], wanted["resolution"]
+    return from_weights(weights, "mask2former", size, True, device, channels_of(config), resolution=resolution)
 
 
 def check(configs: Iterable[Config], count: int) -> None:
