@@ -16,16 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segue.data import images as image_files
 from segue.data.records import Record
 from segue.data.scales import micrometres_per_pixel
 from segue.inference.predict import Predictor
-from segue.inference.tiles import moved
+from segue.inference.tiles import Tiling, moved, predict_tiled
 from segue.labelling.auto import Job, find, read_any
 from segue.labelling.kinds import Shape
 from segue.structures.detections import Detections
 from segue.structures.masks import Rle, bitmap, coco_rle
 from segue.structures.regions import Region, overlap
 
+WHOLE = Tiling()
 MIRRORS = ((-1,), (-2,), (-2, -1))  # axes that are turned round
 PERCENTILES = (1, 10, 25, 50, 75, 90, 99)
 ROUGHNESS = (1, 2, 4, 8)  # pixels between which grey levels are compared
@@ -52,14 +54,14 @@ class Eye:
     features: Callable[[Path], np.ndarray]
 
 
-def of_model(predictor: Predictor, threshold: float) -> Eye:
-    """Looks with a model."""
+def of_model(predictor: Predictor, threshold: float, tiling: Tiling = WHOLE) -> Eye:
+    """Looks with a model. tiling: how images are cut to find objects; what they look like is of the whole."""
 
     def look(path: Path, _name: str) -> Seen:
-        pixels = predictor.pixels(path)
-        found = _compressed(predictor.predict_ready(pixels, threshold))
-        mirrored = [mirror(predictor.predict_ready(pixels.flip(axes), threshold), axes) for axes in MIRRORS]
-        return Seen(found, disagreement(found, mirrored), predictor.features(pixels).numpy())
+        pixels = image_files.read(path, predictor.chain.spec.channels)
+        found = _compressed(predict_tiled(predictor, pixels, tiling, threshold))
+        mirrored = [mirror(predict_tiled(predictor, pixels.flip(axes), tiling, threshold), axes) for axes in MIRRORS]
+        return Seen(found, disagreement(found, mirrored), predictor.features(predictor.pixels(pixels)).numpy())
 
     return Eye("model", look, lambda path: predictor.features(predictor.pixels(path)).numpy())
 
