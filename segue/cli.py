@@ -204,7 +204,7 @@ def evaluate(
 
 @app.command
 def inspect(checkpoint: Path, *, json: bool = False) -> None:
-    """Show what a checkpoint is: model, parts, true parameter counts, classes, and where it came from."""
+    """Show what a checkpoint is: model, channels with their scales, parts, parameter counts, and where it came from."""
     from segue.commands.inspect import describe_checkpoint
 
     print(describe_checkpoint(checkpoint, json))
