@@ -12,11 +12,13 @@ import torch
 from PIL import Image, ImageDraw
 
 from segue.cli import main
+from segue.commands.label_auto import job_of
 from segue.data.dataset import Data, read_splits
 from segue.data.rendered_fields import render_field
 from segue.inference.predict import load
+from segue.labelling.auto import find, settled
 from segue.labelling.pick import Candidate, choose
-from segue.labelling.views import Seen, disagreement, mirror, of_model
+from segue.labelling.views import Seen, disagreement, mirror, of_kind, of_model
 from segue.structures.detections import Detections
 from segue.structures.masks import coco_rle
 from segue.structures.regions import Region
@@ -66,6 +68,28 @@ def test_views_agree_by_overlap_and_scores():
 def test_an_object_is_paired_once():
     twice = squares((5, 5, 10, 0.8), (5, 5, 10, 0.8))
     assert disagreement(squares((5, 5, 10, 0.8)), [twice]) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("seed", "count"), [(2, 8), (3, 5), (3, 8), (4, 12)])
+def test_a_field_that_is_found_whole_is_not_in_doubt_because_half_of_it_is_small(tmp_path, seed, count):
+    """At 80 px these few blobs are too little for a guess of their size, which was 4 times too large."""
+    field, _ = render_field(np.random.default_rng(seed), 160, "blobs", count)
+    Image.fromarray((field * 255).clip(0, 255).astype(np.uint8)).convert("RGB").save(tmp_path / "a.png")
+    seen = of_kind(job_of("blobs", (), "", "", None, False)).look(tmp_path / "a.png", "a.png")
+    assert count <= len(seen.found) <= count + 2 and 0 < seen.disagreement < 0.6
+
+
+@pytest.mark.parametrize("kind", ["blobs", "tubes"])
+@pytest.mark.parametrize("um", [None, 0.5])
+def test_what_was_found_out_about_an_image_gives_the_same_objects_again(kind, um):
+    field, _ = render_field(np.random.default_rng(0), 200, kind, 12)
+    pixels = torch.from_numpy(np.stack([np.zeros_like(field), 1 - field]) * 255).round().to(torch.uint8)
+    job = job_of(kind, (), "", "", None, False)
+    first = find(pixels, job, um)
+    again = settled(job, first, pixels, um)
+    assert (again.settings.channel, again.settings.polarity) == ("1", "dark") and first.width > 0
+    second = find(pixels, again, um)
+    assert second.width == pytest.approx(first.width, abs=0.1) and len(second.shapes) == len(first.shapes) > 5
 
 
 @pytest.mark.parametrize("axes", [(-1,), (-2,), (-2, -1)])
