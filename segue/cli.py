@@ -152,7 +152,7 @@ def predict(
     Parameters
     ----------
     checkpoint
-        A checkpoint, stage or run folder.
+        A checkpoint, stage or run folder, or a model_final.pth or .ckpt of scripts/.
     images
         A folder (with all folders below it) or one file.
     out
@@ -187,7 +187,7 @@ def evaluate(
     Parameters
     ----------
     checkpoint
-        A checkpoint, stage or run folder.
+        A checkpoint, stage or run folder, or a file as predict takes.
     data
         A data set folder.
     split
@@ -204,7 +204,7 @@ def evaluate(
 
 @app.command
 def inspect(checkpoint: Path, *, json: bool = False) -> None:
-    """Show what a checkpoint is: model, parts, true parameter counts, classes, and where it came from."""
+    """Show what a checkpoint is: model, channels with their scales, parts, parameter counts, and where it came from."""
     from segue.commands.inspect import describe_checkpoint
 
     print(describe_checkpoint(checkpoint, json))

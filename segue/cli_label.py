@@ -69,6 +69,7 @@ def pick(
     channel: str = "",
     class_name: Annotated[str, Parameter(name=["--class", "--class-name"])] = "",
     device: str = "auto",
+    tile: str | None = None,
     json: bool = False,
 ) -> None:
     """Pick the images that are worth labelling by hand, and write what is found in them for CVAT, LabelMe and COCO.
@@ -82,7 +83,7 @@ def pick(
     count
         How many.
     checkpoint
-        A checkpoint, stage or run folder to look with.
+        A checkpoint, stage or run folder, or a file as predict takes, to look with.
     kind
         Look with image processing, tubes or blobs, if there is no checkpoint; else the labels are taken.
     labels
@@ -99,6 +100,8 @@ def pick(
         The channel to look at, as in label auto.
     class_name
         What objects are called, as in label auto.
+    tile
+        Let the checkpoint look at squares of so many pixels, or auto, as in predict.
     json
         Print the list as JSON.
     """
@@ -108,8 +111,10 @@ def pick(
 
     if checkpoint and kind:
         raise PlanError("--checkpoint and --kind", "both are given", "one of them")
+    if tile and not checkpoint:
+        raise PlanError("--tile", "without --checkpoint", "a model, which sees every image at one size, or no tiles")
     if checkpoint:
-        eye, ids = model_eye(checkpoint, threshold, device)
+        eye, ids = model_eye(checkpoint, threshold, device, tile)
     elif kind:
         eye, ids = kind_eye(job_of(kind, settings, channel, class_name, scale, False))
     else:

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import hotcoco.mask as coco_mask
 import torch
 
 from segue import __version__, stages
@@ -20,6 +19,8 @@ from segue.evaluation.report import SHOWN_SCORE, StagePage, render
 from segue.plan import StagePlan
 from segue.run_folder import REPORT, RunFolder, write_json
 from segue.structures.detections import Detections
+from segue.structures.masks import Rle, bitmap
+from segue.structures.regions import Region
 from segue.training import checkpoint, processes
 from segue.training.journal import read_rows
 from segue.training.learner import Learner
@@ -154,15 +155,15 @@ def detections_of(metrics: CocoMetrics) -> list[Detections]:
 
 def _detections(entries: list[dict], record: Record, class_names: tuple[str, ...]) -> Detections:
     boxes = torch.tensor([entry["bbox"] for entry in entries], dtype=torch.float32).reshape(-1, 4)
-    masks = None
+    regions = None
     if entries and "segmentation" in entries[0]:
-        rasters = [torch.from_numpy(coco_mask.decode(entry["segmentation"])) for entry in entries]
-        masks = torch.stack(rasters).float() * 2 - 1  # logits that give these masks back
+        found = (Rle(record.height, record.width, entry["segmentation"]["counts"].encode()) for entry in entries)
+        regions = tuple(Region.of(*bitmap(rle)) for rle in found)
     return Detections(
         boxes_xyxy=torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),
         scores=torch.tensor([entry["score"] for entry in entries]),
         labels=torch.tensor([entry["category_id"] - 1 for entry in entries], dtype=torch.int64),
         class_names=class_names,
         size=(record.height, record.width),
-        mask_logits=masks,
+        regions=regions,
     )

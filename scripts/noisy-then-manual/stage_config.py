@@ -10,11 +10,12 @@ import ast
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from segue.errors import PlanError
 from segue.originals import read_config
 from segue.settings import Settings
+from segue.structures.channels import Channel
 
 FIXED: dict[str, Any] = {
     "VERSION": 2,
@@ -204,6 +205,37 @@ class Test(Settings):
     EVAL_PERIOD: int = Field(0, ge=0)
 
 
+class NoiseKeys(Settings):
+    """What is known to be wrong with the labels of TRAIN: QUALITY, BOUNDARY and MISSED as in a plan's noise."""
+
+    QUALITY: bool = True
+    BOUNDARY: float = Field(0.0, ge=0)
+    MISSED: float | None = Field(None, gt=0, lt=1)
+
+
+class ChannelKeys(Settings):
+    """How stored values become 0..1, of all channels: SCALE and PLANE as in a plan's data.channels."""
+
+    SCALE: float | Literal["percentile"] | None = None
+    PLANE: int | Literal["max"] = "max"
+
+    @field_validator("SCALE", "PLANE", mode="before")
+    @classmethod
+    def _as_in_a_plan(cls, value: object, info: ValidationInfo) -> object:
+        try:
+            Channel.model_validate({"name": "any", str(info.field_name).lower(): value})
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        return value
+
+
+class Ours(Settings):
+    """What detectron2 has no keys for."""
+
+    NOISE: NoiseKeys = NoiseKeys()
+    CHANNEL: ChannelKeys = ChannelKeys()
+
+
 class Config(Settings):
     """A whole file. SEED: everything random follows from it; -1 is 0, and still the same every time."""
 
@@ -213,6 +245,7 @@ class Config(Settings):
     SOLVER: Solver = Solver()
     DATALOADER: Loader = Loader()
     TEST: Test = Test()
+    SEGUE: Ours = Ours()
     OUTPUT_DIR: Path = Path("output")
     SEED: int = Field(42, ge=-1)
 

@@ -16,6 +16,8 @@ from segue.errors import DataError, PlanError
 from segue.models.mask2former import SIZES
 from segue.originals import warn
 from segue.plugins import nearest
+from segue.settings import Settings
+from segue.structures.channels import RGB, Channel
 
 VALID_SHARE = 0.2  # of the training images, where there is no file to validate on
 SETUP = "python setup_two_stage.py"
@@ -50,6 +52,7 @@ def plan_of(config: Config, start: str | None, processes: int = 1) -> dict[str, 
         },
         "schedule": _schedule(solver, len(_coco(data["train"]["annotations"])["images"])),
         "augment": _augment(config.INPUT),
+        "noise": _lower(config.SEGUE.NOISE),
         "loss": _loss(config.MODEL),
     }
     if solver.CHECKPOINT_PERIOD not in (0, every):
@@ -59,7 +62,7 @@ def plan_of(config: Config, start: str | None, processes: int = 1) -> dict[str, 
         "seed": max(config.SEED, 0),
         "device": _device(config.MODEL.DEVICE, processes),
         "runs": config.OUTPUT_DIR / "runs",
-        "data": data,
+        "data": data | {"channels": channels_of(config)},
         "model": model_of(config) | ({"weights": start} if start else {}),
         "stages": [stage],
     }
@@ -78,6 +81,12 @@ def model_of(config: Config) -> dict[str, Any]:
         "recompute": config.MODEL.RECOMPUTE,
     }
     return {key: value for key, value in chosen.items() if value is not None}
+
+
+def channels_of(config: Config) -> tuple[Channel, ...]:
+    """The plan's channels: those of weights trained on colour; grey images become three equal ones."""
+    keys = _lower(config.SEGUE.CHANNEL)
+    return tuple(Channel.model_validate({"name": channel.name, **keys}) for channel in RGB)
 
 
 def kind_of(config: Config) -> str:
@@ -199,6 +208,11 @@ def _augment(given: Input) -> dict[str, Any]:
 def _loss(model: ModelKeys) -> dict[str, float]:
     former = model.MASK_FORMER
     return {"classes": former.CLASS_WEIGHT, "mask_bce": former.MASK_WEIGHT, "dice": former.DICE_WEIGHT}
+
+
+def _lower(keys: Settings) -> dict[str, Any]:
+    """A section whose keys are a plan's."""
+    return {key.lower(): value for key, value in keys.model_dump().items()}
 
 
 def _device(name: str, processes: int) -> str:

@@ -12,12 +12,13 @@ from typing import Any
 
 from stage_config import Config
 from stage_files import FINAL, INFERENCE, Logged, leave, percent, progress_of, trained, unfinished
-from stage_plan import data_of, model_of, plan_of
+from stage_plan import channels_of, data_of, model_of, plan_of
 
+from segue.commands.data_info import part_figures
 from segue.console import Console
-from segue.data.dataset import DataSet, read_dataset
+from segue.data.dataset import DataSet, read_dataset, read_splits
 from segue.errors import CheckpointError, DataError, PlanError
-from segue.inference.predict import Predictor, from_weights, load
+from segue.inference.predict import Predictor, from_card, from_weights, load
 from segue.originals import warn
 from segue.outcome import write_predictions
 from segue.plan import Model, Plan, load_plan
@@ -28,6 +29,7 @@ from segue.stages import measure, pick_device
 from segue.training import processes
 
 STAGE_1 = "python train_two_stage.py --stage 1"
+LARGEST = 65535  # of 16 bits
 
 
 def train(config: Config, where: str, resume: bool, count: int = 1) -> None:
@@ -39,6 +41,7 @@ def train(config: Config, where: str, resume: bool, count: int = 1) -> None:
         PlanError: with `resume`, if what is unfinished has other settings.
     """
     plan = from_values(plan_of(config, start_of(config), count), where)
+    note_levels(plan)
     processes.start(pick_device(plan.device))
     console = Logged(config.OUTPUT_DIR)
     note_others(plan, config.OUTPUT_DIR, resume, console)
@@ -57,6 +60,17 @@ def start_of(config: Config) -> str | None:
     if weights.name == FINAL and ((weights.parent / "runs").is_dir() or not weights.is_file()):
         return str(trained(weights.parent, STAGE_1))
     return config.MODEL.WEIGHTS
+
+
+def note_levels(plan: Plan) -> None:
+    """Say if images with more than 8 bits use few of them and no scale is given: all that is seen is nearly black."""
+    if plan.data.channels[0].scale is not None:
+        return
+    largest = max(part_figures(split)["bits"].get("largest_value", 0) for split in read_splits(plan.data).values())
+    if 1 < largest < LARGEST / 4:
+        bits = int(largest).bit_length()
+        found = f"none, and no value of images with 16 bits is above {largest:g}: 0 to {largest / LARGEST:.2g} is seen"
+        warn(f"SEGUE.CHANNEL.SCALE: {found}; for all of 0 to 1: {2**bits - 1} ({bits} bits), or percentile")
 
 
 def note_others(plan: Plan, out: Path, resume: bool, console: Console) -> None:
@@ -128,12 +142,12 @@ def open_model(source: str, config: Config) -> Predictor:
         return load(source, device)
     wanted = model_of(config)
     weights = open_weights(source, Model(**wanted))
-    size, options = wanted.pop("size"), {key: wanted[key] for key in ("resolution",)}
     if weights.card is not None:
-        size, options = weights.card["spec"]["size"], weights.card["spec"]["options"]
+        return from_card(weights, device=device)
     if not any(weights.classes):
         raise CheckpointError(source, "class rows without names", "a checkpoint of a stage, or COCO's classes")
-    return from_weights(weights, "mask2former", size, True, device, **options)
+    size, resolution = wanted["size"], wanted["resolution"]
+    return from_weights(weights, "mask2former", size, True, device, channels_of(config), resolution=resolution)
 
 
 def check(configs: Iterable[Config], count: int) -> None:

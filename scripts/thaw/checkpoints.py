@@ -7,7 +7,7 @@ from pathlib import Path
 from config import Config, model_of, size_of
 
 from segue.errors import PlanError
-from segue.inference.predict import Predictor, from_weights, load
+from segue.inference.predict import Predictor, from_card, from_weights, load
 from segue.plan import Model
 from segue.run import open_weights
 from segue.stages import pick_device
@@ -28,7 +28,6 @@ def open_checkpoint(path: str | None, config: Config, device: str) -> Predictor:
     wanted = model_of(config)
     weights, device = open_weights(source, Model(**wanted)), pick_device(device)
     if weights.card is not None:
-        spec = weights.card["spec"]  # a .ckpt of train.py says all of it
-        return from_weights(weights, "detr", spec["size"], False, device, **spec["options"])
+        return from_card(weights, masks=False, device=device)  # a .ckpt of train.py says all of it
     options = {key: wanted[key] for key in ("backbone", "resolution") if key in wanted}
     return from_weights(weights, "detr", size_of(config.model.backbone), False, device, **options)

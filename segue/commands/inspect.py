@@ -11,6 +11,7 @@ from segue.inference.predict import find_checkpoint
 from segue.outcome import write_report
 from segue.plan import load_plan
 from segue.run_folder import PLAN, RunFolder, read_note
+from segue.structures.channels import Channel
 from segue.training import checkpoint
 
 
@@ -27,7 +28,7 @@ def describe_checkpoint(path: Path, as_json: bool) -> str:
         f"{folder}",
         f"model      {card.spec.family} {card.spec.size}, {width} x {height} px, {total:,} parameters",
         f"classes    {', '.join(card.spec.classes)}",
-        f"channels   {', '.join(channel.name for channel in card.spec.channels)}",
+        *(f"{'' if i else 'channels':11}{_channel(channel)}" for i, channel in enumerate(card.spec.channels)),
         f"options    {', '.join(f'{name} {value}' for name, value in card.spec.options.items())}",
         f"stage      {card.stage} ({card.task}) of {card.plan}, epoch {card.epoch}, step {card.step}"
         + ("" if card.complete else ", not finished"),
@@ -43,6 +44,16 @@ def describe_checkpoint(path: Path, as_json: bool) -> str:
         lines += ["", "  ".join(f"{name} {value:.3f}" for name, value in shown.items()) + " (valid)"]
     lines += ["", "came from"] + _lineage(card.came_from)
     return "\n".join(lines)
+
+
+def _channel(channel: Channel) -> str:
+    """What becomes of its values, in the order in which it happens."""
+    if channel.scale == "percentile":
+        scale = "percentiles {:g} and {:g} of each image to 0 and 1".format(*channel.percentiles)
+    else:
+        scale = f"/ {channel.scale:g}" if channel.scale else "/ the largest value of the type"
+    of = "largest value of all planes" if channel.plane == "max" else f"plane {channel.plane}"
+    return f"{channel.name}: {of}, {scale}, - {channel.mean:g}, / {channel.std:g}"
 
 
 def _lineage(source: dict[str, Any]) -> list[str]:

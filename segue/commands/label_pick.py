@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segue.commands.predict import side_of
 from segue.console import Console
 from segue.data.groups import group_of
 from segue.errors import DataError, PlanError
 from segue.inference.predict import load, pictures_in
+from segue.inference.tiles import Tiling
 from segue.labelling import handing, views
 from segue.labelling.auto import Job
 from segue.labelling.pick import Candidate, Pick, choose
@@ -28,12 +30,12 @@ class Asked:
     out: Path = Path("pick")
 
 
-def model_eye(checkpoint: Path, threshold: float, device: str) -> tuple[Eye, dict[str, int]]:
-    """Looks with a checkpoint; also the ids of its classes."""
+def model_eye(checkpoint: Path, threshold: float, device: str, tile: str | None) -> tuple[Eye, dict[str, int]]:
+    """Looks with a checkpoint, at whole images or tile by tile; also the ids of its classes."""
     predictor = load(checkpoint, device)
     known = predictor.card.data.get("classes", {})
     ids = {name: known.get(name, number) for number, name in enumerate(predictor.class_names, 1)}
-    return views.of_model(predictor, threshold), ids
+    return views.of_model(predictor, threshold, Tiling(side_of(tile, predictor))), ids
 
 
 def kind_eye(job: Job) -> tuple[Eye, dict[str, int]]:

@@ -60,20 +60,29 @@ class Wanted:
         return cls(*cut, settings_of(steps), scale, outputs)
 
     def tiling(self, predictor: Predictor) -> Tiling:
-        """Raises PlanError if tile or grid cannot be understood. A tile of `auto` is the side of the model's input."""
-        tile, grid = None, None
-        if self.tile is not None:
-            spec = predictor.chain.spec
-            side = max(models.get(spec.family).input_size(spec))
-            if self.tile != "auto" and not self.tile.isdecimal():
-                raise PlanError("--tile", f"'{self.tile}'", f"pixels, or auto (for this model {side})")
-            tile = side if self.tile == "auto" else int(self.tile)
+        """Raises PlanError if tile or grid cannot be understood."""
+        grid = None
         if self.grid is not None:
             rows, _, columns = self.grid.partition("x")
             if not (rows.isdecimal() and columns.isdecimal()):
                 raise PlanError("--grid", f"'{self.grid}'", "rows x columns, such as 2x3")
             grid = int(rows), int(columns)
-        return Tiling(tile, grid, self.overlap)
+        return Tiling(side_of(self.tile, predictor), grid, self.overlap)
+
+
+def side_of(tile: str | None, predictor: Predictor) -> int | None:
+    """The side of tiles in pixels, as --tile says; `auto` is that of the model's input, None if there are none.
+
+    Raises:
+        PlanError: if it cannot be understood.
+    """
+    if tile is None:
+        return None
+    spec = predictor.chain.spec
+    side = max(models.get(spec.family).input_size(spec))
+    if tile != "auto" and not tile.isdecimal():
+        raise PlanError("--tile", f"'{tile}'", f"pixels, or auto (for this model {side})")
+    return side if tile == "auto" else int(tile)
 
 
 def predict_to_folder(

@@ -15,10 +15,10 @@ from torch import Tensor
 from segue import models
 from segue.data import images as image_files
 from segue.data.transforms import View
-from segue.errors import CheckpointError, DataError
+from segue.errors import CheckpointError, DataError, PlanError
 from segue.models.parts.chain import Chain
-from segue.models.weights import Weights
-from segue.structures.channels import RGB
+from segue.models.weights import Weights, foreign
+from segue.structures.channels import RGB, Channel
 from segue.structures.detections import Detections
 from segue.training import checkpoint
 from segue.training.handover import adopt
@@ -106,42 +106,101 @@ class Predictor:
 
 
 def load(source: str | Path, device: str = "auto") -> Predictor:
-    """A model from a checkpoint folder, a stage's or a run's folder (its last finished stage), or a foreign file.
+    """A model from a checkpoint folder, a stage's or a run's folder (its last finished stage), or a file of scripts/.
 
-    device: auto takes a GPU if there is one. Foreign files need what a card would say: see `segue.rfdetr`.
+    device: auto takes a GPU if there is one. Files must say what model they hold, as model_final.pth and .ckpt of the
+    scripts do. Others need what a card would say: see `segue.rfdetr` and `from_weights`.
 
     Raises:
-        CheckpointError: if there is no checkpoint or it is damaged.
+        CheckpointError: if there is no checkpoint, it is damaged, or it is a file that does not say enough.
     """
-    folder = find_checkpoint(Path(source))
-    card, tensors = checkpoint.read(folder)
+    path = Path(source)
+    if path.is_file():
+        return from_card(_weights_of_file(path), device=device)
+    card, tensors = checkpoint.read(find_checkpoint(path))
     family = models.get(card.spec.family)
     chain = family.build(card.spec, masks=any(name.startswith(family.PARTS[-1] + ".") for name in tensors))
     chain.load_state_dict(tensors)
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    return Predictor(chain.to(chosen).eval(), card)
+    return Predictor(chain.to(_device(device)).eval(), card)
 
 
-def from_weights(weights: Weights, name: str, size: str, masks: bool, device: str, **options: Any) -> Predictor:
+def _weights_of_file(path: Path) -> Weights:
+    """The weights in a file that has a card; only families that come with segue are looked for.
+
+    Raises:
+        CheckpointError: if it has none, with the folder that may be meant.
+    """
+    content = foreign.read_pickle(path)
+    settings = content.get("hyper_parameters")
+    known = content.get("segue") or (settings.get("model") if isinstance(settings, dict) else None)
+    name = known.get("family") if isinstance(known, dict) else None
+    weights = models.get(name).import_weights(str(path)) if name in models.names() else None
+    if weights is None or weights.card is None or weights.card["spec"]["family"] != name:
+        try:
+            beside = f"the folder {find_checkpoint(path.parent)}"
+        except CheckpointError:
+            beside = "a folder with card.json, such as runs/NAME-1/2-masks/selected"
+        raise CheckpointError(path, "a file of weights alone, without the model they are of", beside)
+    return weights
+
+
+def from_card(weights: Weights, masks: bool = True, device: str = "auto") -> Predictor:
+    """A predictor from weights whose card says all of their model. masks: whether to keep a mask head they have.
+
+    Raises:
+        CheckpointError: if the card is of no model that can be built.
+        HandoverError: if the weights are of another model than the card.
+    """
+    try:
+        spec = models.ModelSpec.model_validate((weights.card or {})["spec"])
+        family = models.get(spec.family)
+        models.size_of(family, spec.size)
+        family.Options(**spec.options)
+    except (KeyError, ValueError, PlanError) as error:
+        raise CheckpointError(weights.source, f"describes no model that can be built ({_first(error)})") from None
+    return _adopted(spec, weights, masks, device)
+
+
+def from_weights(
+    weights: Weights,
+    name: str,
+    size: str,
+    masks: bool,
+    device: str,
+    channels: tuple[Channel, ...] = RGB,
+    **options: Any,
+) -> Predictor:
     """A predictor from a foreign file's weights of family `name`; what the options leave open is as in the weights.
 
-    masks: whether to keep a mask head that the weights have.
+    masks: whether to keep a mask head that the weights have. channels: how values become those it was trained on.
 
     Raises:
         HandoverError: if the weights are of another model.
     """
-    family, tensors = models.get(name), weights.tensors
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    chosen = {**family.options_in(tensors, size, where), **options}
+    family, where = models.get(name), _device(device)
+    chosen = {**family.options_in(weights.tensors, size, where), **options}
     settled, _ = family.settle(family.Options(**chosen), models.size_of(family, size), 0, where)
     classes = tuple(name for name in weights.classes if name is not None)
-    channels = family.normalised(settled, RGB)
+    channels = family.normalised(settled, channels)
     spec = models.ModelSpec(family=name, size=size, classes=classes, channels=channels, options=settled.model_dump())
+    return _adopted(spec, weights, masks, where)
+
+
+def _adopted(spec: models.ModelSpec, weights: Weights, masks: bool, device: str) -> Predictor:
+    family = models.get(spec.family)
     head = family.PARTS[-1]
-    keep = masks and any(name.startswith(head + ".") for name in tensors)
+    keep = masks and any(name.startswith(head + ".") for name in weights.tensors)
     chain = family.build(spec, masks=keep)
     adopt(chain, weights, drop=() if keep else (head,))
-    return Predictor(chain.to(where).eval(), checkpoint.Card(spec=spec, came_from=weights.came_from))
+    return Predictor(chain.to(_device(device)).eval(), checkpoint.Card(spec=spec, came_from=weights.came_from))
+
+
+def _device(name: str) -> str:
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:160]
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import filecmp
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -85,8 +85,19 @@ def label_images(
 
 def find(pixels: Tensor, job: Job, um: float | None, show: Show = unseen) -> Finding:
     """The objects in an image (C, H, W), each length in its unit."""
-    pixels_per_unit = 1 / um if um else UNIT * max(pixels.shape[-2:])
-    return job.kind.find(pixels.permute(1, 2, 0).numpy(), job.settings, pixels_per_unit, show)
+    return job.kind.find(pixels.permute(1, 2, 0).numpy(), job.settings, _pixels_per_unit(pixels, um), show)
+
+
+def settled(job: Job, finding: Finding, pixels: Tensor, um: float | None) -> Job:
+    """The job with what was found out about an image: channel, polarity, and the size of a typical object."""
+    found: dict[str, Any] = {"channel": finding.plane, "polarity": "dark" if finding.dark else "bright"}
+    if finding.width:
+        found[job.kind.LENGTH] = finding.width / _pixels_per_unit(pixels, um)
+    return replace(job, settings=job.settings.model_copy(update=found))
+
+
+def _pixels_per_unit(pixels: Tensor, um: float | None) -> float:
+    return 1 / um if um else UNIT * max(pixels.shape[-2:])
 
 
 def read_any(path: Path) -> Tensor:

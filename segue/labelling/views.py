@@ -1,8 +1,8 @@
 """Looking at an image in several ways: what is found in it, how far the views differ, and what it looks like.
 
-A model looks at the image and its mirror images; an algorithm at the image and at half of its size. Where both are
-sure they find the same. What it looks like is a vector: the frozen backbone's maps, averaged over the image, or,
-without a model, how its grey levels are spread and how rough it is at several scales.
+A model looks at the image and its mirror images; an algorithm at the image and, for the same kind of objects, at half
+of its size. Where both are sure they find the same. What it looks like is a vector: the frozen backbone's maps,
+averaged over the image, or, without a model, how its grey levels are spread and how rough it is at several scales.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segue.data import images as image_files
 from segue.data.records import Record
 from segue.data.scales import micrometres_per_pixel
 from segue.inference.predict import Predictor
-from segue.inference.tiles import moved
-from segue.labelling.auto import Job, find, read_any
-from segue.labelling.kinds import Shape
+from segue.inference.tiles import Tiling, moved, predict_tiled
+from segue.labelling.auto import Job, find, read_any, settled
+from segue.labelling.kinds import Finding, Shape
 from segue.structures.detections import Detections
 from segue.structures.masks import Rle, bitmap, coco_rle
 from segue.structures.regions import Region, overlap
 
+WHOLE = Tiling()
 MIRRORS = ((-1,), (-2,), (-2, -1))  # axes that are turned round
 PERCENTILES = (1, 10, 25, 50, 75, 90, 99)
+MOST_APART = 2  # times, of two guesses at the size of the same objects
 ROUGHNESS = (1, 2, 4, 8)  # pixels between which grey levels are compared
 
 
@@ -52,14 +55,14 @@ class Eye:
     features: Callable[[Path], np.ndarray]
 
 
-def of_model(predictor: Predictor, threshold: float) -> Eye:
-    """Looks with a model."""
+def of_model(predictor: Predictor, threshold: float, tiling: Tiling = WHOLE) -> Eye:
+    """Looks with a model. tiling: how images are cut to find objects; what they look like is of the whole."""
 
     def look(path: Path, _name: str) -> Seen:
-        pixels = predictor.pixels(path)
-        found = _compressed(predictor.predict_ready(pixels, threshold))
-        mirrored = [mirror(predictor.predict_ready(pixels.flip(axes), threshold), axes) for axes in MIRRORS]
-        return Seen(found, disagreement(found, mirrored), predictor.features(pixels).numpy())
+        pixels = image_files.read(path, predictor.chain.spec.channels)
+        found = _compressed(predict_tiled(predictor, pixels, tiling, threshold))
+        mirrored = [mirror(predict_tiled(predictor, pixels.flip(axes), tiling, threshold), axes) for axes in MIRRORS]
+        return Seen(found, disagreement(found, mirrored), predictor.features(predictor.pixels(pixels)).numpy())
 
     return Eye("model", look, lambda path: predictor.features(predictor.pixels(path)).numpy())
 
@@ -73,11 +76,25 @@ def of_kind(job: Job) -> Eye:
         height, width = pixels.shape[-2:]
         even = pixels[:, : height // 2 * 2, : width // 2 * 2].float()
         half = F.avg_pool2d(even, 2).round().to(pixels.dtype)
-        found = _of_shapes(find(pixels, job, um).shapes, (height, width), job.class_name, 1)
-        smaller = _of_shapes(find(half, job, um and 2 * um).shapes, (height, width), job.class_name, 2)
+        first = find(pixels, job, um)
+        second = find(half, job, um and 2 * um)
+        if not _alike(first, second):
+            second = find(half, settled(job, first, pixels, um), um and 2 * um)
+        found = _of_shapes(first.shapes, (height, width), job.class_name, 1)
+        smaller = _of_shapes(second.shapes, (height, width), job.class_name, 2)
         return Seen(found, disagreement(found, [smaller]), statistics(pixels))
 
     return Eye("algorithm", look, lambda path: statistics(read_any(path)))
+
+
+def _alike(full: Finding, half: Finding) -> bool:
+    """Whether both are of one kind of object: in one channel, both dark or bright, and in half the size half as large.
+
+    Where the guesses differ more, half of the image is too small for them (few objects of 8 px at 160 px are), or they
+    are of something else; neither says anything about what was found in the full image.
+    """
+    same = (full.plane, full.dark) == (half.plane, half.dark)
+    return same and full.width / MOST_APART < 2 * half.width < full.width * MOST_APART
 
 
 def of_labels(records: Mapping[str, Record], classes: Sequence[str]) -> Eye:

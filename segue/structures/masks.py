@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segue.structures.regions import Region
+
 
 @dataclass(frozen=True, slots=True)
 class Polygon:
@@ -50,9 +52,7 @@ def coco_rle(mask: Mask, height: int, width: int) -> dict:
 
 def encoded(bits: np.ndarray, x: int, y: int, height: int, width: int) -> Rle:
     """The RLE, for an image of height x width, of a bool raster (h, w) whose corner is at x, y; it lies inside."""
-    full = np.zeros((height, width), dtype=np.uint8, order="F")
-    full[y : y + bits.shape[0], x : x + bits.shape[1]] = bits
-    return Rle(height, width, coco_mask.encode(full)["counts"])
+    return Rle(height, width, Region.of(bits, x, y).rle(height, width)["counts"])
 
 
 def bitmap(mask: Rle) -> tuple[np.ndarray, int, int]:

@@ -78,11 +78,12 @@ class Region:
 
     def rle(self, height: int, width: int) -> dict:
         """As a COCO RLE dict for an image of height x width, in which it lies; `counts` is bytes."""
-        columns, rows = np.nonzero(self.bits.T)
-        places = (columns + self.x) * height + rows + self.y  # of its pixels, down the columns; ascending
-        first = np.diff(places, prepend=-2) != 1  # of a run
-        last = np.diff(places, append=height * width + 1) != 1
-        edges = np.stack([places[first], places[last] + 1], 1).ravel()
+        framed = np.pad(self.bits.T, ((0, 0), (1, 1))).view(np.int8)
+        columns, rows = np.nonzero(np.diff(framed, axis=1))  # where runs begin and end, down the columns, in turn
+        edges = (columns + self.x) * height + rows + self.y
+        between = edges[1:-1].reshape(-1, 2)
+        between = between[between[:, 0] != between[:, 1]]  # at the foot of a column a run may go on in the next
+        edges = np.concatenate([edges[:1], between.ravel(), edges[-1:]])
         counts = np.diff(edges, prepend=0, append=height * width)
         counts = counts[:-1] if len(counts) > 1 and counts[-1] == 0 else counts
         return coco_mask.fr_py_objects({"size": [height, width], "counts": counts.tolist()}, height, width)

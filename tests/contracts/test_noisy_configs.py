@@ -13,7 +13,9 @@ import yaml
 
 from segue import models
 from segue.cli import guarded
+from segue.losses.noise import Noise
 from segue.plan_file import from_values
+from segue.structures.channels import RGB
 from segue.training.optim import Schedule
 from tests.contracts.test_noisy_training import FOLDER, SHORT, files_of, merged
 
@@ -109,6 +111,19 @@ def test_swin_may_be_described_in_mask2formers_own_keys(plan):
     assert plan("stage1_config.yaml", ("MODEL.BACKBONE.SIZE", "null"))[0].model.size == "swin-base"
 
 
+def test_levels_planes_and_noise_are_said_in_keys_of_our_own(plan):
+    before = plan("stage1_config.yaml")[0]
+    assert before.data.channels == RGB and before.stages[0].noise == Noise()
+    levels = [("SEGUE.CHANNEL.SCALE", "percentile"), ("SEGUE.CHANNEL.PLANE", 3)]
+    noise = [("SEGUE.NOISE.QUALITY", "false"), ("SEGUE.NOISE.BOUNDARY", 1.5), ("SEGUE.NOISE.MISSED", 0.6)]
+    after = plan("stage1_config.yaml", *levels, *noise)[0]
+    assert after.stages[0].noise == Noise(quality=False, boundary=1.5, missed=0.6)
+    assert {(channel.scale, channel.plane) for channel in after.data.channels} == {("percentile", 3)}
+    assert [(c.name, c.mean, c.std) for c in after.data.channels] == [(c.name, c.mean, c.std) for c in RGB]
+    (twelve,) = {c.scale for c in plan("stage2_config.yaml", ("SEGUE.CHANNEL.SCALE", 4095))[0].data.channels}
+    assert twelve == 4095
+
+
 def test_a_file_of_the_original_with_dead_keys_is_read_and_each_is_named(plan, place):
     dead = {"MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD": 0.8, "MODEL.SEM_SEG_HEAD.NUM_CLASSES": 1}
     dead |= {"INPUT.COLOR_AUG_SSD": False, "STAGE": 1, "ANNOTATION_TYPE": "algorithmic"}
@@ -160,6 +175,9 @@ def test_without_a_test_file_whole_fields_of_the_training_file_validate(plan, pl
         ({"SOLVERS.BASE_LR": 1e-4}, "SOLVERS: unknown key 'SOLVERS'; did you mean 'SOLVER'?"),
         ({"SOLVER.MAX_ITER": 0}, "SOLVER.MAX_ITER: Input should be greater than 0"),
         ({"MODEL.MASK_FORMER.DROPOUT": 0.1}, "MODEL.MASK_FORMER.DROPOUT: 0.1; expected 0.0"),
+        ({"SEGUE.NOISE.BOUNDRY": 2}, "SEGUE.NOISE.BOUNDRY: unknown key 'BOUNDRY'; did you mean 'BOUNDARY'?"),
+        ({"SEGUE.CHANNEL.SCALE": "4095 levels"}, "SEGUE.CHANNEL.SCALE: expected a number above 0, or percentile"),
+        ({"SEGUE.CHANNEL.PLANE": -1}, "SEGUE.CHANNEL.PLANE: expected max, or the number of a plane, from 0"),
         ({"_BASE_": "Base.yaml"}, "_BASE_: Base.yaml; expected all keys in one file"),
     ],
 )

@@ -94,19 +94,21 @@ def write_configs(folder: Path) -> None:
 def here(monkeypatch, capsys, project):
     """Types a line in a folder, in this process; gives its exit code and what it said."""
 
-    def run(line: str, cwd: Path = project) -> tuple[int, str]:
-        name, *arguments = line.split(" ")
-        monkeypatch.syspath_prepend(str(FOLDER))
-        monkeypatch.setattr(sys, "argv", [name, *arguments])
-        monkeypatch.chdir(cwd)
-        capsys.readouterr()
-        try:
-            code = guarded(importlib.import_module(name.removesuffix(".py")).command, name)
-        except SystemExit as stop:  # argparse
-            code = int(stop.code or 0)
-        return code, "".join(capsys.readouterr())
+    return lambda line, cwd=project: typed(line, cwd, monkeypatch, capsys)
 
-    return run
+
+def typed(line: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> tuple[int, str]:
+    """Exit code of a line typed in a folder, in this process, and what it said."""
+    name, *arguments = line.split(" ")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    monkeypatch.chdir(cwd)
+    capsys.readouterr()
+    try:
+        code = guarded(importlib.import_module(name.removesuffix(".py")).command, name)
+    except SystemExit as stop:  # argparse
+        code = int(stop.code or 0)
+    return code, "".join(capsys.readouterr())
 
 
 def stage(folder: Path, number: int, run: int = 1) -> Path:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 import segue
 from segue import models
+from segue.cli import main
 from segue.data import images, stacks
 from segue.data.dataset import Data
 from segue.data.records import Record
@@ -95,6 +96,20 @@ def test_prediction_takes_the_plane_that_training_took(tmp_path):
     write_stack(tmp_path / "z.tif", "Z")
     predictor = saved_model(tmp_path / "model", channels(255, plane=2))
     assert torch.equal(seen_by(predictor, tmp_path / "z.tif"), torch.full((1, SIDE, SIDE), (3 / 255 - 0.5) / 0.25))
+
+
+def test_inspect_tells_what_becomes_of_the_values_of_each_channel(tmp_path, capsys):
+    more = channels("percentile", ("sharp",), percentiles=(1, 99), plane=4, mean=0.4, std=0.2)
+    saved_model(tmp_path / "model", (*channels(4095, ("r",)), *more, *channels(None)))
+    assert main(["inspect", str(tmp_path / "model")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (first,) = [number for number, line in enumerate(lines) if line.startswith("channels")]
+    assert lines[first : first + 4] == [
+        "channels   r: largest value of all planes, / 4095, - 0.485, / 0.229",
+        "           sharp: plane 4, percentiles 1 and 99 of each image to 0 and 1, - 0.4, / 0.2",
+        "           grey: largest value of all planes, / the largest value of the type, - 0.5, / 0.25",
+        next(line for line in lines if line.startswith("options")),
+    ]
 
 
 def test_augmentation_makes_no_levels_equal():

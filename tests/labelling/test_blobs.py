@@ -128,6 +128,7 @@ def test_a_kind_has_all_that_label_auto_calls():
     assert kinds.names() == ["blobs", "tubes"] and kinds.get("segue.labelling.kinds.blobs") is blobs
     for module in map(kinds.get, kinds.names()):
         assert module.CLASS and issubclass(module.Settings, Settings) and module.__doc__
+        assert {"channel", "polarity", module.LENGTH} <= module.Settings.model_fields.keys()
         described = (module.Settings.__doc__ or "").replace(",", ":")
         assert all(f"{name}:" in described for name in module.Settings.model_fields), "every setting is explained"
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 
+import hotcoco.mask as coco_mask
 import numpy as np
 import pytest
 import tifffile
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from segue.cli import main
+from segue.commands.label_auto import job_of
 from segue.data.dataset import Data, read_splits
 from segue.data.rendered_fields import render_field
 from segue.inference.predict import load
+from segue.labelling.auto import find, settled
 from segue.labelling.pick import Candidate, choose
-from segue.labelling.views import Seen, disagreement, mirror, of_model
+from segue.labelling.views import Seen, disagreement, mirror, of_kind, of_model
 from segue.structures.detections import Detections
+from segue.structures.masks import coco_rle
 from segue.structures.regions import Region
 from tests.data.test_levels import SIDE, channels, saved_model, write_stack
+from tests.labelling import one_eyed
 from tests.labelling.one_eyed import BLUE, GREEN, RED, paint, saved
 from tests.labelling.scoring import levels
 
@@ -63,6 +68,28 @@ def test_views_agree_by_overlap_and_scores():
 def test_an_object_is_paired_once():
     twice = squares((5, 5, 10, 0.8), (5, 5, 10, 0.8))
     assert disagreement(squares((5, 5, 10, 0.8)), [twice]) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("seed", "count"), [(2, 8), (3, 5), (3, 8), (4, 12)])
+def test_a_field_that_is_found_whole_is_not_in_doubt_because_half_of_it_is_small(tmp_path, seed, count):
+    """At 80 px these few blobs are too little for a guess of their size, which was 4 times too large."""
+    field, _ = render_field(np.random.default_rng(seed), 160, "blobs", count)
+    Image.fromarray((field * 255).clip(0, 255).astype(np.uint8)).convert("RGB").save(tmp_path / "a.png")
+    seen = of_kind(job_of("blobs", (), "", "", None, False)).look(tmp_path / "a.png", "a.png")
+    assert count <= len(seen.found) <= count + 2 and 0 < seen.disagreement < 0.6
+
+
+@pytest.mark.parametrize("kind", ["blobs", "tubes"])
+@pytest.mark.parametrize("um", [None, 0.5])
+def test_what_was_found_out_about_an_image_gives_the_same_objects_again(kind, um):
+    field, _ = render_field(np.random.default_rng(0), 200, kind, 12)
+    pixels = torch.from_numpy(np.stack([np.zeros_like(field), 1 - field]) * 255).round().to(torch.uint8)
+    job = job_of(kind, (), "", "", None, False)
+    first = find(pixels, job, um)
+    again = settled(job, first, pixels, um)
+    assert (again.settings.channel, again.settings.polarity) == ("1", "dark") and first.width > 0
+    second = find(pixels, again, um)
+    assert second.width == pytest.approx(first.width, abs=0.1) and len(second.shapes) == len(first.shapes) > 5
 
 
 @pytest.mark.parametrize("axes", [(-1,), (-2,), (-2, -1)])
@@ -216,6 +243,7 @@ def test_labels_that_there_are_are_handed_out_and_said_to_be_one_view(handed, ca
         (("--count", "2", "--kind", "blob"), "--kind blob: unknown; expected blobs?"),
         (("--count", "2", "--checkpoint", "nowhere"), "nowhere: no such folder"),
         (("--count", "2", "--kind", "blobs", "--labels", "nowhere"), "nowhere: no such folder; expected a data set"),
+        (("--count", "2", "--kind", "blobs", "--tile", "auto"), "--tile: without --checkpoint; expected a model"),
         (("--count", "2", "--kind", "blobs", "--out", "."), ".: exists; expected --out"),
         (("--count", "2", "--kind", "blobs", "--group", "("), "no regular expression"),
     ],
@@ -233,6 +261,28 @@ def test_the_frozen_features_tell_images_apart_and_do_not_depend_on_position(che
     moved = paint(tmp_path / "b.png", (80, 70, 9, RED))
     other = paint(tmp_path / "c.png", (30, 40, 9, GREEN))
     assert np.allclose(eye.features(a), eye.features(moved)) and not np.allclose(eye.features(a), eye.features(other))
+
+
+def test_tiles_show_a_model_what_is_too_small_in_a_large_image(checkpoint, tmp_path, capsys):
+    """Pairs of discs, 1 px apart, in an image that is four times as large as what the model sees."""
+    (tmp_path / "images").mkdir()
+    large = Image.new("RGB", (4 * one_eyed.SIDE, 4 * one_eyed.SIDE))
+    places = [(x + step, y) for x, y in ((60, 60), (126, 300), (400, 250)) for step in (0, 14)]
+    for x, y in places:
+        ImageDraw.Draw(large).ellipse((x - 6, y - 6, x + 6, y + 6), fill=RED)
+    large.save(tmp_path / "images" / "a.png")
+    truth = np.asarray(large)[..., 0] > 0
+    shares = {}
+    for tile in (None, "auto"):
+        out = tmp_path / f"tile-{tile}"
+        cut = ("--tile", tile) if tile else ()
+        found, _ = picked(capsys, tmp_path / "images", "--count", 1, "--checkpoint", checkpoint, "--out", out, *cut)
+        (split,) = read_splits(Data(root=out / "coco")).values()
+        drawn = sum(coco_mask.decode(coco_rle(a.mask, *truth.shape)) for a in split.records[0].annotations)
+        shares[tile] = found[0]["objects"], (truth & (drawn > 0)).sum() / (truth | (drawn > 0)).sum()
+        assert found[0]["disagreement"] < 0.2 and drawn.max() == 1
+    assert shares["auto"] == (len(places), 1)
+    assert shares[None][0] < len(places) and shares[None][1] < 0.9
 
 
 def test_a_model_looks_at_the_plane_it_was_trained_on(tmp_path):

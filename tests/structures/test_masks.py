@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import hotcoco.mask as coco_mask
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.structures.masks import PackedMasks, Polygon, Rle, bitmap, coco_rle, raster_bitmap, raster_polygon
+from segue.structures.masks import PackedMasks, Polygon, Rle, bitmap, coco_rle, encoded, raster_bitmap, raster_polygon
 
 SQUARE = np.array([[10.0, 10.0], [30.0, 10.0], [30.0, 40.0], [10.0, 40.0]])
 
@@ -61,6 +63,20 @@ def test_a_bitmap_seen_straight_on_is_itself(seed):
     h, w = bits.shape
     frame = np.array([[x, y], [x + w, y], [x, y + h]], dtype=np.float64)
     assert np.array_equal(raster_bitmap(bits, frame, (0, 0, 70, 50)), mask)
+
+
+def test_run_lengths_of_a_small_object_in_a_large_image_take_little_memory():
+    bits = np.random.default_rng(0).random((40, 30)) < 0.5
+    tracemalloc.start()
+    rle = encoded(bits, 5000, 8000, 9000, 9000)  # dense: 81 MB
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e6 and coco_mask.area({"size": [9000, 9000], "counts": rle.counts}) == bits.sum()
+    full = np.zeros((90, 80), dtype=bool)
+    full[45:85, 50:80] = bits
+    assert encoded(bits, 50, 45, 90, 80) == as_rle(full) and encoded(bits & False, 50, 45, 90, 80) == as_rle(
+        full & False
+    )
 
 
 def test_a_bitmap_can_be_mirrored_enlarged_and_shrunk():

@@ -3,7 +3,9 @@
 A kind is a module with
 
     CLASS                                                what one of its objects is called
-    Settings                                             how it looks; every length is relative, or a length of yours
+    Settings                                             how it looks; every length is relative, or a length of yours;
+                                                         with channel, polarity, and the length called LENGTH
+    LENGTH                                               the setting for a typical object's diameter or width
     find(image, settings, pixels_per_unit, show)         the objects of an image (H, W, C), as a Finding
 
 `find` works in named steps and calls show(name, array) after each. A length of yours (a diameter, a width) is in

@@ -18,7 +18,7 @@ from segue import settings as base
 from segue.labelling.kinds import Finding, Shape, Show, _levels, unseen
 from segue.labelling.kinds._planes import Polarity, clearest
 
-CLASS = "blob"
+CLASS, LENGTH = "blob", "diameter"
 SMALLEST_RADIUS = 2.5  # pixels; below it shapes are noise
 LEVELS = 24
 MOST_COVERED = 0.6

@@ -21,7 +21,7 @@ from segue.labelling.kinds._lines import joined, near_junctions, pieces
 from segue.labelling.kinds._planes import Polarity, clearest
 from segue.structures.strokes import around, raster, resampled
 
-CLASS = "tube"
+CLASS, LENGTH = "tube", "width"
 SMALLEST_WIDTH = 2.0  # pixels; below it a line has no inside
 BACKGROUND = 0.03  # sigma of what counts as uneven light before a width is known, as a share of the longer side
 SIGMAS = (0.25, 0.35, 0.5)  # of the ridge filter, in widths: a bar answers most at 0.29
