@@ -1,4 +1,4 @@
-"""The verbs below `segue data`: count, merge, split, scale and convert data sets. `segue check` checks them."""
+"""The verbs below `segue data`: count, audit, merge, split, scale and convert data sets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-data = App(name="data", help="Data sets: what is in them, and merging, splitting, scaling and converting them.")
+data = App(
+    name="data",
+    help="Data sets: what is in them, what is wrong with them, and merging, splitting, scaling and converting them.",
+)
 Group = Annotated[str | None, Parameter(help="Regular expression: its first group names what belongs together; "
                                              "without one, what it matches is no part of the name.")]  # fmt: skip
 Link = Annotated[bool, Parameter(negative="", help="Give image files a second name instead of copying them.")]
@@ -27,6 +30,26 @@ def info(folder: Path, *, group: Group = None, json: bool = False) -> None:
     from segue.commands.data_info import describe_data
 
     print(describe_data(folder, group, json))
+
+
+@data.command
+def audit(folder: Path, *, out: Path | None = None, quick: bool = False, json: bool = False) -> None:
+    """Find everything that is wrong with a data set, in all images and all objects; change nothing.
+
+    Parameters
+    ----------
+    folder
+        A data set folder, or an annotation file.
+    out
+        A new folder for findings.json, quarantine.json (for data.quarantine of a plan) and audit.html.
+    quick
+        Annotations and the headers of images only: no image is decoded, no two pictures are compared.
+    json
+        Print the findings as JSON.
+    """
+    from segue.commands.data_audit import audit_data
+
+    audit_data(folder, out, quick, json)
 
 
 @data.command

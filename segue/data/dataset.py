@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import model_validator
 
-from segue.data import formats
+from segue.data import formats, quarantine
 from segue.data.records import Problem, Split, refuse_errors
 from segue.data.samples import read_image
 from segue.errors import DataError
@@ -31,6 +31,7 @@ class Data(Settings):
     root: a folder with train/, valid/ and perhaps test/; or the parts by name. format: found out if left open.
     classes: which classes to train, in the order of their labels; all that have objects if left open.
     ignore_classes: annotated classes that are left out on purpose.
+    quarantine: a list that `segue data audit --out` wrote: what it names is left out, the rest is used.
     """
 
     root: Path | None = None
@@ -41,6 +42,7 @@ class Data(Settings):
     classes: tuple[str, ...] | None = None
     ignore_classes: tuple[str, ...] = ()
     channels: tuple[Channel, ...] = RGB
+    quarantine: Path | None = None
 
     @model_validator(mode="after")
     def _somewhere(self) -> Data:
@@ -82,7 +84,7 @@ def read_dataset(data: Data) -> DataSet:
     Raises:
         DataError: if a part is missing, the annotations have errors, or the classes do not fit the plan.
     """
-    splits = read_splits(data)
+    splits = quarantine.applied(read_splits(data), data.quarantine)
     refuse_errors((p for split in splits.values() for p in split.problems), f"segue check {data.root or ''}".strip())
     for name in ("train", "valid"):
         if name not in splits:

@@ -55,7 +55,8 @@ class ImageFinder:
             self._below = {}
             for folder in self.folders:
                 for path in (*folder.glob("*/*"), *folder.glob("*/*/*")):
-                    self._below.setdefault(path.name, set()).add(path.resolve())
+                    if path.resolve().is_relative_to(folder.resolve()):
+                        self._below.setdefault(path.name, set()).add(path.resolve())
         same = self._below.get(Path(name.replace("\\", "/")).name, set())
         return next(iter(same)) if len(same) == 1 else None  # of several, none is surely the one that is meant
 

@@ -84,13 +84,18 @@ class Samples(Dataset):
 def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
     """The record's pixels (C, H, W): uint8, or float32 in 0..1 where the file has more levels or a scale is set.
 
+    A file with a row or column more or less than annotated, as some exports have, is cut or its last one repeated.
+
     Raises:
         images.DataError: if the file is damaged or not of the size its annotations say.
     """
     image = images.read(record.image, channels)
-    if image.shape[-2:] != (record.height, record.width):
+    if max(abs(image.shape[-2] - record.height), abs(image.shape[-1] - record.width)) > 1:
         found = f"{image.shape[-2]} x {image.shape[-1]} pixels (height x width)"
         raise images.DataError(record.image, found, f"{record.height} x {record.width}, as annotated")
+    if image.shape[-2:] != (record.height, record.width):
+        rows = torch.arange(record.height).clamp(max=image.shape[-2] - 1)
+        image = image[:, rows][..., torch.arange(record.width).clamp(max=image.shape[-1] - 1)]
     if image.dtype == torch.uint8 and all(channel.scale is None for channel in channels):
         return image
     return images.scaled(image, channels)

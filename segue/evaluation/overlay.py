@@ -73,6 +73,7 @@ def _draw(
     canvas = np.array(picture.convert("RGB"))
     for (mask, x, y), tint in zip(masks or [], colours, strict=False):
         under = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
+        mask = mask[: under.shape[0], : under.shape[1]]  # a file may have a row less than annotated
         edge = mask & ~ndimage.binary_erosion(mask)
         under[mask] = under[mask] * (1 - FILL) + np.array(tint) * FILL
         under[edge] = tint

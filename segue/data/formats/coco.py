@@ -76,7 +76,7 @@ def _by_name(root: Path) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     for path in sorted((root / "annotations").glob("*.json")):
-        spoken = re.findall("[a-z]+", path.stem.lower())
+        spoken = [] if path.name.startswith("._") else re.findall("[a-z]+", path.stem.lower())  # macOS companions
         for name, words in SPLIT_WORDS.items():
             if any(word in spoken for word in words):
                 found.setdefault(name, []).append(path)

@@ -1,0 +1,189 @@
+"""What a COCO file says that records no longer tell: ids, names, areas, and boxes as they were written."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from segue.data.audit.findings import Finding, plain
+from segue.data.audit.shapes import Rings
+from segue.data.records import Record, Split
+
+NEAR = 2.0  # pixels that an edge of a box may be off
+LEAST_OVERLAP = 0.5  # of a box and its mask's
+STANDARD = {"image": "images", "annotation": "annotations", "category": "categories", "classes": "categories"}
+NAMES = ("filename", "fileName", "file", "path", "image")  # that others give to file_name
+USUAL = 0.5  # share of boxes that must look like corners, where there are no masks to compare with
+Entry = dict[str, Any]
+
+
+class File:
+    """One COCO file as written, of which only what is in order is looked at: the rest is a problem already."""
+
+    def __init__(self, split: Split, content: dict[str, Any]) -> None:
+        self.split, self.name = split, str(split.source)
+        self.keys = set(content)
+        self.images, self.annotations, self.categories = (
+            [entry for entry in content.get(key) or [] if isinstance(entry, dict)]
+            for key in ("images", "annotations", "categories")
+        )
+        self.records = {record.id: record for record in split.records}
+
+    def finding(self, kind: str, found: str, image: Any = None, annotation: Any = None) -> Finding:
+        record = self.records.get(image) if isinstance(image, int) else None
+        path = str(record.image) if record else ""
+        return Finding(kind, self.split.name, self.name, plain(found), image, annotation, path)
+
+
+def open_file(split: Split) -> File | None:
+    """The file of a part, if it is a COCO file that can be read."""
+    if split.source.suffix != ".json" or not split.source.is_file():
+        return None
+    try:
+        content = json.loads(split.source.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    listed = isinstance(content, dict) and all(
+        isinstance(content.get(key, []), list) for key in ("images", "annotations", "categories")
+    )
+    return File(split, content) if listed else None
+
+
+def audit_file(file: File, outlines: Rings) -> list[Finding]:
+    """All findings of one file. outlines: of the whole data set."""
+    return [*_keys(file), *_categories(file), *_images(file), *_ids(file), *_boxes(file, outlines)]
+
+
+def _keys(file: File) -> Iterator[Finding]:
+    """What is there under another name than COCO's."""
+    for key, standard in STANDARD.items():
+        if key in file.keys and standard not in file.keys:
+            yield file.finding("non-standard key", f"key {key!r} where COCO has {standard!r}")
+    unnamed = [entry for entry in file.images if "file_name" not in entry]
+    others = Counter(key for entry in unnamed for key in NAMES if isinstance(entry.get(key), str))
+    for key, count in others.items():
+        yield file.finding("non-standard key", f"key {key!r} in {count} images where COCO has 'file_name'")
+
+
+def _categories(file: File) -> Iterator[Finding]:
+    named = [entry for entry in file.categories if isinstance(entry.get("name"), str)]
+    for entry in named:
+        if not entry["name"].isprintable():
+            yield file.finding("control characters in a name", f"category {entry.get('id')}: {entry['name']!r}")
+
+
+def _images(file: File) -> Iterator[Finding]:
+    folders: list[Path] = sorted({file.split.source.parent, *(r.image.parent for r in file.split.records)})
+    listed: dict[str, Any] = {}
+    for entry in file.images:
+        name, number = entry.get("file_name"), entry.get("id")
+        if not isinstance(name, str):
+            continue
+        first = listed.setdefault(name, number)
+        if first != number:
+            yield file.finding("image listed twice", f"{name}, also image {first}", number)
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name):
+            yield file.finding("path in a file name", name, number)
+        elif number not in file.records and any((folder / path).is_symlink() for folder in folders):
+            yield file.finding("image outside the folder", f"{name} is a link out of it", number)
+
+
+def _ids(file: File) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for entry in file.annotations:
+        number = entry.get("id")
+        if str(number) in seen:
+            yield file.finding("object id twice", f"id {number}", entry.get("image_id"), number)
+        seen.add(str(number))
+
+
+def _boxes(file: File, outlines: Rings) -> Iterator[Finding]:
+    """Boxes and areas against the masks of the same objects."""
+    entries = list(_sound(file.annotations, file.records))
+    yield from _boxless(file)
+    if not entries:
+        return
+    own = {
+        (record.id, annotation.id): number
+        for number, (split, record, annotation) in enumerate(outlines.objects)
+        if split is file.split
+    }
+    number_of = np.array([own.get((entry["image_id"], entry.get("id")), -1) for entry in entries])
+    boxes = np.array([entry["bbox"] for entry in entries], dtype=np.float64)
+    areas = np.array([_area(entry) for entry in entries])
+    masks = np.where(number_of[:, None] >= 0, outlines.bounds()[number_of], np.nan)
+    covered = np.where(number_of >= 0, outlines.areas()[number_of], np.nan)
+    sides = np.array([_sides(file.records[entry["image_id"]]) for entry in entries])
+    corners = _are_corners(boxes, masks, sides)
+    differs = ~corners & _differ(boxes, masks)
+    of_the_box = np.isclose(areas, boxes[:, 2] * boxes[:, 3], rtol=1e-3) & (covered < 0.95 * areas) & (covered > 0)
+    for kind, chosen in (
+        ("corners written as width and height", corners),
+        ("box that does not match its mask", differs),
+        ("area of the box, not the mask", of_the_box),
+    ):
+        for position in np.flatnonzero(chosen):
+            entry = entries[position]
+            said = f"bbox {entry['bbox']}"
+            if kind.startswith("area"):
+                said = f"area {areas[position]:g}, but the mask has about {covered[position]:.0f}"
+            elif np.isfinite(masks[position]).all():
+                said += f", but the mask's corners are {np.round(masks[position], 1).tolist()}"
+            yield file.finding(kind, said, entry["image_id"], entry.get("id"))
+
+
+def _boxless(file: File) -> Iterator[Finding]:
+    for entry in file.annotations:
+        if entry.get("bbox") is None and entry.get("segmentation"):
+            yield file.finding("mask without a box", "no bbox", entry.get("image_id"), entry.get("id"))
+
+
+def _sound(entries: Iterable[Entry], records: dict[int, Record]) -> Iterator[Entry]:
+    """Entries of known images whose box is four finite numbers."""
+    for entry in entries:
+        box, image = entry.get("bbox"), entry.get("image_id")
+        known = type(image) is int and image in records and isinstance(entry.get("id", ""), int | str)
+        if known and isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) for v in box):
+            if all(abs(v) < 1e9 for v in box):
+                yield entry
+
+
+def _area(entry: Entry) -> float:
+    area = entry.get("area")
+    return float(area) if type(area) in (int, float) and abs(area) < 1e15 and math.isfinite(area) else math.nan
+
+
+def _sides(record: Record) -> tuple[int, int]:
+    return record.width, record.height
+
+
+def _are_corners(boxes: np.ndarray, masks: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Which boxes (N, 4), read as x, y, width, height, are x0, y0, x1, y1, bool (N,).
+
+    With masks (N, 4; NaN without) the mask says so. Without, a box that would leave the image and does not as
+    corners, where half of all boxes are like that. sides (N, 2): width and height of the images.
+    """
+    as_corners = (np.abs(boxes - masks) <= NEAR).all(1)
+    as_written = (np.abs(boxes[:, :2] + boxes[:, 2:] - masks[:, 2:]) <= NEAR).all(1)
+    leaves = (boxes[:, :2] + boxes[:, 2:] > sides + NEAR).any(1)
+    fits = (boxes[:, 2:] > boxes[:, :2]).all(1) & (boxes[:, 2:] <= sides + NEAR).all(1)
+    unsure = np.isnan(masks).any(1)
+    usual = fits[unsure].all() and (leaves & fits)[unsure].sum() >= max(2, USUAL * unsure.sum())
+    return np.where(unsure, leaves & fits & usual, as_corners & ~as_written)
+
+
+def _differ(boxes: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Which boxes x, y, w, h (N, 4) are not those around their masks x0, y0, x1, y1 (N, 4; NaN without), bool (N,)."""
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    common = np.clip(np.minimum(high, masks[:, 2:]) - np.maximum(low, masks[:, :2]), 0, None).prod(1)
+    union = boxes[:, 2:].clip(0).prod(1) + (masks[:, 2:] - masks[:, :2]).prod(1) - common
+    far = (np.abs(np.concatenate([low, high], 1) - masks) > NEAR).any(1)
+    return far & (common < LEAST_OVERLAP * union)

@@ -1,0 +1,87 @@
+"""What the audit found as one HTML page that needs nothing beside it, with pictures of the worst."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from segue.data import images
+from segue.data.audit.findings import Finding, counted
+from segue.data.records import Annotation, Record, Split
+from segue.errors import DataError
+from segue.evaluation.overlay import as_picture, draw_truth
+
+SHOWN = 36
+SHOWN_OF_A_KIND = 3
+PLACES_OF_A_KIND = 200
+PICTURE_SIDE = 320
+AROUND = 1.0  # of an object's longer side, shown on each side of it
+
+
+def render(title: str, facts: dict[str, str], found: Sequence[Finding], splits: dict[str, Split]) -> str:
+    """The page. Everything that comes from files is escaped."""
+    template = files("segue.evaluation").joinpath("audit.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    kinds = counted(found)
+    records = {str(record.image): record for split in splits.values() for record in split.records}
+    return environment.from_string(template).render(
+        title=title, facts=facts, kinds=kinds, pictures=_pictures(kinds, records), most=PLACES_OF_A_KIND
+    )
+
+
+def _pictures(kinds: dict[str, list[Finding]], records: dict[str, Record]) -> list[dict[str, Any]]:
+    """The first few of each kind that have an image, the gravest kinds first."""
+    chosen = [finding for some in kinds.values() for finding in _first(some)]
+    return [
+        {"finding": finding, "name": Path(finding.path).name, "image": _picture(finding, records.get(finding.path))}
+        for finding in chosen[:SHOWN]
+    ]
+
+
+def _first(found: list[Finding]) -> list[Finding]:
+    """A few findings of one kind, of different images if there are enough."""
+    by_image = {finding.path: finding for finding in reversed(found) if finding.path}
+    return list(reversed(by_image.values()))[:SHOWN_OF_A_KIND]
+
+
+def _picture(finding: Finding, record: Record | None) -> str | None:
+    """The image with the object that is meant, cut to its surroundings; None if it cannot be decoded."""
+    try:
+        picture = as_picture(images.shown(Path(finding.path)))
+    except DataError:
+        return None
+    annotation = _annotation(finding, record)
+    if record is not None and annotation is not None and picture.size == (record.width, record.height):
+        only = replace(record, annotations=(annotation,))
+        picture = draw_truth(picture, only, [annotation.class_name], annotation.mask is not None)
+        picture = picture.crop(_around(annotation, record))
+    return _data_uri(picture)
+
+
+def _annotation(finding: Finding, record: Record | None) -> Annotation | None:
+    if record is None or finding.annotation is None:
+        return None
+    return next((a for a in reversed(record.annotations) if a.id == finding.annotation), None)
+
+
+def _around(annotation: Annotation, record: Record) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = annotation.box_xyxy
+    margin = AROUND * max(x1 - x0, y1 - y0, 16.0)
+    right, bottom = min(int(x1 + margin) + 1, record.width), min(int(y1 + margin) + 1, record.height)
+    return max(int(x0 - margin), 0), max(int(y0 - margin), 0), right, bottom
+
+
+def _data_uri(picture: Image.Image) -> str:
+    scale = PICTURE_SIDE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    buffer = io.BytesIO()
+    picture.resize(size, Image.Resampling.LANCZOS).save(buffer, "WEBP", quality=85)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
