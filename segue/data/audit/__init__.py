@@ -23,8 +23,8 @@ def audit(
 ) -> list[Finding]:
     """Everything found in a data set that was read, the gravest first.
 
-    channels: those the images are to have; None takes whatever there are. pixels: decode every image, not only its header. tick(done, total) is
-    called after each image.
+    channels: those the images are to have; None takes whatever there are. pixels: decode every image, not only its
+    header. tick(done, total) is called after each image.
     """
     found = [finding for split in splits.values() for finding in findings.of_problems(split)]
     outlines = shapes.rings(splits)

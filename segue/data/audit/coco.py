@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import glob
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +16,7 @@ from segue.data.audit.findings import Finding, plain
 from segue.data.audit.shapes import Rings
 from segue.data.records import Record, Split
 
+LARGEST = 1e12
 NEAR = 2.0  # pixels that an edge of a box may be off
 LEAST_OVERLAP = 0.5  # of a box and its mask's
 STANDARD = {"image": "images", "annotation": "annotations", "category": "categories", "classes": "categories"}
@@ -92,8 +93,14 @@ def _images(file: File) -> Iterator[Finding]:
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name):
             yield file.finding("path in a file name", name, number)
-        elif number not in file.records and any((folder / path).is_symlink() for folder in folders):
+        elif number not in file.records and any(_leads_out(folder, path) for folder in folders):
             yield file.finding("image outside the folder", f"{name} is a link out of it", number)
+
+
+def _leads_out(folder: Path, name: PurePosixPath) -> bool:
+    """Whether a link of this name lies where images are looked for."""
+    below = (path for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{glob.escape(name.name)}"))
+    return any(path.is_symlink() for path in (folder / name, *below))
 
 
 def _ids(file: File) -> Iterator[Finding]:
@@ -151,14 +158,18 @@ def _sound(entries: Iterable[Entry], records: dict[int, Record]) -> Iterator[Ent
     for entry in entries:
         box, image = entry.get("bbox"), entry.get("image_id")
         known = type(image) is int and image in records and isinstance(entry.get("id", ""), int | str)
-        if known and isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) for v in box):
-            if all(abs(v) < 1e9 for v in box):
-                yield entry
+        if known and isinstance(box, list) and len(box) == 4 and all(_near(v) for v in box):
+            yield entry
+
+
+def _near(value: object) -> bool:
+    """Whether something is a number, and one that can be counted with."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def _area(entry: Entry) -> float:
     area = entry.get("area")
-    return float(area) if type(area) in (int, float) and abs(area) < 1e15 and math.isfinite(area) else math.nan
+    return float(area) if area is not None and _near(area) else np.nan
 
 
 def _sides(record: Record) -> tuple[int, int]:
@@ -171,13 +182,15 @@ def _are_corners(boxes: np.ndarray, masks: np.ndarray, sides: np.ndarray) -> np.
     With masks (N, 4; NaN without) the mask says so. Without, a box that would leave the image and does not as
     corners, where half of all boxes are like that. sides (N, 2): width and height of the images.
     """
-    as_corners = (np.abs(boxes - masks) <= NEAR).all(1)
-    as_written = (np.abs(boxes[:, :2] + boxes[:, 2:] - masks[:, 2:]) <= NEAR).all(1)
-    leaves = (boxes[:, :2] + boxes[:, 2:] > sides + NEAR).any(1)
-    fits = (boxes[:, 2:] > boxes[:, :2]).all(1) & (boxes[:, 2:] <= sides + NEAR).all(1)
-    unsure = np.isnan(masks).any(1)
-    usual = fits[unsure].all() and (leaves & fits)[unsure].sum() >= max(2, USUAL * unsure.sum())
-    return np.where(unsure, leaves & fits & usual, as_corners & ~as_written)
+    as_corners: np.ndarray = (np.abs(boxes - masks) <= NEAR).all(axis=1)
+    as_written: np.ndarray = (np.abs(boxes[:, :2] + boxes[:, 2:] - masks[:, 2:]) <= NEAR).all(axis=1)
+    leaves: np.ndarray = (boxes[:, :2] + boxes[:, 2:] > sides + NEAR).any(axis=1)
+    fits: np.ndarray = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (boxes[:, 2:] <= sides + NEAR).all(axis=1)
+    unsure = np.isnan(masks).any(axis=1)
+    likely = leaves & fits & unsure
+    if (unsure & ~fits).any() or likely.sum() < max(2, USUAL * unsure.sum()):
+        likely[:] = False
+    return likely | (as_corners & ~as_written)
 
 
 def _differ(boxes: np.ndarray, masks: np.ndarray) -> np.ndarray:

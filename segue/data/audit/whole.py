@@ -1,4 +1,4 @@
-"""What is wrong with a data set as a whole: pictures and scenes in two parts, files nobody uses, counts, class names."""
+"""What is wrong with a data set as a whole: pictures and scenes in two parts, stray files, counts, class names."""
 
 from __future__ import annotations
 

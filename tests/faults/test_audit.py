@@ -1,0 +1,161 @@
+"""The data doctor: every planted defect is named, what is good stays usable, and nobody's file changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segue.cli import main
+from segue.data.audit import audit
+from segue.data.audit.findings import KINDS, Finding
+from segue.data.audit.pictures import best_match
+from segue.data.audit.shapes import Rings, crossing
+from segue.data.dataset import Data, read_dataset, read_splits
+from segue.data.rendered import render_dataset
+from segue.errors import DataError
+from tests.faults.corpus import CASES, CROSSED, picture, thing
+
+# Not to be planted in a COCO data set of this size; the first three are LabelMe's and VIA's.
+ELSEWHERE = {"region without a class", "shape without area", "other", "too many pictures to compare"}
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory) -> Path:
+    return render_dataset(tmp_path_factory.mktemp("clean"), {"train": 5, "valid": 3, "test": 2}, side=96, seed=5)
+
+
+@pytest.fixture
+def data(clean, tmp_path) -> Path:
+    return Path(shutil.copytree(clean, tmp_path / "data"))
+
+
+def found_in(data: Path, channels=None, **options) -> list[Finding]:
+    return audit(read_splits(Data(root=data)), channels, **options)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_clean_data_set_has_nothing_to_refuse_or_doubt(clean):
+    assert {finding.action for finding in found_in(clean)} <= {"note"}
+
+
+def test_every_kind_of_defect_is_planted():
+    assert len(CASES) >= 45
+    assert {case[0] for case in CASES} == set(KINDS) - ELSEWHERE
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda number: f"{number} {CASES[number][0]}")
+def test_a_planted_defect_is_named(number, data):
+    kind, plant, *channels = CASES[number]
+    before = {finding.kind for finding in found_in(data)}
+    plant(data)
+    files = hashes(data)
+    found = [finding for finding in found_in(data, *channels) if finding.kind == kind]
+    assert found, f"{kind} is not among {sorted({finding.kind for finding in found_in(data, *channels)})}"
+    assert kind not in before or kind in ("image without objects", "mixed kinds of images")
+    assert all(finding.found and finding.file and finding.done for finding in found)
+    assert hashes(data) == files
+
+
+def test_a_finding_says_file_image_and_object(data):
+    thing(segmentation=[CROSSED])(data)
+    entry = json.loads((data / "train" / "_annotations.coco.json").read_text())["annotations"][3]
+    finding = next(f for f in found_in(data) if f.kind == "polygon that crosses itself")
+    assert (finding.part, finding.image, finding.annotation) == ("train", entry["image_id"], entry["id"])
+    assert finding.file.endswith("train/_annotations.coco.json") and finding.path.endswith(".png")
+
+
+def test_quick_looks_at_headers_only(data):
+    picture(lambda path: path.write_bytes(path.read_bytes()[:400]))(data)
+    kinds = {finding.kind for finding in found_in(data, pixels=False)}
+    assert "damaged image" not in kinds
+    picture(lambda path: path.write_bytes(path.read_bytes()[:10]))(data)
+    assert "damaged image" in {finding.kind for finding in found_in(data, pixels=False)}
+
+
+def test_the_rest_is_used_with_the_quarantine_list(data, tmp_path, capsys):
+    """One object of an image is bad, and one image: the others of both stay, and the list is part of the data."""
+    whole = read_dataset(Data(root=data))
+    thing(bbox=[1, 2, float("nan"), 4])(data)
+    picture(lambda path: path.write_bytes(path.read_bytes()[:400]))(data)
+    assert main(["data", "audit", str(data), "--out", str(tmp_path / "audit")]) == 2
+    printed = capsys.readouterr()
+    assert "damaged image" in printed.out and "data.quarantine" in printed.err
+    with pytest.raises(DataError, match="NaN"):
+        read_dataset(Data(root=data))
+    kept = read_dataset(Data(root=data, quarantine=tmp_path / "audit" / "quarantine.json"))
+    entry = json.loads((data / "train" / "_annotations.coco.json").read_text())["annotations"][3]
+    left = {record.id: len(record.annotations) for record in kept.splits["train"].records}
+    before = {record.id: len(record.annotations) for record in whole.splits["train"].records}
+    del before[1]
+    if entry["image_id"] in before:
+        before[entry["image_id"]] -= 1
+    assert left == before and kept.manifest != whole.manifest
+
+
+def test_an_object_that_is_there_twice_is_left_out_once(data, tmp_path, capsys):
+    def change(content: dict) -> None:
+        content["annotations"].append(content["annotations"][3])
+
+    path = data / "train" / "_annotations.coco.json"
+    content = json.loads(path.read_text())
+    objects = len(content["annotations"])
+    change(content)
+    path.write_text(json.dumps(content))
+    assert main(["data", "audit", str(data), "--out", str(tmp_path / "audit")]) == 0
+    kept = read_dataset(Data(root=data, quarantine=tmp_path / "audit" / "quarantine.json"))
+    assert sum(kept.splits["train"].class_counts().values()) == objects
+    capsys.readouterr()
+
+
+def test_the_page_is_complete_and_escaped(data, tmp_path, capsys):
+    path = data / "train" / "_annotations.coco.json"
+    path.write_text(path.read_text().replace('"cell"', '"<script>alert(1)</script>"'))
+    thing(segmentation=[CROSSED])(data)
+    picture(lambda image: image.write_bytes(b""))(data)
+    before = hashes(data)
+    assert main(["data", "audit", str(data), "--out", str(tmp_path / "audit"), "--json"]) == 2
+    printed = json.loads(capsys.readouterr().out)
+    files = {path.name: path.read_text() for path in (tmp_path / "audit").iterdir()}
+    assert set(files) == {"findings.json", "quarantine.json", "audit.html"}
+    assert json.loads(files["findings.json"]) == printed and hashes(data) == before
+    assert {"empty image file", "polygon that crosses itself"} <= {finding["kind"] for finding in printed}
+    page = files["audit.html"]
+    assert "<script" not in page and "http" not in page and page.count("data:image/webp") >= 1
+    assert "cannot be shown" in page and "polygon that crosses itself" in page
+
+
+def test_outlines_that_touch_do_not_cross():
+    square, bow = np.array([[0, 0], [9, 0], [9, 9], [0, 9]]), np.array([[0, 0], [9, 9], [9, 0], [0, 9]])
+    pinched = np.array([[0, 0], [5, 5], [9, 0], [9, 9], [5, 5], [0, 9]])
+    around = np.linspace(0, 2 * np.pi, 4000, endpoint=False)
+    wave = np.stack([np.cos(around), np.sin(around)], 1) * (20 + np.cos(9 * around))[:, None]
+    several = [square, bow, pinched, wave, wave[::-1], np.concatenate([wave[:2000][::-1], wave[2000:]])]
+    starts = np.cumsum([0, *map(len, several)])[:-1]
+    rings = Rings(np.concatenate(several).astype(float), starts, np.arange(len(several)), [])
+    crosses, tangled = crossing(rings)
+    assert crosses.tolist() == [False, True, False, False, False, True] and not tangled.any()
+
+
+def test_a_scribble_is_given_up_in_time():
+    scribble = np.random.default_rng(0).uniform(0, 100, (40_000, 2))
+    crosses, tangled = crossing(Rings(scribble, np.array([0]), np.array([0]), []))
+    assert tangled.all() and not crosses.any()
+
+
+def test_the_likest_earlier_picture_is_found_in_any_position():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(6, 16, 16)).astype(np.float32)
+    values[4], values[5] = np.rot90(values[1]), values[2]
+    values /= np.linalg.norm(values, axis=(1, 2), keepdims=True)
+    likeness, which, turned = best_match(values, block=4)
+    assert which[4:].tolist() == [1, 2] and turned[4:].tolist() == [True, False]
+    assert (likeness[4:] > 0.999).all() and (likeness[:4] < 0.5).all()
