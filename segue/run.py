@@ -12,8 +12,8 @@ from typing import Any
 
 from segue import models, stages
 from segue.console import Console
-from segue.data.dataset import DataSet, check_images, read_dataset, require_masks
-from segue.data.records import refuse_errors
+from segue.data.audit import once
+from segue.data.dataset import DataSet, read_dataset, require_masks
 from segue.data.samples import Samples
 from segue.errors import CheckpointError, HandoverError, Interrupted, PlanError, SegueError
 from segue.evaluation.coco_metrics import COCO_COUNTED, detections_needed
@@ -61,12 +61,13 @@ def run_plan(plan: Plan, console: Console | None = None, only: str | None = None
 
 
 def read_all_data(plan: Plan, console: Console) -> dict[str, DataSet]:
-    """Every stage's data, read, decoded once and checked, before anything is trained.
+    """Every stage's data, read and audited (each image decoded, once for the same bytes), before anything is trained.
 
     Raises:
         DataError: naming the first thing that is wrong.
     """
     read: dict[str, DataSet] = {}
+    said: dict[str, list[str]] = {}
     for stage in plan.stages:
         settings = plan.data_of(stage)
         same = [s.name for s in plan.stages if s.name in read and plan.data_of(s) == settings]
@@ -74,10 +75,10 @@ def read_all_data(plan: Plan, console: Console) -> dict[str, DataSet]:
             read[stage.name] = read[same[0]]
         else:
             data = read_dataset(settings)
-            with console.progress("checking images") as tick:
-                problems = check_images(data.splits, settings.channels, tick)
-            refuse_errors(problems, f"segue check {settings.root or ''}".strip())
-            for note in data.notes:
+            with console.progress("looking at the data") as tick:
+                run = f"segue check {settings.root or ''}".strip()
+                said[data.manifest] = once.audited(data, settings.channels, plan.runs, tick, run)
+            for note in (*data.notes, *said[data.manifest]):
                 console.say(f"data: {note}")
             counted = detections_needed(data.most_objects)
             if counted != COCO_COUNTED:
@@ -85,6 +86,8 @@ def read_all_data(plan: Plan, console: Console) -> dict[str, DataSet]:
             read[stage.name] = data
         if stage.with_masks:
             require_masks(read[stage.name].splits)
+    if processes.rank() == 0:
+        once.keep(plan.runs, said)
     return read
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +15,13 @@ import transformers
 
 from segue import __version__, models, stages
 from segue.console import Console
-from segue.data.dataset import Data, DataSet, check_images, read_dataset, read_splits, require_masks
-from segue.data.records import Problem
+from segue.data import quarantine
+from segue.data.audit import audit
+from segue.data.audit.findings import REFUSED, Finding, counted
+from segue.data.dataset import Data, DataSet, read_dataset, read_splits, require_masks
 from segue.errors import DataError, SegueError
+from segue.evaluation.ceiling import advice
+from segue.evaluation.coco_metrics import detections_needed
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
 from segue.plan import Plan, StagePlan, load_plan
@@ -24,6 +29,8 @@ from segue.run import hand_over, open_weights
 from segue.training.estimate import activation_bytes
 
 PLAN_SUFFIXES = (".yaml", ".yml")
+LISTED = 20  # findings of a kind
+CEILINGS, STRIDE = (384, 768), 4  # resolutions and mask stride in pixels, where no plan says any
 
 
 @dataclass(slots=True)
@@ -55,7 +62,11 @@ def check_target(target: Path, overrides: tuple[str, ...], as_json: bool) -> Non
     findings = Findings()
     _environment(findings)
     if target.is_dir() or target.suffix not in PLAN_SUFFIXES:
-        _data(findings, "data", Data(root=target))
+        data = _data(findings, "data", Data(root=target))
+        for side in CEILINGS:
+            records, classes = (data.splits["train"].records, data.classes) if data is not None else ([], ())
+            for line in advice(records, classes, (side, side), STRIDE, once=True):
+                findings.say("data", line)
     else:
         _plan(findings, load_plan(target, overrides))
     print(json.dumps({"sections": findings.sections, "errors": findings.errors}) if as_json else findings.text())
@@ -70,22 +81,24 @@ def _environment(findings: Findings) -> None:
     findings.say("environment", f"{shutil.disk_usage('.').free / 1e9:.0f} GB free here")
 
 
-def _data(findings: Findings, section: str, settings: Data) -> DataSet | None:
-    """Read and decode everything; all problems are listed, not only the first."""
+def _data(findings: Findings, section: str, settings: Data, stages_on_it: Sequence[StagePlan] = ()) -> DataSet | None:
+    """Read, decode and audit everything; all that is wrong is listed, not only the first."""
     try:
-        splits = read_splits(settings)
+        splits = quarantine.applied(read_splits(settings), settings.quarantine)
     except SegueError as error:
         findings.fail(section, error.message)
         return None
-    with Console().progress("checking images") as tick:
-        problems = [p for split in splits.values() for p in split.problems]
-        problems += check_images(splits, settings.channels, tick)
+    channels = settings.channels if stages_on_it else None  # a folder alone does not say which it is meant to have
+    with Console().progress("looking at the data") as tick:
+        found = audit(splits, channels, tick)
     for name, split in splits.items():
         counts = ", ".join(f"{count} {what}" for what, count in split.class_counts().most_common())
         findings.say(section, f"{name}: {len(split.records)} images, {counts or 'no objects'}")
         findings.say(section, f"{name}: {_masks(split.records)}; at most {split.most_objects()} objects in an image")
-    for problem in problems:
-        _report(findings, section, problem)
+    if stages_on_it and not any(stage.augment and stage.augment.flip for stage in stages_on_it):
+        found = [finding for finding in found if finding.kind != "sided classes under a flip"]
+    for some in counted(found).values():
+        _report(findings, section, some)
     if findings.errors:
         return None
     try:
@@ -104,11 +117,17 @@ def _masks(records: list) -> str:
     return f"{with_masks} of {len(objects)} objects have masks" + (f", {crowds} crowd regions" if crowds else "")
 
 
-def _report(findings: Findings, section: str, problem: Problem) -> None:
-    if problem.severity == "error":
-        findings.fail(section, str(problem).removeprefix("error: "))
-    else:
-        findings.say(section, str(problem))
+def _report(findings: Findings, section: str, some: list[Finding]) -> None:
+    """One kind of finding: what is refused in full (or nearly), the rest as a line with its count."""
+    first = some[0]
+    if first.action not in REFUSED:
+        line = f"{first.action}: {first.kind}, {len(some)} times; {first.done} (first: {first.place}: {first.found})"
+        findings.say(section, line)
+        return
+    for finding in some[:LISTED]:
+        findings.fail(section, f"{finding.place}: {finding.kind}: {finding.found}")
+    if len(some) > LISTED:
+        findings.fail(section, f"and {len(some) - LISTED} more of {first.kind}: segue data audit FOLDER --out FOLDER")
 
 
 def _plan(findings: Findings, plan: Plan) -> None:
@@ -120,7 +139,8 @@ def _plan(findings: Findings, plan: Plan) -> None:
         settings = plan.data_of(stage)
         key = settings.model_dump_json()
         if key not in seen:
-            seen[key] = _data(findings, f"data of {stage.name}", settings)
+            same = [other for other in plan.stages if plan.data_of(other) == settings]
+            seen[key] = _data(findings, f"data of {stage.name}", settings, same)
         data = seen[key]
         if data is None:
             continue
@@ -161,6 +181,15 @@ def _hand_over(
         findings.say(section, f"{name}: {count:,} parameters, {what}")
     for epoch, thaw in sorted(stage.thaw.items()):
         findings.say(section, f"after {epoch} epochs {thaw.part} thaws")
+    if stage.with_masks:
+        stride = getattr(chain.part(chain.order[-1]), "mask_stride", STRIDE)
+        size = models.get(chain.spec.family).input_size(chain.spec)
+        for line in advice(data.splits["train"].records, data.classes, size, stride):
+            findings.say(section, line)
+    if (queries := chain.spec.options.get("queries")) is not None:
+        counted_ones = detections_needed(data.most_objects)
+        found = f"{queries} queries, {counted_ones} detections of an image counted"
+        findings.say(section, f"{found}; the fullest image has {data.most_objects} objects")
     records = len(data.splits["train"].records)
     steps = stage.steps or (stage.epochs or 0) * -(-records // stage.images_per_step)
     height, width = models.get(chain.spec.family).input_size(chain.spec)

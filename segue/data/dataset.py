@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import model_validator
 
 from segue.data import formats, quarantine
-from segue.data.records import Problem, Split, refuse_errors
-from segue.data.samples import read_image
+from segue.data.records import Split, refuse_errors
 from segue.errors import DataError
 from segue.settings import Settings
 from segue.structures.channels import RGB, Channel
@@ -184,18 +183,3 @@ def manifest(splits: dict[str, Split], classes: tuple[str, ...], channels: tuple
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
-
-
-def check_images(
-    splits: dict[str, Split], channels: tuple[Channel, ...], tick: Callable[[int, int], None]
-) -> list[Problem]:
-    """Decode every image once. tick(done, total) is called after each."""
-    records = [record for split in splits.values() for record in split.records]
-    problems = []
-    for number, record in enumerate(records, 1):
-        try:
-            read_image(record, channels)
-        except DataError as error:
-            problems.append(Problem("error", error.where, error.found, error.expected))
-        tick(number, len(records))
-    return problems

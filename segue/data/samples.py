@@ -54,7 +54,7 @@ class Samples(Dataset):
         number = epoch if self.views is None else epoch % self.views
         labels = {name: label for label, name in enumerate(self.class_names)}
         objects = [a for a in record.annotations if not a.crowd and a.class_name in labels]
-        outlines = _Outlines([a.mask for a in objects] if self.with_masks else [])
+        outlines = Outlines([a.mask for a in objects] if self.with_masks else [])
         boxes_xyxy = torch.tensor([a.box_xyxy for a in objects], dtype=torch.float32).reshape(-1, 4)
         image = read_image(record, self.channels)
         image, boxes_xyxy, points = self.view(
@@ -101,7 +101,7 @@ def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
     return images.scaled(image, channels)
 
 
-class _Outlines:
+class Outlines:
     """The masks of one image as points that transforms can move, and the way back to rasters.
 
     A polygon is its vertices. A bitmap (decoded run lengths) is three points: where its corners are.

@@ -8,7 +8,7 @@ import torch
 
 from segue.data import formats
 from segue.data.records import Annotation, Record
-from segue.data.samples import Samples, StepSampler, loader
+from segue.data.samples import Samples, StepSampler, loader, read_image
 from segue.data.transforms import Augment, View
 from segue.errors import DataError
 from segue.structures.channels import RGB
@@ -107,9 +107,16 @@ def test_crowds_and_other_classes_are_left_out(records):
 
 
 def test_an_image_of_another_size_than_annotated_is_named(records):
-    wrong = Record(records[0].image, 95, 96, 1, ())
-    with pytest.raises(DataError, match="96 x 96 pixels .* expected 95 x 96"):
+    wrong = Record(records[0].image, 94, 96, 1, ())
+    with pytest.raises(DataError, match="96 x 96 pixels .* expected 94 x 96"):
         samples([wrong])[(0, 0)]
+
+
+def test_a_row_more_or_less_than_annotated_is_repeated_or_cut(records):
+    whole = read_image(records[0], RGB)
+    cut = read_image(Record(records[0].image, 95, 97, 1, ()), RGB)
+    assert cut.shape == (3, 95, 97)
+    assert (cut[:, :, :96] == whole[:, :95]).all() and (cut[:, :, 96] == whole[:, :95, 95]).all()
 
 
 def test_objects_without_masks_are_marked(records):

@@ -59,7 +59,7 @@ def open_file(split: Split) -> File | None:
 
 def audit_file(file: File, outlines: Rings) -> list[Finding]:
     """All findings of one file. outlines: of the whole data set."""
-    return [*_keys(file), *_categories(file), *_images(file), *_ids(file), *_boxes(file, outlines)]
+    return [*_keys(file), *_categories(file), *_images(file), *_ids(file), *_written(file), *_boxes(file, outlines)]
 
 
 def _keys(file: File) -> Iterator[Finding]:
@@ -107,7 +107,7 @@ def _ids(file: File) -> Iterator[Finding]:
     seen: set[str] = set()
     for entry in file.annotations:
         number = entry.get("id")
-        if str(number) in seen:
+        if number is not None and str(number) in seen:
             yield file.finding("object id twice", f"id {number}", entry.get("image_id"), number)
         seen.add(str(number))
 
@@ -115,10 +115,9 @@ def _ids(file: File) -> Iterator[Finding]:
 def _boxes(file: File, outlines: Rings) -> Iterator[Finding]:
     """Boxes and areas against the masks of the same objects."""
     entries = list(_sound(file.annotations, file.records))
-    yield from _boxless(file)
     if not entries:
         return
-    own = {
+    own: dict[tuple[Any, Any], int] = {
         (record.id, annotation.id): number
         for number, (split, record, annotation) in enumerate(outlines.objects)
         if split is file.split
@@ -147,8 +146,13 @@ def _boxes(file: File, outlines: Rings) -> Iterator[Finding]:
             yield file.finding(kind, said, entry["image_id"], entry.get("id"))
 
 
-def _boxless(file: File) -> Iterator[Finding]:
+def _written(file: File) -> Iterator[Finding]:
+    """What is left out or written in another way than COCO's, and understood."""
     for entry in file.annotations:
+        outline = entry.get("segmentation")
+        if isinstance(outline, list) and outline and isinstance(outline[0], int | float):
+            found = f"segmentation {outline[:4]}, not a list of lists"
+            yield file.finding("polygon outside its list", found, entry.get("image_id"), entry.get("id"))
         if entry.get("bbox") is None and entry.get("segmentation"):
             yield file.finding("mask without a box", "no bbox", entry.get("image_id"), entry.get("id"))
 
@@ -182,11 +186,11 @@ def _are_corners(boxes: np.ndarray, masks: np.ndarray, sides: np.ndarray) -> np.
     With masks (N, 4; NaN without) the mask says so. Without, a box that would leave the image and does not as
     corners, where half of all boxes are like that. sides (N, 2): width and height of the images.
     """
-    as_corners: np.ndarray = (np.abs(boxes - masks) <= NEAR).all(axis=1)
-    as_written: np.ndarray = (np.abs(boxes[:, :2] + boxes[:, 2:] - masks[:, 2:]) <= NEAR).all(axis=1)
-    leaves: np.ndarray = (boxes[:, :2] + boxes[:, 2:] > sides + NEAR).any(axis=1)
-    fits: np.ndarray = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (boxes[:, 2:] <= sides + NEAR).all(axis=1)
-    unsure = np.isnan(masks).any(axis=1)
+    as_corners = np.all(np.abs(boxes - masks) <= NEAR, axis=1)
+    as_written = np.all(np.abs(boxes[:, :2] + boxes[:, 2:] - masks[:, 2:]) <= NEAR, axis=1)
+    leaves = np.any(boxes[:, :2] + boxes[:, 2:] > sides + NEAR, axis=1)
+    fits = np.all((boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sides + NEAR), axis=1)
+    unsure = np.any(np.isnan(masks), axis=1)
     likely = leaves & fits & unsure
     if (unsure & ~fits).any() or likely.sum() < max(2, USUAL * unsure.sum()):
         likely[:] = False
@@ -198,5 +202,5 @@ def _differ(boxes: np.ndarray, masks: np.ndarray) -> np.ndarray:
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     common = np.clip(np.minimum(high, masks[:, 2:]) - np.maximum(low, masks[:, :2]), 0, None).prod(1)
     union = boxes[:, 2:].clip(0).prod(1) + (masks[:, 2:] - masks[:, :2]).prod(1) - common
-    far = (np.abs(np.concatenate([low, high], 1) - masks) > NEAR).any(1)
+    far = np.any(np.abs(np.concatenate([low, high], 1) - masks) > NEAR, axis=1)
     return far & (common < LEAST_OVERLAP * union)

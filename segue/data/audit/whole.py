@@ -90,7 +90,7 @@ def strays(splits: dict[str, Split]) -> Iterator[Finding]:
     used = {record.image.resolve() for split in splits.values() for record in split.records}
     refused = {Path(problem.found.removeprefix("no file ")).name for s in splits.values() for problem in s.problems}
     seen: set[Path] = set()
-    for split in splits.values():
+    for split in (split for split in splits.values() if split.records):
         source = split.source if split.source.is_dir() else split.source.parent
         for folder in sorted({source, *(record.image.parent for record in split.records)}):
             if folder in seen or not folder.is_dir():
@@ -128,7 +128,8 @@ def classes(splits: dict[str, Split]) -> Iterator[Finding]:
     if numbers and numbers[-1] - numbers[0] + 1 != len(numbers):
         text = f"{len(numbers)} ids from {numbers[0]} to {numbers[-1]}"
         yield Finding("sparse category ids", *place, text)
-    if unused := [name for name in ids if name not in used]:
+    unused = [name for name in ids if name not in used]
+    if unused and used:
         text = f"{len(unused)}: {', '.join(unused)}"
         yield Finding("category without objects", *place, plain(text))
     for name in (name for name in ids if ids[name] == 0 and name in used):

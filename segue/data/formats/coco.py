@@ -20,7 +20,7 @@ from typing import Any
 import hotcoco.mask as coco_mask
 import numpy as np
 
-from segue.data import drawn
+from segue.data import drawn, images
 from segue.data.drawn import BadAnnotation, ImageFinder, numbers
 from segue.data.formats import SPLIT_WORDS, WHOLE, SplitSource, folders_beside
 from segue.data.records import Annotation, Problem, Record, Split
@@ -110,12 +110,12 @@ def read(source: SplitSource, name: str) -> Split:
     if content is None:
         return split
     names = _categories(content["categories"], split)
-    images = _images(content["images"], source, split)
+    pictures = _images(content["images"], source, split)
     known = {str(entry.get("id")) for entry in content["images"]}  # also those whose file is missing
-    objects: dict[str, list[Annotation]] = {image_id: [] for image_id in images}
+    objects: dict[str, list[Annotation]] = {image_id: [] for image_id in pictures}
     for entry in content["annotations"]:
         image_id = str(entry.get("image_id"))
-        image = images.get(image_id)
+        image = pictures.get(image_id)
         where = f"{source.annotations}: annotation {entry.get('id', '?')}"
         if image is None:
             if image_id not in known:
@@ -129,7 +129,7 @@ def read(source: SplitSource, name: str) -> Split:
             continue
         if annotation is not None:
             objects[image_id].append(annotation)
-    split.records = [replace(image, annotations=tuple(objects[key])) for key, image in images.items()]
+    split.records = [replace(image, annotations=tuple(objects[key])) for key, image in pictures.items()]
     return split
 
 
@@ -184,11 +184,22 @@ def _images(entries: list[dict], source: SplitSource, split: Split) -> dict[str,
             split.problems.append(Problem("error", where, f"the id of both {first} and {name}"))
         elif (path := finder.find(name)) is None:
             split.problems.append(Problem("error", where, f"no file {name}", f"it in {split.source.parent}"))
-        elif (size := drawn.believable(height, width)) is None:
+        elif (size := _size(height, width, path, where, split.problems)) is None:
             split.problems.append(Problem("error", where, f"height {height!r}, width {width!r} of {name}", "pixels"))
         else:
             records[str(number)] = Record(path, *size, number)
     return records
+
+
+def _size(height: Any, width: Any, path: Path, where: str, problems: list[Problem]) -> tuple[int, int] | None:
+    """Height and width of an image, from its file where none are written."""
+    if height is None and width is None:
+        try:
+            height, width = images.size(path)
+        except DataError:
+            return None
+        problems.append(Problem("fixed", where, f"height and width missing; {height} and {width} in {path.name}"))
+    return drawn.believable(height, width)
 
 
 def _annotation(
