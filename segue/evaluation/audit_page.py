@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageDraw
 
 from segue.data import images
 from segue.data.audit.findings import Finding, counted
+from segue.data.drawn import mask_box
 from segue.data.records import Annotation, Record, Split
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture, draw_truth
@@ -23,7 +25,8 @@ SHOWN = 36
 SHOWN_OF_A_KIND = 3
 PLACES_OF_A_KIND = 200
 PICTURE_SIDE = 320
-AROUND = 1.0  # of an object's longer side, shown on each side of it
+AROUND = 0.7  # of an object's longer side, shown on each side of it
+BOX = (255, 90, 90)
 
 
 def render(title: str, facts: dict[str, str], found: Sequence[Finding], splits: dict[str, Split]) -> str:
@@ -48,8 +51,10 @@ def _pictures(kinds: dict[str, list[Finding]], records: dict[str, Record]) -> li
 
 def _first(found: list[Finding]) -> list[Finding]:
     """A few findings of one kind, of different images if there are enough."""
-    by_image = {finding.path: finding for finding in reversed(found) if finding.path}
-    return list(reversed(by_image.values()))[:SHOWN_OF_A_KIND]
+    shown = [finding for finding in found if finding.path]
+    seen: set[str] = set()
+    new = [finding.path not in seen and not seen.add(finding.path) for finding in shown]
+    return [shown[i] for i in sorted(range(len(shown)), key=lambda i: not new[i])[:SHOWN_OF_A_KIND]]
 
 
 def _picture(finding: Finding, record: Record | None) -> str | None:
@@ -62,6 +67,8 @@ def _picture(finding: Finding, record: Record | None) -> str | None:
     if record is not None and annotation is not None and picture.size == (record.width, record.height):
         only = replace(record, annotations=(annotation,))
         picture = draw_truth(picture, only, [annotation.class_name], annotation.mask is not None)
+        pen = ImageDraw.Draw(picture)
+        pen.rectangle(annotation.box_xyxy, outline=BOX, width=max(1, max(picture.size) // 400))
         picture = picture.crop(_around(annotation, record))
     return _data_uri(picture)
 
@@ -73,10 +80,15 @@ def _annotation(finding: Finding, record: Record | None) -> Annotation | None:
 
 
 def _around(annotation: Annotation, record: Record) -> tuple[int, int, int, int]:
-    x0, y0, x1, y1 = annotation.box_xyxy
-    margin = AROUND * max(x1 - x0, y1 - y0, 16.0)
-    right, bottom = min(int(x1 + margin) + 1, record.width), min(int(y1 + margin) + 1, record.height)
-    return max(int(x0 - margin), 0), max(int(y0 - margin), 0), right, bottom
+    """The surroundings of an object, its box and its mask, in whole pixels."""
+    corners = np.array(annotation.box_xyxy).reshape(2, 2)
+    if annotation.mask is not None:
+        corners = np.concatenate([corners, np.array(mask_box(annotation.mask, record)).reshape(2, 2)])
+    low, high = corners.min(0), corners.max(0)
+    margin = AROUND * max(float((high - low).max()), 16.0)
+    x0, y0 = np.maximum(low - margin, 0).astype(int).tolist()
+    x1, y1 = np.minimum(high + margin + 1, (record.width, record.height)).astype(int).tolist()
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
 def _data_uri(picture: Image.Image) -> str:

@@ -138,7 +138,7 @@ def _boxes(file: File, outlines: Rings) -> Iterator[Finding]:
     ):
         for position in np.flatnonzero(chosen):
             entry = entries[position]
-            said = f"bbox {entry['bbox']}"
+            said = f"bbox {np.round(boxes[position], 2).tolist()}"
             if kind.startswith("area"):
                 said = f"area {areas[position]:g}, but the mask has about {covered[position]:.0f}"
             elif np.isfinite(masks[position]).all():
