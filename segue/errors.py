@@ -16,6 +16,11 @@ Nothing else may reach the user as a traceback; `assert` marks bugs of ours.
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """A text in which nothing but line breaks can move a terminal's cursor, change its colours, or fail to print."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 class SegueError(ValueError):
     """An error with a place, a finding, an expectation and a next command."""
 
@@ -33,7 +38,7 @@ class SegueError(ValueError):
             text += f"; expected {self.expected}"
         if self.run:
             text += f"; next: {self.run}"
-        return text
+        return printable(text)
 
     def __reduce__(self) -> tuple:
         # Errors cross process borders (loader workers); the default would pass the message as `where`.

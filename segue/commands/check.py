@@ -19,7 +19,7 @@ from segue.data import quarantine
 from segue.data.audit import audit
 from segue.data.audit.findings import REFUSED, Finding, counted
 from segue.data.dataset import Data, DataSet, read_dataset, read_splits, require_masks
-from segue.errors import DataError, SegueError
+from segue.errors import DataError, SegueError, printable
 from segue.evaluation.ceiling import advice
 from segue.evaluation.coco_metrics import detections_needed
 from segue.models.parts.chain import Chain
@@ -41,7 +41,7 @@ class Findings:
     errors: list[str] = field(default_factory=list)
 
     def say(self, section: str, line: str) -> None:
-        self.sections.setdefault(section, []).append(line)
+        self.sections.setdefault(section, []).append(printable(line))
 
     def fail(self, section: str, line: str) -> None:
         self.say(section, "ERROR " + line)

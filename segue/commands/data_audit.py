@@ -14,7 +14,7 @@ from segue.data.dataset import Data, read_splits
 from segue.data.folders import new_folder
 from segue.data.quarantine import listed
 from segue.data.records import Split
-from segue.errors import DataError
+from segue.errors import DataError, printable
 from segue.evaluation import audit_page
 
 SHOWN = 2  # places of each kind in the table
@@ -55,7 +55,7 @@ def _place(finding: Finding, splits: dict[str, Split]) -> str:
     """Part and ids; the file, where it is not the part's own."""
     split = splits.get(finding.part)
     known = split is not None and str(split.source) == finding.file
-    place = finding.place.removeprefix(finding.file).removeprefix(": ") if known else plain(finding.place)
+    place = finding.place.removeprefix(printable(finding.file)).removeprefix(": ") if known else finding.place
     return ": ".join(filter(None, [finding.part, place])) + ": "
 
 
@@ -73,7 +73,7 @@ def write_audit(out: Path, folder: Path, found: Sequence[Finding], splits: dict[
     with new_folder(out) as unfinished:
         write_json(unfinished / "findings.json", [finding.as_dict() for finding in found])
         write_json(unfinished / "quarantine.json", listed(found))
-        (unfinished / "audit.html").write_text(page, encoding="utf-8")
+        (unfinished / "audit.html").write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _counts(split: Split) -> str:

@@ -6,6 +6,7 @@ Numbers of annotation files are checked here, before any C code sees them.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,7 +50,7 @@ class ImageFinder:
     def find(self, name: str) -> Path | None:
         for folder in self.folders:
             path = folder / name
-            if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+            if os.path.isfile(path) and path.resolve().is_relative_to(folder.resolve()):
                 return path
         if self._below is None:
             self._below = {}

@@ -18,6 +18,7 @@ from segue.data.audit.shapes import Rings, crossing
 from segue.data.dataset import Data, read_dataset, read_splits
 from segue.data.rendered import render_dataset
 from segue.errors import DataError
+from tests.conftest import ROOT
 from tests.faults.corpus import CASES, CROSSED, picture, thing
 
 # Not to be planted in a COCO data set of this size; the first three are LabelMe's and VIA's.
@@ -63,6 +64,12 @@ def test_a_planted_defect_is_named(number, data):
     assert kind not in before or kind in ("image without objects", "mixed kinds of images")
     assert all(finding.found and finding.file and finding.done for finding in found)
     assert hashes(data) == files
+
+
+def test_every_kind_of_defect_is_in_the_documentation():
+    page = (ROOT / "docs" / "data-audit.md").read_text()
+    missing = [k for k, (action, done) in KINDS.items() if k != "other" and f"| {action} | {k} | {done} |" not in page]
+    assert missing == [] and page.count("\n| ") >= len(KINDS)
 
 
 def test_a_finding_says_file_image_and_object(data):
@@ -116,6 +123,28 @@ def test_an_object_that_is_there_twice_is_left_out_once(data, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_a_shape_of_another_format_is_named_and_left_out(clean, tmp_path, capsys):
+    assert main(["data", "convert", str(clean), "--to", "labelme", "--out", str(tmp_path / "labelme")]) == 0
+    path = next(p for p in sorted((tmp_path / "labelme" / "train").glob("*.json")) if "polygon" in p.read_text())
+    content = json.loads(path.read_text())
+    content["shapes"][1]["points"][0] = [1e9, 2]
+    path.write_text(json.dumps(content))
+    assert main(["data", "audit", str(tmp_path / "labelme"), "--out", str(tmp_path / "audit")]) == 2
+    (finding,) = (f for f in found_in(tmp_path / "labelme") if f.kind == "coordinates far outside")
+    assert (finding.file, finding.annotation) == (str(path), "shape 1") and finding.action == "quarantine"
+    kept = read_dataset(Data(root=tmp_path / "labelme", quarantine=tmp_path / "audit" / "quarantine.json"))
+    whole = read_dataset(Data(root=clean))
+    assert sum(kept.counts()["train"].values()) == sum(whole.counts()["train"].values()) - 1
+    capsys.readouterr()
+
+
+def test_no_list_is_no_quarantine(data, tmp_path):
+    (tmp_path / "list.json").write_text('{"images": [{"path": 3}], "objects": []}')
+    for name in ("list.json", "nowhere.json"):
+        with pytest.raises(DataError, match="quarantine.json that segue data audit wrote"):
+            read_dataset(Data(root=data, quarantine=tmp_path / name))
+
+
 def test_the_page_is_complete_and_escaped(data, tmp_path, capsys):
     path = data / "train" / "_annotations.coco.json"
     path.write_text(path.read_text().replace('"cell"', '"<script>alert(1)</script>"'))
@@ -159,3 +188,31 @@ def test_the_likest_earlier_picture_is_found_in_any_position():
     likeness, which, turned = best_match(values, block=4)
     assert which[4:].tolist() == [1, 2] and turned[4:].tolist() == [True, False]
     assert (likeness[4:] > 0.999).all() and (likeness[:4] < 0.5).all()
+
+
+STRANGE = [None, True, -1, 0, 10**400, 1e308, float("nan"), "", "\x00", "7", [], [[]], {}, [None], {"id": 1}, [[1, 2]]]
+
+
+def test_no_mutation_of_an_annotation_file_ends_in_a_traceback(data):
+    """500 files, in each of which some values are replaced by others of any type: all end in findings."""
+    path = data / "train" / "_annotations.coco.json"
+    content = json.loads(path.read_text())
+    rng = np.random.default_rng(1)
+    seen = 0
+    for _ in range(500):
+        mutated = json.loads(json.dumps(content))
+        for _ in range(int(rng.integers(1, 6))):
+            entries = mutated[("images", "annotations", "categories")[rng.integers(3)]]
+            entry = entries[rng.integers(len(entries))]
+            key = ("id", "image_id", "category_id", "bbox", "segmentation", "file_name", "height", "name", "area")[
+                rng.integers(9)
+            ]
+            value = STRANGE[rng.integers(len(STRANGE))]
+            if key in entry and isinstance(entry[key], list) and entry[key] and rng.random() < 0.5:
+                entry[key][rng.integers(len(entry[key]))] = value
+            else:
+                entry[key] = value
+        path.write_text(json.dumps(mutated))
+        splits = read_splits(Data(root=data))
+        seen += bool(audit({"train": splits["train"]}, pixels=False))
+    assert seen > 450

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from segue.data.audit.findings import Finding, plain
 from segue.data.audit.shapes import Rings
 from segue.data.records import Record, Split
 
+IDS = ("id", "image_id", "category_id")
 LARGEST = 1e12
 NEAR = 2.0  # pixels that an edge of a box may be off
 LEAST_OVERLAP = 0.5  # of a box and its mask's
@@ -32,7 +34,7 @@ class File:
         self.split, self.name = split, str(split.source)
         self.keys = set(content)
         self.images, self.annotations, self.categories = (
-            [entry for entry in content.get(key) or [] if isinstance(entry, dict)]
+            [_with_plain_ids(entry) for entry in content.get(key) or [] if isinstance(entry, dict)]
             for key in ("images", "annotations", "categories")
         )
         self.records = {record.id: record for record in split.records}
@@ -41,6 +43,12 @@ class File:
         record = self.records.get(image) if isinstance(image, int) else None
         path = str(record.image) if record else ""
         return Finding(kind, self.split.name, self.name, plain(found), image, annotation, path)
+
+
+def _with_plain_ids(entry: Entry) -> Entry:
+    """The entry with ids that are numbers or texts, whatever was written."""
+    strange = {key: str(entry[key]) for key in IDS if not isinstance(entry.get(key, ""), int | str | None)}
+    return {**entry, **strange} if strange else entry
 
 
 def open_file(split: Split) -> File | None:
@@ -100,7 +108,7 @@ def _images(file: File) -> Iterator[Finding]:
 def _leads_out(folder: Path, name: PurePosixPath) -> bool:
     """Whether a link of this name lies where images are looked for."""
     below = (path for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{glob.escape(name.name)}"))
-    return any(path.is_symlink() for path in (folder / name, *below))
+    return any(os.path.islink(path) for path in (folder / name, *below))
 
 
 def _ids(file: File) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from segue.data.images import MOST_PIXELS
 from segue.data.records import Problem, Split
+from segue.errors import printable
 
 Action = Literal["error", "quarantine", "doubtful", "fixed", "note"]
 ACTIONS: tuple[Action, ...] = ("error", "quarantine", "doubtful", "fixed", "note")
@@ -132,15 +133,15 @@ class Finding:
         """File, image id and annotation id in one line."""
         ids = [f"image {self.image}"] * (self.image is not None)
         ids += [f"annotation {self.annotation}"] * (self.annotation is not None)
-        return ": ".join([self.file, *([", ".join(ids)] if ids else [])])
+        return ": ".join([printable(self.file), *([plain(", ".join(ids))] if ids else [])])
 
     def as_dict(self) -> dict[str, Any]:
         return {"action": self.action, **asdict(self), "done": self.done}
 
 
 def plain(text: object) -> str:
-    """A text from a file that is safe to print: control characters as escapes, and not endless."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: LONGEST + 1])
+    """A text from a file on one line that is safe to print, and not endless."""
+    shown = printable(str(text)[: LONGEST + 1]).replace("\n", "\\n")
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 3] + "..."
 
 

@@ -24,6 +24,7 @@ from segue.errors import DataError
 from segue.structures.channels import Channel
 
 SIDE = 16  # of the small pictures
+LEAST_CONTRAST = 1e-3  # of a small picture, relative to its largest value
 DEEP_USE = 0.25  # of the values of its type: what stays below has fewer bits than its type
 
 
@@ -162,7 +163,8 @@ def small_pictures(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
 
     Pictures of one colour are left out: they are equal to any other.
     """
-    chosen = [i for i, small in enumerate(pictures.small) if small is not None and np.ptp(small) > 1e-6]
+    contrast = [0.0 if small is None else np.ptp(small) / max(np.abs(small).max(), 1e-6) for small in pictures.small]
+    chosen = [i for i, relative in enumerate(contrast) if relative > LEAST_CONTRAST]
     if not chosen:
         return np.zeros((0, SIDE, SIDE), dtype=np.float32), np.zeros(0, dtype=np.int64)
     values = np.stack([pictures.small[i] for i in chosen]).astype(np.float32)  # type: ignore[arg-type]
@@ -185,7 +187,8 @@ def best_match(values: np.ndarray, block: int = 1024) -> tuple[np.ndarray, np.nd
         for begin in range(0, count, block):
             end = min(begin + block, count)
             likeness = flat[begin:end] @ other[:end].T
-            likeness.masked_fill_(torch.ones_like(likeness, dtype=torch.bool).triu(begin), -1.0)
+            square = likeness[:, begin:]  # of these pictures with each other: only earlier ones count
+            square.masked_fill_(torch.ones_like(square, dtype=torch.bool).triu(), -1.0)
             top, index = likeness.max(1)
             better = top.numpy() > best[begin:end] + 1e-4  # a symmetrical picture is first of all itself
             best[begin:end][better] = top.numpy()[better]

@@ -225,7 +225,7 @@ def _annotation(
         class_name=names[category],
         mask=mask,
         crowd=bool(entry.get("iscrowd", 0)),
-        id=entry.get("id", ""),
+        id=number if isinstance(number := entry.get("id", ""), int | str) else str(number),
         source=str(entry.get("source", "manual")),
         quality=min(max(float(numbers([entry.get("quality", 1.0)], "quality", 1)[0]), 0.0), 1.0),
     )
