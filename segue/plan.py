@@ -230,6 +230,10 @@ class Plan(Settings):
     def data_of(self, stage: StagePlan) -> Data:
         return stage.data or self.data
 
+    def flips(self, data: Data) -> bool:
+        """Whether any stage on these data mirrors images left to right."""
+        return any(s.augment is not None and s.augment.flip > 0 for s in self.stages if self.data_of(s) == data)
+
     def identity(self, stage: StagePlan) -> dict[str, Any]:
         """All settings that decide what comes out of a stage, as plain values."""
         settings = stage.model_dump(mode="json", exclude=WITHOUT_EFFECT | {"name", "start"})

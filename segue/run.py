@@ -13,6 +13,7 @@ from typing import Any
 from segue import models, stages
 from segue.console import Console
 from segue.data.audit import once
+from segue.data.audit.findings import SIDED
 from segue.data.dataset import DataSet, read_dataset, require_masks
 from segue.data.samples import Samples
 from segue.errors import CheckpointError, HandoverError, Interrupted, PlanError, SegueError
@@ -67,7 +68,7 @@ def read_all_data(plan: Plan, console: Console) -> dict[str, DataSet]:
         DataError: naming the first thing that is wrong.
     """
     read: dict[str, DataSet] = {}
-    said: dict[str, list[str]] = {}
+    audits: dict[str, dict[str, str]] = {}
     for stage in plan.stages:
         settings = plan.data_of(stage)
         same = [s.name for s in plan.stages if s.name in read and plan.data_of(s) == settings]
@@ -77,8 +78,8 @@ def read_all_data(plan: Plan, console: Console) -> dict[str, DataSet]:
             data = read_dataset(settings)
             with console.progress("looking at the data") as tick:
                 run = f"segue check {settings.root or ''}".strip()
-                said[data.manifest] = once.audited(data, settings.channels, plan.runs, tick, run)
-            for note in (*data.notes, *said[data.manifest]):
+                said = audits[data.manifest] = once.audited(data, settings.channels, plan.runs, tick, run)
+            for note in (*data.notes, *(line for kind, line in said.items() if kind != SIDED or plan.flips(settings))):
                 console.say(f"data: {note}")
             counted = detections_needed(data.most_objects)
             if counted != COCO_COUNTED:
@@ -87,7 +88,7 @@ def read_all_data(plan: Plan, console: Console) -> dict[str, DataSet]:
         if stage.with_masks:
             require_masks(read[stage.name].splits)
     if processes.rank() == 0:
-        once.keep(plan.runs, said)
+        once.keep(plan.runs, audits)
     return read
 
 

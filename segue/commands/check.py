@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from segue import __version__, models, stages
 from segue.console import Console
 from segue.data import quarantine
 from segue.data.audit import audit
-from segue.data.audit.findings import REFUSED, Finding, counted
+from segue.data.audit.findings import REFUSED, SIDED, Finding, counted
 from segue.data.dataset import Data, DataSet, read_dataset, read_splits, require_masks
 from segue.errors import DataError, SegueError, printable
 from segue.evaluation.ceiling import advice
@@ -81,22 +80,22 @@ def _environment(findings: Findings) -> None:
     findings.say("environment", f"{shutil.disk_usage('.').free / 1e9:.0f} GB free here")
 
 
-def _data(findings: Findings, section: str, settings: Data, stages_on_it: Sequence[StagePlan] = ()) -> DataSet | None:
-    """Read, decode and audit everything; all that is wrong is listed, not only the first."""
+def _data(findings: Findings, section: str, settings: Data, flips: bool | None = None) -> DataSet | None:
+    """Read, decode and audit everything; all that is wrong is listed. flips: None for a folder without a plan."""
     try:
         splits = quarantine.applied(read_splits(settings), settings.quarantine)
     except SegueError as error:
         findings.fail(section, error.message)
         return None
-    channels = settings.channels if stages_on_it else None  # a folder alone does not say which it is meant to have
+    channels = None if flips is None else settings.channels  # a folder alone does not say which it is meant to have
     with Console().progress("looking at the data") as tick:
         found = audit(splits, channels, tick)
     for name, split in splits.items():
         counts = ", ".join(f"{count} {what}" for what, count in split.class_counts().most_common())
         findings.say(section, f"{name}: {len(split.records)} images, {counts or 'no objects'}")
         findings.say(section, f"{name}: {_masks(split.records)}; at most {split.most_objects()} objects in an image")
-    if stages_on_it and not any(stage.augment and stage.augment.flip for stage in stages_on_it):
-        found = [finding for finding in found if finding.kind != "sided classes under a flip"]
+    if flips is False:
+        found = [finding for finding in found if finding.kind != SIDED]
     for some in counted(found).values():
         _report(findings, section, some)
     if findings.errors:
@@ -139,8 +138,7 @@ def _plan(findings: Findings, plan: Plan) -> None:
         settings = plan.data_of(stage)
         key = settings.model_dump_json()
         if key not in seen:
-            same = [other for other in plan.stages if plan.data_of(other) == settings]
-            seen[key] = _data(findings, f"data of {stage.name}", settings, same)
+            seen[key] = _data(findings, f"data of {stage.name}", settings, plan.flips(settings))
         data = seen[key]
         if data is None:
             continue

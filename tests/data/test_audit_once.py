@@ -7,12 +7,13 @@ import shutil
 
 import pytest
 
+from segue.commands.check import check_target
 from segue.console import Console
 from segue.data.audit import once
 from segue.errors import DataError
 from segue.plan import Plan
 from segue.run import read_all_data
-from tests.conftest import toy_plan
+from tests.conftest import toy_plan, write_plan
 
 
 @pytest.fixture
@@ -62,3 +63,18 @@ def test_what_another_version_found_does_not_count(data, tmp_path, monkeypatch):
     path.write_text("not JSON")
     read_all_data(plan, Console(quiet=True))
     assert len(calls) == 3
+
+
+def test_sides_are_spoken_of_only_where_a_stage_mirrors_images(data, tmp_path, capsys):
+    for part in ("train", "valid", "test"):
+        path = data / part / "_annotations.coco.json"
+        path.write_text(path.read_text().replace('"cell"', '"left wing"').replace('"rod"', '"right wing"'))
+    plan = toy_plan(data, tmp_path / "runs")
+    read_all_data(Plan.model_validate(plan), Console())
+    assert "set augment.flip: 0" in capsys.readouterr().err
+    still = {"augment": {"flip": 0}}
+    plan["stages"] = [{**stage, **still} for stage in plan["stages"]]
+    read_all_data(Plan.model_validate(plan), Console())
+    assert "augment.flip" not in capsys.readouterr().err
+    check_target(write_plan(tmp_path / "plan.yaml", plan), (), False)
+    assert "augment.flip" not in capsys.readouterr().out

@@ -22,6 +22,7 @@ Action = Literal["error", "quarantine", "doubtful", "fixed", "note"]
 ACTIONS: tuple[Action, ...] = ("error", "quarantine", "doubtful", "fixed", "note")
 REFUSED: tuple[Action, ...] = ("error", "quarantine")
 LISTED: tuple[Action, ...] = ("quarantine", "doubtful")
+SIDED = "sided classes under a flip"
 LONGEST = 300  # characters of a text that came from a file
 
 KINDS: dict[str, tuple[Action, str]] = {
@@ -41,7 +42,7 @@ KINDS: dict[str, tuple[Action, str]] = {
     "sparse category ids": ("note", "labels are 0..K-1 in order of id; predictions get the file's ids"),
     "category without objects": ("note", "it is no class, unless data.classes names it"),
     "category id 0 is a class": ("note", "it is trained like any other"),
-    "sided classes under a flip": ("note", "set augment.flip: 0: a mirrored left is a right"),
+    SIDED: ("note", "set augment.flip: 0: a mirrored left is a right"),
     # images as listed
     "missing image": ("quarantine", "its objects are left out"),
     "image outside the folder": ("quarantine", "it is not opened"),

@@ -20,7 +20,7 @@ SAID_ANYWAY = {"category without objects"}  # by the data set's own notes
 
 def audited(
     data: DataSet, channels: Sequence[Channel], runs: Path, tick: Callable[[int, int], None], run: str
-) -> list[str]:
+) -> dict[str, str]:
     """A line for each kind of finding that the reading of the data did not report already.
 
     They are read from what `keep` has written, if it knows this data. run: what to type when something is wrong.
@@ -35,14 +35,14 @@ def audited(
     if bad := refused(found):
         more = f" ({len(bad) - 1} more errors)" if len(bad) > 1 else ""
         raise DataError(bad[0].place, f"{bad[0].kind}: {bad[0].found}{more}", "none", run)
-    lines = []
+    lines = {}
     for kind, some in counted(one for one in found if not one.where and one.kind not in SAID_ANYWAY).items():
         first = f"{some[0].place}: {some[0].found}"
-        lines.append(f"{some[0].action}: {kind}, {len(some)} times; {some[0].done} (first: {first})")
+        lines[kind] = f"{some[0].action}: {kind}, {len(some)} times; {some[0].done} (first: {first})"
     return lines
 
 
-def keep(runs: Path, lines: Mapping[str, list[str]]) -> None:
+def keep(runs: Path, lines: Mapping[str, dict[str, str]]) -> None:
     """Write down that data were audited, below the folder of runs. lines: by manifest, which says what the data are."""
     for manifest, some in lines.items():
         if _known(runs, manifest) is None:
@@ -53,9 +53,10 @@ def _place(runs: Path, manifest: str) -> Path:
     return runs / FOLDER / f"{manifest}.json"
 
 
-def _known(runs: Path, manifest: str) -> list[str] | None:
+def _known(runs: Path, manifest: str) -> dict[str, str] | None:
     try:
         content = json.loads(_place(runs, manifest).read_bytes())
-        return [str(line) for line in content["lines"]] if content["segue"] == __version__ else None
-    except (OSError, ValueError, KeyError, TypeError):
+        lines = {str(kind): str(line) for kind, line in content["lines"].items()}
+        return lines if content["segue"] == __version__ else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

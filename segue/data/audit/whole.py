@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from segue.data import images
-from segue.data.audit.findings import Finding, plain
+from segue.data.audit.findings import SIDED, Finding, plain
 from segue.data.audit.pictures import Pictures, best_match, small_pictures
 from segue.data.groups import groups
 from segue.data.records import Annotation, Record, Split
@@ -142,7 +142,7 @@ def classes(splits: dict[str, Split]) -> Iterator[Finding]:
             yield Finding("category names alike", *place, plain(", ".join(map(repr, names))))
     for left, right in _sided(used):
         text = f"{left!r} and {right!r}, and training mirrors images unless told otherwise"
-        yield Finding("sided classes under a flip", *place, plain(text))
+        yield Finding(SIDED, *place, plain(text))
 
 
 def _objects(split: Split) -> Iterator[Annotation]:
