@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import model_validator
 
-from segue.data import formats
+from segue.data import formats, partners
 from segue.data.division import Division, divided
 from segue.data.records import Problem, Split, refuse_errors
 from segue.data.samples import read_image
@@ -50,6 +50,10 @@ class Data(Settings):
             raise ValueError("has root: and parts by name; give one of the two")
         if self.root is None and self.train is None:
             raise ValueError("needs root: FOLDER, or train: and valid: with their annotation files")
+        names = [channel.name for channel in self.channels]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice or not names:
+            raise ValueError(f"channels: two are called {', '.join(sorted(twice))}" if twice else "channels: none")
         if self.split is not None and self.root is None:
             raise ValueError("has split: and parts by name; split: is for root: a folder that is not divided")
         return self
@@ -180,13 +184,20 @@ def require_masks(splits: dict[str, Split], names: Sequence[str] = ("train", "va
 
 
 def manifest(splits: dict[str, Split], classes: tuple[str, ...], channels: tuple[Channel, ...]) -> str:
-    """SHA-256 over classes, channels, and the bytes of all annotation files and images, whatever they are called."""
+    """SHA-256 over classes, channels, and the bytes of all annotation files and images, whatever they are called.
+
+    Partners of images count, too.
+
+    Raises:
+        DataError: if an image's partner is missing.
+    """
     total = hashlib.sha256(repr((classes, [channel.model_dump() for channel in channels])).encode())
     for name in sorted(splits):
         split = splits[name]
         total.update(repr((name, [len(record.annotations) for record in split.records])).encode())
         files = split.files or [path for path in (split.source,) if path.is_file()]
-        for path in (*files, *(record.image for record in split.records)):
+        pictures = (p for r in split.records for p in dict.fromkeys((r.image, *partners.files(r.image, channels))))
+        for path in (*files, *pictures):
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()

@@ -22,6 +22,7 @@ from segue.inference.predict import Predictor
 from segue.inference.tiles import moved
 from segue.labelling.auto import Job, find, read_any
 from segue.labelling.kinds import Shape
+from segue.structures.channels import Channel
 from segue.structures.detections import Detections
 from segue.structures.masks import Rle, bitmap, coco_rle
 from segue.structures.regions import Region, overlap
@@ -44,12 +45,13 @@ class Seen:
 class Eye:
     """A way to look at images, which are named by file and by their name. features: only what it looks like.
 
-    source: what its objects are from.
+    source: what its objects are from. channels: of a model; some may lie in partner folders (`data/partners.py`).
     """
 
     source: str
     look: Callable[[Path, str], Seen]
     features: Callable[[Path], np.ndarray]
+    channels: tuple[Channel, ...] = ()
 
 
 def of_model(predictor: Predictor, threshold: float) -> Eye:
@@ -61,7 +63,8 @@ def of_model(predictor: Predictor, threshold: float) -> Eye:
         mirrored = [mirror(predictor.predict_ready(pixels.flip(axes), threshold), axes) for axes in MIRRORS]
         return Seen(found, disagreement(found, mirrored), predictor.features(pixels).numpy())
 
-    return Eye("model", look, lambda path: predictor.features(predictor.pixels(path)).numpy())
+    channels = predictor.chain.spec.channels
+    return Eye("model", look, lambda path: predictor.features(predictor.pixels(path)).numpy(), channels)
 
 
 def of_kind(job: Job) -> Eye:
