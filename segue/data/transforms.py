@@ -171,7 +171,7 @@ class _Colour(v2.Transform):
 
 def at_mean(image: Tensor, rows: Collection[int], channels: Sequence[Channel]) -> Tensor:
     """An image (C, H, W), uint8 or in 0..1, as float32 in 0..1 with these channels at their mean: 0 for the network."""
-    values = image / 255 if image.dtype == torch.uint8 else image.float()
+    values = image / 255 if image.dtype == torch.uint8 else image.to(torch.float32, copy=True)
     for row in rows:
         values[row] = channels[row].mean
     return values
