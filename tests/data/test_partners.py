@@ -178,6 +178,12 @@ def test_partners_are_no_images_to_predict(tmp_path):
     assert len(pictures_in(tmp_path)) == 5 and len(pictures_in(tmp_path / "thermal", THERMAL)) == 2
 
 
+def test_an_image_is_not_its_own_partner(tmp_path):
+    image = save(tmp_path / "train" / "thermal" / "a.png", PHOTO)
+    with pytest.raises(DataError, match="no partner .*thermal/a.* for channel thermal"):
+        partners.read(image, THERMAL)
+
+
 def test_channels_are_told_apart_and_folders_are_relative():
     for folder in ("", "/data/thermal", "../thermal"):
         with pytest.raises(ValidationError, match="expected the name of a folder beside the images"):
