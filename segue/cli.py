@@ -180,7 +180,14 @@ def predict(
 
 @app.command
 def evaluate(
-    checkpoint: Path, data: Path, *, split: str = "valid", out: Path | None = None, json: bool = False
+    checkpoint: Path,
+    data: Path,
+    *,
+    split: str = "valid",
+    out: Path | None = None,
+    json: bool = False,
+    without: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    shift: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
 ) -> None:
     """Measure a checkpoint on a data set: the COCO figures of boxes and masks.
 
@@ -189,17 +196,21 @@ def evaluate(
     checkpoint
         A checkpoint, stage or run folder, or a file as predict takes.
     data
-        A data set folder.
+        A data set folder, or a plan, for its data.
     split
         Which part: train, valid or test.
     out
         A folder for metrics.json and predictions.coco.json.
     json
         Print the figures as JSON.
+    without
+        Channels to measure without (thermal, or r+g+b together): each also as a change of AP, with its interval.
+    shift
+        Channels to displace, NAME=X,Y in pixels to the right and down, such as thermal=3,-2; likewise.
     """
     from segue.commands.evaluate import evaluate_checkpoint
 
-    evaluate_checkpoint(checkpoint, data, split, out, json)
+    evaluate_checkpoint(checkpoint, data, split, out, json, without or [], shift or [])
 
 
 @app.command

@@ -110,6 +110,7 @@ def write_report(run: RunFolder, data: dict[str, DataSet]) -> Path:
             epochs=read_rows(folder / "epochs.csv"),
             metrics=metrics,
             found=detections_of(metrics),
+            channels=run.plan.data_of(stage).channels,
         )
         _compare(page, pages)
         pages.append(page)

@@ -21,6 +21,7 @@ from segue.losses.criterion import Weights
 from segue.losses.noise import Noise
 from segue.models.parts.chain import span
 from segue.settings import Settings
+from segue.structures.channels import rows_of
 from segue.training.cache import Cache
 from segue.training.optim import Optimizer, Schedule, Thaw
 from segue.training.stage import Training
@@ -207,6 +208,19 @@ class Plan(Settings):
                 if position >= frozen:
                     raise ValueError(f"{where}: {thaw.part} is not frozen then")
                 frozen = position
+        return self
+
+    @model_validator(mode="after")
+    def _drops_channels_there_are(self) -> Plan:
+        for stage in self.stages:
+            channels = self.data_of(stage).channels
+            for name in stage.augment.drop if stage.augment else ():
+                try:
+                    every = len(rows_of(name, channels)) == len(channels)
+                except PlanError as error:
+                    raise ValueError(f"stage {stage.name}: augment.drop: {error.found}; {error.expected}") from None
+                if every:
+                    raise ValueError(f"stage {stage.name}: augment.drop: {name} would leave no channel")
         return self
 
     @model_validator(mode="after")

@@ -137,7 +137,7 @@ def pick_precision(name: str, device: str) -> torch.dtype:
 def training_samples(plan: Plan, stage: StagePlan, data: DataSet, learner: Learner) -> Samples:
     """The training images as samples, read and augmented anew in every epoch."""
     height, width = models.get(learner.chain.spec.family).input_size(learner.chain.spec)
-    view = View(height, width, stage.augment)
+    view = View(height, width, stage.augment, learner.chain.spec.channels)
     records, channels = data.splits["train"].records, plan.data_of(stage).channels
     noise = {"weighed": stage.noise.quality, "with_unexplained": stage.noise.missed is not None}
     return Samples(records, data.classes, channels, view, learner.seed, stage.with_masks, **noise)
@@ -230,13 +230,19 @@ def evaluator(data: DataSet, stage: StagePlan, learner: Learner) -> Callable[[Ca
 
 
 def measure(
-    data: DataSet, part: str, chain: Chain, images_per_forward: int, workers: int, tick: Callable[[], None]
+    data: DataSet,
+    part: str,
+    chain: Chain,
+    images_per_forward: int,
+    workers: int,
+    tick: Callable[[], None],
+    view: View | None = None,
 ) -> CocoMetrics:
-    """Detections of the chain as it is in one part of the data, with the truth beside them."""
+    """Detections of the chain as it is in one part of the data, with the truth beside them; see `evaluate`."""
     kinds = ("box", "mask") if chain.has_masks else ("box",)
     records = data.splits[part].records
     metrics = CocoMetrics(records, data.classes, kinds, detections_needed(data.most_objects))
-    return evaluate(chain, records, metrics, images_per_forward, workers, tick)
+    return evaluate(chain, records, metrics, images_per_forward, workers, tick, view)
 
 
 def card_of(plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, weights: Weights | None) -> Card:

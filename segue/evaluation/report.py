@@ -18,6 +18,7 @@ from segue.data import images
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.evaluation.compare import Difference
 from segue.evaluation.overlay import as_picture, draw_detections, draw_truth
+from segue.structures.channels import RGB, Channel
 from segue.structures.detections import Detections
 
 matplotlib.use("Agg")
@@ -36,6 +37,7 @@ class StagePage:
     epochs: list[dict[str, float]]
     metrics: CocoMetrics
     found: list[Detections]
+    channels: tuple[Channel, ...] = RGB
     gains: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -124,10 +126,11 @@ def _pictures(pages: Sequence[StagePage]) -> list[dict[str, Any]]:
     """Validation images side by side: the truth, then what each stage found."""
     last = pages[-1].metrics
     chosen = _varied(last)
+    own = [channel for channel in pages[-1].channels if channel.folder is None]  # of the images themselves
     rows = []
     for index in chosen:
         record = last.records[index]
-        picture = as_picture(images.shown(record.image))
+        picture = as_picture(images.shown(record.image), own)
         truth = draw_truth(picture, record, last.class_names, "mask" in last.kinds)
         found = [draw_detections(picture, page.found[index].above(SHOWN_SCORE)) for page in pages]
         rows.append({"name": record.image.name, "images": [_data_uri(image) for image in (truth, *found)]})
