@@ -13,7 +13,7 @@ from PIL import Image
 from segue.cli import app, head, main
 from tests.conftest import segue, toy_plan, write_plan
 
-VERBS = {"demo", "init", "check", "run", "predict", "evaluate", "inspect", "report", "head", "label", "data"}
+VERBS = {"demo", "init", "check", "run", "sweep", "predict", "evaluate", "inspect", "report", "head", "label", "data"}
 
 
 def test_the_verbs_are_these():
