@@ -179,21 +179,21 @@ def _with_figures(one: Found, kind: str) -> Row:
     outcome = _outcome(one)
     stages = [one.run.stage_folder(stage) for stage in one.run.plan.stages]
     peaks = [entry["peak_bytes"] for entry in one.run.stages.values() if "peak_bytes" in entry]
-    known = {
-        name: value if value >= 0 else None  # COCO's word for no such objects is -1
-        for name, value in {
-            "ap": outcome["valid"][f"{kind}_ap"],
-            "ap50": outcome["valid"][f"{kind}_ap50"],
-            "test_ap": outcome.get("test", {}).get(f"{kind}_ap", -1),
-        }.items()
-    }
+    valid, test = outcome["valid"], outcome.get("test", {})
     return replace(
         one.row,
-        **known,
+        ap=_known(valid[f"{kind}_ap"]),
+        ap50=_known(valid[f"{kind}_ap50"]),
+        test_ap=_known(test.get(f"{kind}_ap", -1)),
         parameters=sum(part["parameters"] for part in outcome["parts"].values()),
         peak_bytes=max(peaks, default=None),
         seconds=sum(row["seconds"] for stage in stages for row in read_rows(stage / "steps.csv")),
     )
+
+
+def _known(figure: float) -> float | None:
+    """COCO's word for "no such objects" is -1."""
+    return figure if figure >= 0 else None
 
 
 def _speeds(found: Sequence[Found], first: CocoMetrics, console: Console) -> tuple[dict[str, float], dict[str, str]]:

@@ -16,6 +16,7 @@ from segue.evaluation.compare import Difference
 from segue.evaluation.report import svg
 
 COMPLETE = "complete"
+GREEN = "#2d6a4f"
 VERDICTS = {
     "better": "Better than it: {}.",
     "worse": "Worse than it: {}.",
@@ -170,13 +171,12 @@ class Comparison:
         """AP against a cost; the runs that no other one beats in both are joined."""
         figure = Figure(figsize=(5.2, 3.0))
         axes = figure.subplots()
-        known = [row for row in self.complete if row.ap is not None and getattr(row, cost) is not None]
-        front = sorted((getattr(row, cost), row.ap) for row in known if mark in self.pareto(row))
-        axes.plot(*zip(*front, strict=True) if front else ([], []), color="#2d6a4f", linewidth=1)
-        for row in known:
-            color = "#2d6a4f" if mark in self.pareto(row) else "#888"
-            axes.plot(getattr(row, cost), row.ap, "o", color=color, markersize=5)
-            axes.annotate(row.name, (getattr(row, cost), row.ap), (4, 4), textcoords="offset points", fontsize=6)
+        points = [(row, getattr(row, cost), row.ap) for row in self.complete if row.ap is not None]
+        front = sorted((x, y) for row, x, y in points if mark in self.pareto(row))
+        axes.plot([x for x, _ in front], [y for _, y in front], color=GREEN, linewidth=1)
+        for row, x, y in points:
+            axes.plot(x, y, "o", color=GREEN if (x, y) in front else "#888", markersize=5)
+            axes.annotate(row.name, (x, y), (4, 4), textcoords="offset points", fontsize=6)
         axes.set(xlabel=label, title=f"{self.kind}_ap (valid); joined: no other run is better in both")
         axes.margins(x=0.25, y=0.2)
         return svg(figure)
