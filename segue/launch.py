@@ -74,7 +74,7 @@ class OnRay:
         import ray
 
         task = ray.remote(num_cpus=job.threads, num_gpus=gpus, max_retries=0)(run_here)
-        self.reference = task.remote(job)
+        self.reference, self.log = task.remote(job), job.log
 
     def code(self) -> int | None:
         import ray
@@ -86,8 +86,11 @@ class OnRay:
             return ray.get(done[0])
         except ray.exceptions.TaskCancelledError:
             return 128 + signal.SIGTERM
-        except ray.exceptions.RayError:  # the node or the worker is gone; its log says no more than that
-            return -signal.SIGKILL
+        except ray.exceptions.RayError as error:  # the node or the worker is gone, or has no segue
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write("\n".join([*lines, f"on Ray: {type(error).__name__}: {lines[-1].strip()}"]) + "\n")
+            return 1
 
     def stop(self) -> None:
         import ray
@@ -95,8 +98,10 @@ class OnRay:
         ray.cancel(self.reference)
 
 
-def join_ray() -> int:
-    """Join the Ray cluster that RAY_ADDRESS names or that runs here, or start one; returns how many GPUs it has.
+def join_ray() -> tuple[int, int]:
+    """Join the Ray cluster that RAY_ADDRESS names or that runs here, or start one.
+
+    Returns how many CPU cores its largest node has, and how many GPUs there are.
 
     Raises:
         PlanError: if Ray is not installed.
@@ -107,7 +112,8 @@ def join_ray() -> int:
         raise PlanError("--on ray", "Ray is not installed", "the extra", 'pip install "segue[ray]"') from None
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False)
-    return int(ray.cluster_resources().get("GPU", 0))
+    cores = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    return int(max(cores, default=0)), int(ray.cluster_resources().get("GPU", 0))
 
 
 def run_here(job: Job) -> int:

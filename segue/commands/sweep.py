@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -60,12 +59,15 @@ def sweep_plan(path: Path, arguments: Sequence[str], where: Where, console: Cons
         Interrupted: on SIGTERM or SIGINT.
     """
     where.check()
+    cluster = join_ray() if where.on == "ray" else None
     members = members_of(path, arguments, console)
     usual = max(1, torch.get_num_threads() // len(where.places))
-    folder = SweepFolder.open(members, where.threads, usual)
+    folder = SweepFolder.open(members, where.threads, min(usual, cluster[0]) if cluster else usual)
     console.say(f"sweep {folder.path}: {len(members)} members, {folder.threads} threads each")
-    start, places = _starter(where, members)
-    missing = train_members(folder, members, places, start, console)
+    if cluster is None:
+        missing = train_members(folder, members, where.places, Local, console)
+    else:
+        missing = train_members(folder, members, *_on_ray(cluster, where.jobs, folder, members), console)
     page = compare_runs([folder.path], None, console)
     for line in page.as_text().splitlines():
         console.say(line)
@@ -78,14 +80,21 @@ def sweep_plan(path: Path, arguments: Sequence[str], where: Where, console: Cons
     return folder.path
 
 
-def _starter(where: Where, members: Sequence[Member]) -> tuple[Callable[[Job], Running], Sequence[str | None]]:
-    """How a member is started, and the places there are. Ray knows itself for how many members it has room."""
-    if where.on == "here":
-        return Local, where.places
-    gpus = join_ray() > 0 and any(member.plan.device != "cpu" for member in members)
-    places: Sequence[Any] = (None,) * (where.jobs or len(members))
+def _on_ray(
+    cluster: tuple[int, int], jobs: int | None, folder: SweepFolder, members: Sequence[Member]
+) -> tuple[Sequence[str | None], Callable[[Job], Running]]:
+    """Places for all members, because Ray knows itself for how many it has room, and how one is started.
+
+    Raises:
+        PlanError: if a member needs more threads than any node has, for which Ray would wait.
+    """
+    cores, gpus = cluster
+    if folder.threads > cores:
+        found = f"{folder.threads} for each member, and the largest node has {cores} cores"
+        raise PlanError("--threads", found, f"at most {cores}")
+    wanted = int(gpus > 0 and any(member.plan.device != "cpu" for member in members))
 
     def start(job: Job) -> OnRay:
-        return OnRay(replace(job, device="cuda" if gpus else None), int(gpus))
+        return OnRay(replace(job, device="cuda") if wanted else job, wanted)
 
-    return start, places
+    return (None,) * (jobs or len(members)), start
