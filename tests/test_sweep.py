@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 from segue.cli import main
+from segue.data.dataset import Data, read_dataset
 from segue.errors import PlanError
 from segue.members import members_of, names_of, swept_keys, values_in
 from segue.models import ModelSpec
@@ -177,6 +179,27 @@ def test_report_takes_runs_by_name_and_says_which_do_not_fit(swept, tmp_path):
     assert code == 2 and "no complete run called toy-9" in said
     code, _, said = command("report", tmp_path, runs[0])
     assert code == 2 and "neither a run nor a sweep" in said
+
+
+def test_runs_on_other_data_are_not_compared(swept, rendered, tmp_path):
+    other, data = tmp_path / "toy-1", tmp_path / "data"
+    shutil.copytree(swept.folder / NAMES[1] / "toy-1", other)
+    shutil.copytree(rendered, data)
+    (other / "plan.yaml").write_text((other / "plan.yaml").read_text().replace(str(rendered), str(data)))
+    runs = (swept.folder / NAMES[0] / "toy-1", other, "--out", tmp_path / "page")
+    assert command("report", *runs)[0] == 0  # the same bytes somewhere else
+    labels = data / "valid" / "_annotations.coco.json"
+    content = json.loads(labels.read_text())
+    content["annotations"].pop()
+    labels.write_text(json.dumps(content))
+    code, _, said = command("report", *runs)
+    assert code == 2 and f"{other}: its images or labels are not those it was trained on" in said
+    card = other / "1-detector" / "selected" / "card.json"
+    changed = {**json.loads(card.read_text())}
+    changed["data"]["sha256"] = read_dataset(Data(root=data)).manifest
+    card.write_text(json.dumps(changed))
+    code, _, said = command("report", *runs)
+    assert code == 2 and f"{other}: measured on other validation images, labels or classes than {runs[0]}" in said
 
 
 def test_a_stage_that_members_have_in_common_is_trained_once(rendered, tmp_path):
