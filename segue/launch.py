@@ -6,11 +6,11 @@ are forked from one that has imported segue and done nothing else, so that a run
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import Any, Protocol
 from segue.errors import Interrupted, PlanError, SegueError
 
 POLL = 0.1  # seconds between two looks at what runs
-PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +150,14 @@ def run_job(job: Job) -> None:
 
 
 def _stand_alone() -> None:
-    """Be out of reach of Ctrl-C, which who started us passes on once; but save and stop if they are killed."""
+    """Be out of reach of Ctrl-C, which who started us passes on once; but save and stop when they are gone."""
     if hasattr(os, "setsid"):
         os.setsid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+
+
+def _stop_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -166,7 +166,7 @@ def train_members(
                     attempts.remove(attempt)
                     free.append(attempt.device)
                     _end(folder, attempt, asked, console)
-                tick(todo - len(waiting) - len(attempts), todo)
+                    tick(todo - len(waiting) - len(attempts), todo)
                 time.sleep(POLL)
         finally:
             _stop(attempts)  # none, unless something went wrong here
