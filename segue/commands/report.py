@@ -166,6 +166,7 @@ def _measured(found: Sequence[Found]) -> tuple[list[CocoMetrics], dict[str, str]
         kinds = ("box", "mask") if "mask_ap" in outcome else ("box",)
         most = outcome["detections_counted"]
         measured.append(read_predictions(one.folder / PREDICTIONS, data, kinds, most))
+        measured[-1].records = measured[0].records  # the same, though perhaps read from another folder
     counts = ", ".join(f"{name} {c['images']} images, {c['objects']} objects" for name, c in data.counts().items())
     return measured, {"data": f"{found[0].run.plan.data.root or 'several files'}: {counts}"}
 
@@ -204,7 +205,7 @@ def _speeds(found: Sequence[Found], first: CocoMetrics, console: Console) -> tup
     predictors = {one.row.name: load(one.folder / "selected", "cpu") for one in found}
     with console.progress("ms/image") as tick:
         speeds = milliseconds(predictors, dict.fromkeys(predictors, images), device, tick)
-    kind = torch.cuda.get_device_name() if device != "cpu" else f"the CPU, {torch.get_num_threads()} threads"
+    kind = torch.cuda.get_device_name() if device != "cpu" else f"the CPU (threads: {torch.get_num_threads()})"
     return speeds, {
         "ms/image": f"median, one image at a time, from pixels in memory to objects, all runs in turns, on {kind} "
         f"of {platform.node()}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +40,8 @@ class Where:
         """Raises:
         PlanError: if two of these say different things, or a device is not here.
         """
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise PlanError("segue sweep", "was started by torchrun", "one process, which starts the members itself")
         if self.devices and self.jobs:
             raise PlanError("--jobs", "stands beside --devices", "one of the two: a device is for one member at a time")
         if self.devices and self.on == "ray":
@@ -63,7 +66,7 @@ def sweep_plan(path: Path, arguments: Sequence[str], where: Where, console: Cons
     members = members_of(path, arguments, console)
     usual = max(1, torch.get_num_threads() // len(where.places))
     folder = SweepFolder.open(members, where.threads, min(usual, cluster[0]) if cluster else usual)
-    console.say(f"sweep {folder.path}: {len(members)} members, {folder.threads} threads each")
+    console.say(f"sweep {folder.path}: {len(members)} members, CPU threads of each: {folder.threads}")
     if cluster is None:
         missing = train_members(folder, members, where.places, Local, console)
     else:

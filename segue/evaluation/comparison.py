@@ -179,6 +179,8 @@ class Comparison:
             axes.annotate(row.name, (x, y), (4, 4), textcoords="offset points", fontsize=6)
         axes.set(xlabel=label, title=f"{self.kind}_ap (valid); joined: no other run is better in both")
         axes.margins(x=0.25, y=0.2)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
         return svg(figure)
 
 
