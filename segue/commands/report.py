@@ -167,7 +167,8 @@ def _measured(found: Sequence[Found]) -> tuple[list[CocoMetrics], dict[str, str]
         most = outcome["detections_counted"]
         measured.append(read_predictions(one.folder / PREDICTIONS, data, kinds, most))
         measured[-1].records = measured[0].records  # the same, though perhaps read from another folder
-    counts = ", ".join(f"{name} {c['images']} images, {c['objects']} objects" for name, c in data.counts().items())
+    sizes = next(iter(read.values())).counts().items()
+    counts = ", ".join(f"{name} {count['images']} images, {count['objects']} objects" for name, count in sizes)
     return measured, {"data": f"{found[0].run.plan.data.root or 'several files'}: {counts}"}
 
 
