@@ -194,10 +194,10 @@ def test_runs_on_other_data_are_not_compared(swept, rendered, tmp_path):
     labels.write_text(json.dumps(content))
     code, _, said = command("report", *runs)
     assert code == 2 and f"{other}: its images or labels are not those it was trained on" in said
-    card = other / "1-detector" / "selected" / "card.json"
-    changed = {**json.loads(card.read_text())}
-    changed["data"]["sha256"] = read_dataset(Data(root=data)).manifest
-    card.write_text(json.dumps(changed))
+    selected = other / "1-detector" / "selected"  # now as if it had been trained on these
+    card, tensors = checkpoint.read(selected)
+    changed = {**card.data, "sha256": read_dataset(Data(root=data)).manifest}
+    checkpoint.write(selected, tensors, card.model_copy(update={"data": changed}))
     code, _, said = command("report", *runs)
     assert code == 2 and f"{other}: measured on other validation images, labels or classes than {runs[0]}" in said
 
