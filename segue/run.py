@@ -25,6 +25,7 @@ from segue.plan import Model, Plan, StagePlan
 from segue.run_folder import REPORT, RunFolder, key_of, write_json
 from segue.structures.target import collate
 from segue.training import checkpoint, processes, saving
+from segue.training.estimate import Peak
 from segue.training.freeze import FrozenProof
 from segue.training.handover import Report, adopt
 from segue.training.journal import Journal, read_events
@@ -98,15 +99,16 @@ def run_stage(run: RunFolder, stage: StagePlan, data: DataSet, device: str, cons
         console.say(f"{stage.name}: complete, kept ({run.selected(stage)})")
         return
     run.begin(stage, key)
+    peak = Peak(device)
     try:
         train(run, stage, data, weights, device, console)
     except Interrupted:
-        run.end(stage, "interrupted")
+        run.end(stage, "interrupted", peak.bytes())
         raise
     except SegueError:
-        run.end(stage, "failed")
+        run.end(stage, "failed", peak.bytes())
         raise
-    run.end(stage, "complete")
+    run.end(stage, "complete", peak.bytes())
 
 
 def start_weights(run: RunFolder, stage: StagePlan) -> Weights | None:

@@ -96,7 +96,7 @@ def _loss_curve(page: StagePage) -> str:
             axes.plot(steps, [row[name] for row in page.steps], label=name, linewidth=width, color=color)
     axes.set(xlabel="step", title="training loss")
     axes.legend(fontsize=7, frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _metric_curve(page: StagePage) -> str:
@@ -109,10 +109,11 @@ def _metric_curve(page: StagePage) -> str:
     axes.axvline(page.outcome["epoch"], color="grey", linewidth=0.8, linestyle=":")
     axes.set(xlabel="epoch", title="validation (dotted: selected)", ylim=(0, None))
     axes.legend(fontsize=7, frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """A figure in the report's style, to be written into HTML."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=7)

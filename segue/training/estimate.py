@@ -1,7 +1,9 @@
-"""What a training step will need, counted before it is taken: on meta tensors, which have sizes and no values."""
+"""What memory a training step will need, counted on meta tensors before it is taken, and what a stage has needed."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,3 +54,23 @@ def activation_bytes(chain: Chain, objects: int) -> int:
         height, width = predictions.masks.size
         masks = objects * layers * height * width * FLOAT
     return sum(held.values()) + masks
+
+
+class Peak:
+    """The most memory this process has used since this was made: of the GPU it trains on, or else of the machine."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        if device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            with suppress(OSError):  # not Linux, or not allowed: then since the process began, or not known
+                Path("/proc/self/clear_refs").write_text("5")
+
+    def bytes(self) -> int | None:
+        if self.device.startswith("cuda"):
+            return torch.cuda.max_memory_allocated(self.device)
+        with suppress(OSError):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
+        return None
