@@ -42,7 +42,7 @@ STRIDE, LEAST = 32, 64  # pixels: of the coarsest stage's cells, and of the smal
 @dataclass(frozen=True)
 class Size:
     """resolution in pixels; width: of the pyramid. hidden: of the box head. anchor: the smallest one's side in pixels.
-    mask_layers: of the mask head."""
+    mask_layers: of the mask head. regions: of an image, that a training step looks at."""
 
     backbone: str
     resolution: int = 640
@@ -50,9 +50,10 @@ class Size:
     hidden: int = 1024
     anchor: int = 32
     mask_layers: int = 4
+    regions: int = 512
 
 
-SIZES = {"pico": Size("pico", 128, 64, 128, 8, 2), **{name: Size(name) for name in MITS if name != "pico"}}
+SIZES = {"pico": Size("pico", 128, 64, 128, 8, 2, 128), **{name: Size(name) for name in MITS if name != "pico"}}
 
 
 class Options(Settings):
@@ -133,7 +134,7 @@ def build(spec: ModelSpec, masks: bool) -> Chain:
     if not alone:
         parts["fusion"] = Fusion(list(encoders.values()), options.fusion, mit, options.zero_init)
     parts["neck"] = Neck(mit.widths, size.width)
-    parts["head"] = RegionHead(size.width, size.hidden, len(spec.classes), size.anchor)
+    parts["head"] = RegionHead(size.width, size.hidden, len(spec.classes), size.anchor, size.regions)
     if masks:
         parts["mask_head"] = MaskHead(size.width, size.mask_layers, len(spec.classes), size.anchor)
     return Chain(spec, parts)
@@ -141,7 +142,7 @@ def build(spec: ModelSpec, masks: bool) -> Chain:
 
 def criterion(chain: Chain, task: str, weights: dict[str, float]) -> rcnn.RegionCriterion:
     """torchvision's terms, in sums: of proposals, of regions, and of their masks."""
-    return rcnn.RegionCriterion(rcnn.task_weights(task, weights))
+    return rcnn.RegionCriterion(rcnn.task_weights(task, weights), SIZES[chain.spec.size].regions)
 
 
 def predictions(chain: Chain, state: State) -> Regions:

@@ -29,21 +29,22 @@ STRIDES = (4, 8, 16, 32, 64)
 RATIOS = (0.5, 1.0, 2.0)
 POOLED, SAMPLING, MASK_POOLED = 7, 2, 14
 ALL = 1_000_000  # as many detections as there are; what asks says how many it wants
-REGIONS, MASK_REGIONS = 512, 128  # of an image, that a training step looks at
 
 
 class RegionHead(nn.Module):
     """A part: where something may be (region proposals), and what it is (classes and boxes of regions).
 
     Gives "objectness" (B, A) and "deltas" (B, A, 4) of all anchors. hidden: width of the box head. anchor: side of the
-    smallest anchor in pixels; that of each level is twice the one before. Thresholds are torchvision's.
+    smallest anchor in pixels; that of each level is twice the one before. regions: of an image, that a training step
+    looks at. Thresholds are torchvision's.
     """
 
     reads = PYRAMID
     answers = ("objectness", "deltas")
 
-    def __init__(self, width: int, hidden: int, classes: int, anchor: int) -> None:
+    def __init__(self, width: int, hidden: int, classes: int, anchor: int, regions: int) -> None:
         super().__init__()
+        self.regions = regions
         sides = tuple((anchor * 2**i,) for i in range(len(PYRAMID)))
         self.rpn = RegionProposalNetwork(
             AnchorGenerator(sides, (RATIOS,) * len(sides)), RPNHead(width, len(RATIOS)),
@@ -54,7 +55,7 @@ class RegionHead(nn.Module):
         self.roi = RoIHeads(
             MultiScaleRoIAlign(list(PYRAMID), POOLED, SAMPLING, canonical_scale=7 * anchor),
             TwoMLPHead(width * POOLED**2, hidden), BoxPredictor(hidden, classes),
-            fg_iou_thresh=0.5, bg_iou_thresh=0.5, batch_size_per_image=REGIONS, positive_fraction=0.25,
+            fg_iou_thresh=0.5, bg_iou_thresh=0.5, batch_size_per_image=regions, positive_fraction=0.25,
             bbox_reg_weights=None, score_thresh=0.05, nms_thresh=0.5, detections_per_img=ALL,
         )  # fmt: skip
 
@@ -186,10 +187,10 @@ class Regions:
     def bytes_kept(self, objects: int) -> int:
         """Bytes of activations that the regions of one image add for backward, whatever it shows."""
         width, hidden = self.pyramid[PYRAMID[0]].shape[1], self.head.roi.box_head.fc6.out_features
-        values = REGIONS * (width * POOLED**2 + 4 * hidden)  # pooled; two layers before and after their ReLU
+        values = self.head.regions * (width * POOLED**2 + 4 * hidden)  # pooled; two layers before and after their ReLU
         if self.mask_head is not None:
             layers = 2 * len(self.mask_head.layers) + 1
-            values += MASK_REGIONS * width * MASK_POOLED**2 * (layers + 8)  # the last map is four times as large
+            values += self.head.regions // 4 * width * MASK_POOLED**2 * (layers + 8)  # the last map is four times as large
         return 4 * values
 
     def _precision(self) -> torch.autocast:
