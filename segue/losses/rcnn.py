@@ -86,7 +86,8 @@ class Drawn:
 class RegionCriterion:
     """The loss of families that propose regions and then look at them.
 
-    regions: of an image, that take part. noise: of a label's quality alone; the rest is of queries, and of masks compared at points.
+    regions: of an image, that take part. noise: of a label's quality alone; the rest is of queries, and of masks
+    compared at points.
     """
 
     weights: Weights

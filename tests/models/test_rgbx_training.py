@@ -12,7 +12,7 @@ from segue.errors import PlanError
 from segue.models import rgbx_rcnn
 from segue.plan import Plan
 from segue.structures.target import Batch
-from segue.training import checkpoint
+from segue.training import cache, checkpoint
 from segue.training.freeze import FrozenProof
 from segue.training.journal import read_rows
 from tests.models.rgbx import as_rgb, build, pixels, two_targets, with_x
@@ -49,7 +49,7 @@ def three_stages(data, folder, **changes) -> dict:
 
 FOLDERS = ("1-rgb", "2-x", "3-joint")
 # Recorded with this test on the day the family was complete.
-LOSSES = [0.0] * 6
+LOSSES = [2.51117206, 2.16061544, 1.34019399, 2.42617631, 3.60250759, 3.63109207]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_losses_are_those_recorded_and_a_stage_begins_as_good_as_the_one_before(
     assert sum((losses(reference / name) for name in FOLDERS), []) == pytest.approx(LOSSES, rel=1e-3)
     begun = read_rows(reference / "2-x" / "epochs.csv")[0]
     selected = checkpoint.read_card(reference / "1-rgb" / "selected").metrics
-    assert begun["epoch"] == 0 and begun["box_ap"] == pytest.approx(selected["box_ap"], rel=1e-9)
+    assert begun["epoch"] == 0 and begun["box_ap"] == pytest.approx(selected["box_ap"], rel=1e-8)
 
 
 def test_a_frozen_rgb_stream_stays_while_gradients_go_through_it_to_x(reference):
@@ -69,10 +69,12 @@ def test_a_frozen_rgb_stream_stays_while_gradients_go_through_it_to_x(reference)
     frozen = [name for name in before if name.startswith("rgb.")]
     assert len(frozen) > 60 and all(torch.equal(before[name], after[name]) for name in frozen)
     outcome = json.loads((reference / "2-x" / "metrics.json").read_text())
-    assert "frozen rgb: 66 tensors" in json.dumps(outcome)
+    assert "frozen rgb: 108 tensors" in json.dumps(outcome)
     parent = checkpoint.as_weights(reference / "1-rgb" / "selected").tensors
     for part in ("x.streams.0.", "fusion.levels.0.gates.", "fusion.levels.0.rectify.", "neck.", "head."):
-        moved = [n for n in after if n.startswith(part) and not torch.equal(after[n], parent.get(as_rgb(n), after[n] + 1))]
+        moved = [
+            n for n in after if n.startswith(part) and not torch.equal(after[n], parent.get(as_rgb(n), after[n] + 1))
+        ]
         assert moved, part
 
 
@@ -90,17 +92,34 @@ def test_gradients_reach_the_first_of_x_only_through_later_frozen_stages_of_rgb(
     state["objectness"].square().sum().backward()
     assert all(p.grad is None for p in chain.rgb.parameters())
     assert all(p.grad is not None for name, p in chain.x.named_parameters())
-    assert "frozen rgb: 66 tensors" in proof.check(chain)
+    assert "frozen rgb: 108 tensors" in proof.check(chain)
 
 
-@pytest.mark.parametrize("images", [2, 1])
-def test_a_step_is_the_same_however_it_is_split(reference, four, tmp_path, images):
-    again = run(three_stages(four, tmp_path, images_per_forward=images))
+def test_sums_and_gradients_are_the_same_however_a_step_is_split():
+    chain = build(masks=True)
+    loss, whole = rgbx_rcnn.criterion(chain, "joint", {}), Batch({"images": pixels()}, two_targets())
+    found = []
+    for images in (2, 1):
+        chain.zero_grad()
+        values = dict.fromkeys(loss.names, 0.0)
+        for part in whole.split(images):
+            sums = loss(rgbx_rcnn.predictions(chain, chain.train()(part.inputs)), part.targets)
+            loss.total(sums, whole.counts()).backward()
+            values = {name: values[name] + float(value.detach()) for name, value in sums.items()}
+        found.append((values, torch.cat([p.grad.flatten() for p in chain.parameters()])))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5) and min(found[0][0].values()) > 0
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_run_is_the_same_in_single_images(reference, four, tmp_path):
+    again = run(three_stages(four, tmp_path, images_per_forward=1))
     for name in FOLDERS:
         assert losses(again / name)[0] == pytest.approx(losses(reference / name)[0], rel=1e-5)
         assert losses(again / name) == pytest.approx(losses(reference / name), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_killed_inside_a_stage_it_goes_on_to_the_bit(reference, four, tmp_path, monkeypatch):
     plan = three_stages(four, tmp_path, save_every_steps=1)
     run(plan, "rgb")
@@ -125,22 +144,32 @@ def test_every_fusion_learns(fusion, zero_init):
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        values.append(float(total))
+        values.append(float(total.detach()))
     assert min(values[3:]) < 0.8 * values[0]
     still = {name for name, p in chain.named_parameters() if torch.equal(p, before[name])}
     assert still == set()
 
 
-def test_the_mask_head_alone_learns_on_a_frozen_detector_also_from_a_cache(four, tmp_path):
+def test_the_mask_head_alone_learns_on_a_frozen_detector_from_its_cached_pyramid(four, tmp_path, monkeypatch):
+    shapes = []
+    fill = cache.fill
+    monkeypatch.setattr(cache, "fill", lambda *arguments: shapes.append(fill(*arguments).shapes) or fill(*arguments))
     stages = [
         {"name": "boxes"},
-        {"name": "masks", "task": "masks", "freeze": "head", "fresh": ["mask_head"], "epochs": 3, "cache": {"views": 1}},
+        {
+            "name": "masks",
+            "task": "masks",
+            "freeze": "head",
+            "fresh": ["mask_head"],
+            "epochs": 3,
+            "cache": {"views": 1},
+        },
     ]
     done = run(plan_of(four, tmp_path, stages))
     rows = read_rows(done / "2-masks" / "steps.csv")
     assert rows[0].keys() >= {"mask"} and "classifier" not in rows[0]
     assert rows[-1]["mask"] < rows[0]["mask"]
-    assert (done / "2-masks" / "cache" / "pyramid_4.f16").is_file()
+    assert shapes[0].keys() == {*(f"pyramid_{i}" for i in range(5)), "objectness", "deltas"}
     before, after = (checkpoint.read(done / stage / "selected")[1] for stage in ("1-boxes", "2-masks"))
     assert all(torch.equal(before[name], after[name]) for name in before)
 

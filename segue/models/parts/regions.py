@@ -19,7 +19,8 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
-from torchvision.ops import MultiScaleRoIAlign, boxes as box_ops
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import boxes as box_ops
 
 from segue.models.parts.chain import State
 from segue.structures.regions import Region
@@ -190,7 +191,9 @@ class Regions:
         values = self.head.regions * (width * POOLED**2 + 4 * hidden)  # pooled; two layers before and after their ReLU
         if self.mask_head is not None:
             layers = 2 * len(self.mask_head.layers) + 1
-            values += self.head.regions // 4 * width * MASK_POOLED**2 * (layers + 8)  # the last map is four times as large
+            values += (
+                self.head.regions // 4 * width * MASK_POOLED**2 * (layers + 8)
+            )  # the last map is four times as large
         return 4 * values
 
     def _precision(self) -> torch.autocast:
