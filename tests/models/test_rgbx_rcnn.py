@@ -145,3 +145,17 @@ def test_a_cache_is_refused_where_images_are_still_read():
 def test_regions_are_part_of_the_memory_that_is_foretold():
     boxes, masks = build(size="mit_b0", resolution=128), build(size="mit_b0", resolution=128, masks=True)
     assert 4 * 512 * 256 * 49 < activation_bytes(boxes, 5) < activation_bytes(masks, 5) - 4 * 128 * 256 * 196 * 8
+
+
+@torch.no_grad()
+def test_classes_travel_by_name_in_every_head():
+    parent = build(masks=True, channels=RGB, classes=("a", "b", "c")).eval()
+    child = build(masks=True, channels=RGB, classes=("c", "new", "a"), seed=1).eval()
+    said = str(adopt(child, weights_of(parent)))
+    assert "classes kept by name: c, a" in said and "new with fresh rows: new" in said
+    images = {"images": pixels(3)}
+    old, new = (rgbx_rcnn.predictions(chain, chain(images)) for chain in (parent, child))
+    boxes = [torch.tensor([[5.0, 5, 30, 40], [20, 8, 60, 30]])] * 2
+    (logits, deltas), (found, moved) = old.classified(boxes), new.classified(boxes)
+    assert torch.equal(found[:, [0, 1, 3]], logits[:, [0, 3, 1]]) and torch.equal(moved[:, [1, 3]], deltas[:, [3, 1]])
+    assert torch.equal(new.outlined(boxes)[:, [0, 2]], old.outlined(boxes)[:, [2, 0]])
