@@ -77,7 +77,7 @@ def test_every_format_has_the_three_functions():
 
 
 def test_the_recipes_are_those_listed():
-    assert recipes.names() == ["detector-then-masks", "noisy-then-manual", "thaw"]
+    assert recipes.names() == ["detector-then-masks", "noisy-then-manual", "rgbx-sweep", "thaw"]
 
 
 @pytest.mark.parametrize("name", recipes.names())

@@ -10,7 +10,7 @@ from segue.models import rgbx_rcnn
 from segue.structures.channels import RGB, Channel
 from segue.training.estimate import activation_bytes
 from segue.training.handover import adopt
-from tests.models.rgbx import BOTH, EVENT, THERMAL, build, pixels, weights_of
+from tests.models.rgbx import BOTH, EVENT, THERMAL, build, pixels, two_targets, weights_of
 
 
 @pytest.mark.parametrize(
@@ -159,3 +159,23 @@ def test_classes_travel_by_name_in_every_head():
     (logits, deltas), (found, moved) = old.classified(boxes), new.classified(boxes)
     assert torch.equal(found[:, [0, 1, 3]], logits[:, [0, 3, 1]]) and torch.equal(moved[:, [1, 3]], deltas[:, [3, 1]])
     assert torch.equal(new.outlined(boxes)[:, [0, 2]], old.outlined(boxes)[:, [2, 0]])
+
+
+def test_numbers_that_are_none_reach_the_loss_and_nothing_before_it():
+    """RoIAlign reads outside of its maps where a box is NaN; such proposals are dropped."""
+    chain, targets = build(masks=True), two_targets()
+    with torch.no_grad():
+        chain.head.rpn.head.bbox_pred.weight.fill_(float("nan"))
+    loss = rgbx_rcnn.criterion(chain, "joint", {})
+    sums = loss(rgbx_rcnn.predictions(chain, chain.train()({"images": pixels()})), targets)
+    assert sums["rpn_box_reg"].isnan() and sums["classifier"].isfinite() and sums["mask"].isfinite()
+    found = rgbx_rcnn.postprocess(chain.eval(), chain({"images": pixels()}), [(64, 64)] * 2, 10)
+    assert [len(each) for each in found] == [0, 0] and found[0].has_masks and found[0].masks.shape == (0, 64, 64)
+
+
+def test_the_rgb_stream_freezes_by_its_stages_too():
+    chain = build()
+    chain.freeze_through("rgb.first_half")
+    assert chain.frozen_label() == "rgb (blocks 1 to 2 of 4)"
+    stages = {name.split(".")[4] for name in chain.frozen_tensors()}
+    assert stages == {"0", "1"} and all(name.startswith("rgb.") for name in chain.frozen_tensors())

@@ -7,6 +7,7 @@ pixels of the frame.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -145,17 +146,16 @@ class Regions:
         """
         rpn = self.head.rpn
         counts = [len(RATIOS) * each.shape[-2] * each.shape[-1] for each in self.pyramid.values()]
+        starts = [0, *itertools.accumulate(counts)]
         levels = torch.repeat_interleave(torch.tensor(counts, device=anchors.device))
         found = []
         for objectness, deltas in zip(self.objectness, self.deltas, strict=True):
-            offsets = [sum(counts[:i]) for i in range(len(counts))]
-            best = torch.cat([
-                offset + part.topk(min(rpn.pre_nms_top_n(), len(part))).indices
-                for offset, part in zip(offsets, objectness.split(counts), strict=True)
-            ])  # fmt: skip
+            most = [min(rpn.pre_nms_top_n(), count) for count in counts]
+            parts = zip(starts, objectness.split(counts), most, strict=False)
+            best = torch.cat([start + part.topk(count).indices for start, part, count in parts])
             boxes = rpn.box_coder.decode_single(deltas[best], anchors[best])
             boxes = box_ops.clip_boxes_to_image(boxes, self.size)
-            kept = box_ops.remove_small_boxes(boxes, rpn.min_size)
+            kept = box_ops.remove_small_boxes(boxes, rpn.min_size)  # also those that are NaN, which RoIAlign dies of
             best, boxes = best[kept], boxes[kept]
             kept = box_ops.batched_nms(boxes, objectness[best].sigmoid(), levels[best], rpn.nms_thresh)
             kept = kept[: rpn.post_nms_top_n()]
