@@ -15,8 +15,10 @@ from segue.structures.target import Batch
 from segue.training import cache, checkpoint
 from segue.training.freeze import FrozenProof
 from segue.training.journal import read_rows
+from tests.conftest import write_plan
 from tests.models.rgbx import as_rgb, build, pixels, two_targets, with_x
 from tests.toy import losses, run, run_until, same_tensors
+from tests.training.test_processes import torchrun
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,14 @@ def test_a_run_is_the_same_in_single_images(reference, four, tmp_path):
     for name in FOLDERS:
         assert losses(again / name)[0] == pytest.approx(losses(reference / name)[0], rel=1e-5)
         assert losses(again / name) == pytest.approx(losses(reference / name), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(reference, four, tmp_path):
+    out = torchrun(write_plan(tmp_path / "plan.yaml", three_stages(four, tmp_path)), 2)
+    assert out.returncode == 0, out.stderr
+    for name in FOLDERS:
+        assert losses(tmp_path / "toy-1" / name) == pytest.approx(losses(reference / name), rel=1e-5)
 
 
 @pytest.mark.slow
