@@ -160,6 +160,7 @@ def test_every_fusion_learns(fusion, zero_init):
     assert still == set()
 
 
+@pytest.mark.slow
 def test_the_mask_head_alone_learns_on_a_frozen_detector_from_its_cached_pyramid(four, tmp_path, monkeypatch):
     shapes = []
     fill = cache.fill
