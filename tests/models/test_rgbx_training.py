@@ -50,8 +50,8 @@ def three_stages(data, folder, **changes) -> dict:
 
 
 FOLDERS = ("1-rgb", "2-x", "3-joint")
-# Recorded with this test on the day the family was complete.
-LOSSES = [2.51117206, 2.16061544, 1.34019399, 2.42617631, 3.60250759, 3.63109207]
+# Recorded with this test once colour jitter left the fourth channel alone.
+LOSSES = [2.51117206, 2.16061544, 1.34504747, 2.46605802, 3.66697836, 3.83526993]
 
 
 @pytest.fixture(scope="module")
