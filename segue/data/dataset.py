@@ -54,6 +54,11 @@ class Data(Settings):
         twice = {name for name in names if names.count(name) > 1}
         if twice or not names:
             raise ValueError(f"channels: two are called {', '.join(sorted(twice))}" if twice else "channels: none")
+        for folder in {channel.folder for channel in self.channels}:
+            placed = [channel.at is not None for channel in self.channels if channel.folder == folder]
+            if any(placed) and not all(placed):
+                where = "one file" if folder is None else f"folder {folder}"
+                raise ValueError(f"channels: some of {where} say where they are (at:); all of them have to")
         if self.split is not None and self.root is None:
             raise ValueError("has split: and parts by name; split: is for root: a folder that is not divided")
         return self

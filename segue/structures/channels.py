@@ -46,6 +46,7 @@ class Channel(Settings):
     8 bits, 65535 for 16); percentile: the two `percentiles` of each image become 0 and 1.
     plane: what is taken of a stack: max, its largest value at each pixel, or the plane of this number, from 0.
     folder: where the image of the same name lies that has the values, if not in the image itself.
+    at: its number in its file, from 0, where the file has other channels than are wanted, or another order.
     """
 
     name: str = Field(min_length=1)
@@ -53,6 +54,7 @@ class Channel(Settings):
     percentiles: tuple[float, float] = PERCENTILES
     plane: Annotated[int | Literal["max"], BeforeValidator(_plane)] = "max"
     folder: Annotated[str | None, AfterValidator(_folder)] = None
+    at: int | None = Field(None, ge=0)
     mean: float = 0.5
     std: float = Field(0.25, gt=0)
 

@@ -53,6 +53,19 @@ def photo(tmp_path) -> Path:
     return save(tmp_path / "train" / "a.png", PHOTO)
 
 
+def test_a_stage_takes_some_channels_of_a_file_by_their_number(tmp_path):
+    five = np.random.default_rng(2).integers(0, 256, (SIDE, SIDE, 5), np.uint8)
+    path = save(tmp_path / "a.npy", five)
+    some = [Channel(name="event", at=4), Channel(name="thermal", at=3)]
+    assert np.array_equal(partners.read(path, some), five[..., [4, 3]].transpose(2, 0, 1))
+    with pytest.raises(DataError, match=r"5 channels; expected 3 \(or at: for each\)"):
+        partners.read(path, channels())
+    with pytest.raises(DataError, match=r"5 channels, counted from 0; expected one at 5"):
+        partners.read(path, [Channel(name="depth", at=5)])
+    with pytest.raises(ValidationError, match=r"some of one file say where they are \(at:\); all of them have to"):
+        channels({"name": "thermal", "at": 3})
+
+
 PLACES = {
     "train/x.png": "train/thermal/x.tif",
     "images/x.png": "thermal/x.TIF",
@@ -132,7 +145,7 @@ def test_a_partner_of_three_equal_channels_is_one_and_any_other_number_is_refuse
     save(path, np.stack([grey] * 3, -1))
     assert torch.equal(partners.read(photo, THERMAL)[3], torch.from_numpy(grey))
     save(path, PHOTO)
-    message = f"{path}: 3 channels; expected 1 for thermal, as partner of {photo}"
+    message = f"{path}: 3 channels; expected 1 (or at: for each) for thermal, as partner of {photo}"
     with pytest.raises(DataError) as error:
         partners.read(photo, THERMAL)
     assert str(error.value) == message
