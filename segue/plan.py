@@ -17,7 +17,7 @@ from segue.data.dataset import Data
 from segue.data.transforms import Augment
 from segue.errors import PlanError
 from segue.evaluation.coco_metrics import FIGURES
-from segue.losses.criterion import Weights
+from segue.losses.criterion import TERMS
 from segue.losses.noise import Noise
 from segue.models.parts.chain import span
 from segue.settings import Settings
@@ -28,7 +28,7 @@ from segue.training.stage import Training
 
 Task = Literal["boxes", "masks", "joint"]
 METRICS = {"boxes": "box_ap", "masks": "mask_ap", "joint": "mask_ap"}
-MASK_TERMS = ("mask_bce", "dice")
+MASK_TERMS = ("mask_bce", "dice", "mask")
 # Settings that change how a stage runs but not what comes out of it; they may differ when it resumes.
 WITHOUT_EFFECT = {"workers", "images_per_forward", "save_every_steps", "save_every_minutes"}
 
@@ -124,10 +124,6 @@ class StagePlan(Training):
         known = [f"{kind}_{figure[0]}" for kind in kinds for figure in FIGURES]
         if self.metric not in known:
             raise ValueError(f"select: no figure '{self.metric}' in task: {self.task}; there are {', '.join(known)}")
-        terms = [t for t in Weights.model_fields if self.with_masks or t not in MASK_TERMS]
-        for name, weight in self.loss.items():
-            if name not in terms or weight < 0:
-                raise ValueError(f"loss: {name}: {weight}; task: {self.task} has {', '.join(terms)}, at least 0 each")
         if self.noise.missed is not None and self.task != "joint":
             raise ValueError(f"noise.missed looks at masks and classes, but this is task: {self.task}; use task: joint")
         if self.noise.boundary and self.task == "boxes":
@@ -175,6 +171,11 @@ class Plan(Settings):
             if stage.task not in family.TASKS:
                 hint = " or ".join(f"task: {task}" for task in family.TASKS)
                 raise ValueError(f"stage {stage.name}: task: {stage.task}: {self.model.family} has {hint}")
+            terms = [t for t in getattr(family, "TERMS", TERMS) if stage.with_masks or t not in MASK_TERMS]
+            for name, weight in stage.loss.items():
+                if name not in terms or weight < 0:
+                    hint = f"task: {stage.task} has {', '.join(terms)}, at least 0 each"
+                    raise ValueError(f"stage {stage.name}: loss: {name}: {weight}; {hint}")
             for key, name in stage.places():
                 try:
                     span(name, parts)

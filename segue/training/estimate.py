@@ -11,8 +11,6 @@ from torch.overrides import TorchFunctionMode
 from segue import models
 from segue.models.parts.chain import Chain
 
-FLOAT = 4  # bytes of a float32
-
 
 class _NothingOverflows(TorchFunctionMode):
     """transformers' layers look for overflow behind each layer in training, which meta tensors cannot answer."""
@@ -26,7 +24,7 @@ class _NothingOverflows(TorchFunctionMode):
 def activation_bytes(chain: Chain, objects: int) -> int:
     """Bytes kept for backward for one image with `objects` objects, in float32 and as frozen as the chain is.
 
-    Counted in the forward pass; to it comes each matched query's mask at every supervised layer.
+    Counted in the forward pass; to it comes what the loss asks for: masks of matched queries, or regions.
     """
     family, spec = models.get(chain.spec.family), chain.spec
     with torch.device("meta"):
@@ -46,9 +44,4 @@ def activation_bytes(chain: Chain, objects: int) -> int:
     with torch.device("meta"), _NothingOverflows(), hooks:
         state = ghost({"images": torch.zeros(1, len(spec.channels), *family.input_size(spec))})
         predictions = family.predictions(ghost, state)
-    masks = 0
-    if predictions.masks is not None:
-        layers = len(predictions.layers) - predictions.masks.trained_from
-        height, width = predictions.masks.size
-        masks = objects * layers * height * width * FLOAT
-    return sum(held.values()) + masks
+    return sum(held.values()) + predictions.bytes_kept(objects)
