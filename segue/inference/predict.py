@@ -21,7 +21,7 @@ from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
 from segue.structures.channels import RGB, Channel
 from segue.structures.detections import Detections
-from segue.training import checkpoint
+from segue.training import checkpoint, single_file
 from segue.training.handover import adopt
 
 Picture = str | Path | np.ndarray | Image.Image | Tensor
@@ -107,15 +107,15 @@ class Predictor:
 
 
 def load(source: str | Path, device: str = "auto") -> Predictor:
-    """A model from a checkpoint folder, a stage's or a run's folder (its last finished stage), or a foreign file.
+    """A model from a checkpoint folder, a stage's or a run's folder (its last finished stage), or a .pth of segue's.
 
-    device: auto takes a GPU if there is one. Foreign files need what a card would say: see `segue.rfdetr`.
+    device: auto takes a GPU if there is one. Foreign files have no card that says what they are: see `segue.rfdetr`.
 
     Raises:
         CheckpointError: if there is no checkpoint or it is damaged.
     """
-    folder = find_checkpoint(Path(source))
-    card, tensors = checkpoint.read(folder)
+    path = Path(source)
+    card, tensors = single_file.read(path) if path.is_file() else checkpoint.read(find_checkpoint(path))
     family = models.get(card.spec.family)
     chain = family.build(card.spec, masks=any(name.startswith(family.PARTS[-1] + ".") for name in tensors))
     chain.load_state_dict(tensors)
