@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,6 @@ from segue.training.optim import Schedule
 from segue.training.stage import Stage
 
 INFO = "training_info.json"
-
 
 
 @dataclass(slots=True)
@@ -214,6 +213,12 @@ def leave_final(member: Member, run: Path, schedule: Schedule) -> None:
     further = {**complete(member, card, checkpoint.read_state(last)["optimizer"], schedule), **losses}
     single_file.write(member.final.with_name(f"{member.backbone}_final_complete.pth"), card, tensors, **further)
     single_file.write_weights(member.final, card, tensors)
+
+
+def discard_last(run: Path) -> None:
+    """Remove what going on would need of a run that is finished and whose files are all written."""
+    for name in ("last", "last.previous"):
+        checkpoint.discard(run / f"1-{STAGE}" / name)
 
 
 def config_of(stage: Stage) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from segue.data.formats import WHOLE, yolo
 from segue.errors import PlanError
+from segue.models import rgbx_rcnn
 from segue.originals import at_least
 from segue.plan import Plan
 from segue.plan_file import from_values
@@ -44,6 +45,14 @@ def decay(text: str) -> float:
     return value
 
 
+def side(text: str) -> int:
+    value = int(text)
+    if value % rgbx_rcnn.STRIDE or value < rgbx_rcnn.LEAST:
+        found = f"{text} is no multiple of {rgbx_rcnn.STRIDE} from {rgbx_rcnn.LEAST} on"
+        raise argparse.ArgumentTypeError(found)
+    return value
+
+
 def add_data(parser: argparse.ArgumentParser, **data: Any) -> None:
     """Flags that say which images there are, and which of them are measured on."""
     parser.add_argument("--data", type=Path, help="folder with images/ and labels/", **data)
@@ -58,7 +67,7 @@ def add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
     """Flags that say how to train."""
     parser.add_argument("--epochs", type=at_least(1), default=epochs)
     parser.add_argument("--lr", type=above_zero, default=0.005)
-    parser.add_argument("--resolution", type=at_least(1), help="side of the square input in pixels; 640 if left out")
+    parser.add_argument("--resolution", type=side, help="side of the square input in pixels; 640 if left out")
     parser.add_argument("--weights", help="what to begin from: a .pth of these commands, a run, or SegFormer's weights")
 
 

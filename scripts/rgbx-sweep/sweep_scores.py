@@ -13,11 +13,10 @@ from statistics import median
 import torch
 from PIL import Image
 from sweep_plan import data_of
-from torch import Tensor
 
 from segue.data.dataset import Data, DataSet, read_dataset
 from segue.data.records import Record
-from segue.data.samples import Samples
+from segue.data.samples import Samples, read_image
 from segue.data.transforms import View
 from segue.errors import DataError, HandoverError
 from segue.evaluation.coco_metrics import CocoMetrics
@@ -28,8 +27,10 @@ from segue.models import rgbx_rcnn
 from segue.originals import warn
 from segue.plan_file import validated
 from segue.stages import measure, pick_device
+from segue.structures.channels import IMAGENET, Channel
 from segue.structures.target import Batch, collate
 
+SHOWN = 0.5  # least score of what is drawn
 TIMED = 10  # batches; one more before them warms up
 PART = "test"
 
@@ -120,14 +121,39 @@ def size_mb(predictor: Predictor) -> float:
     return sum(t.numel() * t.element_size() for t in predictor.chain.state_dict().values()) / 2**20
 
 
-def drawn(predictor: Predictor | None, pixels: Tensor, record: Record, classes: tuple[str, ...], score: float) -> Image.Image:
-    """An image (C, H, W) with its truth, each channel beside r, g and b, and what the model finds, side by side."""
-    channels = predictor.chain.spec.channels if predictor is not None else ()
+def draw_results(
+    predictor: Predictor, records: list[Record], folder: Path, batch_size: int, only: int | None = None
+) -> int:
+    """result_batch_i_img_j.png of all images, or of one batch; returns how many.
+
+    Raises:
+        DataError: if there is no such batch.
+    """
+    starts = list(range(0, len(records), batch_size))
+    if only is not None and only >= len(starts):
+        raise DataError(f"--vis {only}", f"{len(starts)} batches", f"0 to {len(starts) - 1}")
+    spec, count = predictor.chain.spec, 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for batch, start in enumerate(starts):
+        if only in (None, batch):
+            for image, record in enumerate(records[start : start + batch_size]):
+                sheet = drawn(predictor, record, spec.channels, spec.classes)
+                sheet.save(folder / f"result_batch_{batch}_img_{image}.png")
+                count += 1
+    return count
+
+
+def drawn(
+    predictor: Predictor | None, record: Record, channels: tuple[Channel, ...], classes: tuple[str, ...]
+) -> Image.Image:
+    """An image with its truth, each channel beside r, g and b, and what the model finds, side by side."""
+    pixels = read_image(record, channels)
     picture = as_picture(pixels, channels)
+    others = [i for i, channel in enumerate(channels) if channel.name not in IMAGENET]
     pictures = [draw_truth(picture, record, classes, masks=False)]
-    pictures += [as_picture(pixels[i : i + 1]) for i in range(3, len(pixels))]
+    pictures += [as_picture(pixels[i : i + 1]) for i in others if len(pixels) > 1]
     if predictor is not None:
-        pictures.append(draw_detections(picture, predictor.predict_ready(pixels, score)))
+        pictures.append(draw_detections(picture, predictor.predict_ready(pixels, SHOWN)))
     return side_by_side(pictures)
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sweep_files import Followed, Member, leave_final
+from sweep_files import Followed, Member, discard_last, leave_final
 from sweep_plan import add_backbones, add_data, add_schedule, add_training, plan_of
 from sweep_run import Result, attempted, main, ranked, refuse_bad_data
 from sweep_tables import now, read_table
@@ -110,6 +110,7 @@ def train(args: argparse.Namespace, backbone: str, folder: Path) -> Result:
         times = {"sec": seconds, "min": seconds / 60, "hours": seconds / 3600}
         paths = {"final_model_path": str(member.final), "best_model_path": str(member.best_model)}
         member.write_info("completed", **{f"total_training_time_{unit}": t for unit, t in times.items()}, **paths)
+        discard_last(run)
         return outcome(member)
 
     result = attempted(backbone, work, member.logs)
