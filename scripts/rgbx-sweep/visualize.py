@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from single import parse
+from single_flags import parse
 from sweep_plan import data_of
 from sweep_run import main
 from sweep_scores import drawn, open_model
