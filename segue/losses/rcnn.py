@@ -8,7 +8,7 @@ torchvision divides by what it happened to draw. Masks are averaged over the reg
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -86,10 +86,12 @@ class Drawn:
 class RegionCriterion:
     """The loss of families that propose regions and then look at them.
 
-    noise: of a label's quality alone; the rest is of queries, and of masks compared at points.
+    regions: of an image, that take part. noise: of a label's quality alone; the rest is of queries, and of masks
+    compared at points.
     """
 
     weights: Weights
+    regions: int = REGIONS.count
     noise: Noise = Noise()
 
     def __post_init__(self) -> None:
@@ -113,7 +115,7 @@ class RegionCriterion:
             if active.keys() & {"objectness", "rpn_box_reg"}:
                 sums |= _anchor_terms(predictions, anchors, targets, given)
             if active.keys() & {"classifier", "box_reg", "mask"}:
-                drawn = _draw_regions(predictions, anchors, targets, given)
+                drawn = self._draw_regions(predictions, anchors, targets, given)
                 if active.keys() & {"classifier", "box_reg"}:
                     sums |= _region_terms(predictions, targets, drawn)
                 if "mask" in active:
@@ -126,10 +128,21 @@ class RegionCriterion:
         counts: `Batch.counts()` summed over every part of the step on every process.
         """
         weights, images = self.weights.active(), max(counts["images"], 1.0)
-        divisors = {name: images * REGIONS.count for name in ("classifier", "box_reg")}
+        divisors = {name: images * self.regions for name in ("classifier", "box_reg")}
         divisors |= {name: images * ANCHORS.count for name in ("objectness", "rpn_box_reg")}
         divisors["mask"] = max(counts["masked_objects"], 1.0)
         return torch.stack([weights[name] * value / divisors[name] for name, value in sums.items()]).sum()
+
+    def _draw_regions(
+        self, predictions: RegionSource, anchors: Tensor, targets: list[Target], given: list[Tensor]
+    ) -> list[Drawn]:
+        """Of each image's proposals and its objects' own boxes."""
+        rule, drawn = replace(REGIONS, count=self.regions), []
+        for (origin, boxes), target, own in zip(predictions.proposals(anchors), targets, given, strict=True):
+            luck = _luck(target, 1, len(anchors) + len(own), anchors)
+            luck = torch.cat([luck[origin], luck[len(anchors) :]])
+            drawn.append(draw(rule, torch.cat([boxes, own]), target, own, luck))
+        return drawn
 
 
 def draw(rule: Draw, boxes_xyxy: Tensor, target: Target, given_xyxy: Tensor, luck: Tensor) -> Drawn:
@@ -185,18 +198,6 @@ def _box_sum(rule: Draw, d: Drawn, deltas: Tensor) -> Tensor:
     wanted = rule.coder.encode_single(d.given_xyxy[d.positive], d.boxes_xyxy[d.positive])
     values = F.smooth_l1_loss(deltas[d.positive], wanted, beta=BETA, reduction="none")
     return (values.sum(1) * d.weights[d.positive]).sum()
-
-
-def _draw_regions(
-    predictions: RegionSource, anchors: Tensor, targets: list[Target], given: list[Tensor]
-) -> list[Drawn]:
-    """Of each image's proposals and its objects' own boxes."""
-    drawn = []
-    for (origin, boxes), target, own in zip(predictions.proposals(anchors), targets, given, strict=True):
-        luck = _luck(target, 1, len(anchors) + len(own), anchors)
-        luck = torch.cat([luck[origin], luck[len(anchors) :]])
-        drawn.append(draw(REGIONS, torch.cat([boxes, own]), target, own, luck))
-    return drawn
 
 
 def _region_terms(predictions: RegionSource, targets: list[Target], drawn: list[Drawn]) -> dict[str, Tensor]:

@@ -18,7 +18,8 @@ A family module has
     first_layers(spec, tensors)                names of tensors with one column per channel, and these channels
     import_weights(source) -> Weights          from the file formats people really have
     options_in(tensors, size, device) -> dict  what weights without a card say about the model's options
-    adapt(weights, spec) -> notes              changes of layout a hand-over may make without asking
+    adapt(weights, spec, fresh) -> notes       changes of layout a hand-over may make without asking; not of parts
+                                               that the stage starts afresh
 """
 
 from __future__ import annotations

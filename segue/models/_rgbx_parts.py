@@ -79,9 +79,9 @@ class Streams(nn.Module):
         begun = [stream.begin(state["images"]) for stream in self.streams]  # type: ignore[operator]
         if not self.alone:
             return dict(zip(self.begun, begun, strict=True))
-        maps = begun
-        for stage in self.streams[0].stages[1:]:  # type: ignore[index,union-attr]
-            maps.append(stage(maps[-1]))
+        maps, (stream,) = begun, self.streams
+        for number in range(1, len(LEVELS)):
+            maps.append(stream.stages[number](maps[-1]))  # type: ignore[index,operator,union-attr]
         return dict(zip(LEVELS, maps, strict=True))
 
 

@@ -6,7 +6,7 @@ stage learns, and how to read the answer. A size is named after its backbone; `p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -225,7 +225,7 @@ def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, 
     return files.layout_of(tensors)
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
+def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
     """Drop queries the model does not have, in place. More cannot be made up.
 
     Raises:

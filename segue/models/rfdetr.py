@@ -7,7 +7,7 @@ a stage learns, and how to read the answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -205,7 +205,7 @@ def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, 
     return found
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
+def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
     """Drop query groups and queries the model does not have and fit the positions to its resolution, in place.
 
     More groups or queries cannot be made up.

@@ -9,7 +9,7 @@ channels: r, g and b are one, all others another, unless `groups` parts them. A 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -42,7 +42,7 @@ STRIDE, LEAST = 32, 64  # pixels: of the coarsest stage's cells, and of the smal
 @dataclass(frozen=True)
 class Size:
     """resolution in pixels; width: of the pyramid. hidden: of the box head. anchor: the smallest one's side in pixels.
-    mask_layers: of the mask head."""
+    mask_layers: of the mask head. regions: of an image, that a training step looks at."""
 
     backbone: str
     resolution: int = 640
@@ -50,9 +50,10 @@ class Size:
     hidden: int = 1024
     anchor: int = 32
     mask_layers: int = 4
+    regions: int = 512
 
 
-SIZES = {"pico": Size("pico", 128, 64, 128, 8, 2), **{name: Size(name) for name in MITS if name != "pico"}}
+SIZES = {"pico": Size("pico", 128, 64, 128, 8, 2, 128), **{name: Size(name) for name in MITS if name != "pico"}}
 
 
 class Options(Settings):
@@ -86,7 +87,9 @@ def settle(options: Options, size: Size, most_objects: int, device: str) -> tupl
         nearest = max(LEAST, round(resolution / STRIDE) * STRIDE)
         raise PlanError("model.resolution", f"{resolution}", f"a multiple of {STRIDE} from {LEAST} on, as {nearest}")
     if options.stream is not None and options.fusion != "none":
-        raise PlanError("model.stream", f"{options.stream}, with fusion: {options.fusion}", "fusion: none, or no stream")
+        raise PlanError(
+            "model.stream", f"{options.stream}, with fusion: {options.fusion}", "fusion: none, or no stream"
+        )
     return options.model_copy(update={"backbone": name, "resolution": resolution}), []
 
 
@@ -108,7 +111,9 @@ def streams_of(spec: ModelSpec) -> dict[str, list[list[int]]]:
     grouped = sorted(i for group in groups for i in group)
     if grouped != others:
         odd = next(i for i in others if grouped.count(i) != 1)
-        raise PlanError("model.groups", f"{names[odd]} in {grouped.count(odd)} of them", "each channel beside rgb in one")
+        raise PlanError(
+            "model.groups", f"{names[odd]} in {grouped.count(odd)} of them", "each channel beside rgb in one"
+        )
     found = {"rgb": [rgb] if rgb else [], "x": [group for group in groups if group]}
     found = {part: streams for part, streams in found.items() if streams}
     if options.fusion == "none":
@@ -133,7 +138,7 @@ def build(spec: ModelSpec, masks: bool) -> Chain:
     if not alone:
         parts["fusion"] = Fusion(list(encoders.values()), options.fusion, mit, options.zero_init)
     parts["neck"] = Neck(mit.widths, size.width)
-    parts["head"] = RegionHead(size.width, size.hidden, len(spec.classes), size.anchor)
+    parts["head"] = RegionHead(size.width, size.hidden, len(spec.classes), size.anchor, size.regions)
     if masks:
         parts["mask_head"] = MaskHead(size.width, size.mask_layers, len(spec.classes), size.anchor)
     return Chain(spec, parts)
@@ -141,7 +146,7 @@ def build(spec: ModelSpec, masks: bool) -> Chain:
 
 def criterion(chain: Chain, task: str, weights: dict[str, float]) -> rcnn.RegionCriterion:
     """torchvision's terms, in sums: of proposals, of regions, and of their masks."""
-    return rcnn.RegionCriterion(rcnn.task_weights(task, weights))
+    return rcnn.RegionCriterion(rcnn.task_weights(task, weights), SIZES[chain.spec.size].regions)
 
 
 def predictions(chain: Chain, state: State) -> Regions:
@@ -186,7 +191,9 @@ def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
 
 def class_heads(chain: Chain) -> list[str]:
     """Every tensor with one row per class, or with one row of four box sides."""
-    box = [f"head.roi.box_predictor.{name}" for name in ("class_head.weight", "class_head.bias", "box_weight", "box_bias")]
+    box = [
+        f"head.roi.box_predictor.{name}" for name in ("class_head.weight", "class_head.bias", "box_weight", "box_bias")
+    ]
     mask = [f"mask_head.predictor.mask_fcn_logits.{kind}" for kind in ("weight", "bias")]
     return box + (mask if chain.order[-1] == "mask_head" else [])
 
@@ -209,14 +216,15 @@ def import_weights(source: str) -> Loaded:
 def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
     """What weights without a card say about the model: which MiT they are of."""
     layout = files.layout_of(tensors)
-    return {"backbone": name for name, mit in MITS.items() if (mit.widths, mit.depths) == layout}
+    names = [name for name, mit in MITS.items() if (mit.widths, mit.depths) == layout]
+    return {"backbone": names[0]} if names else {}
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
+def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
     """Let streams that the weights do not have begin as copies of their RGB stream, in place.
 
     A copy's first convolution has the sum of RGB's kernels, shared out among its channels, so that its values are of
-    RGB's size. An RGB stream that the model does not have is left behind then.
+    RGB's size. An RGB stream that the model does not have is left behind.
     """
     original = {name.removeprefix(files.STREAM): t for name, t in weights.items() if name.startswith(files.STREAM)}
     if not original:
@@ -225,7 +233,7 @@ def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
     for part, streams in found.items():
         for i, where in enumerate(streams):
             prefix = f"{part}.streams.{i}."
-            if any(name.startswith(prefix) for name in weights):
+            if part in fresh or any(name.startswith(prefix) for name in weights):
                 continue
             copy = dict(original)
             first = copy[files.FIRST_OF_STREAM].sum(1, keepdim=True) / len(where)
@@ -233,7 +241,7 @@ def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
             weights |= {prefix + name: tensor.clone() for name, tensor in copy.items()}
             names = ", ".join(spec.channel_names[position] for position in where)
             said.append(f"stream of {names}: begins as a copy of rgb's, its first layer as their mean")
-    if "rgb" not in found and said:
+    if "rgb" not in found:
         for name in original:
             del weights[files.STREAM + name]
     return said

@@ -54,9 +54,8 @@ def test_all_sizes_are_covered():
 def test_every_size_is_a_chain_whose_parameters_belong_to_parts(name, size):
     family = models.get(name)
     options, _ = family.settle(family.Options(), family.SIZES[size], 5, "cpu")
-    spec = ModelSpec(
-        family=name, size=size, classes=("a", "b"), channels=(*RGB, Channel(name="thermal")), options=options.model_dump()
-    )  # fmt: skip
+    channels = (*RGB, Channel(name="thermal"))
+    spec = ModelSpec(family=name, size=size, classes=("a", "b"), channels=channels, options=options.model_dump())
     with torch.device("meta"):
         chain = family.build(spec, masks=True)
     assert isinstance(chain, Chain) and chain.order == family.PARTS
@@ -78,7 +77,7 @@ def test_every_format_has_the_three_functions():
 
 
 def test_the_recipes_are_those_listed():
-    assert recipes.names() == ["detector-then-masks", "noisy-then-manual", "thaw"]
+    assert recipes.names() == ["detector-then-masks", "noisy-then-manual", "rgbx-sweep", "thaw"]
 
 
 @pytest.mark.parametrize("name", recipes.names())

@@ -51,7 +51,8 @@ KEYS = {
     "best_epoch", "config",
 }  # fmt: skip
 CONFIG = {
-    "num_epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "device", "num_classes", "fpn_out_channels",
+    "num_epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "device", "num_classes",
+    "fpn_out_channels",
 }  # fmt: skip
 SUMMARY = {"run_config", "total_time_sec", "total_time_hours", "results", "successful", "failed", "timestamp"}
 
@@ -227,7 +228,7 @@ def test_what_the_text_looks_at_is_there(place):
 
 def test_the_loading_snippet_of_the_page_works_as_it_stands(place, monkeypatch):
     page = (ROOT / "docs" / "rgbx-sweep.md").read_text()
-    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (snippet,) = re.findall(r"### Load the best model\n\n```python\n(.*?)```", page, re.DOTALL)
     assert "best_model.pth" in snippet and "model_state_dict" in snippet
     monkeypatch.chdir(place)
     names: dict = {}

@@ -7,6 +7,7 @@ pixels of the frame.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
-from torchvision.ops import MultiScaleRoIAlign, boxes as box_ops
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import boxes as box_ops
 
 from segue.models.parts.chain import State
 from segue.structures.regions import Region
@@ -29,21 +31,22 @@ STRIDES = (4, 8, 16, 32, 64)
 RATIOS = (0.5, 1.0, 2.0)
 POOLED, SAMPLING, MASK_POOLED = 7, 2, 14
 ALL = 1_000_000  # as many detections as there are; what asks says how many it wants
-REGIONS, MASK_REGIONS = 512, 128  # of an image, that a training step looks at
 
 
 class RegionHead(nn.Module):
     """A part: where something may be (region proposals), and what it is (classes and boxes of regions).
 
     Gives "objectness" (B, A) and "deltas" (B, A, 4) of all anchors. hidden: width of the box head. anchor: side of the
-    smallest anchor in pixels; that of each level is twice the one before. Thresholds are torchvision's.
+    smallest anchor in pixels; that of each level is twice the one before. regions: of an image, that a training step
+    looks at. Thresholds are torchvision's.
     """
 
     reads = PYRAMID
     answers = ("objectness", "deltas")
 
-    def __init__(self, width: int, hidden: int, classes: int, anchor: int) -> None:
+    def __init__(self, width: int, hidden: int, classes: int, anchor: int, regions: int) -> None:
         super().__init__()
+        self.regions = regions
         sides = tuple((anchor * 2**i,) for i in range(len(PYRAMID)))
         self.rpn = RegionProposalNetwork(
             AnchorGenerator(sides, (RATIOS,) * len(sides)), RPNHead(width, len(RATIOS)),
@@ -54,7 +57,7 @@ class RegionHead(nn.Module):
         self.roi = RoIHeads(
             MultiScaleRoIAlign(list(PYRAMID), POOLED, SAMPLING, canonical_scale=7 * anchor),
             TwoMLPHead(width * POOLED**2, hidden), BoxPredictor(hidden, classes),
-            fg_iou_thresh=0.5, bg_iou_thresh=0.5, batch_size_per_image=REGIONS, positive_fraction=0.25,
+            fg_iou_thresh=0.5, bg_iou_thresh=0.5, batch_size_per_image=regions, positive_fraction=0.25,
             bbox_reg_weights=None, score_thresh=0.05, nms_thresh=0.5, detections_per_img=ALL,
         )  # fmt: skip
 
@@ -143,17 +146,16 @@ class Regions:
         """
         rpn = self.head.rpn
         counts = [len(RATIOS) * each.shape[-2] * each.shape[-1] for each in self.pyramid.values()]
+        starts = [0, *itertools.accumulate(counts)]
         levels = torch.repeat_interleave(torch.tensor(counts, device=anchors.device))
         found = []
         for objectness, deltas in zip(self.objectness, self.deltas, strict=True):
-            offsets = [sum(counts[:i]) for i in range(len(counts))]
-            best = torch.cat([
-                offset + part.topk(min(rpn.pre_nms_top_n(), len(part))).indices
-                for offset, part in zip(offsets, objectness.split(counts), strict=True)
-            ])  # fmt: skip
+            most = [min(rpn.pre_nms_top_n(), count) for count in counts]
+            parts = zip(starts, objectness.split(counts), most, strict=False)
+            best = torch.cat([start + part.topk(count).indices for start, part, count in parts])
             boxes = rpn.box_coder.decode_single(deltas[best], anchors[best])
             boxes = box_ops.clip_boxes_to_image(boxes, self.size)
-            kept = box_ops.remove_small_boxes(boxes, rpn.min_size)
+            kept = box_ops.remove_small_boxes(boxes, rpn.min_size)  # also those that are NaN, which RoIAlign dies of
             best, boxes = best[kept], boxes[kept]
             kept = box_ops.batched_nms(boxes, objectness[best].sigmoid(), levels[best], rpn.nms_thresh)
             kept = kept[: rpn.post_nms_top_n()]
@@ -186,10 +188,12 @@ class Regions:
     def bytes_kept(self, objects: int) -> int:
         """Bytes of activations that the regions of one image add for backward, whatever it shows."""
         width, hidden = self.pyramid[PYRAMID[0]].shape[1], self.head.roi.box_head.fc6.out_features
-        values = REGIONS * (width * POOLED**2 + 4 * hidden)  # pooled; two layers before and after their ReLU
+        values = self.head.regions * (width * POOLED**2 + 4 * hidden)  # pooled; two layers before and after their ReLU
         if self.mask_head is not None:
             layers = 2 * len(self.mask_head.layers) + 1
-            values += MASK_REGIONS * width * MASK_POOLED**2 * (layers + 8)  # the last map is four times as large
+            values += (
+                self.head.regions // 4 * width * MASK_POOLED**2 * (layers + 8)
+            )  # the last map is four times as large
         return 4 * values
 
     def _precision(self) -> torch.autocast:

@@ -1,4 +1,4 @@
-"""SegFormer encoders (MiT) as people have them: folders of transformers, with today's names and those it had before 5."""
+"""SegFormer encoders (MiT) as people have them: folders of transformers, with today's names and those before 5."""
 
 from __future__ import annotations
 
