@@ -59,11 +59,12 @@ def evaluate_checkpoint(
 
     metrics = measured("evaluating")
     figures = metrics.figures()
-    outcome = {"split": split, "images": len(metrics.records), "detections_counted": metrics.most, **figures}
+    outcome: dict[str, Any] = {"split": split, "images": len(metrics.records), "detections_counted": metrics.most}
+    outcome |= figures
     outcome |= {f"{kind}_ap_by_class": metrics.by_class(kind) for kind in metrics.kinds}
     differences = _compared(metrics, views, measured)
     if views:
-        outcome["disturbed"] = {name: [_plain(found) for found in all_] for name, all_ in differences.items()}
+        outcome["disturbed"] = {name: [_plain(one) for one in found] for name, found in differences.items()}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / METRICS, outcome)

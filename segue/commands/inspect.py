@@ -11,6 +11,7 @@ from segue.inference.predict import find_checkpoint
 from segue.outcome import write_report
 from segue.plan import load_plan
 from segue.run_folder import PLAN, RunFolder, read_note
+from segue.structures.channels import Channel
 from segue.training import checkpoint
 
 
@@ -27,7 +28,7 @@ def describe_checkpoint(path: Path, as_json: bool) -> str:
         f"{folder}",
         f"model      {card.spec.family} {card.spec.size}, {width} x {height} px, {total:,} parameters",
         f"classes    {', '.join(card.spec.classes)}",
-        f"channels   {', '.join(channel.name for channel in card.spec.channels)}",
+        f"channels   {', '.join(_channel(channel) for channel in card.spec.channels)}",
         f"options    {', '.join(f'{name} {value}' for name, value in card.spec.options.items())}",
         f"stage      {card.stage} ({card.task}) of {card.plan}, epoch {card.epoch}, step {card.step}"
         + ("" if card.complete else ", not finished"),
@@ -43,6 +44,10 @@ def describe_checkpoint(path: Path, as_json: bool) -> str:
         lines += ["", "  ".join(f"{name} {value:.3f}" for name, value in shown.items()) + " (valid)"]
     lines += ["", "came from"] + _lineage(card.came_from)
     return "\n".join(lines)
+
+
+def _channel(channel: Channel) -> str:
+    return channel.name if channel.folder is None else f"{channel.name} (of {channel.folder}/)"
 
 
 def _lineage(source: dict[str, Any]) -> list[str]:

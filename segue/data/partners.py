@@ -78,6 +78,7 @@ def _partner(image: Path, folder: str, name: str) -> Path:
     suffixes = sorted(images.SUFFIXES) + sorted(suffix.upper() for suffix in images.SUFFIXES)
     for place in places:
         found = [path for path in (place / (image.stem + suffix) for suffix in suffixes) if path.is_file()]
+        found = [path for path in found if path != image.absolute()]  # which may itself lie in a folder of this name
         if len(found) > 1 and not found[0].samefile(found[1]):
             raise DataError(image, f"several partners for channel {name}: {found[0]}, {found[1].name}", "one")
         if found:

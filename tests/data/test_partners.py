@@ -178,6 +178,22 @@ def test_partners_are_no_images_to_predict(tmp_path):
     assert len(pictures_in(tmp_path)) == 5 and len(pictures_in(tmp_path / "thermal", THERMAL)) == 2
 
 
+def test_coco_images_in_a_folder_beside_their_partners_are_the_images(rendered, tmp_path):
+    for part in ("train", "valid"):
+        shutil.copytree(rendered / part, tmp_path / part / "images")
+        (tmp_path / part / "images" / "_annotations.coco.json").rename(tmp_path / part / "_annotations.coco.json")
+        for path in sorted((tmp_path / part / "images").iterdir()):
+            save(tmp_path / part / "thermal" / path.name, np.zeros((96, 96), np.uint8))
+    found = read_dataset(Data(root=tmp_path, channels=THERMAL))
+    assert {record.image.parent.name for record in found.splits["train"].records} == {"images"}
+
+
+def test_an_image_is_not_its_own_partner(tmp_path):
+    image = save(tmp_path / "train" / "thermal" / "a.png", PHOTO)
+    with pytest.raises(DataError, match="no partner .*thermal/a.* for channel thermal"):
+        partners.read(image, THERMAL)
+
+
 def test_channels_are_told_apart_and_folders_are_relative():
     for folder in ("", "/data/thermal", "../thermal"):
         with pytest.raises(ValidationError, match="expected the name of a folder beside the images"):

@@ -75,6 +75,19 @@ def test_classes_are_called_as_the_data_say(tmp_path, name, names, called):
     assert split.records[0].annotations[0].class_name == list(called)[1]
 
 
+def test_a_description_of_other_data_further_up_says_nothing_about_these(tmp_path):
+    root = write(tmp_path / "data", {"a.png": BOX})
+    (tmp_path / "data.yaml").write_text("train: nowhere\nnames: [wrong, names]")
+    (tmp_path / "classes.txt").write_text("wrong\nnames")
+    (root / "data.yaml").write_text("nc: 2\ntrain: images")
+    (split,) = read_splits(Data(root=root)).values()
+    assert split.problems == [] and split.categories == {"class 0": 0, "class 1": 1}
+    (root / "data.yaml").write_text("names: [cat, dog]")
+    files = {"annotations": root / "labels", "images": root / "images"}
+    (split,) = read_splits(Data.model_validate({"train": files, "format": "yolo"})).values()
+    assert list(split.categories) == ["cat", "dog"] and len(split.records) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -12,6 +12,8 @@ file, or with an empty one, shows none of them and stays.
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,7 @@ def _described(root: Path) -> dict[str, Any]:
     """The content of a folder's data.yaml, all scalars as text (`no` is a name, too); empty if there is none."""
     try:
         path = next(root / name for name in DESCRIPTIONS if (root / name).is_file())
-        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), yaml.BaseLoader)
     except (StopIteration, OSError, ValueError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -96,7 +98,7 @@ def read(source: SplitSource, name: str) -> Split:
     split = Split(name, source.annotations, [], {})
     if not source.annotations.is_dir():
         split.problems.append(Problem("error", str(source.annotations), "no such folder", "a text file for each image"))
-    names, described = _names(source.annotations, split.problems)
+    names, described = _names(source, split.problems)
     found = (path for path in sorted(source.annotations.rglob("*.txt")) if path.name != CLASSES)
     labels = {path.relative_to(source.annotations).with_suffix("").as_posix(): path for path in found}
     pictures = _pictures(source, split.problems)
@@ -114,12 +116,15 @@ def read(source: SplitSource, name: str) -> Split:
     return split
 
 
-def _names(labels: Path, problems: list[Problem]) -> tuple[dict[int, str] | None, list[Path]]:
+def _names(source: SplitSource, problems: list[Problem]) -> tuple[dict[int, str] | None, list[Path]]:
     """Class names by id and the file that says them; None if no file does."""
-    for folder in (labels, *labels.absolute().parents[:3]):
+    for folder in _homes(source):
         for path in (folder / name for name in (*DESCRIPTIONS, CLASSES) if (folder / name).is_file()):
             try:
-                return _named_in(path), [path]
+                names = _named_in(path)
+                if names is None:
+                    continue
+                return names, [path]
             except (OSError, ValueError, yaml.YAMLError) as error:
                 problems.append(Problem("error", str(path), f"not readable ({str(error)[:80]})", "YAML with names"))
             except BadAnnotation as error:
@@ -128,10 +133,28 @@ def _names(labels: Path, problems: list[Problem]) -> tuple[dict[int, str] | None
     return None, []
 
 
-def _named_in(path: Path) -> dict[int, str]:
-    text = path.read_text(encoding="utf-8")
+def _homes(source: SplitSource) -> Iterator[Path]:
+    """The folders that hold both labels and images of a part, and that of the data set: not one above it."""
+    labels = source.annotations.absolute()
+    both = os.path.commonpath([labels, *(folder.absolute() for folder in source.image_folders)])
+    for folder in (labels, *labels.parents[:4]):
+        if folder.is_relative_to(both) or _has_part(folder, labels):
+            yield folder
+
+
+def _has_part(root: Path, labels: Path) -> bool:
+    try:
+        return any(part.annotations == labels for part in splits(root).values())
+    except DataError:
+        return False
+
+
+def _named_in(path: Path) -> dict[int, str] | None:
+    text = path.read_text(encoding="utf-8-sig")
     content = {"names": text.splitlines()} if path.name == CLASSES else yaml.load(text, yaml.BaseLoader)
-    listed = content.get("names") if isinstance(content, dict) else None
+    if isinstance(content, dict) and "names" not in content:
+        return None
+    listed = content["names"] if isinstance(content, dict) else content
     entries = enumerate(listed) if isinstance(listed, list) else listed.items() if isinstance(listed, dict) else []
     try:
         names = {int(number): name.strip() for number, name in entries if name.strip() or path.name != CLASSES}
@@ -173,7 +196,7 @@ def _record(path: Path, number: int, problems: list[Problem]) -> Record | None:
 def _shapes(path: Path, image: Record, names: dict[int, str] | None, problems: list[Problem]) -> list[Shape]:
     """The objects of a label file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         problems.append(Problem("error", str(path), f"not readable ({str(error)[:80]})", "a text file"))
         return []
