@@ -15,20 +15,21 @@ import torch
 from sweep_plan import STAGE, plan_of
 
 from segue.cli import guarded
-from segue.data.dataset import read_dataset
+from segue.console import Console
 from segue.errors import Interrupted, SegueError
+from segue.run import read_all_data
 from segue.training import checkpoint, single_file
 
 Result = dict[str, Any]
 
 
 def refuse_bad_data(args: argparse.Namespace, backbone: str) -> None:
-    """Refuse now, for all backbones, what each of them would be refused for.
+    """Refuse now, for all backbones, what each of them would be refused for; every image is decoded once.
 
     Raises:
-        SegueError: if a flag or a label cannot be.
+        SegueError: if a flag, a label or an image cannot be.
     """
-    read_dataset(plan_of(args, backbone, Path("runs"), backbone).data)
+    read_all_data(plan_of(args, backbone, Path("runs"), backbone), Console(quiet=True))
 
 
 def attempted(backbone: str, work: Callable[[], Result], logs: Path | None = None) -> Result:

@@ -10,7 +10,7 @@ import torch
 
 from segue.models import rgbx_rcnn
 from segue.training.journal import Journal
-from tests.contracts.rgbx_sweep import SIDE, render, small_sizes, table, typed
+from tests.contracts.rgbx_sweep import render, small_sizes, table, typed
 from tests.toy import Stopped
 
 SWEEP = ("train_all_backbones_comprehensive.py", "--data", "data", "--num-workers", 0, "--lr-step-size", 2)
@@ -40,7 +40,7 @@ def trained(data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     (folder / "data").symlink_to(data)
     with small_sizes():
-        assert typed([*SWEEP, "--epochs", 3, "--backbones", "mit_b0", "mit_b3", "--keep-all-epochs"], folder) == 0
+        assert typed([*SWEEP, "--epochs", 2, "--backbones", "mit_b0", "mit_b3", "--keep-all-epochs"], folder) == 0
     return folder
 
 
@@ -61,11 +61,11 @@ def lasting(place: Path, name: str) -> list[dict[str, str]]:
 
 def test_all_epochs_are_kept_when_asked(trained):
     rows = table(run_of(trained) / "mit_b3" / "logs" / "epoch_metrics.csv")
-    assert len(rows) == 3 and all((trained / row["checkpoint_path"]).is_file() for row in rows)
-    assert len(list((run_of(trained) / "mit_b3" / "checkpoints").glob("epoch_*.pth"))) == 3
+    assert len(rows) == 2 and all((trained / row["checkpoint_path"]).is_file() for row in rows)
+    assert len(list((run_of(trained) / "mit_b3" / "checkpoints").glob("epoch_*.pth"))) == 2
 
 
-@pytest.mark.parametrize("step", [2, 7])  # in the first epoch, after its save; in the third
+@pytest.mark.parametrize("step", [2, pytest.param(6, marks=pytest.mark.slow)])  # in the first epoch; in the second
 def test_a_killed_run_goes_on_to_the_bit(trained, place, monkeypatch, step):
     note = Journal.step
 
@@ -76,7 +76,7 @@ def test_a_killed_run_goes_on_to_the_bit(trained, place, monkeypatch, step):
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(Journal, "step", deadly)
-        typed([*SWEEP, "--epochs", 3, "--backbones", "mit_b0"], place)
+        typed([*SWEEP, "--epochs", 2, "--backbones", "mit_b0"], place)
     assert info(place, "mit_b0")["status"] == "training"
     assert typed([SWEEP[0], "--resume", run_of(place)], place) == 0
     for name in ("epoch_metrics.csv", "batch_metrics.csv"):
@@ -88,28 +88,27 @@ def test_a_killed_run_goes_on_to_the_bit(trained, place, monkeypatch, step):
 
 
 def test_a_backbone_that_fails_leaves_the_others_alone_and_is_tried_again(place, monkeypatch, capsys):
-    broken = rgbx_rcnn.Size("mit_b1", SIDE, 7, 64, 8, 1)
     real = rgbx_rcnn.build
 
     def build(spec, masks):
-        if spec.size == broken.backbone:
+        if spec.size == "mit_b1":
             raise RuntimeError("the card fell out")
         return real(spec, masks)
 
     with monkeypatch.context() as patch:
         patch.setattr(rgbx_rcnn, "build", build)
-        assert typed([*SWEEP, "--epochs", 1, "--backbones", "mit_b0", "mit_b1", "mit_b2"], place) == 1
+        assert typed([*SWEEP, "--epochs", 1, "--backbones", "mit_b1", "mit_b0"], place) == 1
     assert "mit_b1: failed: RuntimeError: the card fell out" in capsys.readouterr().err
-    assert [info(place, f"mit_b{n}")["status"] for n in (0, 1, 2)] == ["completed", "failed", "completed"]
+    assert [info(place, f"mit_b{n}")["status"] for n in (0, 1)] == ["completed", "failed"]
     assert info(place, "mit_b1")["error"] == "RuntimeError: the card fell out"
     assert "in build" in (run_of(place) / "mit_b1" / "logs" / "error.txt").read_text()
     summary = json.loads((run_of(place) / "final_summary.json").read_text())
-    assert (summary["successful"], summary["failed"]) == (2, 1)
-    assert [result["success"] for result in summary["results"]] == [True, False, True]
+    assert (summary["successful"], summary["failed"]) == (1, 1)
+    assert [result["success"] for result in summary["results"]] == [False, True]
     assert typed([SWEEP[0], "--resume", run_of(place)], place) == 0
     said = capsys.readouterr().out
     assert "mit_b0: complete, kept" in said and "mit_b1: complete, kept" not in said
-    assert json.loads((run_of(place) / "final_summary.json").read_text())["successful"] == 3
+    assert json.loads((run_of(place) / "final_summary.json").read_text())["successful"] == 2
 
 
 def test_what_the_sweep_left_is_found_measured_ranked_and_drawn(trained, capsys):
@@ -119,7 +118,7 @@ def test_what_the_sweep_left_is_found_measured_ranked_and_drawn(trained, capsys)
     assert summary.read_text().strip() in said
     for words in ("Model Comparison:", "Speed Ranking", "Accuracy Ranking", "Model Size Ranking", "Successful: 2/2"):
         assert words in said
-    assert said.count("mit_b3") == 1 + 1 + 3  # its line, its row, and its place in each ranking
+    assert said.count("mit_b3") == 2 + 1 + 3  # its line with its path, its row, and its place in each ranking
     for backbone in ("mit_b0", "mit_b3"):
         drawings = sorted(path.name for path in (trained / "test_results" / backbone).iterdir())
         assert drawings == ["result_batch_0_img_0.png", "result_batch_0_img_1.png"]
@@ -133,6 +132,7 @@ def test_a_missing_backbone_is_a_failure_and_a_pattern_is_followed(trained, caps
     assert "Failed Evaluations:\n  mit_b5: mit_b5: no checkpoint" in said and "Successful: 1/2" in said
 
 
+@pytest.mark.slow
 def test_the_simple_sweep_leaves_what_the_tests_of_all_backbones_read(place, capsys):
     assert typed(["train_all_backbones.py", "--data", "data", "--epochs", 1, "--backbones", "mit_b0"], place) == 0
     assert (place / "checkpoints" / "crossattentiondet_mit_b0.pth").is_file()
@@ -165,7 +165,7 @@ def test_one_backbone_is_trained_tested_tuned_and_looked_at(place, capsys):
     [
         ([*SWEEP, "--backbones", "mit_b6"], "invalid choice: 'mit_b6'"),
         ([*SWEEP, "--resolution", 100], "100 is no multiple of 32 from 64 on"),
-        ([*SWEEP, "--channels", "r", "g", "b"], "3: r, g, b"),
+        ([*SWEEP, "--channels", "r", "g", "b"], "5 channels (9 more errors); expected 3"),
         ([SWEEP[0], "--data", "nowhere"], "nowhere"),
         ([SWEEP[0], "--epochs", 3], "the following arguments are required: --data"),
         ([SWEEP[0], "--resume", "nowhere"], "--resume nowhere: no run_config.json to read"),
