@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
@@ -68,6 +69,7 @@ class Streams(nn.Module):
     """A part: the streams of one kind. Gives their first maps; a stream that is alone gives all its levels."""
 
     reads = ("images",)
+    streams: Any
 
     def __init__(self, name: str, streams: Sequence[Stream], alone: bool) -> None:
         super().__init__()
@@ -76,12 +78,12 @@ class Streams(nn.Module):
         self.begun = tuple(f"{name}_{i}" for i in range(len(streams)))
 
     def forward(self, state: State) -> State:
-        begun = [stream.begin(state["images"]) for stream in self.streams]  # type: ignore[operator]
+        begun = [stream.begin(state["images"]) for stream in self.streams]
         if not self.alone:
             return dict(zip(self.begun, begun, strict=True))
         maps, (stream,) = begun, self.streams
         for number in range(1, len(LEVELS)):
-            maps.append(stream.stages[number](maps[-1]))  # type: ignore[index,operator,union-attr]
+            maps.append(stream.stages[number](maps[-1]))
         return dict(zip(LEVELS, maps, strict=True))
 
 
@@ -90,6 +92,8 @@ class Fusion(nn.Module):
 
     The streams' weights are their own parts'; here is only the way to them.
     """
+
+    levels: Any
 
     def __init__(self, parts: Sequence[Streams], kind: Kind, mit: Mit, zero_init: bool) -> None:
         super().__init__()
@@ -106,8 +110,8 @@ class Fusion(nn.Module):
         fused = {}
         for number, (name, level) in enumerate(zip(LEVELS, self.levels, strict=True)):
             if number:
-                maps = [stream.stages[number](each) for stream, each in zip(streams, maps, strict=True)]  # type: ignore
-            maps = level.rectified(maps)  # type: ignore[operator]
+                maps = [stream.stages[number](each) for stream, each in zip(streams, maps, strict=True)]
+            maps = level.rectified(maps)
             fused[name] = level(maps)
         return fused
 

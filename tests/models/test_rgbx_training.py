@@ -15,8 +15,10 @@ from segue.structures.target import Batch
 from segue.training import cache, checkpoint
 from segue.training.freeze import FrozenProof
 from segue.training.journal import read_rows
+from tests.conftest import write_plan
 from tests.models.rgbx import as_rgb, build, pixels, two_targets, with_x
 from tests.toy import losses, run, run_until, same_tensors
+from tests.training.test_processes import torchrun
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +122,14 @@ def test_a_run_is_the_same_in_single_images(reference, four, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_train_what_one_does(reference, four, tmp_path):
+    out = torchrun(write_plan(tmp_path / "plan.yaml", three_stages(four, tmp_path)), 2)
+    assert out.returncode == 0, out.stderr
+    for name in FOLDERS:
+        assert losses(tmp_path / "toy-1" / name) == pytest.approx(losses(reference / name), rel=1e-5)
+
+
+@pytest.mark.slow
 def test_killed_inside_a_stage_it_goes_on_to_the_bit(reference, four, tmp_path, monkeypatch):
     plan = three_stages(four, tmp_path, save_every_steps=1)
     run(plan, "rgb")
@@ -150,6 +160,7 @@ def test_every_fusion_learns(fusion, zero_init):
     assert still == set()
 
 
+@pytest.mark.slow
 def test_the_mask_head_alone_learns_on_a_frozen_detector_from_its_cached_pyramid(four, tmp_path, monkeypatch):
     shapes = []
     fill = cache.fill

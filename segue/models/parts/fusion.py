@@ -36,9 +36,9 @@ class Level(nn.Module):
 
     def rectified(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """What the next stage of each stream reads."""
-        main, corrected = maps[0], list(maps)
+        corrected = list(maps)
         for number, (rectify, gate) in enumerate(zip(self.rectify, self.gates, strict=True), 1):
-            to_main, to_other = rectify(main, maps[number])
+            to_main, to_other = rectify(maps[0], maps[number])
             corrected[0] = corrected[0] + gate(to_main)
             corrected[number] = maps[number] + to_other
         return corrected
@@ -59,9 +59,7 @@ class Rectification(nn.Module):
         self.by_channel = nn.Sequential(
             nn.Linear(4 * width, 4 * width), nn.ReLU(), nn.Linear(4 * width, 2 * width), nn.Sigmoid()
         )
-        self.by_place = nn.Sequential(
-            nn.Conv2d(2 * width, width, 1), nn.ReLU(), nn.Conv2d(width, 2, 1), nn.Sigmoid()
-        )  # fmt: skip
+        self.by_place = nn.Sequential(nn.Conv2d(2 * width, width, 1), nn.ReLU(), nn.Conv2d(width, 2, 1), nn.Sigmoid())
 
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Maps (B, C, h, w) -> what is to be added to each."""
@@ -174,8 +172,8 @@ def _merge(kind: Kind, width: int, heads: int, others: int) -> nn.Module:
 def _closed(width: int) -> nn.Conv2d:
     """A 1x1 convolution that gives exactly 0 until it learns otherwise."""
     gate = nn.Conv2d(width, width, 1)
-    nn.init.zeros_(gate.weight)
-    nn.init.zeros_(gate.bias)  # type: ignore[arg-type]
+    for parameter in gate.parameters():
+        nn.init.zeros_(parameter)
     return gate
 
 
