@@ -142,7 +142,7 @@ def test_the_simple_sweep_leaves_what_the_tests_of_all_backbones_read(place, cap
     assert list((place / "checkpoints").glob("evaluation_summary_*.txt"))
 
 
-def test_one_backbone_is_trained_tested_tuned_and_looked_at(place, capsys):
+def test_one_backbone_is_trained_tested_and_looked_at(place, capsys):
     assert typed(["visualize.py", "--vis", 1], place) == 0
     assert "without a model: no crossattentiondet.pth" in capsys.readouterr().out
     assert typed(["train.py", "--epochs", 1], place) == 0
@@ -153,11 +153,16 @@ def test_one_backbone_is_trained_tested_tuned_and_looked_at(place, capsys):
         "sample_1.png", "result_batch_0_img_0.png", "result_batch_0_img_1.png",
     }  # fmt: skip
     assert typed(["visualize.py", "--results-dir", "seen"], place) == 0 and (place / "seen" / "sample_0.png").is_file()
-    tuned = ("--epochs", 1, "--lr", 1e-9, "--weights", "crossattentiondet.pth", "--model", "tuned.pth")
-    assert typed(["train.py", *tuned], place) == 0
-    before, after = (torch.load(place / f"{name}.pth")["model_state_dict"] for name in ("crossattentiondet", "tuned"))
-    learned = {name for name in before if before[name].is_floating_point() and "running" not in name}
-    assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in learned)
+
+
+@pytest.mark.slow
+def test_a_model_is_tuned_from_where_another_ended(trained):
+    model = run_of(trained) / "mit_b0" / "checkpoints" / "best_model.pth"
+    line = ("--backbone", "mit_b0", "--epochs", 1, "--lr", 1e-9, "--weights", model, "--model", "tuned.pth")
+    assert typed(["train.py", *line], trained) == 0
+    before, after = (torch.load(path)["model_state_dict"] for path in (model, trained / "tuned.pth"))
+    learned = {name for name in before if before[name].is_floating_point()}
+    assert learned and all(torch.allclose(before[name], after[name], atol=1e-5) for name in learned)
 
 
 @pytest.mark.parametrize(

@@ -54,23 +54,24 @@ CONFIG = {
     "num_epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "device", "num_classes",
     "fpn_out_channels",
 }  # fmt: skip
+BACKBONES = ("mit_b0", "mit_b1")  # of the command that is looked at closely
 SUMMARY = {"run_config", "total_time_sec", "total_time_hours", "results", "successful", "failed", "timestamp"}
 
 
-def short(line: str) -> list[object]:
-    """A command of the text, for a test: 3 epochs, a rate that falls after 2, and images read in this process."""
-    for flag, value in (("epochs", 3), ("lr-step-size", 2), ("num-workers", 0)):
+def short(line: str, epochs: int = 3) -> list[object]:
+    """A command of the text, for a test: few epochs, a rate that falls after 2, and images read in this process."""
+    for flag, value in (("epochs", epochs), ("lr-step-size", 2), ("num-workers", 0)):
         line = re.sub(rf"--{flag} \d+", f"--{flag} {value}", line)
     return ["train_all_backbones_comprehensive.py", "--num-workers", 0, *shlex.split(line)]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """A folder in which the custom command of the text was typed."""
+    """A folder in which the quick command of the text was typed."""
     folder = tmp_path_factory.mktemp("sweep")
     render(folder / "data")
     with small_sizes():
-        assert typed([*short(TYPED[1]), "--lr-step-size", 2], folder) == 0
+        assert typed([*short(TYPED[3]), "--lr-step-size", 2], folder) == 0
     return folder
 
 
@@ -128,14 +129,8 @@ def test_every_line_of_the_text_is_understood_with_its_defaults(place, monkeypat
 
 def test_a_run_has_the_folders_and_files_of_the_text(run):
     assert re.fullmatch(r"run_\d{8}_\d{6}", run.name)
-    assert {path.name for path in run.iterdir()} == {
-        "run_config.json",
-        "final_summary.json",
-        "mit_b0",
-        "mit_b1",
-        "mit_b2",
-    }
-    for backbone in ("mit_b0", "mit_b1", "mit_b2"):
+    assert {path.name for path in run.iterdir()} == {"run_config.json", "final_summary.json", *BACKBONES}
+    for backbone in BACKBONES:
         logs = {path.name for path in (run / backbone / "logs").iterdir()}
         assert logs == {"epoch_metrics.csv", "batch_metrics.csv", "training_info.json"}
         names = {path.name for path in (run / backbone / "checkpoints").iterdir()}
@@ -146,7 +141,7 @@ def test_a_run_has_the_folders_and_files_of_the_text(run):
 
 
 def test_the_tables_have_the_columns_of_the_text_and_add_up(run):
-    for backbone in ("mit_b0", "mit_b1", "mit_b2"):
+    for backbone in BACKBONES:
         epochs = table(run / backbone / "logs" / "epoch_metrics.csv")
         batches = table(run / backbone / "logs" / "batch_metrics.csv")
         assert ",".join(epochs[0]) == f"{EPOCHS},val_ap" and ",".join(batches[0]) == f"{BATCHES},batch_time_sec"
@@ -170,9 +165,9 @@ def test_the_tables_have_the_columns_of_the_text_and_add_up(run):
 
 def test_the_json_files_have_the_keys_of_the_text(run):
     config, summary = (json.loads((run / name).read_text()) for name in ("run_config.json", "final_summary.json"))
-    assert config["epochs"] == 3 and config["backbones"] == ["mit_b0", "mit_b1", "mit_b2"] and config["lr"] == 0.005
+    assert config["epochs"] == 3 and config["backbones"] == list(BACKBONES) and config["lr"] == 0.005
     assert set(summary) == SUMMARY
-    assert (summary["successful"], summary["failed"]) == (3, 0) and summary["run_config"] == config
+    assert (summary["successful"], summary["failed"]) == (2, 0) and summary["run_config"] == config
     for result in summary["results"]:
         info = json.loads((run / result["backbone"] / "logs" / "training_info.json").read_text())
         assert info["backbone"] == result["backbone"] and info["status"] == "completed" and info["timestamp"]
@@ -223,7 +218,7 @@ def test_what_the_text_looks_at_is_there(place):
     said = [subprocess.run(["sh", "-c", line], cwd=place, capture_output=True, text=True) for line in LOOKS]
     assert [done.returncode for done in said] == [0] * 4
     assert said[0].stdout.startswith(EPOCHS) and said[0].stdout == said[3].stdout
-    assert json.loads(said[1].stdout)["status"] == "completed" and json.loads(said[2].stdout)["successful"] == 3
+    assert json.loads(said[1].stdout)["status"] == "completed" and json.loads(said[2].stdout)["successful"] == 2
 
 
 def test_the_loading_snippet_of_the_page_works_as_it_stands(place, monkeypatch):
@@ -242,7 +237,7 @@ def test_the_loading_snippet_of_the_page_works_as_it_stands(place, monkeypatch):
 @pytest.mark.parametrize("number", range(len(TYPED)))
 def test_every_training_command_of_the_text_runs(place, tmp_path, number):
     (tmp_path / "data").symlink_to(place / "data")
-    assert typed(short(TYPED[number]), tmp_path) == 0
+    assert typed(short(TYPED[number], epochs=1), tmp_path) == 0
     (run,) = (tmp_path / "training_logs").glob("run_*")
     summary = json.loads((run / "final_summary.json").read_text())
     named = re.findall(r"mit_b\d", TYPED[number]) or ["mit_b0", "mit_b1", "mit_b2", "mit_b4", "mit_b5"]
