@@ -24,7 +24,7 @@ from segue.outcome import SAVING, write_outcome, write_report
 from segue.plan import Model, Plan, StagePlan
 from segue.run_folder import REPORT, RunFolder, key_of, write_json
 from segue.structures.target import collate
-from segue.training import checkpoint, processes, saving
+from segue.training import checkpoint, processes, saving, single_file
 from segue.training.estimate import Peak
 from segue.training.freeze import FrozenProof
 from segue.training.handover import Report, adopt
@@ -140,7 +140,7 @@ def open_weights(source: str, model: Model) -> Weights:
             found = f"stage {weights.card['stage']} was not finished when it was written"
             raise HandoverError(source, found, "the selected checkpoint of a finished stage", "its plan to the end")
     else:
-        weights = models.get(model.family).import_weights(source)
+        weights = single_file.as_weights(path) or models.get(model.family).import_weights(source)
     return _with_names(weights, model.weights_classes)
 
 

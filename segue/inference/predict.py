@@ -21,7 +21,7 @@ from segue.models.parts.chain import Chain
 from segue.models.weights import Weights, foreign
 from segue.structures.channels import RGB, Channel
 from segue.structures.detections import Detections
-from segue.training import checkpoint
+from segue.training import checkpoint, single_file
 from segue.training.handover import adopt
 
 Picture = str | Path | np.ndarray | Image.Image | Tensor
@@ -109,16 +109,16 @@ class Predictor:
 def load(source: str | Path, device: str = "auto") -> Predictor:
     """A model from a checkpoint folder, a stage's or a run's folder (its last finished stage), or a file of scripts/.
 
-    device: auto takes a GPU if there is one. Files must say what model they hold, as model_final.pth and .ckpt of the
-    scripts do. Others need what a card would say: see `segue.rfdetr` and `from_weights`.
+    device: auto takes a GPU if there is one. Files must say what model they hold, as .pth and .ckpt of the scripts do.
+    Others need what a card would say: see `segue.rfdetr` and `from_weights`.
 
     Raises:
         CheckpointError: if there is no checkpoint, it is damaged, or it is a file that does not say enough.
     """
     path = Path(source)
-    if path.is_file():
+    if path.is_file() and not single_file.has_card(path):
         return from_card(_weights_of_file(path), device=device)
-    card, tensors = checkpoint.read(find_checkpoint(path))
+    card, tensors = single_file.read(path) if path.is_file() else checkpoint.read(find_checkpoint(path))
     family = models.get(card.spec.family)
     chain = family.build(card.spec, masks=any(name.startswith(family.PARTS[-1] + ".") for name in tensors))
     chain.load_state_dict(tensors)
