@@ -109,6 +109,8 @@ def members_of(path: Path, arguments: Sequence[str], console: Console) -> list[M
         PlanError: listing everything that is wrong, each with the members it is wrong with.
     """
     keys, fixed = swept_keys(arguments)
+    if not path.is_file():
+        load_plan(path)  # says so, once
     combinations = [dict(zip(keys, values, strict=True)) for values in itertools.product(*keys.values())]
     names = names_of(combinations)
     wrong: dict[str, list[str]] = {}
