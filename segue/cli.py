@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -133,6 +133,40 @@ def run(
 
 
 @app.command
+def sweep(
+    plan: Path,
+    *overrides: str,
+    on: Literal["here", "ray"] = "here",
+    jobs: int | None = None,
+    devices: str | None = None,
+    threads: int | None = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a plan with every combination of values, or go on with that, and put all in one table.
+
+    Parameters
+    ----------
+    plan
+        A plan file.
+    overrides
+        key=a,b,c for the values to combine; key=a changes the plan of all.
+    on
+        This machine, or a Ray cluster.
+    jobs
+        How many members are trained at the same time; 1 here, and as many as there is room for on Ray.
+    devices
+        Devices for one member at a time each, such as cuda:0,cuda:1.
+    threads
+        CPU threads of each member. A sweep keeps the number it began with: it can change the last bits.
+    """
+    from segue.commands.sweep import Where, sweep_plan
+    from segue.console import Console
+
+    where = Where(on, jobs, tuple(devices.split(",")) if devices else (), threads)
+    print(sweep_plan(plan, overrides, where, Console(quiet)))
+
+
+@app.command
 def predict(
     checkpoint: Path,
     images: Path,
@@ -180,7 +214,14 @@ def predict(
 
 @app.command
 def evaluate(
-    checkpoint: Path, data: Path, *, split: str = "valid", out: Path | None = None, json: bool = False
+    checkpoint: Path,
+    data: Path,
+    *,
+    split: str = "valid",
+    out: Path | None = None,
+    json: bool = False,
+    without: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    shift: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
 ) -> None:
     """Measure a checkpoint on a data set: the COCO figures of boxes and masks.
 
@@ -189,17 +230,21 @@ def evaluate(
     checkpoint
         A checkpoint, stage or run folder, or a file as predict takes.
     data
-        A data set folder.
+        A data set folder, or a plan, for its data.
     split
         Which part: train, valid or test.
     out
         A folder for metrics.json and predictions.coco.json.
     json
         Print the figures as JSON.
+    without
+        Channels to measure without (thermal, or r+g+b together): each also as a change of AP, with its interval.
+    shift
+        Channels to displace, NAME=X,Y in pixels to the right and down, such as thermal=3,-2; likewise.
     """
     from segue.commands.evaluate import evaluate_checkpoint
 
-    evaluate_checkpoint(checkpoint, data, split, out, json)
+    evaluate_checkpoint(checkpoint, data, split, out, json, without or [], shift or [])
 
 
 @app.command
@@ -211,11 +256,23 @@ def inspect(checkpoint: Path, *, json: bool = False) -> None:
 
 
 @app.command
-def report(run: Path) -> None:
-    """Write a run's report.html anew."""
-    from segue.commands.inspect import rewrite_report
+def report(*runs: Path, against: str | None = None, out: Path | None = None, json: bool = False) -> None:
+    """Write a run's report.html anew, or put several runs, or all members of a sweep, in one table.
 
-    print(rewrite_report(run))
+    Parameters
+    ----------
+    runs
+        Folders of runs, or of a sweep.
+    against
+        The run that all are compared with; the one with the highest validation AP if left out.
+    out
+        Where report.html, .csv and .json of several runs go: a sweep's folder, or else ./comparison.
+    json
+        Print the table as JSON.
+    """
+    from segue.commands.report import report as write
+
+    write(runs, against, out, json)
 
 
 @head.command

@@ -17,17 +17,18 @@ from segue.data.dataset import Data
 from segue.data.transforms import Augment
 from segue.errors import PlanError
 from segue.evaluation.coco_metrics import FIGURES
-from segue.losses.criterion import Weights
+from segue.losses.criterion import TERMS
 from segue.losses.noise import Noise
 from segue.models.parts.chain import span
 from segue.settings import Settings
+from segue.structures.channels import rows_of
 from segue.training.cache import Cache
 from segue.training.optim import Optimizer, Schedule, Thaw
 from segue.training.stage import Training
 
 Task = Literal["boxes", "masks", "joint"]
 METRICS = {"boxes": "box_ap", "masks": "mask_ap", "joint": "mask_ap"}
-MASK_TERMS = ("mask_bce", "dice")
+MASK_TERMS = ("mask_bce", "dice", "mask")
 # Settings that change how a stage runs but not what comes out of it; they may differ when it resumes.
 WITHOUT_EFFECT = {"workers", "images_per_forward", "save_every_steps", "save_every_minutes"}
 
@@ -123,10 +124,6 @@ class StagePlan(Training):
         known = [f"{kind}_{figure[0]}" for kind in kinds for figure in FIGURES]
         if self.metric not in known:
             raise ValueError(f"select: no figure '{self.metric}' in task: {self.task}; there are {', '.join(known)}")
-        terms = [t for t in Weights.model_fields if self.with_masks or t not in MASK_TERMS]
-        for name, weight in self.loss.items():
-            if name not in terms or weight < 0:
-                raise ValueError(f"loss: {name}: {weight}; task: {self.task} has {', '.join(terms)}, at least 0 each")
         if self.noise.missed is not None and self.task != "joint":
             raise ValueError(f"noise.missed looks at masks and classes, but this is task: {self.task}; use task: joint")
         if self.noise.boundary and self.task == "boxes":
@@ -144,7 +141,10 @@ class StagePlan(Training):
 
 
 class Plan(Settings):
-    """A plan. seed: everything random follows from it. device: auto takes a GPU if there is one."""
+    """A plan. seed: everything random follows from it. device: auto takes a GPU if there is one.
+
+    data: of all stages but those that have their own; its channels are those of all, unless a stage says others.
+    """
 
     name: str = Field("plan", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     seed: int = 0
@@ -154,6 +154,20 @@ class Plan(Settings):
     data: Data
     model: Model = Model()
     stages: tuple[StagePlan, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_camera(cls, content: Any) -> Any:
+        """A stage's own data have the plan's channels, unless it says others."""
+        data, listed = (content.get(key) for key in ("data", "stages")) if isinstance(content, dict) else (None, None)
+        if not isinstance(data, dict) or "channels" not in data or not isinstance(listed, list | tuple):
+            return content
+
+        def seen(stage: Any) -> Any:
+            own = stage.get("data") if isinstance(stage, dict) else None
+            return {**stage, "data": {"channels": data["channels"], **own}} if isinstance(own, dict) else stage
+
+        return {**content, "stages": [seen(stage) for stage in listed]}
 
     @field_validator("stages")
     @classmethod
@@ -174,6 +188,11 @@ class Plan(Settings):
             if stage.task not in family.TASKS:
                 hint = " or ".join(f"task: {task}" for task in family.TASKS)
                 raise ValueError(f"stage {stage.name}: task: {stage.task}: {self.model.family} has {hint}")
+            terms = [t for t in getattr(family, "TERMS", TERMS) if stage.with_masks or t not in MASK_TERMS]
+            for name, weight in stage.loss.items():
+                if name not in terms or weight < 0:
+                    hint = f"task: {stage.task} has {', '.join(terms)}, at least 0 each"
+                    raise ValueError(f"stage {stage.name}: loss: {name}: {weight}; {hint}")
             for key, name in stage.places():
                 try:
                     span(name, parts)
@@ -207,6 +226,19 @@ class Plan(Settings):
                 if position >= frozen:
                     raise ValueError(f"{where}: {thaw.part} is not frozen then")
                 frozen = position
+        return self
+
+    @model_validator(mode="after")
+    def _drops_channels_there_are(self) -> Plan:
+        for stage in self.stages:
+            channels = self.data_of(stage).channels
+            for name in stage.augment.drop if stage.augment else ():
+                try:
+                    every = len(rows_of(name, channels)) == len(channels)
+                except PlanError as error:
+                    raise ValueError(f"stage {stage.name}: augment.drop: {error.found}; {error.expected}") from None
+                if every:
+                    raise ValueError(f"stage {stage.name}: augment.drop: {name} would leave no channel")
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -221,4 +222,5 @@ def apply_override(content: dict, override: str) -> None:
         else:
             if isinstance(here, dict) and not isinstance(here.get(index), dict | list):
                 here[index] = {}
+            here[index] = copy(here[index])  # what YAML's aliases name stands in several places, and is set in one
             here = here[index]

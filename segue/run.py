@@ -16,7 +16,7 @@ from segue.data.audit import once
 from segue.data.audit.findings import SIDED
 from segue.data.dataset import DataSet, read_dataset, require_masks
 from segue.data.samples import Samples
-from segue.errors import CheckpointError, HandoverError, Interrupted, PlanError, SegueError
+from segue.errors import CheckpointError, DataError, HandoverError, Interrupted, PlanError, SegueError
 from segue.evaluation.coco_metrics import COCO_COUNTED, detections_needed
 from segue.inference.predict import find_checkpoint
 from segue.models.parts.chain import Chain, span
@@ -25,7 +25,8 @@ from segue.outcome import SAVING, write_outcome, write_report
 from segue.plan import Model, Plan, StagePlan
 from segue.run_folder import REPORT, RunFolder, key_of, write_json
 from segue.structures.target import collate
-from segue.training import checkpoint, processes, saving
+from segue.training import checkpoint, processes, saving, single_file
+from segue.training.estimate import Peak
 from segue.training.freeze import FrozenProof
 from segue.training.handover import Report, adopt
 from segue.training.journal import Journal, read_events
@@ -48,8 +49,8 @@ def run_plan(plan: Plan, console: Console | None = None, only: str | None = None
     console = console or Console()
     if only is not None and plan.stage(only) is None:
         raise PlanError("stage", f"no stage {only!r}", "one of " + ", ".join(s.name for s in plan.stages))
-    data = read_all_data(plan, console)
-    run = RunFolder.open(plan, [data[stage.name].manifest for stage in plan.stages])
+    data = read_all_data(plan, console, only)
+    run = RunFolder.open(plan, [data[s.name].manifest if s.name in data else "" for s in plan.stages])
     console.say(f"run {run.path}" + (", going on" if run.resumed else ""))
     for stage in plan.stages:
         run_stage(run, stage, data[stage.name], device, console)
@@ -58,38 +59,56 @@ def run_plan(plan: Plan, console: Console | None = None, only: str | None = None
         if stage.name == only:
             break
     console.say(f"report: {run.path / REPORT}")
+    console.say(f"next: segue predict {run.path} IMAGES --out FOLDER")
     return run.path
 
 
-def read_all_data(plan: Plan, console: Console) -> dict[str, DataSet]:
+def read_all_data(plan: Plan, console: Console, only: str | None = None) -> dict[str, DataSet]:
     """Every stage's data, read and audited (each image decoded, once for the same bytes), before anything is trained.
+
+    only: the last stage that will be trained. Data of later ones may still have to be made, with its help.
 
     Raises:
         DataError: naming the first thing that is wrong.
     """
     read: dict[str, DataSet] = {}
     audits: dict[str, dict[str, str]] = {}
-    for stage in plan.stages:
-        settings = plan.data_of(stage)
-        same = [s.name for s in plan.stages if s.name in read and plan.data_of(s) == settings]
-        if same:
-            read[stage.name] = read[same[0]]
-        else:
-            data = read_dataset(settings)
-            with console.progress("looking at the data") as tick:
-                run = f"segue check {settings.root or ''}".strip()
-                said = audits[data.manifest] = once.audited(data, settings.channels, plan.runs, tick, run)
-            for note in (*data.notes, *(line for kind, line in said.items() if kind != SIDED or plan.flips(settings))):
-                console.say(f"data: {note}")
-            counted = detections_needed(data.most_objects)
-            if counted != COCO_COUNTED:
-                console.say(f"data: {counted} detections of an image count: one has {data.most_objects} objects")
-            read[stage.name] = data
-        if stage.with_masks:
-            require_masks(read[stage.name].splits)
+    for number, stage in enumerate(plan.stages):
+        try:
+            read[stage.name] = _data_of(plan, stage, read, audits, console)
+        except DataError as error:
+            if only in read:
+                console.say(f"{stage.name}: its data are not ready ({error.where}: {error.found})")
+                break
+            before = f"segue run with --stage {plan.stages[number - 1].name} trains what comes before it"
+            run = "; ".join(filter(None, [error.run, before if number else ""]))
+            raise DataError(error.where, error.found, error.expected, run) from None
     if processes.rank() == 0:
         once.keep(plan.runs, audits)
     return read
+
+
+def _data_of(
+    plan: Plan, stage: StagePlan, read: dict[str, DataSet], audits: dict[str, dict[str, str]], console: Console
+) -> DataSet:
+    """One stage's data; that of a stage before it, if both have the same."""
+    settings = plan.data_of(stage)
+    same = [s.name for s in plan.stages if s.name in read and plan.data_of(s) == settings]
+    if same:
+        data = read[same[0]]
+    else:
+        data = read_dataset(settings)
+        with console.progress("looking at the data") as tick:
+            run = f"segue check {settings.root or ''}".strip()
+            said = audits[data.manifest] = once.audited(data, settings.channels, plan.runs, tick, run)
+        for note in (*data.notes, *(line for kind, line in said.items() if kind != SIDED or plan.flips(settings))):
+            console.say(f"data: {note}")
+        counted = detections_needed(data.most_objects)
+        if counted != COCO_COUNTED:
+            console.say(f"data: {counted} detections of an image count: one has {data.most_objects} objects")
+    if stage.with_masks:
+        require_masks(data.splits)
+    return data
 
 
 def run_stage(run: RunFolder, stage: StagePlan, data: DataSet, device: str, console: Console) -> None:
@@ -102,15 +121,16 @@ def run_stage(run: RunFolder, stage: StagePlan, data: DataSet, device: str, cons
         console.say(f"{stage.name}: complete, kept ({run.selected(stage)})")
         return
     run.begin(stage, key)
+    peak = Peak(device)
     try:
         train(run, stage, data, weights, device, console)
     except Interrupted:
-        run.end(stage, "interrupted")
+        run.end(stage, "interrupted", peak.bytes())
         raise
     except SegueError:
-        run.end(stage, "failed")
+        run.end(stage, "failed", peak.bytes())
         raise
-    run.end(stage, "complete")
+    run.end(stage, "complete", peak.bytes())
 
 
 def start_weights(run: RunFolder, stage: StagePlan) -> Weights | None:
@@ -142,7 +162,7 @@ def open_weights(source: str, model: Model) -> Weights:
             found = f"stage {weights.card['stage']} was not finished when it was written"
             raise HandoverError(source, found, "the selected checkpoint of a finished stage", "its plan to the end")
     else:
-        weights = models.get(model.family).import_weights(source)
+        weights = single_file.as_weights(path) or models.get(model.family).import_weights(source)
     return _with_names(weights, model.weights_classes)
 
 

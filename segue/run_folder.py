@@ -23,7 +23,7 @@ from segue.errors import CheckpointError, HandoverError
 from segue.plan import Plan, StagePlan
 from segue.training import checkpoint, processes
 
-NOTE, PLAN, REPORT = "run.json", "plan.yaml", "report.html"
+NOTE, PLAN, REPORT, SWEEP = "run.json", "plan.yaml", "report.html", "sweep.json"
 
 
 def key_of(*parts: Any) -> str:
@@ -48,12 +48,17 @@ class RunFolder:
 
     @classmethod
     def open(cls, plan: Plan, manifests: list[str]) -> RunFolder:
-        """The newest run of exactly this plan on exactly this data, or a new one."""
+        """The newest run of exactly this plan on exactly this data, or a new one.
+
+        Data that are not there yet have the manifest "". A run that began without the data of its later stages is
+        the run of these data as soon as they are there.
+        """
         digest = digest_of(plan, manifests)
-        for path in runs_of(plan):
-            note = read_note(path)
-            if note.get("digest") == digest:
-                return cls(path, plan, True, note["stages"], digest)
+        for known in range(len(manifests), 0, -1):
+            begun_with = [*manifests[:known], *[""] * (len(manifests) - known)]
+            if (found := cls.find(plan, digest_of(plan, begun_with))) is not None:
+                found.digest = digest
+                return found
         number = max((_number(path) for path in runs_of(plan)), default=0) + 1
         run = cls(plan.runs / f"{plan.name}-{number}", plan, False, {}, digest)
         processes.barrier()  # every process has seen the same folders before one of them adds this one
@@ -65,6 +70,20 @@ class RunFolder:
         processes.barrier()
         return run
 
+    @classmethod
+    def find(cls, plan: Plan, digest: str) -> RunFolder | None:
+        """The newest run of exactly this, if there is one."""
+        for path in runs_of(plan):
+            note = read_note(path)
+            if note.get("digest") == digest:
+                return cls(path, plan, True, note["stages"], digest)
+        return None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every stage of the plan is."""
+        return all(self.stages.get(stage.name, {}).get("state") == "complete" for stage in self.plan.stages)
+
     def stage_folder(self, stage: StagePlan) -> Path:
         number = [s.name for s in self.plan.stages].index(stage.name) + 1
         return self.path / f"{number}-{stage.name}"
@@ -73,7 +92,8 @@ class RunFolder:
         return self.stage_folder(stage) / "selected"
 
     def finished(self, stage: StagePlan, key: str) -> bool:
-        """Whether the stage is complete under this key; brings it over from another run of the plan if it is there.
+        """Whether the stage is complete under this key; brings it over from another run of the plan, or of another
+        member of the same sweep, if it is there.
 
         Raises:
             CheckpointError: if it is, but its checkpoint was damaged since.
@@ -82,13 +102,15 @@ class RunFolder:
         if entry.get("state") == "complete" and entry.get("key") == key:
             checkpoint.verify(self.selected(stage))
             return True
-        for other in runs_of(self.plan):
+        for other in (*runs_of(self.plan), *runs_beside(self.plan)):
             found = read_note(other).get("stages", {}).get(stage.name, {})
             if other != self.path and found.get("state") == "complete" and found.get("key") == key:
                 if processes.rank() == 0:
                     self._bring_over(other / found["folder"], stage)
                 processes.barrier()
-                self._set(stage, state="complete", key=key, reused_from=other.name)
+                source = other.name if other.parent == self.path.parent else f"{other.parent.name}/{other.name}"
+                needed = {name: value for name, value in found.items() if name == "peak_bytes"}
+                self._set(stage, state="complete", key=key, reused_from=source, **needed)
                 return True
         return False
 
@@ -113,9 +135,11 @@ class RunFolder:
         self._set(stage, state="running", key=key)
         processes.barrier()
 
-    def end(self, stage: StagePlan, state: str) -> None:
-        """Mark a stage as complete, interrupted or failed."""
-        self._set(stage, state=state)
+    def end(self, stage: StagePlan, state: str, peak_bytes: int | None) -> None:
+        """Mark a stage as complete, interrupted or failed. peak_bytes: the memory it needed, if that is known."""
+        before = self.stages[stage.name].get("peak_bytes")
+        known = [value for value in (before, peak_bytes) if value is not None]
+        self._set(stage, state=state, **({"peak_bytes": max(known)} if known else {}))
 
     def complete_parent(self, stage: StagePlan) -> Path:
         """The selected checkpoint of a finished stage.
@@ -146,6 +170,14 @@ def runs_of(plan: Plan) -> list[Path]:
     """Folders of this plan's runs, newest first."""
     found = [path for path in plan.runs.glob(f"{plan.name}-*") if _number(path) and (path / NOTE).is_file()]
     return sorted(found, key=_number, reverse=True)
+
+
+def runs_beside(plan: Plan) -> list[Path]:
+    """Runs of the other members, if the plan is a member of a sweep."""
+    if not (plan.runs.parent / SWEEP).is_file():
+        return []
+    found = plan.runs.parent.glob(f"*/{plan.name}-*/{NOTE}")
+    return sorted(path.parent for path in found if path.parent.parent != plan.runs)
 
 
 def _number(path: Path) -> int:

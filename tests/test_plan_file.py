@@ -36,6 +36,17 @@ def complaint(text: str, *overrides: str) -> str:
     return caught.value.message
 
 
+def test_an_override_changes_one_of_several_places_that_yaml_aliases_share():
+    text = """
+data: {root: d}
+stages:
+  - {name: a, epochs: 1, optimizer: &shared {lr: 1e-3}}
+  - {name: b, epochs: 1, optimizer: *shared}
+"""
+    plan = parse(text, "plan.yaml", ("stages.b.optimizer.lr=1e-4",))
+    assert [stage.optimizer.lr for stage in plan.stages] == [1e-3, 1e-4]
+
+
 def test_a_plan_is_read_with_defaults_for_what_it_leaves_out():
     plan = parse(PLAN, "plan.yaml")
     assert plan.stages[0].optimizer.lr == 1e-4 and plan.stages[1].images_per_step == 16

@@ -9,10 +9,9 @@ from typing import Any
 
 from segue.data import images
 from segue.data.dataset import Data, read_splits
-from segue.data.folders import names_in
 from segue.data.formats import SplitSource, coco
 from segue.data.groups import groups
-from segue.data.records import Split
+from segue.data.records import Split, names_in
 from segue.errors import DataError
 
 

@@ -1,49 +1,70 @@
-"""`segue evaluate`: the COCO figures of a checkpoint on a data set."""
+"""`segue evaluate`: the COCO figures of a checkpoint on a data set, also with channels missing or displaced."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from segue.console import Console
 from segue.data.dataset import Data, DataSet, read_splits
+from segue.data.failing import DisturbedView
 from segue.data.records import refuse_errors
-from segue.errors import DataError
-from segue.inference.predict import load
+from segue.data.transforms import View
+from segue.errors import DataError, PlanError
+from segue.evaluation.coco_metrics import CocoMetrics
+from segue.evaluation.compare import Difference, compare
+from segue.evaluation.evaluate import input_size
+from segue.inference.predict import Predictor, load
 from segue.outcome import METRICS, PREDICTIONS, write_predictions
+from segue.plan import load_plan
 from segue.run_folder import write_json
 from segue.stages import measure
+from segue.structures.channels import rows_of
 
 IMAGES_PER_FORWARD = 8
+PLANS = (".yaml", ".yml")
 
 
-def evaluate_checkpoint(checkpoint: Path, root: Path, split: str, out: Path | None, as_json: bool) -> None:
+def evaluate_checkpoint(
+    checkpoint: Path,
+    root: Path,
+    split: str,
+    out: Path | None,
+    as_json: bool,
+    without: Sequence[str] = (),
+    shift: Sequence[str] = (),
+) -> None:
     """Print the figures; write them and the predictions where `out` says.
+
+    root: a data set folder, or a plan, for its data. without: channels that are missing, each entry measured by
+    itself; shift: NAME=X,Y, channels that are displaced. Both are compared with the model as it is, image by image.
 
     Raises:
         DataError: if the data has no such part, or no object of a class the model knows.
+        PlanError: if a channel is unknown.
     """
     predictor = load(checkpoint)
-    splits = read_splits(Data(root=root))
-    if split not in splits:
-        raise DataError(root, f"no {split} part", "one of " + ", ".join(splits))
-    refuse_errors(splits[split].problems, f"segue check {root}")
-    categories = splits[split].categories
-    known = [name for name in predictor.class_names if name in categories]
-    if not known:
-        raise DataError(root, "classes " + ", ".join(categories), "some of " + ", ".join(predictor.class_names))
-    top = max(categories.values(), default=0)
-    missing = [name for name in predictor.class_names if name not in categories]
-    ids = {**categories, **{name: top + number for number, name in enumerate(missing, 1)}}
-    classes = predictor.class_names
-    data = DataSet(splits, classes, tuple(ids[n] for n in classes), notes=[], manifest="")  # for training only
-    with Console().progress("evaluating") as tick:
-        total = -(-len(splits[split].records) // IMAGES_PER_FORWARD)
-        done = iter(range(1, total + 1))
-        metrics = measure(data, split, predictor.chain, IMAGES_PER_FORWARD, 0, lambda: tick(next(done), total))
+    views = disturbed_views(predictor, without, shift)
+    data = _data(predictor, root, split)
+
+    def measured(name: str, view: View | None = None) -> CocoMetrics:
+        with Console().progress(name) as tick:
+            total = -(-len(data.splits[split].records) // IMAGES_PER_FORWARD)
+            done = iter(range(1, total + 1))
+            return measure(data, split, predictor.chain, IMAGES_PER_FORWARD, 0, lambda: tick(next(done), total), view)
+
+    metrics = measured("evaluating")
     figures = metrics.figures()
-    outcome = {"split": split, "images": len(metrics.records), "detections_counted": metrics.most, **figures}
+    outcome: dict[str, Any] = {"split": split, "images": len(metrics.records), "detections_counted": metrics.most}
+    outcome |= figures
     outcome |= {f"{kind}_ap_by_class": metrics.by_class(kind) for kind in metrics.kinds}
+    differences = _compared(metrics, views, measured)
+    if views:
+        outcome["disturbed"] = {name: [_plain(one) for one in found] for name, found in differences.items()}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / METRICS, outcome)
@@ -54,3 +75,61 @@ def evaluate_checkpoint(checkpoint: Path, root: Path, split: str, out: Path | No
     print(f"{split}: {outcome['images']} images, up to {metrics.most} detections of each count")
     for name, value in figures.items():
         print(f"{name:16} {value:.4f}" if value >= 0 else f"{name:16} -")
+    for name, found in differences.items():
+        print("\n".join(f"{name}: {difference}" for difference in found))
+
+
+def _data(predictor: Predictor, root: Path, split: str) -> DataSet:
+    """The data set as the model names its classes."""
+    settings = load_plan(root).data if root.suffix in PLANS and root.is_file() else Data(root=root)
+    splits = read_splits(settings)
+    if split not in splits:
+        raise DataError(root, f"no {split} part", "one of " + ", ".join(splits))
+    refuse_errors(splits[split].problems, f"segue check {root}")
+    categories = splits[split].categories
+    if not any(name in categories for name in predictor.class_names):
+        raise DataError(root, "classes " + ", ".join(categories), "some of " + ", ".join(predictor.class_names))
+    top = max(categories.values(), default=0)
+    missing = [name for name in predictor.class_names if name not in categories]
+    ids = {**categories, **{name: top + number for number, name in enumerate(missing, 1)}}
+    classes = predictor.class_names
+    return DataSet(splits, classes, tuple(ids[n] for n in classes), notes=[], manifest="")  # for training only
+
+
+def disturbed_views(predictor: Predictor, without: Sequence[str], shift: Sequence[str]) -> dict[str, View]:
+    """What is measured beside the model as it is, by name.
+
+    Raises:
+        PlanError: if a channel is unknown, none is left, or a shift is no NAME=X,Y.
+    """
+    size, channels = input_size(predictor.chain), predictor.chain.spec.channels
+    views: dict[str, View] = {}
+    for name in without:
+        rows = rows_of(name, channels)
+        if len(rows) == len(channels):
+            raise PlanError(
+                f"--without {name}", "no channel is left", "fewer of " + ", ".join(c.name for c in channels)
+            )
+        views[f"without {name}"] = DisturbedView(size, channels, missing=rows)
+    for text in shift:
+        found = re.fullmatch(r"(.+)=([+-]?\d{1,6}),([+-]?\d{1,6})", text)
+        if not found:
+            raise PlanError(f"--shift {text}", "not understood", "NAME=X,Y in whole pixels, such as thermal=3,-2")
+        shift_by = (rows_of(found[1], channels), int(found[2]), int(found[3]))
+        views[f"shift {text}"] = DisturbedView(size, channels, shift=shift_by)
+    return views
+
+
+def _compared(
+    plain: CocoMetrics, views: dict[str, View], measured: Callable[[str, View], CocoMetrics]
+) -> dict[str, list[Difference]]:
+    """What each disturbance changes, for boxes and masks."""
+    found = {}
+    for name, view in views.items():
+        disturbed = measured(name, view)
+        found[name] = [compare(plain, disturbed, kind) for kind in plain.kinds]
+    return found
+
+
+def _plain(difference: Difference) -> dict[str, Any]:
+    return {**asdict(difference), "gain": difference.gain, "verdict": difference.verdict}

@@ -53,7 +53,9 @@ def _channel(channel: Channel) -> str:
     else:
         scale = f"/ {channel.scale:g}" if channel.scale else "/ the largest value of the type"
     of = "largest value of all planes" if channel.plane == "max" else f"plane {channel.plane}"
-    return f"{channel.name}: {of}, {scale}, - {channel.mean:g}, / {channel.std:g}"
+    place = "" if channel.at is None else f" (number {channel.at} of its file)"
+    name = channel.name + ("" if channel.folder is None else f" (of {channel.folder}/)") + place
+    return f"{name}: {of}, {scale}, - {channel.mean:g}, / {channel.std:g}"
 
 
 def _lineage(source: dict[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from segue.labelling.auto import Job
 from segue.labelling.pick import Candidate, Pick, choose
 from segue.labelling.sources import Sources, flat, read_sources
 from segue.labelling.views import Eye
+from segue.structures.channels import Channel
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def pick_images(images: Path, eye: Eye, ids: dict[str, int], asked: Asked, as_js
     if asked.out.exists():
         raise PlanError(asked.out, "exists", "--out with a name that is free")
     console = Console()
-    paths = _pictures(images)
+    paths = _pictures(images, eye.channels)
     known = read_sources(asked.labels) if asked.labels else None
     left, by_hand = _unlabelled(paths, known, asked.group, console)
     if not left:
@@ -92,9 +93,9 @@ def pick_images(images: Path, eye: Eye, ids: dict[str, int], asked: Asked, as_js
     return json.dumps(handing.entries(picks)) if as_json else "\n".join(_lines(picks))
 
 
-def _pictures(images: Path) -> list[tuple[str, Path]]:
+def _pictures(images: Path, channels: Sequence[Channel]) -> list[tuple[str, Path]]:
     root = images if images.is_dir() else images.parent
-    return [(path.relative_to(root).as_posix(), path) for path in pictures_in(images)]
+    return [(path.relative_to(root).as_posix(), path) for path in pictures_in(images, channels)]
 
 
 def _unlabelled(

@@ -96,7 +96,8 @@ def predict_to_folder(
     wanted = wanted or Wanted()
     predictor = load(checkpoint, device)
     tiling = wanted.tiling(predictor)
-    paths = pictures_in(images)
+    channels = predictor.chain.spec.channels
+    paths = pictures_in(images, channels)
     root = images if images.is_dir() else images.parent
     if out.resolve() == root.resolve():
         raise PlanError("--out", f"{out} is the folder of the images", "another folder, so that none is replaced")
@@ -148,7 +149,7 @@ class _Results:
         outputs = self.wanted.outputs
         base.parent.mkdir(parents=True, exist_ok=True)
         if "overlays" in outputs:
-            draw_detections(as_picture(pixels), found).save(f"{base}.png")
+            draw_detections(as_picture(pixels, self.predictor.chain.spec.channels), found).save(f"{base}.png")
         if "labels" in outputs:
             write_labels(Path(f"{base}.labels.tif"), found)
         if "rois" in outputs:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pydantic import model_validator
 
-from segue.data import formats, quarantine
+from segue.data import formats, partners, quarantine
+from segue.data.division import Division, divided
 from segue.data.records import Split, refuse_errors
 from segue.errors import DataError
 from segue.settings import Settings
@@ -29,7 +30,7 @@ class Data(Settings):
 
     root: a folder with train/, valid/ and perhaps test/; or the parts by name. format: found out if left open.
     classes: which classes to train, in the order of their labels; all that have objects if left open.
-    ignore_classes: annotated classes that are left out on purpose.
+    ignore_classes: annotated classes that are left out on purpose. split: how data that is one part is divided.
     quarantine: a list that `segue data audit --out` wrote: what it names is left out, the rest is used.
     """
 
@@ -38,6 +39,7 @@ class Data(Settings):
     train: SplitFiles | None = None
     valid: SplitFiles | None = None
     test: SplitFiles | None = None
+    split: Division | None = None
     classes: tuple[str, ...] | None = None
     ignore_classes: tuple[str, ...] = ()
     channels: tuple[Channel, ...] = RGB
@@ -49,6 +51,17 @@ class Data(Settings):
             raise ValueError("has root: and parts by name; give one of the two")
         if self.root is None and self.train is None:
             raise ValueError("needs root: FOLDER, or train: and valid: with their annotation files")
+        names = [channel.name for channel in self.channels]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice or not names:
+            raise ValueError(f"channels: two are called {', '.join(sorted(twice))}" if twice else "channels: none")
+        for folder in {channel.folder for channel in self.channels}:
+            placed = [channel.at is not None for channel in self.channels if channel.folder == folder]
+            if any(placed) and not all(placed):
+                where = "one file" if folder is None else f"folder {folder}"
+                raise ValueError(f"channels: some of {where} say where they are (at:); all of them have to")
+        if self.split is not None and self.root is None:
+            raise ValueError("has split: and parts by name; split: is for root: a folder that is not divided")
         return self
 
 
@@ -88,7 +101,8 @@ def read_dataset(data: Data) -> DataSet:
     for name in ("train", "valid"):
         if name not in splits:
             found = f"no {name} part (found {', '.join(splits) or 'none'})"
-            run = f"segue data split {data.root} --out FOLDER" if formats.WHOLE in splits else ""
+            ways = f"segue data split {data.root} --out FOLDER, or split: {{valid: 0.15}} under data: in the plan"
+            run = ways if len(splits) == 1 and data.root is not None else ""
             raise DataError(data.root or "data", found, "train and valid; test is optional", run)
         if not splits[name].records:
             raise DataError(splits[name].source, f"the {name} part has no images", "at least one")
@@ -103,7 +117,8 @@ def read_splits(data: Data) -> dict[str, Split]:
     """Every part there is, with its problems."""
     if data.root is not None:
         format = formats.get(data.format) if data.format else formats.detect(data.root)
-        return {name: format.read(source, name) for name, source in format.splits(data.root).items()}
+        splits = {name: format.read(source, name) for name, source in format.splits(data.root).items()}
+        return splits if data.split is None else divided(splits, data.split, data.root)
     given = {"train": data.train, "valid": data.valid, "test": data.test}
     return {name: _named(data.format, files, name) for name, files in given.items() if files is not None}
 
@@ -175,11 +190,20 @@ def require_masks(splits: dict[str, Split], names: Sequence[str] = ("train", "va
 
 
 def manifest(splits: dict[str, Split], classes: tuple[str, ...], channels: tuple[Channel, ...]) -> str:
-    """SHA-256 over classes, channels, and the bytes of all annotation files and images, whatever they are called."""
+    """SHA-256 over classes, channels, and the bytes of all annotation files and images, whatever they are called.
+
+    Partners of images count, too.
+
+    Raises:
+        DataError: if an image's partner is missing.
+    """
     total = hashlib.sha256(repr((classes, [channel.model_dump() for channel in channels])).encode())
     for name in sorted(splits):
-        total.update(name.encode())
-        for path in (*(splits[name].files or (splits[name].source,)), *(r.image for r in splits[name].records)):
+        split = splits[name]
+        total.update(repr((name, [len(record.annotations) for record in split.records])).encode())
+        files = split.files or [path for path in (split.source,) if path.is_file()]
+        pictures = (p for r in split.records for p in dict.fromkeys((r.image, *partners.files(r.image, channels))))
+        for path in (*files, *pictures):
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()

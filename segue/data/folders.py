@@ -16,7 +16,7 @@ from segue.data.coco_writer import coco, write_json
 from segue.data.dataset import Data, read_splits
 from segue.data.formats import WHOLE
 from segue.data.formats.coco import ROBOFLOW
-from segue.data.records import Record, Split, refuse_errors
+from segue.data.records import Record, Split, names_in, refuse_errors
 from segue.errors import DataError, PlanError
 
 Kind = Literal["coco", "labelme", "cvat"]
@@ -33,13 +33,6 @@ def read_folder(root: Path) -> dict[str, Split]:
     splits = read_splits(Data(root=root))
     refuse_errors((p for split in splits.values() for p in split.problems), f"segue check {root}")
     return splits
-
-
-def names_in(records: Sequence[Record]) -> list[str]:
-    """Each image's path, with `/`, from the folder that holds them all."""
-    folders = {str(record.image.parent.absolute()) for record in records}
-    common = os.path.commonpath(folders) if folders else ""
-    return [record.image.absolute().relative_to(common).as_posix() for record in records]
 
 
 def named(records: Sequence[Record]) -> list[Named]:

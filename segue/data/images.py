@@ -20,7 +20,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from segue.data import stacks
+from segue.data import stacks, taken
 from segue.errors import DataError
 from segue.structures.channels import Channel
 
@@ -35,9 +35,8 @@ UNREADABLE = (OSError, RuntimeError, ValueError, SyntaxError, UnidentifiedImageE
 def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
     """The image (C, H, W) with exactly these channels: uint8 or uint16 as stored, or float32 in 0..1.
 
-    channels: a plan's, or how many. Grey becomes three equal channels, and three equal ones become grey; transparency
-    is dropped; any other difference is an error. Of a stack each channel takes what its `plane` says. Orientation
-    marks (EXIF) are followed, as annotation tools do. Whole numbers of other types become uint16. Floating point
+    channels: a plan's, or how many; what they take of a file with others is said in `taken`. Orientation marks (EXIF)
+    are followed, as annotation tools do. Whole numbers of other types become uint16. Floating point
     beyond 0..1 is moved there, smallest and largest value, if all channels are scaled by percentile, which it does
     not change; otherwise it is an error.
 
@@ -45,7 +44,7 @@ def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
         DataError: if the file is missing, damaged, too large or has other channels or planes.
     """
     wanted = [Channel(name="any")] * channels if isinstance(channels, int) else channels
-    image = _projected(path, _with_channels(path, stack(path), wanted), wanted)
+    image = taken.projected(path, taken.with_channels(path, stack(path), wanted), wanted)
     if image.dtype not in (np.uint8, np.uint16):
         image = _as_levels(path, image, all(channel.scale == "percentile" for channel in wanted))
     return torch.from_numpy(np.ascontiguousarray(image))
@@ -73,38 +72,6 @@ def stack(path: Path) -> np.ndarray:
         raise DataError(path, "no such file", "an image") from None
     except UNREADABLE as error:
         raise DataError(path, f"cannot be decoded ({_first_line(error)})", "an undamaged image") from None
-
-
-def _with_channels(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
-    """The stack (P, C, H, W) with as many channels as wanted."""
-    if planes.shape[1] in (2, 4) and len(wanted) in (1, 3) and _last_is_transparency(path):
-        planes = planes[:, :-1]
-    have = planes.shape[1]
-    if have == 1 and (len(wanted) == 3 or len({channel.plane for channel in wanted}) > 1):
-        return np.broadcast_to(planes, (len(planes), len(wanted), *planes.shape[2:]))
-    if len(wanted) == 1 and have == 3 and (planes == planes[:, :1]).all():
-        return planes[:, :1]
-    if have != len(wanted):
-        deep = f" in {len(planes)} planes" if len(planes) > 1 else ""
-        raise DataError(path, f"{have} channels{deep}", f"{len(wanted)}")
-    return planes
-
-
-def _last_is_transparency(path: Path) -> bool:
-    """Whether the second or fourth channel of a file is no colour but transparency; in microscopy it is a colour."""
-    suffix = path.suffix.lower()
-    return stacks.has_transparency(path) if suffix in TIFF else suffix != ".npy"
-
-
-def _projected(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
-    """(C, H, W) of a stack (P, C, H, W): each channel's projection or plane."""
-    highest = max((channel.plane for channel in wanted if channel.plane != "max"), default=0)
-    if highest >= len(planes):
-        raise DataError(path, f"{len(planes)} planes", f"plane {highest}, counted from 0, as data.channels say")
-    taken = {plane: planes.max(0) if plane == "max" else planes[plane] for plane in {c.plane for c in wanted}}
-    if len(taken) == 1:
-        return next(iter(taken.values()))
-    return np.stack([taken[channel.plane][number] for number, channel in enumerate(wanted)])
 
 
 def _as_levels(path: Path, image: np.ndarray, by_percentile: bool) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -70,6 +71,13 @@ class Split:
     def most_objects(self) -> int:
         """The largest number of (non-crowd) objects in one image."""
         return max((sum(not a.crowd for a in record.annotations) for record in self.records), default=0)
+
+
+def names_in(records: Sequence[Record]) -> list[str]:
+    """Each image's path, with `/`, from the folder that holds them all."""
+    folders = {str(record.image.parent.absolute()) for record in records}
+    common = os.path.commonpath(folders) if folders else ""
+    return [record.image.absolute().relative_to(common).as_posix() for record in records]
 
 
 def refuse_errors(problems: Iterable[Problem], run: str) -> None:

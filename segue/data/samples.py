@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segue.data import images
+from segue.data import images, partners
 from segue.data.records import Annotation, Record
 from segue.data.structure import unexplained
 from segue.data.transforms import View
@@ -87,9 +87,9 @@ def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
     A file with a row or column more or less than annotated, as some exports have, is cut or its last one repeated.
 
     Raises:
-        images.DataError: if the file is damaged or not of the size its annotations say.
+        images.DataError: if a file is missing, damaged or not of the size its annotations say.
     """
-    image = images.read(record.image, channels)
+    image = partners.read(record.image, channels)
     if max(abs(image.shape[-2] - record.height), abs(image.shape[-1] - record.width)) > 1:
         found = f"{image.shape[-2]} x {image.shape[-1]} pixels (height x width)"
         raise images.DataError(record.image, found, f"{record.height} x {record.width}, as annotated")

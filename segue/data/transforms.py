@@ -7,7 +7,8 @@ moves polygons by a pixel at every flip. Masks are drawn after the last transfor
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, cast
 
 import torch
 import torchvision.transforms.v2.functional as VF
@@ -17,6 +18,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from segue.settings import Settings
+from segue.structures.channels import IMAGENET, RGB, Channel, rows_of
 
 GREY = torch.tensor([0.299, 0.587, 0.114])  # luma of r, g, b (ITU-R BT.601)
 
@@ -25,7 +27,9 @@ class Augment(Settings):
     """Random changes of training images. All are light; hue is left alone because it is slow and rarely helps.
 
     flip, vertical_flip, crop: probability of each. crop_area: smallest part of the image a crop keeps.
-    brightness, contrast, saturation: largest relative change (three-channel images only).
+    brightness, contrast, saturation: largest relative change of r, g and b, where there are all three; no other channel
+    is light. drop: how likely a channel is missing from a view, at its mean; the name may also be that of a partner
+    folder, for all its channels, or several joined by +, which go together.
     """
 
     flip: float = Field(0.5, ge=0, le=1)
@@ -35,6 +39,7 @@ class Augment(Settings):
     brightness: float = Field(0.1, ge=0, lt=1)
     contrast: float = Field(0.1, ge=0, lt=1)
     saturation: float = Field(0.1, ge=0, lt=1)
+    drop: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
 
 
 class Points(tv_tensors.TVTensor):
@@ -97,21 +102,22 @@ def _(points: Points, top: int, left: int, height: int, width: int, size: list[i
 class View:
     """Turns a decoded image with boxes and outline points into the frame of height x width a model sees."""
 
-    def __init__(self, height: int, width: int, augment: Augment | None = None) -> None:
+    def __init__(
+        self, height: int, width: int, augment: Augment | None = None, channels: Sequence[Channel] = RGB
+    ) -> None:
         self.size = (height, width)
         fit = v2.Resize([height, width], antialias=True)
         if augment is None:
             self.transform: v2.Transform = fit
             return
         crop = v2.RandomResizedCrop([height, width], scale=(augment.crop_area, 1.0), antialias=True)
-        self.transform = v2.Compose(
-            [
-                v2.RandomHorizontalFlip(augment.flip),
-                v2.RandomVerticalFlip(augment.vertical_flip),
-                v2.RandomChoice([crop, fit], p=[augment.crop, 1 - augment.crop]),
-                _Colour(augment.brightness, augment.contrast, augment.saturation),
-            ]
-        )
+        steps = [
+            v2.RandomHorizontalFlip(augment.flip),
+            v2.RandomVerticalFlip(augment.vertical_flip),
+            v2.RandomChoice([crop, fit], p=[augment.crop, 1 - augment.crop]),
+            _Colour((augment.brightness, augment.contrast, augment.saturation), channels),
+        ]
+        self.transform = v2.Compose([*steps, *([Drop(augment.drop, channels)] if augment.drop else [])])
 
     def __call__(self, image: Tensor, boxes_xyxy: Tensor, points: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """Image (C, H, W), boxes (N, 4) and points (P, 2) in its pixels -> the same three in the frame.
@@ -132,16 +138,18 @@ class View:
 
 
 class _Colour(v2.Transform):
-    """Brightness, contrast and saturation of three-channel images in one matrix product; others are left alone.
+    """Brightness, contrast and saturation of r, g and b in one matrix product; other channels are left alone.
 
     v2's ColorJitter makes the same changes one after another, over the whole image each time.
     """
 
     _transformed_types = (tv_tensors.Image,)
 
-    def __init__(self, brightness: float, contrast: float, saturation: float) -> None:
+    def __init__(self, largest: tuple[float, float, float], channels: Sequence[Channel]) -> None:
         super().__init__()
-        self.largest = torch.tensor([brightness, contrast, saturation])
+        self.largest = torch.tensor(largest)
+        names = [channel.name for channel in channels]
+        self.rows = [names.index(name) for name in IMAGENET] if set(IMAGENET) <= set(names) else []
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         brightness, contrast, saturation = (1 + (2 * torch.rand(3) - 1) * self.largest).tolist()
@@ -149,11 +157,41 @@ class _Colour(v2.Transform):
         return {"matrix": brightness * contrast * mixed, "lift": brightness * (1 - contrast)}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        if inpt.shape[-3] != 3 or not self.largest.any():
+        if not self.rows or not self.largest.any():
             return inpt
         pixels = inpt.as_subclass(torch.Tensor)
-        flat = pixels.flatten(1).float()
+        flat = pixels[self.rows].flatten(1).float()
         changed = params["matrix"] @ flat + params["lift"] * (GREY @ flat.mean(1))
         if pixels.dtype == torch.uint8:  # floating point is not cut off at 0 and 1: that would make levels equal
             changed.clamp_(0, 255)
-        return tv_tensors.wrap(changed.to(pixels.dtype).view_as(pixels), like=inpt)
+        changed = changed.to(pixels.dtype).view(3, *pixels.shape[1:])
+        rows = [changed[self.rows.index(row)] if row in self.rows else pixels[row] for row in range(len(pixels))]
+        return tv_tensors.wrap(torch.stack(rows), like=inpt)
+
+
+def at_mean(image: Tensor, rows: Collection[int], channels: Sequence[Channel]) -> Tensor:
+    """An image (C, H, W), uint8 or in 0..1, as float32 in 0..1 with these channels at their mean: 0 for the network."""
+    values = image / 255 if image.dtype == torch.uint8 else image.to(torch.float32, copy=True)
+    for row in rows:
+        values[row] = channels[row].mean
+    return values
+
+
+class Drop(v2.Transform):
+    """Each entry's channels go to their mean with its probability; a view that would lose all of them keeps all."""
+
+    _transformed_types = (tv_tensors.Image,)
+
+    def __init__(self, drop: Mapping[str, float], channels: Sequence[Channel]) -> None:
+        super().__init__()
+        self.channels = channels
+        self.groups = [rows_of(name, channels) for name in drop]
+        self.chances = torch.tensor(list(drop.values()))
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        drawn = torch.rand(len(self.groups)) < self.chances
+        rows = {row for group, dropped in zip(self.groups, drawn.tolist(), strict=True) if dropped for row in group}
+        return {"rows": sorted(rows) if len(rows) < len(self.channels) else []}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return tv_tensors.wrap(at_mean(inpt.as_subclass(torch.Tensor), params["rows"], self.channels), like=inpt)

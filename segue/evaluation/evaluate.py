@@ -22,15 +22,16 @@ def evaluate(
     images_per_forward: int,
     workers: int = 0,
     tick: Callable[[], None] = lambda: None,
+    view: View | None = None,
 ) -> CocoMetrics:
     """Fill `metrics` with the model's detections in all records; every process takes its share and gets all.
 
     The chain is used as it is, in eval mode and float32. tick is called between batches and may stop by raising.
+    view: how the model sees images, such as a `DisturbedView`; whole and as they are if left out.
     """
     family = models.get(chain.spec.family)
     device = next(chain.parameters()).device
-    view = View(*input_size(chain))
-    samples = Samples(records, chain.spec.classes, chain.spec.channels, view, seed=0)
+    samples = Samples(records, chain.spec.classes, chain.spec.channels, view or View(*input_size(chain)), seed=0)
     rank, world = processes.rank(), processes.world()
     steps = StepSampler(
         len(records), images_per_forward * world, seed=0, epoch=0, rank=rank, world=world, shuffle=False

@@ -6,19 +6,27 @@ import colorsys
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 from torch import Tensor
 
 from segue.data.records import Record
+from segue.structures.channels import IMAGENET, Channel
 from segue.structures.detections import Detections
 from segue.structures.masks import Rle, bitmap, coco_rle
 
 FILL = 0.35
 
 
-def as_picture(pixels: Tensor) -> Image.Image:
-    """(C, H, W) of any type and channel count as an RGB picture; wide value ranges are stretched to fit."""
+def as_picture(pixels: Tensor, channels: Sequence[Channel] = ()) -> Image.Image:
+    """(C, H, W) of any type and channel count as an RGB picture; wide value ranges are stretched to fit.
+
+    channels: what they are called; r, g and b are shown wherever they lie, else the first three, or the first.
+    """
+    names = [channel.name for channel in channels]
+    if len(names) == len(pixels) and set(IMAGENET) <= set(names):
+        pixels = torch.stack([pixels[names.index(name)] for name in IMAGENET])
     array = pixels[:3].float().numpy() if len(pixels) >= 3 else pixels[:1].float().expand(3, -1, -1).numpy()
     if pixels.dtype.itemsize > 1:
         low, high = np.percentile(array, (0.5, 99.5))

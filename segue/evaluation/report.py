@@ -18,6 +18,7 @@ from segue.data import images
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.evaluation.compare import Difference
 from segue.evaluation.overlay import as_picture, draw_detections, draw_truth
+from segue.structures.channels import RGB, Channel
 from segue.structures.detections import Detections
 
 matplotlib.use("Agg")
@@ -36,6 +37,7 @@ class StagePage:
     epochs: list[dict[str, float]]
     metrics: CocoMetrics
     found: list[Detections]
+    channels: tuple[Channel, ...] = RGB
     gains: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -94,7 +96,7 @@ def _loss_curve(page: StagePage) -> str:
             axes.plot(steps, [row[name] for row in page.steps], label=name, linewidth=width, color=color)
     axes.set(xlabel="step", title="training loss")
     axes.legend(fontsize=7, frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _metric_curve(page: StagePage) -> str:
@@ -107,10 +109,11 @@ def _metric_curve(page: StagePage) -> str:
     axes.axvline(page.outcome["epoch"], color="grey", linewidth=0.8, linestyle=":")
     axes.set(xlabel="epoch", title="validation (dotted: selected)", ylim=(0, None))
     axes.legend(fontsize=7, frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """A figure in the report's style, to be written into HTML."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=7)
@@ -124,10 +127,11 @@ def _pictures(pages: Sequence[StagePage]) -> list[dict[str, Any]]:
     """Validation images side by side: the truth, then what each stage found."""
     last = pages[-1].metrics
     chosen = _varied(last)
+    own = [channel for channel in pages[-1].channels if channel.folder is None]  # of the images themselves
     rows = []
     for index in chosen:
         record = last.records[index]
-        picture = as_picture(images.shown(record.image))
+        picture = as_picture(images.shown(record.image), own)
         truth = draw_truth(picture, record, last.class_names, "mask" in last.kinds)
         found = [draw_detections(picture, page.found[index].above(SHOWN_SCORE)) for page in pages]
         rows.append({"name": record.image.name, "images": [_data_uri(image) for image in (truth, *found)]})

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from segue import models
 from segue.data import images as image_files
+from segue.data import partners
 from segue.data.transforms import View
 from segue.errors import CheckpointError, DataError, PlanError
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights, foreign
 from segue.structures.channels import RGB, Channel
 from segue.structures.detections import Detections
-from segue.training import checkpoint
+from segue.training import checkpoint, single_file
 from segue.training.handover import adopt
 
 Picture = str | Path | np.ndarray | Image.Image | Tensor
@@ -48,8 +49,8 @@ class Predictor:
     ) -> Detections | list[Detections]:
         """Objects whose score is at least `threshold`, at most `most` for an image.
 
-        images: one image or a list of them; each a file's path, a PIL image, an array (H, W, C) or a tensor
-        (C, H, W) of uint8, or of floating point in 0..1. A list gives a list.
+        images: one image or a list of them; each a file's path (whose partners are found as in training), a PIL image,
+        an array (H, W, C) or a tensor (C, H, W) of uint8, or of floating point in 0..1. A list gives a list.
 
         Raises:
             DataError: if an image cannot be read or has other channels than the model.
@@ -85,7 +86,7 @@ class Predictor:
         """(C, H, W) uint8 or float32 in 0..1, with the model's channels."""
         channels = self.chain.spec.channels
         if isinstance(image, str | Path):
-            pixels = image_files.read(Path(image), channels)
+            pixels = partners.read(Path(image), channels)
         elif isinstance(image, Tensor):
             pixels = image.cpu()
         else:
@@ -108,16 +109,16 @@ class Predictor:
 def load(source: str | Path, device: str = "auto") -> Predictor:
     """A model from a checkpoint folder, a stage's or a run's folder (its last finished stage), or a file of scripts/.
 
-    device: auto takes a GPU if there is one. Files must say what model they hold, as model_final.pth and .ckpt of the
-    scripts do. Others need what a card would say: see `segue.rfdetr` and `from_weights`.
+    device: auto takes a GPU if there is one. Files must say what model they hold, as .pth and .ckpt of the scripts do.
+    Others need what a card would say: see `segue.rfdetr` and `from_weights`.
 
     Raises:
         CheckpointError: if there is no checkpoint, it is damaged, or it is a file that does not say enough.
     """
     path = Path(source)
-    if path.is_file():
+    if path.is_file() and not single_file.has_card(path):
         return from_card(_weights_of_file(path), device=device)
-    card, tensors = checkpoint.read(find_checkpoint(path))
+    card, tensors = single_file.read(path) if path.is_file() else checkpoint.read(find_checkpoint(path))
     family = models.get(card.spec.family)
     chain = family.build(card.spec, masks=any(name.startswith(family.PARTS[-1] + ".") for name in tensors))
     chain.load_state_dict(tensors)
@@ -227,8 +228,10 @@ def _stage_number(card: Path) -> int:
     return int(number) if number.isdigit() and ".old-" not in name else 0
 
 
-def pictures_in(path: Path) -> list[Path]:
+def pictures_in(path: Path, channels: Sequence[Channel] = ()) -> list[Path]:
     """Image files of a folder and the folders below it, sorted; or the one file itself.
+
+    channels: of a model; images in the folders of some of them are partners of others, and left out.
 
     Raises:
         DataError: if there are none.
@@ -236,6 +239,7 @@ def pictures_in(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in image_files.SUFFIXES and p.name[0] != ".")
+    found = partners.without_partners(found, path, channels)
     if not found:
         raise DataError(path, "no images" if path.is_dir() else "no such file or folder", "images")
     return found

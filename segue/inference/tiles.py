@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from segue.data import images as image_files
+from segue.data import partners
 from segue.errors import PlanError
 from segue.inference.joining import Tile, join
 from segue.inference.predict import Predictor
@@ -124,7 +124,7 @@ def moved(found: Detections, window: Window, size: tuple[int, int]) -> Detection
 def predict_folder(
     predictor: Predictor, paths: Iterable[Path], tiling: Tiling, threshold: float
 ) -> Iterable[tuple[Path, Tensor, Detections]]:
-    """Each file's pixels (C, H, W) as stored, and what was found in it."""
+    """Each image's pixels (C, H, W) as `partners.read` gives them, and what was found in it."""
     for path in paths:
-        pixels = image_files.read(path, predictor.chain.spec.channels)
+        pixels = partners.read(path, predictor.chain.spec.channels)
         yield path, pixels, predict_tiled(predictor, pixels, tiling, threshold)

@@ -16,13 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segue.data import images as image_files
+from segue.data import partners
 from segue.data.records import Record
 from segue.data.scales import micrometres_per_pixel
 from segue.inference.predict import Predictor
 from segue.inference.tiles import Tiling, moved, predict_tiled
 from segue.labelling.auto import Job, find, read_any, settled
 from segue.labelling.kinds import Finding, Shape
+from segue.structures.channels import Channel
 from segue.structures.detections import Detections
 from segue.structures.masks import Rle, bitmap, coco_rle
 from segue.structures.regions import Region, overlap
@@ -47,24 +48,26 @@ class Seen:
 class Eye:
     """A way to look at images, which are named by file and by their name. features: only what it looks like.
 
-    source: what its objects are from.
+    source: what its objects are from. channels: of a model; some may lie in partner folders (`data/partners.py`).
     """
 
     source: str
     look: Callable[[Path, str], Seen]
     features: Callable[[Path], np.ndarray]
+    channels: tuple[Channel, ...] = ()
 
 
 def of_model(predictor: Predictor, threshold: float, tiling: Tiling = WHOLE) -> Eye:
     """Looks with a model. tiling: how images are cut to find objects; what they look like is of the whole."""
 
     def look(path: Path, _name: str) -> Seen:
-        pixels = image_files.read(path, predictor.chain.spec.channels)
+        pixels = partners.read(path, predictor.chain.spec.channels)
         found = _compressed(predict_tiled(predictor, pixels, tiling, threshold))
         mirrored = [mirror(predict_tiled(predictor, pixels.flip(axes), tiling, threshold), axes) for axes in MIRRORS]
         return Seen(found, disagreement(found, mirrored), predictor.features(predictor.pixels(pixels)).numpy())
 
-    return Eye("model", look, lambda path: predictor.features(predictor.pixels(path)).numpy())
+    channels = predictor.chain.spec.channels
+    return Eye("model", look, lambda path: predictor.features(predictor.pixels(path)).numpy(), channels)
 
 
 def of_kind(job: Job) -> Eye:

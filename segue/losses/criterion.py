@@ -35,6 +35,9 @@ class Weights(Settings):
         return {name: weight for name, weight in self.model_dump().items() if weight}
 
 
+TERMS = tuple(Weights.model_fields)
+
+
 def task_weights(task: str, weights: Mapping[str, float], classes: float = 1.0) -> Weights:
     """What a stage of a task (boxes, masks alone, or joint) weighs each term with; `weights` are the plan's own.
 

@@ -5,6 +5,7 @@ A family module has
     SIZES: Mapping[str, ...]                   the published sizes (and a small one for CPUs), by name
     PARTS: tuple[str, ...]                     the chain, input to output; every parameter belongs to one part
     TASKS: tuple[str, ...]                     what its stages can train: boxes, masks on frozen boxes, or both jointly
+    TERMS: tuple[str, ...]                     the loss's terms, if they are not those of `segue.losses.criterion`
     Options                                    a Settings class: what a plan may choose beside size and classes
     settle(options, size, most, device)        options with nothing left open, and what was chosen and why
     normalised(options, channels) -> channels  with the mean and deviation that the model was pretrained with
@@ -13,10 +14,12 @@ A family module has
     predictions(chain, state) -> Predictions   what the criterion reads
     postprocess(chain, state, sizes, most) -> list[Detections]
     input_size(spec), scales(spec, expanded)   height and width of the frame; sides for multi-scale training
-    class_heads(chain), first_layer(chain)     names of tensors with one row per class, one column per channel
+    class_heads(chain)                         names of tensors with one row per class
+    first_layers(spec, tensors)                names of tensors with one column per channel, and these channels
     import_weights(source) -> Weights          from the file formats people really have
     options_in(tensors, size, device) -> dict  what weights without a card say about the model's options
-    adapt(weights, spec) -> notes              changes of layout a hand-over may make without asking
+    adapt(weights, spec, fresh) -> notes       changes of layout a hand-over may make without asking; not of parts
+                                               that the stage starts afresh
 """
 
 from __future__ import annotations
@@ -44,6 +47,10 @@ class ModelSpec(Settings):
     classes: tuple[str, ...]
     channels: tuple[Channel, ...] = RGB
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        return tuple(channel.name for channel in self.channels)
 
 
 def names() -> list[str]:

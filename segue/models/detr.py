@@ -6,6 +6,7 @@ stage learns, and how to read the answer. A size is named after its backbone; `p
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -207,9 +208,10 @@ def class_heads(chain: Chain) -> list[str]:
     return ["decoder.class_head.weight", "decoder.class_head.bias"]
 
 
-def first_layer(chain: Chain) -> str:
-    """The tensor whose second dimension is the input channels: the first convolution."""
-    return next(name for name, p in chain.named_parameters() if name.startswith("backbone.") and p.dim() == 4)
+def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+    """The first convolution, whose second dimension is the input channels."""
+    convolutions = (name for name, tensor in tensors.items() if name.startswith("backbone.") and tensor.dim() == 4)
+    return {name: spec.channel_names for name in list(convolutions)[:1]}
 
 
 def import_weights(source: str) -> Loaded:
@@ -223,7 +225,7 @@ def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, 
     return files.layout_of(tensors)
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
+def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
     """Drop queries the model does not have, in place. More cannot be made up.
 
     Raises:

@@ -6,6 +6,7 @@ learns, and how to read the answer. A size is named after its backbone; `pico` i
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,9 +190,9 @@ def class_heads(chain: Chain) -> list[str]:
     return ["decoder.class_head.weight", "decoder.class_head.bias"]
 
 
-def first_layer(chain: Chain) -> str:
+def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     """The tensor whose second dimension is the input channels."""
-    return "backbone.net.swin.embeddings.patch_embeddings.projection.weight"
+    return {"backbone.net.swin.embeddings.patch_embeddings.projection.weight": spec.channel_names}
 
 
 def import_weights(source: str) -> Loaded:
@@ -205,7 +206,7 @@ def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, 
     return {"queries": len(tensors[files.KEY])} if files.KEY in tensors else {}
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
+def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
     """Drop queries the model does not have, or add what is missing, in place.
 
     The published sizes have 100 queries, or 200. More, which only a plan that asks for them gets, are drawn with the

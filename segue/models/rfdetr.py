@@ -7,6 +7,7 @@ a stage learns, and how to read the answer.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -182,9 +183,9 @@ def class_heads(chain: Chain) -> list[str]:
     return [name for name, _ in chain.named_parameters() if name.startswith(heads)]
 
 
-def first_layer(chain: Chain) -> str:
+def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     """The tensor whose second dimension is the input channels."""
-    return "backbone.vit.embeddings.patch_embeddings.projection.weight"
+    return {"backbone.vit.embeddings.patch_embeddings.projection.weight": spec.channel_names}
 
 
 def import_weights(source: str) -> Loaded:
@@ -204,7 +205,7 @@ def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, 
     return found
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec) -> list[str]:
+def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
     """Drop query groups and queries the model does not have and fit the positions to its resolution, in place.
 
     More groups or queries cannot be made up.

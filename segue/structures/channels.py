@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from segue.errors import PlanError
 from segue.settings import Settings
 
 # What DINOv2, ResNet and Swin were trained with: torchvision's ImageNet statistics, of values in 0..1.
@@ -30,18 +33,28 @@ def _plane(value: object) -> object:
     return value
 
 
+def _folder(value: str | None) -> str | None:
+    if value is not None and (not value.strip() or PurePath(value).is_absolute() or ".." in PurePath(value).parts):
+        raise ValueError("expected the name of a folder beside the images, or beside their folder")
+    return value
+
+
 class Channel(Settings):
     """One input channel. Stored values become about 0..1 by `scale`, then (value - mean) / std.
 
     scale: a number that values are divided by (4095 for 12 bits); None means the largest of the stored type (255 for
     8 bits, 65535 for 16); percentile: the two `percentiles` of each image become 0 and 1.
     plane: what is taken of a stack: max, its largest value at each pixel, or the plane of this number, from 0.
+    folder: where the image of the same name lies that has the values, if not in the image itself.
+    at: its number in its file, from 0, where the file has other channels than are wanted, or another order.
     """
 
     name: str = Field(min_length=1)
     scale: Annotated[float | Literal["percentile"] | None, BeforeValidator(_scale)] = None
     percentiles: tuple[float, float] = PERCENTILES
     plane: Annotated[int | Literal["max"], BeforeValidator(_plane)] = "max"
+    folder: Annotated[str | None, AfterValidator(_folder)] = None
+    at: int | None = Field(None, ge=0)
     mean: float = 0.5
     std: float = Field(0.25, gt=0)
 
@@ -63,6 +76,23 @@ class Channel(Settings):
         if self.percentiles != PERCENTILES and self.scale != "percentile":
             raise ValueError("percentiles have no effect without scale: percentile")
         return self
+
+
+def rows_of(name: str, channels: Sequence[Channel]) -> list[int]:
+    """Positions of the channels that a name means: one, all of a folder, or several names joined by +, as r+g+b.
+
+    Raises:
+        PlanError: if there are none of that name.
+    """
+    rows: list[int] = []
+    for word in name.split("+"):
+        known = [row for row, channel in enumerate(channels) if channel.name == word]
+        known = known or [row for row, channel in enumerate(channels) if channel.folder == word]
+        if not known:
+            listed = ", ".join(channel.name for channel in channels)
+            raise PlanError(f"channel {word}", f"no channel '{word}'", f"some of {listed}, joined by +")
+        rows += [row for row in known if row not in rows]
+    return rows
 
 
 RGB = tuple(Channel.model_validate(name) for name in "rgb")

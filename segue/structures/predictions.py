@@ -1,4 +1,4 @@
-"""What a set-prediction model says about a batch, in the one layout every criterion and postprocess reads."""
+"""What a model says about a batch, in the layouts that criteria and postprocess read: of queries, or of regions."""
 
 from __future__ import annotations
 
@@ -39,3 +39,36 @@ class Predictions:
     layers: tuple[str, ...]
     groups: int = 1
     masks: MaskSource | None = None
+
+    def bytes_kept(self, objects: int) -> int:
+        """Bytes that the loss of an image with `objects` objects adds for backward: each matched query's masks."""
+        if self.masks is None:
+            return 0
+        height, width = self.masks.size
+        return 4 * objects * (len(self.layers) - self.masks.trained_from) * height * width
+
+
+class RegionSource(Protocol):
+    """Outputs of a model that proposes regions and then looks at them; boxes are xyxy in pixels of the frame.
+
+    objectness (B, A) and deltas (B, A, 4) of the anchors (A, 4); size: height, width of the frame.
+    """
+
+    objectness: Tensor
+    deltas: Tensor
+    size: tuple[int, int]
+
+    @property
+    def anchors(self) -> Tensor: ...
+
+    def proposals(self, anchors: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """For each image the anchors (P,) that are worth a look, and the boxes (P, 4) they stand for."""
+        ...
+
+    def classified(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits (T, K + 1), background first, and deltas (T, K + 1, 4) of the boxes (T_i, 4) of each image."""
+        ...
+
+    def outlined(self, boxes: list[Tensor]) -> Tensor:
+        """Mask logits (T, K, h, w) inside the boxes (T_i, 4) of each image."""
+        ...

@@ -207,18 +207,19 @@ def as_weights(folder: Path) -> Weights:
         CheckpointError: if it is damaged.
     """
     card, tensors = read(folder)
-    lineage: dict[str, Any] = {
-        "checkpoint": folder.as_posix(),
-        "stage": card.stage,
-        "weights_sha256": card.files[WEIGHTS],
-    }
+    lineage = {"checkpoint": folder.as_posix(), "stage": card.stage, "weights_sha256": card.files[WEIGHTS]}
+    return weights_of(card, tensors, str(folder), lineage)
+
+
+def weights_of(card: Card, tensors: dict[str, Tensor], source: str, lineage: dict[str, Any]) -> Weights:
+    """Card and weights of a checkpoint as what a hand-over takes. lineage: which file, stage and bytes they are."""
     if card.came_from:
-        lineage["came_from"] = card.came_from
+        lineage = {**lineage, "came_from": card.came_from}
     return Weights(
         tensors=tensors,
         classes=card.spec.classes,
         channels=tuple(channel.name for channel in card.spec.channels),
-        source=str(folder),
+        source=source,
         came_from=lineage,
         card=card.model_dump(mode="json"),
     )

@@ -1,7 +1,9 @@
-"""What a training step will need, counted before it is taken: on meta tensors, which have sizes and no values."""
+"""What memory a training step will need, counted on meta tensors before it is taken, and what a stage has needed."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,8 +12,6 @@ from torch.overrides import TorchFunctionMode
 
 from segue import models
 from segue.models.parts.chain import Chain
-
-FLOAT = 4  # bytes of a float32
 
 
 class _NothingOverflows(TorchFunctionMode):
@@ -26,7 +26,7 @@ class _NothingOverflows(TorchFunctionMode):
 def activation_bytes(chain: Chain, objects: int) -> int:
     """Bytes kept for backward for one image with `objects` objects, in float32 and as frozen as the chain is.
 
-    Counted in the forward pass; to it comes each matched query's mask at every supervised layer.
+    Counted in the forward pass; to it comes what the loss asks for: masks of matched queries, or regions.
     """
     family, spec = models.get(chain.spec.family), chain.spec
     with torch.device("meta"):
@@ -46,9 +46,24 @@ def activation_bytes(chain: Chain, objects: int) -> int:
     with torch.device("meta"), _NothingOverflows(), hooks:
         state = ghost({"images": torch.zeros(1, len(spec.channels), *family.input_size(spec))})
         predictions = family.predictions(ghost, state)
-    masks = 0
-    if predictions.masks is not None:
-        layers = len(predictions.layers) - predictions.masks.trained_from
-        height, width = predictions.masks.size
-        masks = objects * layers * height * width * FLOAT
-    return sum(held.values()) + masks
+    return sum(held.values()) + predictions.bytes_kept(objects)
+
+
+class Peak:
+    """The most memory this process has used since this was made: of the GPU it trains on, or else of the machine."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        if device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            with suppress(OSError):  # not Linux, or not allowed: then since the process began, or not known
+                Path("/proc/self/clear_refs").write_text("5")
+
+    def bytes(self) -> int | None:
+        if self.device.startswith("cuda"):
+            return torch.cuda.max_memory_allocated(self.device)
+        with suppress(OSError):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
+        return None

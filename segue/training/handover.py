@@ -16,8 +16,10 @@ from torch import Tensor
 
 from segue import models
 from segue.errors import HandoverError
+from segue.models import ModelSpec
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
+from segue.structures.channels import Channel
 
 LISTED = 12  # differences shown in full
 
@@ -57,7 +59,7 @@ def adopt(chain: Chain, weights: Weights, fresh: Sequence[str] = (), drop: Seque
     report = Report()
     given = {n: t for n, t in weights.tensors.items() if _part(n) not in (*fresh, *drop)}
     report.dropped = len(weights.tensors) - len(given)
-    report.notes += family.adapt(given, chain.spec)
+    report.notes += family.adapt(given, chain.spec, fresh)
     wanted = {n: t for n, t in chain.state_dict().items() if _part(n) not in fresh}
     report.fresh = len(chain.state_dict()) - len(wanted)
     report.notes += _move_classes(family, chain, weights, given, wanted)
@@ -100,18 +102,21 @@ def _move_classes(
 def _move_channels(
     family: ModuleType, chain: Chain, weights: Weights, given: dict[str, Tensor], wanted: dict[str, Tensor]
 ) -> list[str]:
-    """Reorder the input channels of the first layer to the model's, in `given`; a new one is the mean of the old."""
-    channels = tuple(channel.name for channel in chain.spec.channels)
-    if channels == weights.channels:
+    """Reorder the input channels of first layers to the model's, in `given`; a new one is the mean of the old."""
+    if chain.spec.channel_names == weights.channels:
         return []
-    name = family.first_layer(chain)
-    if name not in given or name not in wanted:
-        return []
-    columns = rows_for(channels, weights.channels)
-    mean = given[name].mean(1, keepdim=True).expand_as(wanted[name])
-    given[name] = _take(given[name], columns, mean, 1)
-    new = [channel for channel, column in zip(channels, columns, strict=True) if column is None]
-    return [f"channels {', '.join(channels)} by name" + (f"; {', '.join(new)} from the mean" if new else "")]
+    named = {"channels": tuple(Channel(name=name) for name in weights.channels)}
+    theirs = ModelSpec(**weights.card["spec"]) if weights.card else chain.spec.model_copy(update=named)
+    have, said = family.first_layers(theirs, given), []
+    for name, channels in family.first_layers(chain.spec, wanted).items():
+        if name not in given or name not in wanted or have.get(name, channels) == channels:
+            continue
+        columns = rows_for(channels, have[name])
+        mean = given[name].mean(1, keepdim=True).expand_as(wanted[name])
+        given[name] = _take(given[name], columns, mean, 1)
+        new = [channel for channel, column in zip(channels, columns, strict=True) if column is None]
+        said += [f"channels {', '.join(channels)} by name" + (f"; {', '.join(new)} from the mean" if new else "")]
+    return said
 
 
 def _take(have: Tensor, rows: list[int | None], otherwise: Tensor, dim: int) -> Tensor:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from segue.models.parts.chain import Chain
-from segue.structures.predictions import Predictions
 from segue.structures.target import Target
 from segue.training import optim
 
@@ -22,7 +21,7 @@ class Loss(Protocol):
         """The terms that are computed."""
         ...
 
-    def __call__(self, predictions: Predictions, targets: list[Target]) -> dict[str, Tensor]: ...
+    def __call__(self, predictions: Any, targets: list[Target]) -> dict[str, Tensor]: ...
 
     def total(self, sums: dict[str, Tensor], counts: dict[str, float]) -> Tensor: ...
 

@@ -18,13 +18,15 @@ UNDECAYED = ("position_embeddings", "pos_embed", "cls_token", "mask_token", "reg
 
 
 class Optimizer(Settings):
-    """AdamW, with the learning rate of a part multiplied by its factor.
+    """AdamW, or SGD with its `momentum`; the learning rate of a part is multiplied by its factor.
 
     layer_decay: in the backbone, each block further from the output learns this much slower than the next.
     clip: largest norm of the whole gradient; 0 leaves it alone.
     """
 
+    kind: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(1e-4, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
     lr_factors: dict[str, float] = Field(default_factory=dict)
     layer_decay: float = Field(1.0, gt=0, le=1)
     weight_decay: float = Field(1e-4, ge=0)
@@ -34,7 +36,8 @@ class Optimizer(Settings):
 class Schedule(Settings):
     """How the learning rate moves, as a factor of each group's own.
 
-    cosine falls to `floor` at the end. step multiplies by `factor` at each fraction of the stage in `at`.
+    cosine falls to `floor` at the end. step multiplies by `factor` at each fraction of the stage in `at`, or, if it is
+    given, after every `every_epochs` epochs.
     thaw_warmup_epochs: over how many epochs the rate of a part rises once it is thawed, unless its thaw says.
     plateau multiplies by `factor` after `patience` epochs in which the stage's metric did not improve.
     """
@@ -45,6 +48,7 @@ class Schedule(Settings):
     floor: float = Field(0.0, ge=0, le=1)
     factor: float = Field(0.1, gt=0, lt=1)
     at: tuple[float, ...] = (0.8,)
+    every_epochs: int | None = Field(None, ge=1)
     patience: int = Field(4, ge=1)
 
     def at_step(self, step: int, steps: int, steps_per_epoch: int, drops: int = 0) -> float:
@@ -55,6 +59,8 @@ class Schedule(Settings):
         done = (step - warmup) / max(1.0, steps - warmup)
         if self.kind == "cosine":
             return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        if self.kind == "step" and self.every_epochs is not None:
+            return self.factor ** (step // (self.every_epochs * steps_per_epoch))
         if self.kind == "step":
             return self.factor ** sum(step >= at * steps for at in self.at)
         return max(self.floor, self.factor**drops) if self.kind == "plateau" else 1.0
@@ -77,9 +83,12 @@ class Thaw(Settings):
         return {"part": value} if isinstance(value, str) else value
 
 
-def build(chain: Chain, settings: Optimizer) -> torch.optim.AdamW:
-    """AdamW over the learning parts, in few groups; each group keeps its own rate as `base_lr`."""
-    return torch.optim.AdamW(groups_of(chain, settings))
+def build(chain: Chain, settings: Optimizer) -> torch.optim.Optimizer:
+    """The optimizer over the learning parts, in few groups; each group keeps its own rate as `base_lr`."""
+    groups = groups_of(chain, settings)
+    return (
+        torch.optim.AdamW(groups) if settings.kind == "adamw" else torch.optim.SGD(groups, momentum=settings.momentum)
+    )
 
 
 def extend(optimizer: torch.optim.Optimizer, chain: Chain, settings: Optimizer, thawed: Mapping[str, Any]) -> None:

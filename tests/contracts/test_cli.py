@@ -13,7 +13,7 @@ from PIL import Image
 from segue.cli import app, head, main
 from tests.conftest import segue, toy_plan, write_plan
 
-VERBS = {"demo", "init", "check", "run", "predict", "evaluate", "inspect", "report", "head", "label", "data"}
+VERBS = {"demo", "init", "check", "run", "sweep", "predict", "evaluate", "inspect", "report", "head", "label", "data"}
 
 
 def test_the_verbs_are_these():
@@ -168,6 +168,7 @@ def test_what_the_machine_cannot_do_is_one_line_and_exit_code_3(error, words, mo
     ("arguments", "words"),
     [
         (("run", "absent.yaml"), "absent.yaml: no such file"),
+        (("sweep", "absent.yaml", "model.size=pico,nano"), "absent.yaml: no such file"),
         (("init", "detector-then-mask"), "detector-then-masks?"),
         (("inspect", "nowhere"), "nowhere"),
         (("evaluate", "nowhere", "data"), "nowhere"),

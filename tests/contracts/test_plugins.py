@@ -18,18 +18,19 @@ from segue.models.parts.chain import Chain
 from segue.plan_file import parse
 from segue.run import run_plan
 from segue.settings import Settings
+from segue.structures.channels import RGB, Channel
 from segue.training import checkpoint
 from tests.conftest import toy_plan
 from tests.toy import Console
 
 FAMILY_FUNCTIONS = (
     "settle", "normalised", "build", "criterion", "predictions", "postprocess", "input_size", "scales", "class_heads",
-    "first_layer", "import_weights", "options_in", "adapt",
+    "first_layers", "import_weights", "options_in", "adapt",
 )  # fmt: skip
 
 
 def test_the_families_are_those_with_a_file():
-    assert models.names() == ["detr", "mask2former", "rfdetr"]
+    assert models.names() == ["detr", "mask2former", "rfdetr", "rgbx_rcnn"]
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -46,35 +47,37 @@ SIZES = [(name, size) for name in models.names() for size in models.get(name).SI
 
 
 def test_all_sizes_are_covered():
-    assert len(SIZES) == 26
+    assert len(SIZES) == 33
 
 
 @pytest.mark.parametrize(("name", "size"), SIZES)
 def test_every_size_is_a_chain_whose_parameters_belong_to_parts(name, size):
     family = models.get(name)
     options, _ = family.settle(family.Options(), family.SIZES[size], 5, "cpu")
-    spec = ModelSpec(family=name, size=size, classes=("a", "b"), options=options.model_dump())
+    channels = (*RGB, Channel(name="thermal"))
+    spec = ModelSpec(family=name, size=size, classes=("a", "b"), channels=channels, options=options.model_dump())
     with torch.device("meta"):
         chain = family.build(spec, masks=True)
     assert isinstance(chain, Chain) and chain.order == family.PARTS
     counted = sum(p.numel() for part in chain.order for p in chain.part(part).parameters())
     assert counted == sum(p.numel() for p in chain.parameters())
     names = dict(chain.named_parameters())
-    assert family.first_layer(chain) in names
+    firsts = family.first_layers(spec, chain.state_dict())
+    assert firsts and all(names[first].shape[1] == len(channels) for first, channels in firsts.items())
     assert all(names[head].shape[0] == 2 for head in family.class_heads(chain))
     height, width = family.input_size(spec)
     assert (height, width)[0] in family.scales(spec, expanded=False)
 
 
 def test_every_format_has_the_three_functions():
-    assert formats.names() == ["coco", "cvat", "labelme", "via"]
+    assert formats.names() == ["coco", "cvat", "labelme", "via", "yolo"]
     for name in formats.names():
         module = formats.get(name)
         assert all(callable(getattr(module, function)) for function in ("detect", "splits", "read"))
 
 
 def test_the_recipes_are_those_listed():
-    assert recipes.names() == ["detector-then-masks", "noisy-then-manual", "thaw"]
+    assert recipes.names() == ["detector-then-masks", "noisy-then-manual", "rgbx-sweep", "thaw"]
 
 
 @pytest.mark.parametrize("name", recipes.names())

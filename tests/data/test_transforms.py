@@ -6,7 +6,10 @@ import torch
 import torchvision.transforms.v2.functional as VF
 from torchvision import tv_tensors
 
+from segue.data.failing import DisturbedView, shifted
 from segue.data.transforms import Augment, Points, View, _Colour
+from segue.models.parts.layers import Normalise
+from segue.structures.channels import RGB, Channel
 from segue.structures.masks import raster_polygon
 
 OUTLINE = torch.tensor([[12.0, 8.0], [41.0, 15.0], [33.0, 38.0], [9.0, 30.0]])
@@ -69,15 +72,74 @@ def test_without_augmentation_the_image_is_only_fitted():
     torch.testing.assert_close(points, OUTLINE * torch.tensor([2, 0.5]))
 
 
-def test_other_channel_counts_are_flipped_and_cropped_but_not_coloured():
-    five = torch.arange(5 * 48 * 48, dtype=torch.float32).reshape(5, 48, 48) / 12_000
-    image, _, _ = View(48, 48, Augment(flip=1, crop=0))(five, BOX, OUTLINE, 0)
-    torch.testing.assert_close(image, five.flip(-1))
+FIVE = tuple(Channel.model_validate(name) for name in ("thermal", "b", "event", "r", "g"))
+
+
+def five(dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    pixels = torch.arange(5 * 48 * 48, dtype=torch.float32).reshape(5, 48, 48) / 12_000
+    return (pixels * 255).to(dtype) if dtype == torch.uint8 else pixels
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_only_red_green_and_blue_change_colour_all_channels_are_flipped_and_cropped(dtype):
+    pixels, view = five(dtype), View(48, 48, Augment(flip=1, crop=0, contrast=0.3), FIVE)
+    image, _, _ = view(pixels, BOX, OUTLINE, 1)
+    light = [3, 4, 1]
+    alone, _, _ = View(48, 48, Augment(flip=1, crop=0, contrast=0.3))(pixels[light], BOX, OUTLINE, 1)
+    assert image.dtype == dtype and torch.equal(image[[0, 2]], pixels.flip(-1)[[0, 2]])
+    assert torch.equal(image[light], alone) and not torch.equal(alone, pixels.flip(-1)[light])
+    others = tuple(Channel(name=name) for name in "vwxyz")
+    assert torch.equal(View(48, 48, Augment(flip=1, crop=0), others)(pixels, BOX, OUTLINE, 1)[0], pixels.flip(-1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_a_dropped_channel_is_zero_for_the_network_as_often_as_asked_and_the_others_stay(dtype):
+    plain = Augment(flip=0, crop=0, brightness=0, contrast=0, saturation=0)
+    drop = {"thermal": 0.3, "event+r": 0.5}
+    view = View(48, 48, plain.model_copy(update={"drop": drop}), FIVE)
+    normalise = Normalise(FIVE)
+    whole = normalise(View(48, 48)(five(dtype), BOX, OUTLINE, 0)[0][None])[0]
+    gone = []
+    for seed in range(200):
+        image = view(five(dtype), BOX, OUTLINE, seed)[0]
+        values = normalise(image[None])[0]
+        gone.append([not values[row].any() for row in range(5)])
+        assert image.dtype == torch.float32  # also where nothing is dropped: a batch has one type
+        assert all(torch.equal(values[row], whole[row]) for row in range(5) if not gone[-1][row])
+    share = np.array(gone).mean(0)
+    assert (
+        abs(share[0] - 0.3) < 0.08 and abs(share[2] - 0.5) < 0.08 and share[2] == share[3] and not share[[1, 4]].any()
+    )
+    assert torch.equal(view(five(dtype), BOX, OUTLINE, 7)[0], view(five(dtype), BOX, OUTLINE, 7)[0])
+
+
+def test_never_are_all_channels_dropped_and_dropping_changes_no_other_choice():
+    always = Augment(drop={"thermal": 1, "b+event": 1, "r": 1, "g": 1})
+    image = View(48, 48, always, FIVE)(five(), BOX, OUTLINE, 5)[0]
+    assert torch.equal(image, View(48, 48, Augment(), FIVE)(five(), BOX, OUTLINE, 5)[0])
+
+
+def test_a_displaced_channel_moves_by_pixels_of_the_image_and_repeats_its_edge():
+    view = DisturbedView((96, 96), FIVE, shift=([0, 3], 3, -2))
+    expected = five()
+    for row in (0, 3):
+        expected[row] = torch.from_numpy(np.pad(five()[row].numpy(), ((0, 2), (3, 0)), mode="edge")[2:, :-3])
+    image, boxes, points = view(five(), BOX, OUTLINE, 0)
+    fitted, same_boxes, same_points = View(96, 96)(expected, BOX, OUTLINE, 0)
+    assert torch.equal(image, fitted) and torch.equal(boxes, same_boxes) and torch.equal(points, same_points)
+    far = shifted(five(), [0], -500, 0)
+    assert torch.equal(far[0], five()[0][:, -1:].expand(-1, 48)) and torch.equal(far[1:], five()[1:])
+
+
+def test_a_missing_channel_is_zero_for_the_network():
+    image = DisturbedView((48, 48), FIVE, missing=[0, 2])(five(torch.uint8), BOX, OUTLINE, 0)[0]
+    values, whole = Normalise(FIVE)(image[None])[0], Normalise(FIVE)(five(torch.uint8)[None])[0]
+    assert not values[[0, 2]].any() and torch.equal(values[[1, 3, 4]], whole[[1, 3, 4]])
 
 
 def test_colour_changes_are_those_of_torchvision_in_one_go():
     photo = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    jitter = _Colour(0.3, 0.3, 0.3)
+    jitter = _Colour((0.3, 0.3, 0.3), RGB)
     torch.manual_seed(3)
     params = jitter.make_params([])
     torch.manual_seed(3)

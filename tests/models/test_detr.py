@@ -151,7 +151,8 @@ def test_a_fourth_channel_begins_as_the_mean_of_the_three_it_is_named_beside():
     chain, parent = build(channels=four), build()
     report = adopt(chain, weights_of(parent))
     assert "channels r, g, b, thermal by name; thermal from the mean" in str(report)
-    first, old = (dict(c.named_parameters())[detr.first_layer(c)] for c in (chain, parent))
+    (name,) = detr.first_layers(chain.spec, chain.state_dict())
+    first, old = (dict(c.named_parameters())[name] for c in (chain, parent))
     assert torch.equal(first[:, :3], old) and torch.equal(first[:, 3], old.mean(1))
     assert chain.eval()(images(128, 4))["logits"].isfinite().all()
 

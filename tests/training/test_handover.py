@@ -173,8 +173,9 @@ def test_channels_travel_by_name_and_a_new_one_is_the_mean_of_the_old():
     thermal = Channel(name="thermal")
     child = model(PARENT, seed=1, channels=(thermal, RGB[2], RGB[0], RGB[1]))
     report = adopt(child, weights_of(parent))
-    old = parent.state_dict()[rfdetr.first_layer(parent)]
-    new = child.state_dict()[rfdetr.first_layer(child)]
+    ((name, channels),) = rfdetr.first_layers(child.spec, child.state_dict()).items()
+    assert channels == ("thermal", "b", "r", "g")
+    old, new = parent.state_dict()[name], child.state_dict()[name]
     assert torch.equal(new[:, 1:], old[:, [2, 0, 1]])
     torch.testing.assert_close(new[:, 0], old.mean(1))
     assert "thermal from the mean" in str(report)

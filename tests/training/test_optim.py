@@ -91,3 +91,23 @@ def test_the_average_follows_quickly_at_first(chain):
         average.average["mask_head.query_proj.weight"].fill_(0.0)
     average.update(chain)
     assert float(average.average["mask_head.query_proj.weight"][0, 0]) > 0.98
+
+
+def test_sgd_has_its_momentum_and_the_same_groups(chain):
+    adam, sgd = (build(chain, Optimizer(kind=kind, weight_decay=0.1, momentum=0.8)) for kind in ("adamw", "sgd"))
+    assert isinstance(sgd, torch.optim.SGD) and {group["momentum"] for group in sgd.param_groups} == {0.8}
+    for one, other in zip(adam.param_groups, sgd.param_groups, strict=True):
+        assert one["base_lr"] == other["base_lr"] and one["weight_decay"] == other["weight_decay"]
+        assert [id(p) for p in one["params"]] == [id(p) for p in other["params"]]
+
+
+@pytest.mark.parametrize(("every", "epochs"), [(10, 30), (7, 30), (1, 3), (5, 4)])
+def test_a_step_after_every_few_epochs_is_torchs_own(every, epochs):
+    schedule = Schedule(kind="step", every_epochs=every, factor=0.5)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    peer = torch.optim.lr_scheduler.StepLR(optimizer, every, 0.5)
+    for epoch in range(epochs):
+        factors = {schedule.at_step(step, epochs * 7, 7) for step in range(epoch * 7, epoch * 7 + 7)}
+        assert factors == {peer.get_last_lr()[0]}
+        optimizer.step()
+        peer.step()

@@ -95,5 +95,6 @@ def detect(root: Path) -> ModuleType:
     raise DataError(
         root,
         "no known data set layout (formats: " + ", ".join(names()) + ")",
-        "train/_annotations.coco.json, images/ with annotations/*.json, or the files of LabelMe, CVAT or VIA",
+        "train/_annotations.coco.json, images/ with annotations/*.json or labels/*.txt, "
+        "or the files of LabelMe, CVAT or VIA",
     )

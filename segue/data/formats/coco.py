@@ -66,7 +66,11 @@ def files(root: Path) -> dict[str, SplitSource]:
 def _roboflow(root: Path) -> dict[str, SplitSource]:
     folders = {name: [root / word for word in words] for name, words in SPLIT_WORDS.items()}
     there = {name: [path for path in paths if (path / ROBOFLOW).is_file()] for name, paths in folders.items()}
-    return {name: SplitSource(paths[0] / ROBOFLOW, (paths[0],)) for name, paths in there.items() if paths}
+    return {
+        name: SplitSource(paths[0] / ROBOFLOW, (paths[0], paths[0] / "images"))
+        for name, paths in there.items()
+        if paths
+    }
 
 
 def _by_name(root: Path) -> dict[str, list[Path]]:

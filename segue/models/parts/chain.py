@@ -163,10 +163,18 @@ class Chain(nn.Module):
         return state
 
     def prefix(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The outputs of all frozen parts that later parts or the answer still need: what a cache stores."""
+        """The outputs of all frozen parts that later parts or the answer still need: what a cache stores.
+
+        Raises:
+            PlanError: if a part that learns reads the images, too.
+        """
         state = self.run(inputs, 0, self.boundary, learn=False)
         needed = {name for part in self.learning for name in getattr(self.part(part), "reads", ())}
         needed |= {name for part in self.frozen for name in getattr(self.part(part), "answers", ())}
+        if "images" in needed:  # half precision and no range of its own would be another input
+            late = [part for part in self.learning if "images" in getattr(self.part(part), "reads", ())]
+            found = f"frozen parts' outputs alone, but {late[-1]} learns and reads images"
+            raise PlanError("cache", found, f"freeze: {late[-1]} or a later part; or no cache")
         return {name: value for name, value in state.items() if name in needed and isinstance(value, Tensor)}
 
     def frozen_tensors(self) -> dict[str, Tensor]:

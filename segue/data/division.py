@@ -1,0 +1,59 @@
+"""Data that is one part, divided by the plan: nothing is written, the same files give the same parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from segue.data.groups import split_groups
+from segue.data.records import Split, names_in
+from segue.errors import DataError
+from segue.settings import Settings
+
+
+class Division(Settings):
+    """Shares of the images that become valid and test; train is what is left.
+
+    Views of one scene stay together, by their names as `segue data split` reads them. group: a regular expression
+    that finds the scene in a name (see `groups.group_of`); `(.*)` makes every image its own.
+    """
+
+    valid: float = Field(0.15, gt=0, lt=1)
+    test: float = Field(0.0, ge=0, lt=1)
+    seed: int = 0
+    group: str | None = None
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> Division:
+        if self.valid + self.test >= 1:
+            raise ValueError(f"valid: {self.valid} and test: {self.test} leave nothing to train on")
+        return self
+
+
+def divided(splits: dict[str, Split], division: Division, root: Path) -> dict[str, Split]:
+    """The only part there is as train, valid and, if it has a share, test. Records are in the order of their names.
+
+    Raises:
+        DataError: if there are several parts, or fewer scenes than parts.
+    """
+    if len(splits) != 1:
+        raise DataError(root, f"divided already: {', '.join(splits)}", "no split: in the plan", "leave out data.split")
+    (whole,) = splits.values()
+    shares = {"train": 1 - division.valid - division.test, "valid": division.valid, "test": division.test}
+    shares = {part: share for part, share in shares.items() if share}
+    names = names_in(whole.records)
+    try:
+        dealt = split_groups(names, shares, division.seed, division.group)
+    except DataError as error:
+        run = "data.split.group: a regular expression that finds the scene in a name; '(.*)' for none"
+        raise DataError(f"{root}: data.split", error.found, error.expected, run) from None
+    order = sorted(range(len(names)), key=names.__getitem__)
+    parts = {}
+    for part, chosen in dealt.items():
+        mine = set(chosen)
+        records = [whole.records[number] for number in order if names[number] in mine]
+        problems = whole.problems if part == "train" else []  # said once
+        parts[part] = replace(whole, name=part, records=records, problems=problems)
+    return parts

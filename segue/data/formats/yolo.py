@@ -1,0 +1,246 @@
+"""YOLO: a text file for each image and in it a line for each object, in shares (0..1) of the image's width and height.
+
+    images/ + labels/                                    not divided
+    images/{train,val,test}/ + labels/{train,val,test}/
+    {train,valid,test}/images/ + {train,valid,test}/labels/    (Roboflow)
+
+or the folders that train:, val: and test: of data.yaml name. `class cx cy w h` is a box, `class x1 y1 x2 y2 x3 y3 ...`
+an outline. Classes are called as in data.yaml (or classes.txt), else class 0, class 1, ... An image without a label
+file, or with an empty one, shows none of them and stays.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from segue.data import drawn, images
+from segue.data.drawn import BadAnnotation, Shape
+from segue.data.formats import SPLIT_WORDS, WHOLE, SplitSource
+from segue.data.records import Problem, Record, Split
+from segue.errors import DataError
+
+DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml")
+CLASSES = "classes.txt"  # of labelImg and Label Studio: a name on each line
+KEYS = {"train": ("train",), "valid": ("val", "valid"), "test": ("test",)}
+MOST_CLASSES = 10_000
+SLACK = 0.001  # how far rounding may carry a number out of 0..1; the object is cut off at the image's edge
+
+
+def detect(root: Path) -> bool:
+    if not root.is_dir():
+        return False
+    folders = [root / "labels", *(root / word / "labels" for words in SPLIT_WORDS.values() for word in words)]
+    return any(next(folder.rglob("*.txt"), None) for folder in folders) or {"names", "train"} <= _described(root).keys()
+
+
+def splits(root: Path) -> dict[str, SplitSource]:
+    """The parts found below `root`; undivided data are the part `all`. A folder named for two parts is the first's.
+
+    Raises:
+        DataError: if data.yaml names a part that is no folder inside `root`.
+    """
+    if not root.is_dir():
+        return {}
+    content, found = _described(root), {}
+    for part, words in SPLIT_WORDS.items():
+        said = next((content[key] for key in KEYS[part] if content.get(key)), None)
+        pairs = [(root / "images" / word, root / "labels" / word) for word in words]
+        pairs += [(root / word / "images", root / word / "labels") for word in words]
+        laid_out = next((pair[0] for pair in pairs if all(map(Path.is_dir, pair))), None)
+        folder = _inside(root, content.get("path"), said) or laid_out
+        if said and (folder is None or str(said).endswith(".txt")):
+            raise DataError(root, f"{part} is {said} in its data.yaml", "a folder of images inside the data set")
+        if folder and all(folder not in source.image_folders for source in found.values()):
+            found[part] = SplitSource(_labels_of(root, folder), (folder,))
+    whole = SplitSource(root / "labels", (root / "images",))
+    return found or ({WHOLE: whole} if whole.annotations.is_dir() else {})
+
+
+def _described(root: Path) -> dict[str, Any]:
+    """The content of a folder's data.yaml, all scalars as text (`no` is a name, too); empty if there is none."""
+    try:
+        path = next(root / name for name in DESCRIPTIONS if (root / name).is_file())
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), yaml.BaseLoader)
+    except (StopIteration, OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _inside(root: Path, base: Any, said: Any) -> Path | None:
+    """The folder that data.yaml names, which may be meant from its `path`, or from a folder beside it (Roboflow)."""
+    if not isinstance(said, str):
+        return None
+    named = [root / str(base or ""), root]
+    for folder in [*(place / said for place in named), root / said.removeprefix("../")]:
+        if folder.is_dir() and folder.resolve().is_relative_to(root.resolve()):
+            folder = root / folder.resolve().relative_to(root.resolve())
+            return folder / "images" if (folder / "images").is_dir() else folder
+    return None
+
+
+def _labels_of(root: Path, folder: Path) -> Path:
+    """labels/train for images/train, train/labels for train/images; else labels lie beside their images."""
+    steps = list(folder.relative_to(root).parts)
+    if "images" in steps:
+        steps[len(steps) - 1 - steps[::-1].index("images")] = "labels"
+    return root.joinpath(*steps)
+
+
+def read(source: SplitSource, name: str) -> Split:
+    """Records of all images of a part. Their headers are read, for their size."""
+    split = Split(name, source.annotations, [], {})
+    if not source.annotations.is_dir():
+        split.problems.append(Problem("error", str(source.annotations), "no such folder", "a text file for each image"))
+    names, described = _names(source, split.problems)
+    found = (path for path in sorted(source.annotations.rglob("*.txt")) if path.name != CLASSES)
+    labels = {path.relative_to(source.annotations).with_suffix("").as_posix(): path for path in found}
+    pictures = _pictures(source, split.problems)
+    for key in sorted(labels.keys() - pictures.keys()):
+        split.problems.append(Problem("error", str(labels[key]), "no image of this name", _places(source)))
+    for key, path in sorted(pictures.items()):
+        record = _record(path, len(split.records) + 1, split.problems)
+        if record is not None:
+            shapes = _shapes(labels[key], record, names, split.problems) if key in labels else []
+            split.records.append(drawn.with_shapes(record, shapes, split.problems))
+    split.files = (*described, *labels.values())
+    used = [int(name.removeprefix("class ")) for name in split.class_counts()] if names is None else []
+    known = {number: f"class {number}" for number in range(max(used, default=-1) + 1)} if names is None else names
+    split.categories = {name: number for number, name in sorted(known.items())}
+    return split
+
+
+def _names(source: SplitSource, problems: list[Problem]) -> tuple[dict[int, str] | None, list[Path]]:
+    """Class names by id and the file that says them; None if no file does."""
+    for folder in _homes(source):
+        for path in (folder / name for name in (*DESCRIPTIONS, CLASSES) if (folder / name).is_file()):
+            try:
+                names = _named_in(path)
+                if names is None:
+                    continue
+                return names, [path]
+            except (OSError, ValueError, yaml.YAMLError) as error:
+                problems.append(Problem("error", str(path), f"not readable ({str(error)[:80]})", "YAML with names"))
+            except BadAnnotation as error:
+                problems.append(Problem("error", str(path), *error.args))
+            return None, [path]
+    return None, []
+
+
+def _homes(source: SplitSource) -> Iterator[Path]:
+    """The folders that hold both labels and images of a part, and that of the data set: not one above it."""
+    labels = source.annotations.absolute()
+    both = os.path.commonpath([labels, *(folder.absolute() for folder in source.image_folders)])
+    for folder in (labels, *labels.parents[:4]):
+        if folder.is_relative_to(both) or _has_part(folder, labels):
+            yield folder
+
+
+def _has_part(root: Path, labels: Path) -> bool:
+    try:
+        return any(part.annotations == labels for part in splits(root).values())
+    except DataError:
+        return False
+
+
+def _named_in(path: Path) -> dict[int, str] | None:
+    text = path.read_text(encoding="utf-8-sig")
+    content = {"names": text.splitlines()} if path.name == CLASSES else yaml.load(text, yaml.BaseLoader)
+    if isinstance(content, dict) and "names" not in content:
+        return None
+    listed = content["names"] if isinstance(content, dict) else content
+    entries = enumerate(listed) if isinstance(listed, list) else listed.items() if isinstance(listed, dict) else []
+    try:
+        names = {int(number): name.strip() for number, name in entries if name.strip() or path.name != CLASSES}
+    except (AttributeError, ValueError):
+        names = {}
+    if not names or min(names) < 0 or not all(names.values()) or len(set(names.values())) < len(names):
+        raise BadAnnotation(f"names {str(listed)[:60]}", "a name for each class from 0, no two alike")
+    if str(content.get("nc", len(names))) != str(len(names)):
+        raise BadAnnotation(f"nc: {content['nc']}, but {len(names)} names", "as many")
+    return names
+
+
+def _pictures(source: SplitSource, problems: list[Problem]) -> dict[str, Path]:
+    """Images by their name without suffix. Folders without a counterpart in the labels hold something else."""
+    found: dict[str, Path] = {}
+    for folder in source.image_folders:
+        for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES):
+            name = path.relative_to(folder)
+            if path.name[0] == "." or not (source.annotations / name.parent).is_dir():
+                continue
+            first = found.setdefault(name.with_suffix("").as_posix(), path)
+            if first != path:
+                problems.append(Problem("error", str(path), f"the same name as {first.name}", "one image for a label"))
+    return found
+
+
+def _record(path: Path, number: int, problems: list[Problem]) -> Record | None:
+    try:
+        size = images.size(path)
+    except DataError as error:
+        problems.append(Problem("error", error.where, error.found, error.expected))
+        return None
+    if drawn.believable(*size) is None:
+        problems.append(Problem("error", str(path), f"{size[1]} x {size[0]} pixels", f"1 to {images.MOST_PIXELS}"))
+        return None
+    return Record(path, *size, number)
+
+
+def _shapes(path: Path, image: Record, names: dict[int, str] | None, problems: list[Problem]) -> list[Shape]:
+    """The objects of a label file."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        problems.append(Problem("error", str(path), f"not readable ({str(error)[:80]})", "a text file"))
+        return []
+    shapes = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            shapes.append(_shape(line.split(), image, names, where))
+        except BadAnnotation as error:
+            problems.append(Problem("error", where, *error.args))
+    return shapes
+
+
+def _shape(words: list[str], image: Record, names: dict[int, str] | None, where: str) -> Shape:
+    if len(words) != 5 and (len(words) < 7 or len(words) % 2 == 0):
+        raise BadAnnotation(f"{len(words)} columns", "class cx cy w h, or class and at least three points x y")
+    name = _class_name(words[0], names)
+    values = [_number(word) for word in words[1:]]
+    if not all(-SLACK <= value <= 1 + SLACK for value in values):  # false for NaN, too
+        raise BadAnnotation(f"coordinates {' '.join(words[1:9])}", "shares of width and height, 0 to 1")
+    if len(values) > 4:
+        points = np.array(values).reshape(-1, 2) * (image.width, image.height)
+        return Shape(name, drawn.polygon(points, image), where=where)
+    x, y, w, h = values[0] * image.width, values[1] * image.height, values[2] * image.width, values[3] * image.height
+    return Shape(name, None, (x - w / 2, y - h / 2, x + w / 2, y + h / 2), where=where)
+
+
+def _class_name(word: str, names: dict[int, str] | None) -> str:
+    number = _number(word)
+    if not (math.isfinite(number) and number == int(number) and 0 <= number < MOST_CLASSES):
+        raise BadAnnotation(f"class {word[:20]}", "a whole number from 0")
+    if names is not None and int(number) not in names:
+        raise BadAnnotation(f"class {int(number)}", f"one of the {len(names)} classes, {min(names)} to {max(names)}")
+    return f"class {int(number)}" if names is None else names[int(number)]
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise BadAnnotation(f"'{word[:20]}'", "numbers") from None
+
+
+def _places(source: SplitSource) -> str:
+    return "one in " + ", ".join(str(folder) for folder in source.image_folders)

@@ -1,0 +1,113 @@
+"""Images whose channels lie in several files: a picture, and its partners of another camera in other folders.
+
+A channel with a `folder` has its values from the image of the same name, with any suffix, in that folder. It is looked
+for in this order, here for the folder thermal:
+
+    train/thermal/x.png            beside train/x.jpg
+    thermal/train/x.png            beside images/train/x.jpg: thermal stands for images, what is below stays
+    thermal/train/x.png            beside train/x.jpg, one folder up
+    thermal/x.png                  beside rgb/x.jpg, one folder up
+
+Channels that name one folder are the channels of its file, in their order. A grey partner is one channel, or three
+equal ones; three equal channels become one. Whatever reads the pixels of a model reads them here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from segue.data import images
+from segue.errors import DataError
+from segue.structures.channels import Channel
+
+
+def read(image: Path, channels: Sequence[Channel]) -> Tensor:
+    """The image (C, H, W) with these channels, from all its files.
+
+    As `images.read` gives it: uint8 or uint16 as stored where all files have one type; else float32 in 0..1, each
+    channel by its scale (percentiles are left to `images.scaled`), so that no file's levels are lost in another's.
+
+    Raises:
+        DataError: if a partner is missing, or has another height, width or number of channels; it names both files.
+    """
+    sources = files(image, channels)
+    if list(sources) == [image]:
+        return images.read(image, channels)
+    parts = {path: _part(path, image, [channels[row] for row in rows]) for path, rows in sources.items()}
+    height, width = parts[image].shape[1:] if image in parts else images.size(image)
+    for path, part in parts.items():
+        if part.shape[1:] != (height, width):
+            found = f"{part.shape[1]} x {part.shape[2]} pixels (height x width)"
+            raise DataError(path, found, f"{height} x {width}, as its partner {image}")
+    if len({part.dtype for part in parts.values()}) > 1:
+        parts = {path: _as_shares(part, [channels[row] for row in sources[path]]) for path, part in parts.items()}
+    rows = {row: part[n] for path, part in parts.items() for n, row in enumerate(sources[path])}
+    return torch.stack([rows[row] for row in range(len(channels))])
+
+
+def files(image: Path, channels: Sequence[Channel]) -> dict[Path, list[int]]:
+    """Each file that holds channels of an image, with their positions.
+
+    Raises:
+        DataError: if a partner is missing, or there are several.
+    """
+    found: dict[Path, list[int]] = {}
+    for folder in dict.fromkeys(channel.folder for channel in channels):
+        rows = [row for row, channel in enumerate(channels) if channel.folder == folder]
+        found[image if folder is None else _partner(image, folder, channels[rows[0]].name)] = rows
+    return found
+
+
+def without_partners(paths: Iterable[Path], root: Path, channels: Sequence[Channel]) -> list[Path]:
+    """Of the images below `root` those that are no other's partner: none of their folders is that of a channel."""
+    folders = [Path(channel.folder).parts for channel in channels if channel.folder is not None]
+
+    def is_partner(path: Path) -> bool:
+        steps = path.relative_to(root).parts[:-1]
+        return any(steps[at : at + len(f)] == f for f in folders for at in range(len(steps)))
+
+    return [path for path in paths if not is_partner(path)]
+
+
+def _partner(image: Path, folder: str, name: str) -> Path:
+    places = _places(image.absolute().parent, folder)
+    suffixes = sorted(images.SUFFIXES) + sorted(suffix.upper() for suffix in images.SUFFIXES)
+    for place in places:
+        found = [path for path in (place / (image.stem + suffix) for suffix in suffixes) if path.is_file()]
+        found = [path for path in found if path != image.absolute()]  # which may itself lie in a folder of this name
+        if len(found) > 1 and not found[0].samefile(found[1]):
+            raise DataError(image, f"several partners for channel {name}: {found[0]}, {found[1].name}", "one")
+        if found:
+            return found[0]
+    missing = next((place for place in places if place.is_dir()), places[0]) / f"{image.stem}.*"
+    expected = f"an image in a folder {folder} beside it, or beside the folder of images"
+    raise DataError(image, f"no partner {missing} for channel {name}", expected)
+
+
+def _places(folder: Path, name: str) -> list[Path]:
+    """Where the partners of a folder's images may be, in the order in which they are looked for."""
+    places = [folder / name]
+    if "images" in folder.parts:
+        at = len(folder.parts) - 1 - folder.parts[::-1].index("images")
+        places.append(Path(*folder.parts[:at], name, *folder.parts[at + 1 :]))
+    return [*places, folder.parent / name / folder.name, folder.parent / name]
+
+
+def _part(path: Path, image: Path, channels: Sequence[Channel]) -> Tensor:
+    try:
+        return images.read(path, channels)
+    except DataError as error:
+        if path == image:
+            raise
+        names = ", ".join(channel.name for channel in channels)
+        raise DataError(path, error.found, f"{error.expected} for {names}, as partner of {image}", error.run) from None
+
+
+def _as_shares(part: Tensor, channels: Sequence[Channel]) -> Tensor:
+    """Values in 0..1 by the scale of each channel, or the largest of the type where percentiles are still to come."""
+    plain = [c.model_copy(update={"scale": None if c.scale == "percentile" else c.scale}) for c in channels]
+    return images.scaled(part, plain)

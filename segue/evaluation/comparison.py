@@ -1,0 +1,221 @@
+"""Runs side by side: one row each, sorted by validation AP, and whether their differences are more than chance."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+from segue.evaluation.compare import Difference
+from segue.evaluation.report import svg
+
+COMPLETE = "complete"
+GREEN = "#2d6a4f"
+VERDICTS = {
+    "better": "Better than it: {}.",
+    "worse": "Worse than it: {}.",
+    "unchanged": "The same: {}.",
+    "no evidence": "No evidence of a difference from it, because the interval holds 0: {}.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A run. What is not known, because the run is not complete or has no test part, is None.
+
+    state: complete, or what became of it, for `reason`. values: of the keys that a sweep changed. ap, ap50, test_ap:
+    0..1, of the comparison's kind. difference: from the run that all are compared with. seconds: of training.
+    """
+
+    name: str
+    state: str
+    reason: str = ""
+    values: tuple[tuple[str, str], ...] = ()
+    path: str = ""
+    ap: float | None = None
+    ap50: float | None = None
+    test_ap: float | None = None
+    difference: Difference | None = None
+    parameters: int | None = None
+    ms_per_image: float | None = None
+    peak_bytes: int | None = None
+    seconds: float | None = None
+
+
+COLUMNS: tuple[tuple[str, str, Callable[[Row], float | int | None], Callable[[Any], str]], ...] = (
+    ("valid_ap", "valid AP", lambda row: row.ap, "{:.3f}".format),
+    ("valid_ap50", "AP50", lambda row: row.ap50, "{:.3f}".format),
+    ("test_ap", "test AP", lambda row: row.test_ap, "{:.3f}".format),
+    ("parameters", "parameters", lambda row: row.parameters, "{:,}".format),
+    ("ms_per_image", "ms/image", lambda row: row.ms_per_image, "{:.1f}".format),
+    ("peak_bytes", "peak MB", lambda row: row.peak_bytes, lambda value: f"{value / 1e6:,.0f}"),
+    ("training_seconds", "training s", lambda row: row.seconds, "{:,.1f}".format),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All rows, best first and the incomplete ones last. kind: box or mask. against: the run all are compared with.
+
+    facts: what holds for all of them, and how it was measured.
+    """
+
+    title: str
+    kind: str
+    against: str
+    rows: tuple[Row, ...]
+    facts: dict[str, str]
+
+    @property
+    def complete(self) -> list[Row]:
+        return [row for row in self.rows if row.state == COMPLETE]
+
+    def pareto(self, row: Row) -> list[str]:
+        """In what no other run is at least as good in both this and AP, and better in one: speed, size, or both."""
+        if row.state != COMPLETE or row.ap is None:
+            return []
+        marks = []
+        for mark, cost in (("speed", lambda r: r.ms_per_image), ("size", lambda r: r.parameters)):
+            own = cost(row)
+            points = [(r.ap, cost(r)) for r in self.complete if r.ap is not None and cost(r) is not None]
+            beaten = any(a >= row.ap and c <= own and (a, c) != (row.ap, own) for a, c in points) if own else True
+            marks += [] if beaten else [mark]
+        return marks
+
+    def verdict(self) -> str:
+        """Which differences are real, in a few sentences."""
+        done = self.complete
+        if not done:
+            return "No run is complete, so there is nothing to compare."
+        first = next(row for row in done if row.name == self.against)
+        highest = "the highest " if first is done[0] else ""
+        said = [f"{first.name} has {highest}{self.kind}_ap {_shown(first.ap)} in validation."]
+        for verdict, words in VERDICTS.items():
+            names = [row.name for row in done if row.difference is not None and row.difference.verdict == verdict]
+            if names:
+                said.append(words.format("; ".join(names)))
+        if first is done[0] and any(row.difference and row.difference.verdict != "unchanged" for row in done):
+            said.append(f"As the highest of {len(done)} on the same images, its own figure is rather too high.")
+        missing = len(self.rows) - len(done)
+        return " ".join(said + ([f"{missing} of {len(self.rows)} are not complete."] if missing else []))
+
+    def as_text(self) -> str:
+        """The table for a console, and what it says."""
+        head = ["", *(title for _, title, _, _ in COLUMNS), "against " + self.against if self.against else "", "Pareto"]
+        lines = [head]
+        for row in self.rows:
+            if row.state == COMPLETE:
+                lines.append([row.name, *cells(row), interval(row), " ".join(self.pareto(row))])
+            else:
+                lines.append([row.name, f"{row.state}: {row.reason}".rstrip(": ")])
+        return "\n".join([*_aligned(lines), "", self.verdict()])
+
+    def as_csv(self) -> str:
+        keys = list(dict.fromkeys(key for row in self.rows for key, _ in row.values))
+        table = [self.as_values(row) for row in self.rows]
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, ["name", "state", "reason", *keys, *list(table[0])[4:]], lineterminator="\n")
+        writer.writeheader()
+        for values in table:
+            own = values.pop("values")
+            writer.writerow({**values, **own, "pareto": " ".join(values["pareto"])})
+        return buffer.getvalue()
+
+    def as_values(self, row: Row) -> dict[str, Any]:
+        """A row as plain values."""
+        gap = row.difference
+        return {
+            "name": row.name,
+            "state": row.state,
+            "reason": row.reason,
+            "values": dict(row.values),
+            **{name: value(row) for name, _, value, _ in COLUMNS},
+            "difference": gap and gap.gain,
+            "low": gap and gap.low,
+            "high": gap and gap.high,
+            "verdict": gap and gap.verdict,
+            "pareto": self.pareto(row),
+            "run": row.path,
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "against": self.against,
+            "verdict": self.verdict(),
+            "facts": self.facts,
+            "rows": [self.as_values(row) for row in self.rows],
+        }
+
+    def as_html(self) -> str:
+        """A page that needs nothing beside it. Everything that comes from files is escaped."""
+        template = files("segue.evaluation").joinpath("comparison.html").read_text(encoding="utf-8")
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+        rows = [
+            {"row": row, "cells": cells(row), "interval": interval(row), "pareto": ", ".join(self.pareto(row))}
+            for row in self.rows
+        ]
+        titles = [title for _, title, _, _ in COLUMNS]
+        curves = [self._curve("ms_per_image", "ms/image", "speed"), self._curve("parameters", "parameters", "size")]
+        return environment.from_string(template).render(
+            page=self, rows=rows, titles=titles, curves=curves if self.complete else [], verdict=self.verdict()
+        )
+
+    def _curve(self, cost: str, label: str, mark: str) -> str:
+        """AP against a cost; the runs that no other one beats in both are joined."""
+        figure = Figure(figsize=(5.2, 3.0))
+        axes = figure.subplots()
+        points = [(row, getattr(row, cost), row.ap) for row in self.complete if row.ap is not None]
+        front = sorted((x, y) for row, x, y in points if mark in self.pareto(row))
+        axes.plot([x for x, _ in front], [y for _, y in front], color=GREEN, linewidth=1)
+        for row, x, y in points:
+            axes.plot(x, y, "o", color=GREEN if (x, y) in front else "#888", markersize=5)
+            axes.annotate(row.name, (x, y), (4, 4), textcoords="offset points", fontsize=6)
+        axes.set(xlabel=label, title=f"{self.kind}_ap (valid); joined: no other run is better in both")
+        axes.margins(x=0.25, y=0.2)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        return svg(figure)
+
+
+def sorted_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Complete ones by validation AP, the highest first, then the others as they came."""
+    done = [row for row in rows if row.state == COMPLETE]
+    best = sorted(done, key=lambda row: -1.0 if row.ap is None else row.ap, reverse=True)
+    return (*best, *(row for row in rows if row.state != COMPLETE))
+
+
+def cells(row: Row) -> list[str]:
+    """A complete row's figures, as they are shown."""
+    return ["-" if value(row) is None else shown(value(row)) for _, _, value, shown in COLUMNS]
+
+
+def interval(row: Row) -> str:
+    """What a run gains over the one that all are compared with."""
+    gap = row.difference
+    return f"{gap.gain:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), {gap.verdict}" if gap else ""
+
+
+def _shown(ap: float | None) -> str:
+    return "-" if ap is None else f"{ap:.3f}"
+
+
+def _aligned(lines: list[list[str]]) -> list[str]:
+    """Rows of cells in columns; a row with fewer cells takes no part in finding their widths."""
+    full = [line for line in lines if len(line) == len(lines[0])]
+    widths = [max(len(line[i]) for line in full) for i in range(len(lines[0]))]
+    widths[0] = max(len(line[0]) for line in lines)
+    last = len(widths) - 2  # words stand on the left, figures on the right
+    return [
+        "  ".join(
+            cell.ljust(width) if i in (0, last, last + 1) or len(line) != len(widths) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=False))
+        ).rstrip()
+        for line in lines
+    ]

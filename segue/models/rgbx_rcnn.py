@@ -1,0 +1,247 @@
+"""Faster and Mask R-CNN (arXiv 1506.01497, 1703.06870) on two streams or more: RGB, and whatever lies beside it.
+
+Streams are SegFormer encoders that rectify each other and are fused at each level, as in CMX (`parts/fusion.py`); the
+pyramid and the heads on it are torchvision's (`parts/regions.py`). Which streams there are follows from the data's
+channels: r, g and b are one, all others another, unless `groups` parts them. A size is named after its backbone;
+`pico` is ours, for CPUs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from segue.errors import PlanError
+from segue.losses import rcnn
+from segue.models import ModelSpec
+from segue.models._rgbx_parts import MITS, Fusion, Neck, Stream, Streams
+from segue.models.parts.chain import Chain, State
+from segue.models.parts.fusion import Kind
+from segue.models.parts.regions import MaskHead, RegionHead, Regions, pasted
+from segue.models.weights import Weights as Loaded
+from segue.models.weights import foreign
+from segue.models.weights import segformer as files
+from segue.settings import Settings
+from segue.structures.boxes import scale_xy
+from segue.structures.channels import IMAGENET, Channel
+from segue.structures.detections import Detections
+
+PARTS = ("rgb", "x", "fusion", "neck", "head", "mask_head")
+TASKS = ("boxes", "masks", "joint")
+TERMS = rcnn.TERMS
+STRIDE, LEAST = 32, 64  # pixels: of the coarsest stage's cells, and of the smallest frame
+
+
+@dataclass(frozen=True)
+class Size:
+    """resolution in pixels; width: of the pyramid. hidden: of the box head. anchor: the smallest one's side in pixels.
+    mask_layers: of the mask head. regions: of an image, that a training step looks at."""
+
+    backbone: str
+    resolution: int = 640
+    width: int = 256
+    hidden: int = 1024
+    anchor: int = 32
+    mask_layers: int = 4
+    regions: int = 512
+
+
+SIZES = {"pico": Size("pico", 128, 64, 128, 8, 2, 128), **{name: Size(name) for name in MITS if name != "pico"}}
+
+
+class Options(Settings):
+    """What a plan may choose. None is decided from the size and the weights.
+
+    backbone: a MiT's name, instead of the size's. resolution: side of the square input in pixels. fusion: how the
+    streams become one; none takes one `stream` alone: rgb or x, or what there is. groups: channels beside r, g, b that
+    are streams of their own. zero_init: the fusion begins as if there were no stream but the first.
+    """
+
+    backbone: str | None = None
+    resolution: int | None = Field(None, gt=0)
+    fusion: Kind = "cross"
+    stream: Literal["rgb", "x"] | None = None
+    groups: tuple[tuple[str, ...], ...] = ()
+    zero_init: bool = False
+
+
+def settle(options: Options, size: Size, most_objects: int, device: str) -> tuple[Options, list[str]]:
+    """Options with nothing left open. An image may have any number of objects.
+
+    Raises:
+        PlanError: if there is no such backbone, or the resolution does not fit its strides.
+    """
+    name = options.backbone or size.backbone
+    if name not in MITS:
+        near = difflib.get_close_matches(name, MITS, n=1)
+        raise PlanError("model.backbone", f"{name}", (f"{near[0]}? or " if near else "") + ", ".join(MITS))
+    resolution = options.resolution or size.resolution
+    if resolution % STRIDE or resolution < LEAST:
+        nearest = max(LEAST, round(resolution / STRIDE) * STRIDE)
+        raise PlanError("model.resolution", f"{resolution}", f"a multiple of {STRIDE} from {LEAST} on, as {nearest}")
+    if options.stream is not None and options.fusion != "none":
+        raise PlanError(
+            "model.stream", f"{options.stream}, with fusion: {options.fusion}", "fusion: none, or no stream"
+        )
+    return options.model_copy(update={"backbone": name, "resolution": resolution}), []
+
+
+def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    """The channels as they are: MiT was trained with ImageNet's mean and deviation."""
+    return channels
+
+
+def streams_of(spec: ModelSpec) -> dict[str, list[list[int]]]:
+    """The positions of each stream's channels, by part: at most one of "rgb", any number of "x".
+
+    Raises:
+        PlanError: if the options do not fit the channels.
+    """
+    options, names = Options(**spec.options), spec.channel_names
+    rgb = [i for i, name in enumerate(names) if name in IMAGENET]
+    others = [i for i, name in enumerate(names) if name not in IMAGENET]
+    groups = [[i for i in others if names[i] in group] for group in options.groups] or [others]
+    grouped = sorted(i for group in groups for i in group)
+    if grouped != others:
+        odd = next(i for i in others if grouped.count(i) != 1)
+        raise PlanError(
+            "model.groups", f"{names[odd]} in {grouped.count(odd)} of them", "each channel beside rgb in one"
+        )
+    found = {"rgb": [rgb] if rgb else [], "x": [group for group in groups if group]}
+    found = {part: streams for part, streams in found.items() if streams}
+    if options.fusion == "none":
+        wanted = options.stream or next(iter(found))
+        if wanted not in found:
+            raise PlanError("model.stream", f"{wanted}, but the channels are {', '.join(names)}", next(iter(found)))
+        found = {wanted: [sorted(i for stream in found[wanted] for i in stream)]}
+    return found
+
+
+def build(spec: ModelSpec, masks: bool) -> Chain:
+    """A model with fresh weights, drawn from the global generator, with the streams its channels ask for."""
+    size, options, found = SIZES[spec.size], Options(**spec.options), streams_of(spec)
+    assert options.backbone is not None, "settle first"
+    mit = MITS[options.backbone]
+    alone = sum(len(streams) for streams in found.values()) == 1
+    encoders = {
+        name: Streams(name, [Stream(mit, [spec.channels[i] for i in where], where) for where in streams], alone)
+        for name, streams in found.items()
+    }
+    parts: dict[str, nn.Module] = dict(encoders)
+    if not alone:
+        parts["fusion"] = Fusion(list(encoders.values()), options.fusion, mit, options.zero_init)
+    parts["neck"] = Neck(mit.widths, size.width)
+    parts["head"] = RegionHead(size.width, size.hidden, len(spec.classes), size.anchor, size.regions)
+    if masks:
+        parts["mask_head"] = MaskHead(size.width, size.mask_layers, len(spec.classes), size.anchor)
+    return Chain(spec, parts)
+
+
+def criterion(chain: Chain, task: str, weights: dict[str, float]) -> rcnn.RegionCriterion:
+    """torchvision's terms, in sums: of proposals, of regions, and of their masks."""
+    return rcnn.RegionCriterion(rcnn.task_weights(task, weights), SIZES[chain.spec.size].regions)
+
+
+def predictions(chain: Chain, state: State) -> Regions:
+    """What is said of all anchors, and the way to ask about regions."""
+    head: Any = chain.part("head")
+    mask_head: Any = chain.part("mask_head") if chain.order[-1] == "mask_head" else None
+    return Regions.of(head, mask_head, state)
+
+
+@torch.no_grad()
+def postprocess(chain: Chain, state: State, sizes: list[tuple[int, int]], most: int) -> list[Detections]:
+    """The `most` best detections of each image that score above 0.05 and are not suppressed."""
+    regions, found = predictions(chain, state), []
+    boxes, scores, labels = ([each[:most] for each in values] for values in regions.detections())
+    outlines: list[Tensor] = []
+    if regions.mask_head is not None:
+        logits = regions.outlined(boxes)
+        chosen = logits[torch.arange(len(logits), device=logits.device), torch.cat(labels)]  # (T, 28, 28)
+        outlines = list(chosen.cpu().split([len(each) for each in boxes]))
+    for i, (height, width) in enumerate(sizes):
+        xyxy = scale_xy(boxes[i], width / regions.size[1], height / regions.size[0]).cpu()
+        masks = None
+        if outlines:
+            masks = tuple(pasted(mask, box, height, width) for mask, box in zip(outlines[i], xyxy, strict=True))
+        names = (chain.spec.classes, (height, width))
+        found.append(Detections(xyxy, scores[i].cpu(), labels[i].cpu(), *names, regions=masks))
+    return found
+
+
+def input_size(spec: ModelSpec) -> tuple[int, int]:
+    """Height and width images are resized to, in pixels."""
+    side = Options(**spec.options).resolution or SIZES[spec.size].resolution
+    return side, side
+
+
+def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
+    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps of 32 pixels."""
+    base, _ = input_size(spec)
+    offsets = range(-5, 6) if expanded else range(-3, 5)
+    return tuple(side for side in (base + STRIDE * offset for offset in offsets) if side >= LEAST)
+
+
+def class_heads(chain: Chain) -> list[str]:
+    """Every tensor with one row per class, or with one row of four box sides."""
+    box = [
+        f"head.roi.box_predictor.{name}" for name in ("class_head.weight", "class_head.bias", "box_weight", "box_bias")
+    ]
+    mask = [f"mask_head.predictor.mask_fcn_logits.{kind}" for kind in ("weight", "bias")]
+    return box + (mask if chain.order[-1] == "mask_head" else [])
+
+
+def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+    """The first convolution of each stream."""
+    return {
+        f"{part}.streams.{i}.{files.FIRST_OF_STREAM}": tuple(spec.channel_names[position] for position in where)
+        for part, streams in streams_of(spec).items()
+        for i, where in enumerate(streams)
+    }
+
+
+def import_weights(source: str) -> Loaded:
+    """From a folder or hub id of a SegFormer, such as nvidia/mit-b0: weights for the streams."""
+    path = Path(source)
+    return files.read(path if path.exists() else foreign.download(source))
+
+
+def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
+    """What weights without a card say about the model: which MiT they are of."""
+    layout = files.layout_of(tensors)
+    names = [name for name, mit in MITS.items() if (mit.widths, mit.depths) == layout]
+    return {"backbone": names[0]} if names else {}
+
+
+def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
+    """Let streams that the weights do not have begin as copies of their RGB stream, in place.
+
+    A copy's first convolution has the sum of RGB's kernels, shared out among its channels, so that its values are of
+    RGB's size. An RGB stream that the model does not have is left behind.
+    """
+    original = {name.removeprefix(files.STREAM): t for name, t in weights.items() if name.startswith(files.STREAM)}
+    if not original:
+        return []
+    found, said = streams_of(spec), []
+    for part, streams in found.items():
+        for i, where in enumerate(streams):
+            prefix = f"{part}.streams.{i}."
+            if part in fresh or any(name.startswith(prefix) for name in weights):
+                continue
+            copy = dict(original)
+            first = copy[files.FIRST_OF_STREAM].sum(1, keepdim=True) / len(where)
+            copy[files.FIRST_OF_STREAM] = first.repeat(1, len(where), 1, 1)
+            weights |= {prefix + name: tensor.clone() for name, tensor in copy.items()}
+            names = ", ".join(spec.channel_names[position] for position in where)
+            said.append(f"stream of {names}: begins as a copy of rgb's, its first layer as their mean")
+    if "rgb" not in found:
+        for name in original:
+            del weights[files.STREAM + name]
+    return said

@@ -1,0 +1,231 @@
+"""A sweep: one plan with several values for some of its keys. Every combination is a member: a run of its own.
+
+    runs/<plan>-sweep-<n>/          sweep.json  report.html  report.csv  report.json
+      <key>=<value>,<key>=<value>/  plan.yaml  log.txt  <plan>-1/ (the member's run)
+
+The same command goes on where it stopped, and so does one with more values for the same keys: members that are
+complete stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segue.console import Console
+from segue.errors import CheckpointError, Interrupted
+from segue.launch import POLL, Job, Running
+from segue.members import Member
+from segue.outcome import METRICS, describe
+from segue.plan import Plan
+from segue.run_folder import PLAN, SWEEP, RunFolder, write_json
+from segue.training import checkpoint
+from segue.training.signals import stop_signals
+
+LOG = "log.txt"
+
+
+@dataclass(slots=True)
+class SweepFolder:
+    """A sweep on disk. notes: what sweep.json says of each member: values, digest, state, and why it failed."""
+
+    path: Path
+    plan: str
+    threads: int
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, members: Sequence[Member], threads: int | None, usual: int) -> SweepFolder:
+        """The newest sweep of the same keys in which members of the same name are the same, or a new one.
+
+        threads: of each member; those it began with, or the usual number, if left open.
+        """
+        plan = members[0].plan
+        for path in sorted(plan.runs.glob(f"{plan.name}-sweep-*/{SWEEP}"), key=_number, reverse=True):
+            folder = cls.read(path.parent)
+            if folder.fits(members):
+                folder.threads = threads or folder.threads
+                break
+        else:
+            taken = [_number(path / SWEEP) for path in plan.runs.glob(f"{plan.name}-sweep-*")]
+            folder = cls(plan.runs / f"{plan.name}-sweep-{max(taken, default=0) + 1}", plan.name, threads or usual)
+        for member in members:
+            note = {"values": member.values, "digest": member.digest, "state": "not begun"}
+            folder.notes[member.name] = {**note, **folder.notes.get(member.name, {})}
+            folder.write_plan(member)
+        folder.write()
+        return folder
+
+    @classmethod
+    def read(cls, path: Path) -> SweepFolder:
+        """A sweep that is there.
+
+        Raises:
+            CheckpointError: if its notes are not readable.
+        """
+        try:
+            note = json.loads((path / SWEEP).read_text(encoding="utf-8"))
+            return cls(path, note["plan"], note["threads"], note["members"])
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(path / SWEEP, f"not readable ({error!r})", "a sweep's notes") from None
+
+    def fits(self, members: Sequence[Member]) -> bool:
+        """Whether these are members of this sweep: of the same keys, some of them known, and none known as another."""
+        known = [member for member in members if member.name in self.notes]
+        same = all(self.notes[member.name]["digest"] == member.digest for member in known)
+        every = [*(note["values"] for note in self.notes.values()), *(member.values for member in members)]
+        keys = {tuple(sorted(values)) for values in every}
+        return bool(known) and same and len(keys) == 1
+
+    def plan_of(self, member: Member) -> Plan:
+        """The member's plan as a run of its own."""
+        return member.plan.model_copy(update={"runs": self.path / member.name})
+
+    def write_plan(self, member: Member) -> None:
+        folder = self.path / member.name
+        folder.mkdir(parents=True, exist_ok=True)
+        resolved = yaml.safe_dump(self.plan_of(member).model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        (folder / PLAN).write_text(resolved, encoding="utf-8")
+
+    def write(self) -> None:
+        write_json(self.path / SWEEP, {"plan": self.plan, "threads": self.threads, "members": self.notes})
+
+    def note(self, name: str, state: str, reason: str = "") -> None:
+        self.notes[name] |= {"state": state, "reason": reason}
+        self.write()
+
+    def run_of(self, member: Member) -> RunFolder | None:
+        return RunFolder.find(self.plan_of(member), member.digest)
+
+    def is_complete(self, member: Member) -> bool:
+        """Whether the member is trained to its end and its last checkpoint whole."""
+        run = self.run_of(member)
+        if run is None or not run.complete:
+            return False
+        with suppress(CheckpointError):
+            return bool(checkpoint.verify(run.selected(run.plan.stages[-1])))
+        return False  # its own run says what is damaged
+
+    def figures(self, member: Member) -> str:
+        """What came of a complete member, in a few words."""
+        run = self.run_of(member)
+        assert run is not None
+        outcome = json.loads((run.stage_folder(run.plan.stages[-1]) / METRICS).read_text(encoding="utf-8"))
+        return f"{describe(outcome['valid'])} (valid)"
+
+
+def _number(note: Path) -> int:
+    tail = note.parent.name.rpartition("-")[2]
+    return int(tail) if tail.isdigit() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A member in training. began: by the monotonic clock."""
+
+    member: Member
+    device: str | None
+    began: float
+    running: Running
+
+
+def train_members(
+    folder: SweepFolder,
+    members: Sequence[Member],
+    devices: Sequence[str | None],
+    start: Callable[[Job], Running],
+    console: Console,
+) -> list[Member]:
+    """Train every member that is not complete; returns those that are not complete even then.
+
+    devices: one for each member that is trained at the same time; None for the plan's own.
+
+    Raises:
+        Interrupted: on SIGTERM or SIGINT, when all that ran have saved and stopped.
+    """
+    waiting = _incomplete(folder, members, console)
+    todo, free, asked = len(waiting), list(devices), False
+    attempts: list[Attempt] = []
+    with stop_signals() as received, console.progress("sweep") as tick:
+        try:
+            while attempts or (waiting and not received):
+                while waiting and free and not received:
+                    attempts.append(_begin(folder, waiting.pop(0), free.pop(0), start, console))
+                if received and not asked:
+                    console.say(f"asked to stop: waiting until {len(attempts)} members have saved")
+                    asked = _stop(attempts)
+                for attempt in [attempt for attempt in attempts if attempt.running.code() is not None]:
+                    attempts.remove(attempt)
+                    free.append(attempt.device)
+                    _end(folder, attempt, asked, console)
+                    tick(todo - len(waiting) - len(attempts), todo)
+                time.sleep(POLL)
+        finally:
+            _stop(attempts)  # none, unless something went wrong here
+    if received:
+        raise Interrupted(received[0])
+    return [member for member in members if folder.notes[member.name]["state"] != "complete"]
+
+
+def _incomplete(folder: SweepFolder, members: Sequence[Member], console: Console) -> list[Member]:
+    found = []
+    for member in members:
+        if folder.is_complete(member):
+            folder.note(member.name, "complete")
+            console.say(f"{member.name}: complete, kept, {folder.figures(member)}")
+        else:
+            found.append(member)
+    return found
+
+
+def _stop(attempts: Sequence[Attempt]) -> bool:
+    for attempt in attempts:
+        attempt.running.stop()
+    return True
+
+
+def _begin(
+    folder: SweepFolder, member: Member, device: str | None, start: Callable[[Job], Running], console: Console
+) -> Attempt:
+    home = folder.path / member.name
+    job = Job((home / PLAN).resolve(), (home / LOG).resolve(), Path.cwd(), folder.threads, device)
+    with job.log.open("a", encoding="utf-8") as log:
+        log.write(f"--- {member.name}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+    folder.note(member.name, "running")
+    console.say(f"{member.name}: begun{f' on {device}' if device else ''}, log {home / LOG}")
+    return Attempt(member, device, time.monotonic(), start(job))
+
+
+def _end(folder: SweepFolder, attempt: Attempt, asked: bool, console: Console) -> None:
+    """Note how a member ended, and say it in a line. asked: whether it was to stop."""
+    member, code = attempt.member, attempt.running.code()
+    assert code is not None
+    if code == 0 and folder.is_complete(member):
+        state, reason = "complete", ""
+    elif asked and abs(code) in (128 + signal.SIGTERM, signal.SIGTERM):
+        state, reason = "interrupted", "stopped when asked to"
+    else:
+        state, reason = "failed", reason_of(code, folder.path / member.name / LOG)
+    folder.note(member.name, state, reason)
+    what = folder.figures(member) if state == "complete" else reason
+    console.say(f"{member.name}: {state}, {what}, {time.monotonic() - attempt.began:.0f} s")
+
+
+def reason_of(code: int, log: Path) -> str:
+    """Why a process ended: the signal, or the last thing it said."""
+    if code < 0:
+        hint = "; perhaps memory ran out" if code == -signal.SIGKILL else ""
+        return f"killed by signal {-code} ({signal.Signals(-code).name}){hint}"
+    said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    last = said[-1].strip() if said else "---"
+    if last.startswith("---"):  # our own line
+        return f"ended with exit code {code}"
+    return last.removeprefix("segue: ").removeprefix("error: ")
