@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,14 +14,14 @@ from segue import models
 from segue.console import Console
 from segue.data.coco_writer import write_json
 from segue.data.scales import micrometres_per_pixel
-from segue.errors import PlanError
+from segue.errors import DataError, PlanError
 from segue.evaluation.overlay import as_picture, draw_detections
 from segue.inference.export import write_labels, write_rois
 from segue.inference.extras import extra
 from segue.inference.measure import as_csv, measurements
 from segue.inference.predict import Predictor, load, pictures_in
 from segue.inference.refine import Refine, Step, refine, settings_of, summary
-from segue.inference.tiles import Tiling, predict_folder
+from segue.inference.tiles import Tiling, predict_file
 from segue.structures.detections import Detections
 
 OUTPUTS = ("overlays", "coco", "labels", "rois", "measurements")
@@ -92,6 +93,9 @@ def predict_to_folder(
 
     Files of an image keep the folders of the images. The COCO file is complete in itself: images, categories (ids
     from the training data where the checkpoint knows them) and annotations with scores.
+
+    Raises:
+        DataError: if images cannot be read; everything is written for the others first, and each broken one said.
     """
     wanted = wanted or Wanted()
     predictor = load(checkpoint, device)
@@ -104,17 +108,41 @@ def predict_to_folder(
     stems = Counter(path.with_suffix("") for path in paths)
     results = _Results(predictor, out, wanted)
     console = Console()
+    broken: list[DataError] = []
     with console.progress("predicting") as tick:
-        for number, (path, pixels, found) in enumerate(predict_folder(predictor, paths, tiling, threshold), 1):
+        for number, path in enumerate(paths, 1):
+            tick(number, len(paths))
+            try:
+                pixels, found = predict_file(predictor, path, tiling, threshold)
+            except DataError as error:
+                broken.append(error)
+                continue
             name = path.relative_to(root)
             scale = wanted.um_per_px or micrometres_per_pixel(path)
             found, steps = refine(found, wanted.refine, scale)
             base = name.with_suffix("").as_posix() if stems[path.with_suffix("")] == 1 else name.as_posix()
             results.add(name.as_posix(), found, steps)
             results.write(out / base, name.as_posix(), pixels, found, scale)
-            tick(number, len(paths))
-    console.say(f"{results.objects} objects in {len(paths)} images; {', '.join(wanted.outputs)} in {out}")
-    return results.finish()
+    if len(broken) == len(paths):
+        _refuse(broken, images, len(paths))
+    console.say(f"{results.objects} objects in {len(results.images)} images; {', '.join(wanted.outputs)} in {out}")
+    written = results.finish()
+    _refuse(broken, images, len(paths))
+    return written
+
+
+def _refuse(broken: Sequence[DataError], images: Path, count: int) -> None:
+    """Say each image of `count` that could not be read, and that there were some.
+
+    Raises:
+        DataError: if there are any.
+    """
+    if count == 1 and broken:
+        raise broken[0]
+    for error in broken:
+        sys.stderr.write(f"{error.message}\n")
+    if broken:
+        raise DataError(images, f"{len(broken)} of {count} images cannot be read, listed above", "undamaged images")
 
 
 @dataclass
