@@ -78,7 +78,7 @@ def read_all_data(plan: Plan, console: Console) -> dict[str, DataSet]:
             with console.progress("checking images") as tick:
                 problems = check_images(data.splits, settings.channels, tick)
             refuse_errors(problems, f"segue check {settings.root or ''}".strip())
-            for note in data.notes:
+            for note in (*data.notes, *problems):
                 console.say(f"data: {note}")
             counted = detections_needed(data.most_objects)
             if counted != COCO_COUNTED:

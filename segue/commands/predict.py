@@ -13,6 +13,7 @@ from torch import Tensor
 from segue import models
 from segue.console import Console
 from segue.data.coco_writer import write_json
+from segue.data.levels import Levels
 from segue.data.scales import micrometres_per_pixel
 from segue.errors import DataError, PlanError
 from segue.evaluation.overlay import as_picture, draw_detections
@@ -122,13 +123,30 @@ def predict_to_folder(
             found, steps = refine(found, wanted.refine, scale)
             base = name.with_suffix("").as_posix() if stems[path.with_suffix("")] == 1 else name.as_posix()
             results.add(name.as_posix(), found, steps)
+            results.levels.see(pixels)
             results.write(out / base, name.as_posix(), pixels, found, scale)
     if len(broken) == len(paths):
         _refuse(broken, images, len(paths))
     console.say(f"{results.objects} objects in {len(results.images)} images; {', '.join(wanted.outputs)} in {out}")
+    for line in (results.levels.unlike(), _nothing(predictor.highest, threshold, results)):
+        if line:
+            console.say(line)
     written = results.finish()
     _refuse(broken, images, len(paths))
     return written
+
+
+def _nothing(highest: float, threshold: float, results: _Results) -> str:
+    """What to say where no image has an object that is above the threshold."""
+    if results.objects or highest >= threshold:
+        return ""
+    lower = f"{highest * 2 / 3:.1g}"
+    seen = (
+        f"the highest score is {highest:.2g}: train longer, or --threshold {lower}"
+        if highest
+        else "no score is above 0: train longer"
+    )
+    return f"nothing above {threshold:g} in {len(results.images)} images; {seen}"
 
 
 def _refuse(broken: Sequence[DataError], images: Path, count: int) -> None:
@@ -162,6 +180,7 @@ class _Results:
         known = self.predictor.card.data.get("classes", {})
         names = self.predictor.class_names
         self.ids = tuple(known.get(name, number) for number, name in enumerate(names, 1))
+        self.levels = Levels(self.predictor.chain.spec.channels)
 
     def add(self, name: str, found: Detections, steps: list[Step]) -> None:
         number, (height, width) = len(self.images) + 1, found.size

@@ -12,8 +12,9 @@ from pydantic import model_validator
 
 from segue.data import formats, partners
 from segue.data.division import Division, divided
+from segue.data.levels import Levels
 from segue.data.records import Problem, Split, refuse_errors
-from segue.data.samples import read_image
+from segue.data.samples import read_stored
 from segue.errors import DataError
 from segue.settings import Settings
 from segue.structures.channels import RGB, Channel
@@ -211,13 +212,18 @@ def manifest(splits: dict[str, Split], classes: tuple[str, ...], channels: tuple
 def check_images(
     splits: dict[str, Split], channels: tuple[Channel, ...], tick: Callable[[int, int], None]
 ) -> list[Problem]:
-    """Decode every image once. tick(done, total) is called after each."""
+    """Decode every image once; a note says if their levels need a scale. tick(done, total) is called after each."""
     records = [record for split in splits.values() for record in split.records]
     problems = []
+    levels = Levels(channels)
     for number, record in enumerate(records, 1):
         try:
-            read_image(record, channels)
+            levels.see(read_stored(record, channels))
         except DataError as error:
             problems.append(Problem("error", error.where, error.found, error.expected))
         tick(number, len(records))
+    largest, line = levels.unscaled()
+    if line:
+        found = f"no value of files with 16 bits is above {largest:g}: a model sees 0 to {largest / 65535:.2g}"
+        problems.append(Problem("note", "data.channels", found, f"a scale, in the plan: data: {{{line}}}"))
     return problems

@@ -87,13 +87,23 @@ def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
     Raises:
         images.DataError: if a file is missing, damaged or not of the size its annotations say.
     """
+    image = read_stored(record, channels)
+    if image.dtype == torch.uint8 and all(channel.scale is None for channel in channels):
+        return image
+    return images.scaled(image, channels)
+
+
+def read_stored(record: Record, channels: tuple[Channel, ...]) -> Tensor:
+    """The record's pixels (C, H, W) as `partners.read` gives them, before they are scaled.
+
+    Raises:
+        images.DataError: if a file is missing, damaged or not of the size its annotations say.
+    """
     image = partners.read(record.image, channels)
     if image.shape[-2:] != (record.height, record.width):
         found = f"{image.shape[-2]} x {image.shape[-1]} pixels (height x width)"
         raise images.DataError(record.image, found, f"{record.height} x {record.width}, as annotated")
-    if image.dtype == torch.uint8 and all(channel.scale is None for channel in channels):
-        return image
-    return images.scaled(image, channels)
+    return image
 
 
 class _Outlines:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from segue.cli import main
@@ -51,3 +52,20 @@ def test_a_folder_of_damaged_images_writes_no_results(folder, capsys):
         path.write_bytes(b"no picture")
     code, coco = predict(folder)
     assert code == 2 and coco is None and "3 of 3 images cannot be read" in capsys.readouterr().err
+
+
+def test_where_nothing_is_found_the_highest_score_says_what_to_do(folder, capsys):
+    assert predict(folder, "--threshold", "0.95")[0] == 0
+    words = "nothing above 0.95 in 3 images; the highest score is 0.9: train longer, or --threshold 0.6"
+    assert words in capsys.readouterr().err
+
+
+def test_values_far_from_what_the_model_was_trained_with_are_said_once(folder, capsys):
+    assert predict(folder)[0] == 0 and "trained with" not in capsys.readouterr().err
+    for path in folder.iterdir():
+        path.unlink()
+    for name in "de":
+        tifffile.imwrite(folder / f"{name}.tif", np.full((64, 64), 4095, dtype=np.uint16))
+    assert predict(folder)[0] == 0
+    words = "channel r: the largest value is 4095; the model was trained with values up to 65535"
+    assert capsys.readouterr().err.count(words) == 1
