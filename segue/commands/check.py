@@ -15,7 +15,8 @@ import transformers
 from segue import __version__, models, stages
 from segue.console import Console
 from segue.data.dataset import Data, DataSet, check_images, read_dataset, read_splits, require_masks
-from segue.data.records import Problem
+from segue.data.formats import coco
+from segue.data.records import Problem, Split
 from segue.errors import DataError, SegueError
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
@@ -24,6 +25,7 @@ from segue.run import hand_over, open_weights
 from segue.training.estimate import activation_bytes
 
 PLAN_SUFFIXES = (".yaml", ".yml")
+FOLDER = "data"  # the section of a data set without a plan
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ def check_target(target: Path, overrides: tuple[str, ...], as_json: bool) -> Non
     findings = Findings()
     _environment(findings)
     if target.is_dir() or target.suffix not in PLAN_SUFFIXES:
-        _data(findings, "data", Data(root=target))
+        _data(findings, FOLDER, Data(root=target))
     else:
         _plan(findings, load_plan(target, overrides))
     print(json.dumps({"sections": findings.sections, "errors": findings.errors}) if as_json else findings.text())
@@ -72,11 +74,15 @@ def _environment(findings: Findings) -> None:
 
 def _data(findings: Findings, section: str, settings: Data) -> DataSet | None:
     """Read and decode everything; all problems are listed, not only the first."""
+    files: dict[str, Split] = {}
     try:
         splits = read_splits(settings)
     except SegueError as error:
-        findings.fail(section, error.message)
-        return None
+        files = coco.read_files(settings.root) if section == FOLDER and settings.root is not None else {}
+        if not files:
+            findings.fail(section, error.message)
+            return None
+        splits = files
     with Console().progress("checking images") as tick:
         problems = [p for split in splits.values() for p in split.problems]
         problems += check_images(splits, settings.channels, tick)
@@ -87,6 +93,9 @@ def _data(findings: Findings, section: str, settings: Data) -> DataSet | None:
     for problem in problems:
         _report(findings, section, problem)
     if findings.errors:
+        return None
+    if files:
+        findings.say(section, f"{len(files)} annotation files; a plan names those it means: train, valid and test")
         return None
     try:
         data = read_dataset(settings)
