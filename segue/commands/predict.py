@@ -19,7 +19,7 @@ from segue.errors import DataError, PlanError
 from segue.evaluation.overlay import as_picture, draw_detections
 from segue.inference.export import write_labels, write_rois
 from segue.inference.extras import extra
-from segue.inference.measure import as_csv, measurements
+from segue.inference.measure import as_csv, columns, measurements
 from segue.inference.predict import Predictor, load, pictures_in
 from segue.inference.refine import Refine, Step, refine, settings_of, summary
 from segue.inference.tiles import Tiling, predict_file
@@ -211,7 +211,9 @@ class _Results:
         if done["steps"]:
             write_json(self.out / "postprocess.json", done)
         if "measurements" in self.wanted.outputs:
-            (self.out / "measurements.csv").write_text(as_csv(self.rows), encoding="utf-8")
+            channels = [channel.name for channel in self.predictor.chain.spec.channels]
+            header = columns(channels, self.wanted.um_per_px)
+            (self.out / "measurements.csv").write_text(as_csv(self.rows, header), encoding="utf-8")
         if "coco" not in self.wanted.outputs:
             return self.out
         names = self.predictor.class_names
