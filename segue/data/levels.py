@@ -56,8 +56,8 @@ class Levels:
                 continue
             expected = channel.scale or LARGEST
             if largest > 1 and not expected / FAR <= largest <= expected * FAR:
-                trained = f"the model was trained with values up to {expected:g}"
-                return f"channel {channel.name}: the largest value is {largest:g}; {trained}: check what is found"
+                takes = f"the model expects values up to {expected:g} (segue inspect tells its scales)"
+                return f"channel {channel.name}: the largest value is {largest:g}; {takes}"
         return ""
 
 

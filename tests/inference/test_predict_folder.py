@@ -61,11 +61,11 @@ def test_where_nothing_is_found_the_highest_score_says_what_to_do(folder, capsys
 
 
 def test_values_far_from_what_the_model_was_trained_with_are_said_once(folder, capsys):
-    assert predict(folder)[0] == 0 and "trained with" not in capsys.readouterr().err
+    assert predict(folder)[0] == 0 and "the largest value" not in capsys.readouterr().err
     for path in folder.iterdir():
         path.unlink()
     for name in "de":
         tifffile.imwrite(folder / f"{name}.tif", np.full((64, 64), 4095, dtype=np.uint16))
     assert predict(folder)[0] == 0
-    words = "channel r: the largest value is 4095; the model was trained with values up to 65535"
+    words = "channel r: the largest value is 4095; the model expects values up to 65535 (segue inspect"
     assert capsys.readouterr().err.count(words) == 1
