@@ -105,7 +105,7 @@ def write_report(run: RunFolder, data: dict[str, DataSet]) -> Path:
     pages: list[StagePage] = []
     for stage in run.plan.stages:
         folder = run.stage_folder(stage)
-        if run.stages.get(stage.name, {}).get("state") != "complete":
+        if run.stages.get(stage.name, {}).get("state") != "complete" or stage.name not in data:
             continue
         outcome = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         kinds = ("box", "mask") if "mask_ap" in outcome["valid"] else ("box",)

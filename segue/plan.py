@@ -141,7 +141,10 @@ class StagePlan(Training):
 
 
 class Plan(Settings):
-    """A plan. seed: everything random follows from it. device: auto takes a GPU if there is one."""
+    """A plan. seed: everything random follows from it. device: auto takes a GPU if there is one.
+
+    data: of all stages but those that have their own; its channels are those of all, unless a stage says others.
+    """
 
     name: str = Field("plan", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     seed: int = 0
@@ -151,6 +154,20 @@ class Plan(Settings):
     data: Data
     model: Model = Model()
     stages: tuple[StagePlan, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_camera(cls, content: Any) -> Any:
+        """A stage's own data have the plan's channels, unless it says others."""
+        data, listed = (content.get(key) for key in ("data", "stages")) if isinstance(content, dict) else (None, None)
+        if not isinstance(data, dict) or "channels" not in data or not isinstance(listed, list | tuple):
+            return content
+
+        def seen(stage: Any) -> Any:
+            own = stage.get("data") if isinstance(stage, dict) else None
+            return {**stage, "data": {"channels": data["channels"], **own}} if isinstance(own, dict) else stage
+
+        return {**content, "stages": [seen(stage) for stage in listed]}
 
     @field_validator("stages")
     @classmethod

@@ -6,6 +6,7 @@ was frozen did not move, and hand the selected checkpoint on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from segue.console import Console
 from segue.data.dataset import DataSet, check_images, read_dataset, require_masks
 from segue.data.records import refuse_errors
 from segue.data.samples import Samples
-from segue.errors import CheckpointError, HandoverError, Interrupted, PlanError, SegueError
+from segue.errors import CheckpointError, DataError, HandoverError, Interrupted, PlanError, SegueError
 from segue.evaluation.coco_metrics import COCO_COUNTED, detections_needed
 from segue.inference.predict import find_checkpoint
 from segue.models.parts.chain import Chain, span
@@ -48,8 +49,8 @@ def run_plan(plan: Plan, console: Console | None = None, only: str | None = None
     console = console or Console()
     if only is not None and plan.stage(only) is None:
         raise PlanError("stage", f"no stage {only!r}", "one of " + ", ".join(s.name for s in plan.stages))
-    data = read_all_data(plan, console)
-    run = RunFolder.open(plan, [data[stage.name].manifest for stage in plan.stages])
+    data = read_all_data(plan, console, only)
+    run = RunFolder.open(plan, [data[s.name].manifest if s.name in data else "" for s in plan.stages])
     console.say(f"run {run.path}" + (", going on" if run.resumed else ""))
     for stage in plan.stages:
         run_stage(run, stage, data[stage.name], device, console)
@@ -58,35 +59,51 @@ def run_plan(plan: Plan, console: Console | None = None, only: str | None = None
         if stage.name == only:
             break
     console.say(f"report: {run.path / REPORT}")
+    console.say(f"next: segue predict {run.path} IMAGES --out FOLDER")
     return run.path
 
 
-def read_all_data(plan: Plan, console: Console) -> dict[str, DataSet]:
+def read_all_data(plan: Plan, console: Console, only: str | None = None) -> dict[str, DataSet]:
     """Every stage's data, read, decoded once and checked, before anything is trained.
+
+    only: the last stage that will be trained. Data of later ones may still have to be made, with its help.
 
     Raises:
         DataError: naming the first thing that is wrong.
     """
     read: dict[str, DataSet] = {}
-    for stage in plan.stages:
-        settings = plan.data_of(stage)
-        same = [s.name for s in plan.stages if s.name in read and plan.data_of(s) == settings]
-        if same:
-            read[stage.name] = read[same[0]]
-        else:
-            data = read_dataset(settings)
-            with console.progress("checking images") as tick:
-                problems = check_images(data.splits, settings.channels, tick)
-            refuse_errors(problems, f"segue check {settings.root or ''}".strip())
-            for note in (*data.notes, *problems):
-                console.say(f"data: {note}")
-            counted = detections_needed(data.most_objects)
-            if counted != COCO_COUNTED:
-                console.say(f"data: {counted} detections of an image count: one has {data.most_objects} objects")
-            read[stage.name] = data
-        if stage.with_masks:
-            require_masks(read[stage.name].splits)
+    for number, stage in enumerate(plan.stages):
+        try:
+            read[stage.name] = _data_of(plan, stage, read, console)
+        except DataError as error:
+            if only in read:
+                console.say(f"{stage.name}: its data are not ready ({error.where}: {error.found})")
+                break
+            before = f"segue run with --stage {plan.stages[number - 1].name} trains what comes before it"
+            run = "; ".join(filter(None, [error.run, before if number else ""]))
+            raise DataError(error.where, error.found, error.expected, run) from None
     return read
+
+
+def _data_of(plan: Plan, stage: StagePlan, read: Mapping[str, DataSet], console: Console) -> DataSet:
+    """One stage's data; that of a stage before it, if both have the same."""
+    settings = plan.data_of(stage)
+    same = [s.name for s in plan.stages if s.name in read and plan.data_of(s) == settings]
+    if same:
+        data = read[same[0]]
+    else:
+        data = read_dataset(settings)
+        with console.progress("checking images") as tick:
+            problems = check_images(data.splits, settings.channels, tick)
+        refuse_errors(problems, f"segue check {settings.root or ''}".strip())
+        for note in (*data.notes, *problems):
+            console.say(f"data: {note}")
+        counted = detections_needed(data.most_objects)
+        if counted != COCO_COUNTED:
+            console.say(f"data: {counted} detections of an image count: one has {data.most_objects} objects")
+    if stage.with_masks:
+        require_masks(data.splits)
+    return data
 
 
 def run_stage(run: RunFolder, stage: StagePlan, data: DataSet, device: str, console: Console) -> None:

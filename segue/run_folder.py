@@ -48,10 +48,17 @@ class RunFolder:
 
     @classmethod
     def open(cls, plan: Plan, manifests: list[str]) -> RunFolder:
-        """The newest run of exactly this plan on exactly this data, or a new one."""
+        """The newest run of exactly this plan on exactly this data, or a new one.
+
+        Data that are not there yet have the manifest "". A run that began without the data of its later stages is
+        the run of these data as soon as they are there.
+        """
         digest = digest_of(plan, manifests)
-        if (found := cls.find(plan, digest)) is not None:
-            return found
+        for known in range(len(manifests), 0, -1):
+            begun_with = [*manifests[:known], *[""] * (len(manifests) - known)]
+            if (found := cls.find(plan, digest_of(plan, begun_with))) is not None:
+                found.digest = digest
+                return found
         number = max((_number(path) for path in runs_of(plan)), default=0) + 1
         run = cls(plan.runs / f"{plan.name}-{number}", plan, False, {}, digest)
         processes.barrier()  # every process has seen the same folders before one of them adds this one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from segue.models import ModelSpec
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
 from segue.plan import Plan, StagePlan
+from segue.structures.channels import Channel
 from segue.structures.seeds import seed_for
 from segue.structures.target import Batch
 from segue.training import cache, optim, processes
@@ -90,6 +91,8 @@ def build_model(
     channels = family.normalised(settled, plan.data_of(stage).channels)
     if channels != plan.data_of(stage).channels:
         say(f"{stage.name}: mean / deviation " + ", ".join(f"{c.name} {c.mean} / {c.std}" for c in channels))
+    for line in _seen_otherwise(parent, channels):
+        say(f"{stage.name}: {line}")
     spec = ModelSpec(
         family=plan.model.family,
         size=plan.model.size,
@@ -102,6 +105,21 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed_for(stage_seed(plan, stage), "weights"))
         return family.build(spec, masks=stage.with_masks or (brought and head not in stage.drop))
+
+
+def _seen_otherwise(parent: Mapping[str, Any] | None, channels: Sequence[Channel]) -> list[str]:
+    """A warning for each channel whose values will mean something else than in the checkpoint a stage starts from."""
+    before = [Channel.model_validate(channel) for channel in (parent or {}).get("channels", ())]
+    known = {channel.name: channel for channel in before}
+    lines = []
+    for channel in channels:
+        then, now = known.get(channel.name, channel).model_dump(), channel.model_dump()
+        changed = [
+            f"{key} {then[key]} -> {now[key]}" for key in ("scale", "plane", "mean", "std") if then[key] != now[key]
+        ]
+        if changed:
+            lines.append(f"warning: channel {channel.name} meant something else before: {', '.join(changed)}")
+    return lines
 
 
 def new_learner(plan: Plan, stage: StagePlan, chain: Chain, device: str) -> Learner:

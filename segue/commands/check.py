@@ -132,6 +132,8 @@ def _plan(findings: Findings, plan: Plan) -> None:
             seen[key] = _data(findings, f"data of {stage.name}", settings)
         data = seen[key]
         if data is None:
+            if before:
+                findings.say(f"data of {stage.name}", f"until they are there: segue run --stage {list(before)[-1]}")
             continue
         try:
             chain = _hand_over(findings, plan, stage, data, before, device)
