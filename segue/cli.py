@@ -230,9 +230,9 @@ def evaluate(
     checkpoint
         A checkpoint, stage or run folder, or a file as predict takes.
     data
-        A data set folder, or a plan, for its data.
+        A data set folder, an annotation file, or a plan, for its data.
     split
-        Which part: train, valid or test.
+        Which part: train, valid or test; a file is one part.
     out
         A folder for metrics.json and predictions.coco.json.
     json

@@ -62,12 +62,20 @@ def write_outcome(
     processes.barrier()
     at = "epoch" if stage.evaluate_every_steps is None else "step"
     console.say(f"{stage.name}: selected {at} {outcome[at]}, {describe(outcome['valid'])} (valid)")
+    for remark in remarks(outcome["valid"]):
+        console.say(f"{stage.name}: {remark}")
 
 
 def describe(figures: dict[str, float]) -> str:
     """The headline figures in one line."""
     names = [name for name in ("box_ap", "box_ap50", "mask_ap", "mask_ap50") if name in figures]
     return ", ".join(f"{name} {figures[name]:.3f}" for name in names)
+
+
+def remarks(figures: dict[str, float]) -> list[str]:
+    """What has to be said of a stage's figures on valid: that there is nothing to see in them."""
+    found = any(figures.get(f"{kind}_{what}", 0) > 0 for kind in ("box", "mask") for what in ("ap", "ap50"))
+    return [] if found else ["Nothing was found in the validation images: train longer, or look at the training loss."]
 
 
 def write_predictions(path: Path, metrics: CocoMetrics, data: DataSet) -> None:
@@ -111,6 +119,7 @@ def write_report(run: RunFolder, data: dict[str, DataSet]) -> Path:
             metrics=metrics,
             found=detections_of(metrics),
             channels=run.plan.data_of(stage).channels,
+            notes=remarks(outcome["valid"]),
         )
         _compare(page, pages)
         pages.append(page)

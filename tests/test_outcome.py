@@ -12,7 +12,7 @@ from PIL import Image
 from segue.data.records import Annotation, Record
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.evaluation.overlay import draw_detections
-from segue.outcome import detections_of
+from segue.outcome import detections_of, remarks
 from segue.structures.detections import Detections
 from segue.structures.masks import encoded
 from segue.structures.regions import Region
@@ -49,3 +49,9 @@ def test_results_without_masks_and_images_without_results_come_back():
     metrics.add(1, Detections(box, torch.tensor([0.9]), zero, ("cell",), (60, 60)))
     none, one = detections_of(metrics)
     assert (len(none), len(one), one.has_masks) == (0, 1, False) and one.boxes_xyxy.tolist() == [[5, 5, 15, 15]]
+
+
+def test_a_stage_that_found_nothing_says_so():
+    nothing = {"box_ap": 0.0, "box_ap50": 0.0, "box_ap_large": -1.0}
+    assert "Nothing was found in the validation images" in remarks(nothing)[0]
+    assert remarks({**nothing, "mask_ap": 0.0, "mask_ap50": 0.01}) == []

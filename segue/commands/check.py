@@ -18,6 +18,8 @@ from segue.data import quarantine
 from segue.data.audit import audit
 from segue.data.audit.findings import REFUSED, SIDED, Finding, counted
 from segue.data.dataset import Data, DataSet, read_dataset, read_splits, require_masks
+from segue.data.formats import coco
+from segue.data.records import Split
 from segue.errors import DataError, SegueError, printable
 from segue.evaluation.ceiling import advice
 from segue.evaluation.coco_metrics import detections_needed
@@ -28,6 +30,7 @@ from segue.run import hand_over, open_weights
 from segue.training.estimate import activation_bytes
 
 PLAN_SUFFIXES = (".yaml", ".yml")
+FOLDER = "data"  # the section of a data set without a plan
 LISTED = 20  # findings of a kind
 CEILINGS, STRIDE = (384, 768), 4  # resolutions and mask stride in pixels, where no plan says any
 
@@ -61,11 +64,11 @@ def check_target(target: Path, overrides: tuple[str, ...], as_json: bool) -> Non
     findings = Findings()
     _environment(findings)
     if target.is_dir() or target.suffix not in PLAN_SUFFIXES:
-        data = _data(findings, "data", Data(root=target))
+        data = _data(findings, FOLDER, Data(root=target))
         for side in CEILINGS:
             records, classes = (data.splits["train"].records, data.classes) if data is not None else ([], ())
             for line in advice(records, classes, (side, side), STRIDE, once=True):
-                findings.say("data", line)
+                findings.say(FOLDER, line)
     else:
         _plan(findings, load_plan(target, overrides))
     print(json.dumps({"sections": findings.sections, "errors": findings.errors}) if as_json else findings.text())
@@ -82,11 +85,15 @@ def _environment(findings: Findings) -> None:
 
 def _data(findings: Findings, section: str, settings: Data, flips: bool | None = None) -> DataSet | None:
     """Read, decode and audit everything; all that is wrong is listed. flips: None for a folder without a plan."""
+    files: dict[str, Split] = {}
     try:
         splits = quarantine.applied(read_splits(settings), settings.quarantine)
     except SegueError as error:
-        findings.fail(section, error.message)
-        return None
+        files = coco.read_files(settings.root) if section == FOLDER and settings.root is not None else {}
+        if not files:
+            findings.fail(section, error.message)
+            return None
+        splits = files
     channels = None if flips is None else settings.channels  # a folder alone does not say which it is meant to have
     with Console().progress("looking at the data") as tick:
         found = audit(splits, channels, tick)
@@ -99,6 +106,9 @@ def _data(findings: Findings, section: str, settings: Data, flips: bool | None =
     for some in counted(found).values():
         _report(findings, section, some)
     if findings.errors:
+        return None
+    if files:
+        findings.say(section, f"{len(files)} annotation files; a plan names those it means: train, valid and test")
         return None
     try:
         data = read_dataset(settings)

@@ -9,7 +9,7 @@ from typing import Any
 
 from segue.data import images
 from segue.data.dataset import Data, read_splits
-from segue.data.formats import SplitSource, coco
+from segue.data.formats import coco
 from segue.data.groups import groups
 from segue.data.records import Split, names_in
 from segue.errors import DataError
@@ -41,10 +41,10 @@ def _parts(root: Path) -> dict[str, Split]:
     try:
         return read_splits(Data(root=root))
     except DataError:
-        files: dict[str, SplitSource] = coco.files(root) if root.is_dir() else {}
+        files = coco.read_files(root)
         if not files:
             raise
-        return {name: coco.read(source, name) for name, source in files.items()}
+        return files
 
 
 def part_figures(split: Split, pattern: str | None = None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from segue.console import Console
 from segue.data.dataset import Data, DataSet, read_splits
 from segue.data.failing import DisturbedView
+from segue.data.formats import SPLIT_WORDS, coco
 from segue.data.records import refuse_errors
 from segue.data.transforms import View
 from segue.errors import DataError, PlanError
@@ -40,8 +41,9 @@ def evaluate_checkpoint(
 ) -> None:
     """Print the figures; write them and the predictions where `out` says.
 
-    root: a data set folder, or a plan, for its data. without: channels that are missing, each entry measured by
-    itself; shift: NAME=X,Y, channels that are displaced. Both are compared with the model as it is, image by image.
+    root: a data set folder, an annotation file, which is one part, or a plan, for its data. without: channels that are
+    missing, each entry measured by itself; shift: NAME=X,Y, channels that are displaced. Both are compared with the
+    model as it is, image by image.
 
     Raises:
         DataError: if the data has no such part, or no object of a class the model knows.
@@ -49,7 +51,7 @@ def evaluate_checkpoint(
     """
     predictor = load(checkpoint)
     views = disturbed_views(predictor, without, shift)
-    data = _data(predictor, root, split)
+    data, split = _data(predictor, checkpoint, root, split)
 
     def measured(name: str, view: View | None = None) -> CocoMetrics:
         with Console().progress(name) as tick:
@@ -79,21 +81,46 @@ def evaluate_checkpoint(
         print("\n".join(f"{name}: {difference}" for difference in found))
 
 
-def _data(predictor: Predictor, root: Path, split: str) -> DataSet:
-    """The data set as the model names its classes."""
-    settings = load_plan(root).data if root.suffix in PLANS and root.is_file() else Data(root=root)
-    splits = read_splits(settings)
+def _data(predictor: Predictor, checkpoint: Path, root: Path, split: str) -> tuple[DataSet, str]:
+    """The data set as the model names its classes, and the part that is meant: the only one of a file."""
+    is_plan = root.suffix in PLANS and root.is_file()
+    settings = load_plan(root).data if is_plan else Data(root=root)
+    try:
+        splits = read_splits(settings)
+    except DataError as error:
+        _name_the_file(error, checkpoint, root, split)
+        raise
+    if root.is_file() and not is_plan and len(splits) == 1:
+        split = next(iter(splits))
     if split not in splits:
         raise DataError(root, f"no {split} part", "one of " + ", ".join(splits))
     refuse_errors(splits[split].problems, f"segue check {root}")
     categories = splits[split].categories
     if not any(name in categories for name in predictor.class_names):
-        raise DataError(root, "classes " + ", ".join(categories), "some of " + ", ".join(predictor.class_names))
+        expected = ", ".join(predictor.class_names)
+        file = splits[split].source
+        run = f"segue evaluate {checkpoint} COPY, of {file} and beside it, with such names under categories"
+        raise DataError(root, "classes " + ", ".join(categories), f"some of {expected}, the model's", run)
     top = max(categories.values(), default=0)
     missing = [name for name in predictor.class_names if name not in categories]
     ids = {**categories, **{name: top + number for number, name in enumerate(missing, 1)}}
     classes = predictor.class_names
-    return DataSet(splits, classes, tuple(ids[n] for n in classes), notes=[], manifest="")  # for training only
+    return DataSet(splits, classes, tuple(ids[n] for n in classes), notes=[], manifest=""), split  # for training only
+
+
+def _name_the_file(error: DataError, checkpoint: Path, root: Path, split: str) -> None:
+    """Say which of a folder's annotation files to give, those made by hand first, if it has several.
+
+    Raises:
+        DataError: if it has some for the part.
+    """
+    files = {name: source.annotations for name, source in coco.files(root).items()} if root.is_dir() else {}
+    words = SPLIT_WORDS.get(split, (split,))
+    named = [name for name in files if any(word in name for word in words)]
+    meant = sorted(named, key=lambda name: "manual" not in name)
+    if meant:
+        found = error.found + ("" if "several files" in error.found else f" ({len(files)} annotation files)")
+        raise DataError(root, found, "one file", f"segue evaluate {checkpoint} {files[meant[0]]}") from None
 
 
 def disturbed_views(predictor: Predictor, without: Sequence[str], shift: Sequence[str]) -> dict[str, View]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,15 +13,16 @@ from torch import Tensor
 from segue import models
 from segue.console import Console
 from segue.data.coco_writer import write_json
+from segue.data.levels import Levels
 from segue.data.scales import micrometres_per_pixel
-from segue.errors import PlanError
+from segue.errors import DataError, PlanError
 from segue.evaluation.overlay import as_picture, draw_detections
 from segue.inference.export import write_labels, write_rois
 from segue.inference.extras import extra
-from segue.inference.measure import as_csv, measurements
+from segue.inference.measure import as_csv, columns, measurements
 from segue.inference.predict import Predictor, load, pictures_in
 from segue.inference.refine import Refine, Step, refine, settings_of, summary
-from segue.inference.tiles import Tiling, predict_folder
+from segue.inference.tiles import Tiling, predict_file
 from segue.structures.detections import Detections
 
 OUTPUTS = ("overlays", "coco", "labels", "rois", "measurements")
@@ -92,6 +94,9 @@ def predict_to_folder(
 
     Files of an image keep the folders of the images. The COCO file is complete in itself: images, categories (ids
     from the training data where the checkpoint knows them) and annotations with scores.
+
+    Raises:
+        DataError: if images cannot be read; everything is written for the others first, and each broken one said.
     """
     wanted = wanted or Wanted()
     predictor = load(checkpoint, device)
@@ -104,17 +109,58 @@ def predict_to_folder(
     stems = Counter(path.with_suffix("") for path in paths)
     results = _Results(predictor, out, wanted)
     console = Console()
+    broken: list[DataError] = []
     with console.progress("predicting") as tick:
-        for number, (path, pixels, found) in enumerate(predict_folder(predictor, paths, tiling, threshold), 1):
+        for number, path in enumerate(paths, 1):
+            tick(number, len(paths))
+            try:
+                pixels, found = predict_file(predictor, path, tiling, threshold)
+            except DataError as error:
+                broken.append(error)
+                continue
             name = path.relative_to(root)
             scale = wanted.um_per_px or micrometres_per_pixel(path)
             found, steps = refine(found, wanted.refine, scale)
             base = name.with_suffix("").as_posix() if stems[path.with_suffix("")] == 1 else name.as_posix()
             results.add(name.as_posix(), found, steps)
+            results.levels.see(pixels)
             results.write(out / base, name.as_posix(), pixels, found, scale)
-            tick(number, len(paths))
-    console.say(f"{results.objects} objects in {len(paths)} images; {', '.join(wanted.outputs)} in {out}")
-    return results.finish()
+    if len(broken) == len(paths):
+        _refuse(broken, images, len(paths))
+    console.say(f"{results.objects} objects in {len(results.images)} images; {', '.join(wanted.outputs)} in {out}")
+    for line in (results.levels.unlike(), _nothing(predictor.highest, threshold, results)):
+        if line:
+            console.say(line)
+    written = results.finish()
+    _refuse(broken, images, len(paths))
+    return written
+
+
+def _nothing(highest: float, threshold: float, results: _Results) -> str:
+    """What to say where no image has an object that is above the threshold."""
+    if results.objects or highest >= threshold:
+        return ""
+    lower = f"{highest * 2 / 3:.1g}"
+    seen = (
+        f"the highest score is {highest:.2g}: train longer, or --threshold {lower}"
+        if highest
+        else "no score is above 0: train longer"
+    )
+    return f"nothing above {threshold:g} in {len(results.images)} images; {seen}"
+
+
+def _refuse(broken: Sequence[DataError], images: Path, count: int) -> None:
+    """Say each image of `count` that could not be read, and that there were some.
+
+    Raises:
+        DataError: if there are any.
+    """
+    if count == 1 and broken:
+        raise broken[0]
+    for error in broken:
+        sys.stderr.write(f"{error.message}\n")
+    if broken:
+        raise DataError(images, f"{len(broken)} of {count} images cannot be read, listed above", "undamaged images")
 
 
 @dataclass
@@ -134,6 +180,7 @@ class _Results:
         known = self.predictor.card.data.get("classes", {})
         names = self.predictor.class_names
         self.ids = tuple(known.get(name, number) for number, name in enumerate(names, 1))
+        self.levels = Levels(self.predictor.chain.spec.channels)
 
     def add(self, name: str, found: Detections, steps: list[Step]) -> None:
         number, (height, width) = len(self.images) + 1, found.size
@@ -164,7 +211,9 @@ class _Results:
         if done["steps"]:
             write_json(self.out / "postprocess.json", done)
         if "measurements" in self.wanted.outputs:
-            (self.out / "measurements.csv").write_text(as_csv(self.rows), encoding="utf-8")
+            channels = [channel.name for channel in self.predictor.chain.spec.channels]
+            header = columns(channels, self.wanted.um_per_px)
+            (self.out / "measurements.csv").write_text(as_csv(self.rows, header), encoding="utf-8")
         if "coco" not in self.wanted.outputs:
             return self.out
         names = self.predictor.class_names

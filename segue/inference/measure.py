@@ -12,11 +12,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from segue.inference.extras import extra
 from segue.inference.skeletons import skeleton
 from segue.structures.detections import Detections
+from segue.structures.regions import Region
 
 Row = dict[str, float | int | str]
 # Measures that a scale turns into um, and the power of the scale.
@@ -85,9 +87,17 @@ def axes(bits: np.ndarray) -> tuple[float, float]:
     return angle % 180, float(np.sqrt(high / low))
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """All rows under one header; what a row does not have (um, without a scale) stays empty."""
-    names = list(dict.fromkeys(name for row in rows for name in row)) or ["image", "id", "class", "score"]
+def columns(channels: Sequence[str], um_per_px: float | None) -> list[str]:
+    """The names of what `measurements` gives, those of the image first, also where there is no object."""
+    bits = np.ones((1, 1), dtype=bool)
+    one, zero = torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.zeros(1, dtype=torch.int64)
+    pixel = Detections(one, torch.ones(1), zero, ("any",), (1, 1), regions=(Region.of(bits),))
+    return ["image", *measurements(pixel, torch.zeros(len(channels), 1, 1), channels, um_per_px)[0]]
+
+
+def as_csv(rows: Sequence[Row], first: Sequence[str] = ()) -> str:
+    """All rows under one header, which begins with the names of `first`; what a row does not have stays empty."""
+    names = list(dict.fromkeys([*first, *(name for row in rows for name in row)]))
     text = io.StringIO()
     table = csv.DictWriter(text, names, lineterminator="\n")
     table.writeheader()

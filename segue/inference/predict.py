@@ -30,10 +30,11 @@ DEFAULT_MOST = 300
 
 @dataclass(slots=True)
 class Predictor:
-    """A model ready to answer. Made by `segue.load`."""
+    """A model ready to answer. Made by `segue.load`. highest: the best score so far, also below the threshold."""
 
     chain: Chain
     card: checkpoint.Card
+    highest: float = 0.0
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -65,7 +66,9 @@ class Predictor:
         size = (pixels.shape[-2], pixels.shape[-1])
         with torch.inference_mode():
             state = self.chain.eval()(self._framed(pixels))
-        return family.postprocess(self.chain, state, [size], most)[0].above(threshold)
+        found = family.postprocess(self.chain, state, [size], most)[0]
+        self.highest = max([self.highest, *found.scores.tolist()])
+        return found.above(threshold)
 
     def features(self, pixels: Tensor) -> Tensor:
         """What an image that `pixels` gave looks like to the first part of the model: (D,), its maps' averages."""

@@ -7,7 +7,6 @@ lie must not show in the result: see `joining` for how objects that a tile cuts 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,10 +120,11 @@ def moved(found: Detections, window: Window, size: tuple[int, int]) -> Detection
     return Detections(boxes_xyxy, found.scores, found.labels, found.class_names, size, regions=regions)
 
 
-def predict_folder(
-    predictor: Predictor, paths: Iterable[Path], tiling: Tiling, threshold: float
-) -> Iterable[tuple[Path, Tensor, Detections]]:
-    """Each image's pixels (C, H, W) as `partners.read` gives them, and what was found in it."""
-    for path in paths:
-        pixels = partners.read(path, predictor.chain.spec.channels)
-        yield path, pixels, predict_tiled(predictor, pixels, tiling, threshold)
+def predict_file(predictor: Predictor, path: Path, tiling: Tiling, threshold: float) -> tuple[Tensor, Detections]:
+    """An image's pixels (C, H, W) as `partners.read` gives them, and what was found in it.
+
+    Raises:
+        DataError: if it, or a partner, cannot be read.
+    """
+    pixels = partners.read(path, predictor.chain.spec.channels)
+    return pixels, predict_tiled(predictor, pixels, tiling, threshold)

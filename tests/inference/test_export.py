@@ -20,7 +20,7 @@ from segue.cli import main
 from segue.errors import DataError
 from segue.evaluation.overlay import draw_detections
 from segue.inference.export import label_image, rois, write_rois
-from segue.inference.measure import as_csv
+from segue.inference.measure import as_csv, columns, measurements
 from segue.structures.detections import Detections
 from segue.structures.regions import Region
 from segue.training import checkpoint as checkpoints
@@ -208,5 +208,9 @@ def test_slips_in_the_options_are_one_line(checkpoint, rendered, tmp_path, words
     assert code == 2 and said in capsys.readouterr().err
 
 
-def test_a_table_without_objects_has_its_header():
-    assert as_csv([]).startswith("image,id,class,score")
+def test_a_table_without_objects_has_the_header_of_one_with_objects(painted):
+    pixels = torch.zeros(2, *painted.size)
+    for scale in (None, 0.5):
+        rows = [{"image": "a.png", **row} for row in measurements(painted, pixels, ("r", "g"), scale)]
+        header = as_csv([], columns(("r", "g"), scale))
+        assert header.count("\n") == 1 and as_csv(rows).startswith(header) and ("area_um2" in header) == bool(scale)

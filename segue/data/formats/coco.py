@@ -63,6 +63,11 @@ def files(root: Path) -> dict[str, SplitSource]:
     return {path.stem.removesuffix("_annotations"): SplitSource(path, images) for path in found}
 
 
+def read_files(root: Path) -> dict[str, Split]:
+    """Every file that `files` names, read; none if `root` is no folder."""
+    return {name: read(source, name) for name, source in files(root).items()}
+
+
 def _roboflow(root: Path) -> dict[str, SplitSource]:
     folders = {name: [root / word for word in words] for name, words in SPLIT_WORDS.items()}
     there = {name: [path for path in paths if (path / ROBOFLOW).is_file()] for name, paths in folders.items()}
