@@ -8,6 +8,7 @@ neither; their labels are in `annotations/algorithmic_doubtful_annotations.json`
 from __future__ import annotations
 
 import filecmp
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -141,21 +142,61 @@ def parts(done: Sequence[Labelled], valid: float, keep_doubtful: bool) -> dict[s
     return found
 
 
-def write(out: Path, found: dict[str, list[Labelled]], class_name: str) -> None:
+def refuse_others(out: Path, names: set[str], job: Job) -> None:
+    """Labels in `out` that the job would not make again are not replaced; doubtful ones, which train nothing, are.
+
+    names: of the images that are labelled now; more than before lose nothing. Labels by hand count, too: they are
+    divided into parts as the algorithm's are.
+
+    Raises:
+        DataError: if there are such labels.
+    """
+    for path in sorted((out / "annotations").glob("*_annotations.json")):
+        found = ""
+        if path.name.startswith("manual_"):
+            found = "labels by hand, which are divided as the algorithm's are"
+        elif path.name.startswith("algorithmic_") and path != annotations_of(out, DOUBTFUL):
+            found = _differs(path, names, job)
+        if found:
+            raise DataError(path, found, "a new --out", "the same command with --out NEW, or --replace")
+
+
+def _differs(path: Path, names: set[str], job: Job) -> str:
+    """How the labels of a file are others than those that the job makes."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        before = dict(content["info"]["made_by"])
+        lost = {image["file_name"] for image in content["images"]} - names
+    except (ValueError, KeyError, TypeError):
+        return "labels that do not say how they were made"
+    for key, value in _made_by(job).items():
+        if before.get(key) != value:
+            return f"labels made with other settings ({key}: {before.get(key)}, now {value})"
+    return f"labels of {len(lost)} other images, such as {min(lost)}" if lost else ""
+
+
+def _made_by(job: Job) -> dict[str, Any]:
+    """All that labels depend on but the images."""
+    kind = job.kind.__name__.removeprefix("segue.labelling.kinds.")
+    return {"kind": kind, "class": job.class_name, "um_per_pixel": job.um, **job.settings.model_dump(mode="json")}
+
+
+def write(out: Path, found: dict[str, list[Labelled]], job: Job) -> None:
     """An annotation file for each part, with the doubt and the scale of its images; those of empty parts go."""
     for part, done in found.items():
         target = annotations_of(out, part)
         if done:
-            coco_writer.write_json(target, _content(out, done, class_name))
+            coco_writer.write_json(target, _content(out, done, job))
         else:
             target.unlink(missing_ok=True)
 
 
-def _content(out: Path, done: Sequence[Labelled], class_name: str) -> dict[str, Any]:
+def _content(out: Path, done: Sequence[Labelled], job: Job) -> dict[str, Any]:
     def name_of(record: Record) -> str:
         return record.image.relative_to(out / "images").as_posix()
 
-    content = coco_writer.coco([labelled.record for labelled in done], {class_name: 1}, name_of)
+    content = coco_writer.coco([labelled.record for labelled in done], {job.class_name: 1}, name_of)
+    content["info"] = {"description": "labelled by segue label auto", "made_by": _made_by(job)}
     for image, labelled in zip(content["images"], done, strict=True):
         image |= {"doubt": labelled.finding.doubt} if labelled.finding.doubt else {}
         image |= {"um_per_pixel": labelled.um} if labelled.um else {}

@@ -77,9 +77,36 @@ def test_images_take_no_space_and_are_never_replaced(images, labelled, capsys):
     other.mkdir()
     Image.fromarray(np.eye(160, dtype=np.uint8) * 200).save(other / "a.tif")
     before = (images / "a.tif").read_bytes()
-    assert main(["label", "auto", str(other), "--kind", "blobs", "--out", str(labelled)]) == 2
+    assert main(["label", "auto", str(other), "--kind", "blobs", "--replace", "--out", str(labelled)]) == 2
     assert "another image than" in capsys.readouterr().err
     assert (images / "a.tif").read_bytes() == before
+
+
+def test_good_labels_are_replaced_only_by_the_same_ones_or_if_it_is_said(images, tmp_path, capsys):
+    one, out = tmp_path / "one", tmp_path / "out"
+    one.mkdir()
+    (one / "a.tif").write_bytes((images / "a.tif").read_bytes())
+    command = ["label", "auto", str(one), "--kind", "blobs", "--out", str(out)]
+    assert main(command) == 0
+    before = content(out, "train")
+    assert main(command) == 0 and content(out, "train") == before
+    capsys.readouterr()
+
+    def refused(*more: str, kind: str = "blobs") -> str:
+        assert main([kind if word == "blobs" else word for word in (*command, *more)]) == 2
+        assert content(out, "train") == before
+        return capsys.readouterr().err
+
+    assert "other settings (diameter: None, now 9.0); expected a new --out; next: the same" in refused("diameter=9")
+    assert "(kind: blobs, now tubes)" in refused(kind="tubes")
+    (one / "a.tif").rename(one / "b.tif")
+    assert "labels of 1 other images, such as a.tif" in refused()
+    (one / "b.tif").rename(one / "a.tif")
+    by_hand = out / "annotations" / "manual_train_annotations.json"
+    by_hand.write_text("{}")
+    assert "labels by hand" in refused()
+    by_hand.unlink()
+    assert main([*command, "diameter=9", "--replace"]) == 0 and content(out, "train") != before
 
 
 def test_the_sheet_shows_every_image_offline_and_escapes_names(labelled):
