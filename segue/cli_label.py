@@ -110,8 +110,10 @@ def pick(
     """
     from segue.commands.label_auto import job_of
     from segue.commands.label_pick import Asked, kind_eye, label_eye, model_eye, pick_images
-    from segue.errors import PlanError
+    from segue.errors import DataError, PlanError
 
+    if not images.exists():
+        raise DataError(images, "no such file or folder", "images")
     if checkpoint and kind:
         raise PlanError("--checkpoint and --kind", "both are given", "one of them")
     if tile and not checkpoint:

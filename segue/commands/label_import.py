@@ -41,6 +41,8 @@ def import_labels(corrected: Path, into: Path, wanted: Import) -> Path:
     """
     if not 0 <= wanted.held < 1:
         raise PlanError("--held", f"{wanted.held:g}", "at least 0, less than 1")
+    if not corrected.exists():
+        raise DataError(corrected, "no such file or folder", "corrected labels", "segue label pick IMAGES --count 5")
     console = Console()
     sources = read_sources(into)
     if not all(name.startswith((ALGORITHMIC, MANUAL)) for name in sources.splits):

@@ -40,12 +40,16 @@ MOST_CHANNELS = 16
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One image, its objects as a record, and how they were found. um: micrometres per pixel, if known."""
+    """One image, its objects as a record, and how they were found. um: micrometres per pixel, if known.
+
+    overlay: the picture of its objects, below the data set's folder.
+    """
 
     name: Path
     record: Record
     finding: Finding
     um: float | None
+    overlay: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ def label_images(
     """
     for path in paths:
         read_any(path)
-    for number, path in enumerate(paths, 1):
-        name = path.relative_to(root)
+    names = [path.relative_to(root) for path in paths]
+    for number, (path, name, overlay) in enumerate(zip(paths, names, _overlays(names), strict=True), 1):
         pixels = read_any(path)
         um = job.um or micrometres_per_pixel(path)
         show = _saver(out / "steps" / name) if job.show_steps else unseen
@@ -78,10 +82,10 @@ def label_images(
             finding = find(pixels, job, um, show)
         except DataError as error:
             raise DataError(f"{path}: {error.where}", error.found, error.expected, error.run) from None
-        _save(drawn(as_picture(pixels), finding.shapes), overlay_of(out, name))
+        _save(drawn(as_picture(pixels), finding.shapes), out / overlay)
         record = record_of(placed(path, out / "images" / name), pixels, finding, number, job.class_name)
         tick(number, len(paths))
-        yield Labelled(name, record, finding, um)
+        yield Labelled(name, record, finding, um, overlay)
 
 
 def find(pixels: Tensor, job: Job, um: float | None, show: Show = unseen) -> Finding:
@@ -118,9 +122,11 @@ def read_any(path: Path) -> Tensor:
         raise
 
 
-def overlay_of(out: Path, name: Path) -> Path:
-    """Where the picture of an image's objects is."""
-    return out / "overlays" / f"{name}.png"
+def _overlays(names: Sequence[Path]) -> list[Path]:
+    """Where the pictures of the images' objects are: NAME.png; NAME.SUFFIX.png where two images would share one."""
+    short = [name.with_suffix(".png") for name in names]
+    alone = len({path.as_posix().casefold() for path in short}) == len(names)
+    return ["overlays" / (path if alone else Path(f"{name}.png")) for name, path in zip(names, short, strict=True)]
 
 
 def annotations_of(out: Path, part: str) -> Path:

@@ -114,6 +114,16 @@ def test_the_sheet_shows_every_image_offline_and_escapes_names(labelled):
     assert page.count('<img src="data:image/webp;base64,') == 5
     assert "http" not in page and "<b>noise" not in page and "&lt;b&gt;noise.png" in page
     assert "5, 1 of them doubtful" in page
+    shown = {path.relative_to(labelled / "overlays").as_posix() for path in (labelled / "overlays").rglob("*.png")}
+    assert shown == {"a.png", "b.png", "d.png", "plate/a.png", "<b>noise.png"} and 'href="overlays/plate/a.png"' in page
+
+
+def test_two_images_of_one_stem_have_two_overlays(images, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.tif").write_bytes((images / "a.tif").read_bytes())
+    (tmp_path / "images" / "a.png").write_bytes((images / "<b>noise.png").read_bytes())
+    assert main(["label", "auto", str(tmp_path / "images"), "--kind", "blobs", "--out", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out" / "overlays").iterdir()} == {"a.png.png", "a.tif.png"}
 
 
 def test_doubts_are_said_and_can_be_overruled(images, tmp_path, capsys):

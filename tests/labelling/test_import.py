@@ -269,7 +269,7 @@ def damage(work, what: str) -> str:
         ("image", "no image "),
         ("list", "pick.json: not readable; expected what segue label pick wrote"),
         ("several", "files of several programs; expected "),
-        ("nowhere", "nowhere: no such folder"),
+        ("nowhere", "nowhere: no such file or folder; expected corrected labels; next: segue label pick IMAGES"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_nothing_is_written(work, what, words, capsys):

@@ -18,3 +18,8 @@ def test_a_model_that_is_blind_to_most_images_is_said_and_one_that_is_to_all_is_
     assert main([*arguments, str(tmp_path / "none")]) == 2
     assert "nothing above 0.5 in 2 of 2 images; expected objects to correct; next: train" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_that_is_not_there_is_said_first(tmp_path, capsys):
+    assert main(["label", "pick", str(tmp_path / "nowhere"), "--count", "3"]) == 2
+    assert "nowhere: no such file or folder; expected images" in capsys.readouterr().err
