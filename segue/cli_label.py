@@ -22,6 +22,7 @@ def auto(
     show_steps: Annotated[bool, Parameter(negative="")] = False,
     valid: float = 0.15,
     keep_doubtful: Annotated[bool, Parameter(negative="")] = False,
+    replace: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Label images from nothing: a data set with masks, overlays, and a sheet of what was found and what is doubtful.
 
@@ -47,11 +48,13 @@ def auto(
         Share of the images held back for validation; files that show the same field of view stay together.
     keep_doubtful
         Put images with a doubt into the data set as well.
+    replace
+        Replace the labels in --out, though they are of other settings or images, or there are labels by hand.
     """
     from segue.commands.label_auto import job_of, label_folder
 
     job = job_of(kind, settings, channel, class_name, scale, show_steps)
-    print(label_folder(images, out, job, valid, keep_doubtful))
+    print(label_folder(images, out, job, valid, keep_doubtful, replace))
 
 
 @label.command
@@ -107,8 +110,10 @@ def pick(
     """
     from segue.commands.label_auto import job_of
     from segue.commands.label_pick import Asked, kind_eye, label_eye, model_eye, pick_images
-    from segue.errors import PlanError
+    from segue.errors import DataError, PlanError
 
+    if not images.exists():
+        raise DataError(images, "no such file or folder", "images")
     if checkpoint and kind:
         raise PlanError("--checkpoint and --kind", "both are given", "one of them")
     if tile and not checkpoint:

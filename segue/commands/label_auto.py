@@ -9,15 +9,17 @@ from segue.console import Console
 from segue.errors import DataError, PlanError
 from segue.inference.predict import pictures_in
 from segue.labelling import kinds, sheet
-from segue.labelling.auto import DOUBTFUL, Job, Labelled, label_images, parts, write
+from segue.labelling.auto import DOUBTFUL, Job, Labelled, label_images, parts, refuse_others, write
 from segue.plan_file import read_yaml, validated
 
 
-def label_folder(images: Path, out: Path, job: Job, valid: float, keep_doubtful: bool) -> Path:
+def label_folder(images: Path, out: Path, job: Job, valid: float, keep_doubtful: bool, replace: bool = False) -> Path:
     """Label every image, say what is doubtful, write annotations and sheet.html; returns the folder.
 
+    replace: labels in `out` that are of other images, or were made in another way.
+
     Raises:
-        DataError: if there are no images, one cannot be read, or nothing is left to train on.
+        DataError: if there are no images, one cannot be read, nothing is left to train on, or labels would be lost.
     """
     if not 0 <= valid < 1:
         raise PlanError("--valid", f"{valid:g}", "at least 0, less than 1")
@@ -26,11 +28,13 @@ def label_folder(images: Path, out: Path, job: Job, valid: float, keep_doubtful:
     paths = [path for path in pictures_in(images) if not any(path.is_relative_to(folder) for folder in ours)]
     if not paths:
         raise DataError(images, "no images but those that are written here", "images")
+    if not replace:
+        refuse_others(out, {path.relative_to(root).as_posix() for path in paths}, job)
     console = Console()
     with console.progress("labelling") as tick:
         done = list(label_images(paths, root, out, job, tick))
     found = parts(done, valid, keep_doubtful)
-    write(out, found, job.class_name)
+    write(out, found, job)
     page = sheet.write(out / "sheet.html", out, found, job)
     for labelled in done:
         if labelled.finding.doubt:

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segue import recipes
 from segue.console import Console
 from segue.errors import DataError, PlanError
 from segue.labelling.corrected import Corrected, Handed, checked, put, read_corrected
 from segue.labelling.extend import ALGORITHMIC, MANUAL, TRAIN, Division, divide, extend, file_of
 from segue.labelling.sources import read_sources
+from segue.plan_file import read_yaml
+
+RECIPE, STAGE = "noisy-then-manual", "manual"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ def import_labels(corrected: Path, into: Path, wanted: Import) -> Path:
     """
     if not 0 <= wanted.held < 1:
         raise PlanError("--held", f"{wanted.held:g}", "at least 0, less than 1")
+    if not corrected.exists():
+        raise DataError(corrected, "no such file or folder", "corrected labels", "segue label pick IMAGES --count 5")
     console = Console()
     sources = read_sources(into)
     if not all(name.startswith((ALGORITHMIC, MANUAL)) for name in sources.splits):
@@ -58,7 +64,7 @@ def import_labels(corrected: Path, into: Path, wanted: Import) -> Path:
     found = [put(one, into) for one in found]
     for line in extend(into, found, sources, division, ids):
         console.say(line)
-    console.say(_next(into, division))
+    console.say(_next(into, division, wanted.held))
     files = (file_of(into, MANUAL, part) for part in (TRAIN, division.held))
     return next(path for path in files if path.exists())
 
@@ -80,22 +86,42 @@ def _reviewed(found: Sequence[Corrected], keep: bool, console: Console) -> list[
     return kept
 
 
-def _next(into: Path, division: Division) -> str:
+def _next(into: Path, division: Division, share: float) -> str:
     """What to type, with the files that the second stage reads."""
     train = file_of(into, MANUAL, TRAIN)
     if not train.exists():
         return f"all fields are held back: nothing to train on by hand yet; label images that {into} trains on"
     held = [file_of(into, source, division.held) for source in (MANUAL, ALGORITHMIC)]
     valid = next((path for path in held if path.exists()), None)
+    advice = _why_none(train, division, share) if share else "--held 0.2 holds some by hand back"
     if valid is None:
-        return f"nothing is held back to validate on; next: segue label import ... --into {into} --held 0.2"
+        told = "" if share else f"; next: segue label import ... --into {into} --held 0.2"
+        return "nothing is held back to validate on" + (f": {advice}" if share else told)
     if valid != held[0]:
-        return _run(train, valid, into) + "  (validates on the algorithm's labels; --held 0.2 holds some by hand back)"
+        return _run(train, valid, into) + f"  (validates on the algorithm's labels; {advice})"
     return _run(train, valid, into)
 
 
+def _why_none(train: Path, division: Division, share: float) -> str:
+    """Why a share to hold back was none, and what helps."""
+    if division.free:
+        return f"--held {share:g} holds nothing back of one field of view: label images of a second one"
+    return (
+        f"--held {share:g} holds nothing back: these fields are in manual training already;"
+        f" label images of others, or delete {train} and import all again"
+    )
+
+
 def _run(train: Path, valid: Path, into: Path) -> str:
-    keys = [f"stages.manual.data.{part}" for part in ("train", "valid")]
-    files = [f"{key}.annotations={path}" for key, path in zip(keys, (train, valid), strict=True)]
-    images = [f"{key}.images={into / 'images'}" for key in keys]
-    return "next: segue run plan.yaml " + shlex.join([*files, *images])
+    """The command, with the files that are not where the recipe looks for them from here."""
+    files = {TRAIN: train, "valid": valid}
+    paths = [((part, "annotations"), path) for part, path in files.items()]
+    paths += [((part, "images"), into / "images") for part in files]
+    plan, _ = read_yaml(recipes.text(RECIPE), RECIPE)
+    known = next(stage["data"] for stage in plan["stages"] if stage["name"] == STAGE)
+    others = [
+        f"stages.{STAGE}.data.{part}.{key}={path}"
+        for (part, key), path in paths
+        if Path(known[part][key]).resolve() != path.resolve()
+    ]
+    return " ".join(["next: segue run plan.yaml", *map(shlex.quote, others)])

@@ -16,7 +16,7 @@ from segue.inference.tiles import Tiling
 from segue.labelling import handing, views
 from segue.labelling.auto import Job
 from segue.labelling.pick import Candidate, Pick, choose
-from segue.labelling.sources import Sources, flat, read_sources
+from segue.labelling.sources import Sources, doubts, flat, read_sources
 from segue.labelling.views import Eye
 from segue.structures.channels import Channel
 
@@ -62,7 +62,7 @@ def pick_images(images: Path, eye: Eye, ids: dict[str, int], asked: Asked, as_js
     """Look at every image, pick, write pre-annotations; returns the list as text or JSON.
 
     Raises:
-        DataError: if there is nothing to pick from, or an image cannot be read.
+        DataError: if there is nothing to pick from, an image cannot be read, or a model finds nothing in any.
         PlanError: if the folder to write exists, or no image is asked for.
     """
     if asked.count < 1:
@@ -75,7 +75,8 @@ def pick_images(images: Path, eye: Eye, ids: dict[str, int], asked: Asked, as_js
     left, by_hand = _unlabelled(paths, known, asked.group, console)
     if not left:
         raise DataError(images, "all images, or others of their fields, are labelled by hand", "some that are not")
-    candidates = _looked_at(left, eye, asked.group, console)
+    candidates = _looked_at(left, eye, asked, console)
+    _say_if_blind(images, candidates, eye, console)
     if all(candidate.seen.disagreement is None for candidate in candidates):
         console.say("labels are one view: picked by objects and looks alone; --checkpoint or --kind gives more views")
     picks = choose(candidates, asked.count, [(name, eye.features(path)) for name, path in by_hand])
@@ -113,13 +114,31 @@ def _unlabelled(
     return left, [(name, record.image) for name, record in sorted(manual.items())]
 
 
-def _looked_at(paths: Sequence[tuple[str, Path]], eye: Eye, pattern: str | None, console: Console) -> list[Candidate]:
+def _looked_at(paths: Sequence[tuple[str, Path]], eye: Eye, asked: Asked, console: Console) -> list[Candidate]:
+    said = {flat(name): doubt for name, doubt in doubts(asked.labels).items()} if asked.labels else {}
     candidates = []
     with console.progress("looking") as tick:
         for number, (name, path) in enumerate(paths, 1):
-            candidates.append(Candidate(name, path, group_of(name, pattern), eye.look(path, flat(name))))
+            seen = eye.look(path, flat(name))
+            candidates.append(Candidate(name, path, group_of(name, asked.group), seen, said.get(flat(name), "")))
             tick(number, len(paths))
     return candidates
+
+
+def _say_if_blind(images: Path, candidates: Sequence[Candidate], eye: Eye, console: Console) -> None:
+    """A model that finds nothing in most images says little about which of them to label; in none, nothing.
+
+    Raises:
+        DataError: if it finds nothing in any.
+    """
+    empty = sum(not len(candidate.seen.found) for candidate in candidates)
+    if eye.threshold is None or 2 * empty <= len(candidates):
+        return
+    found = f"the model finds nothing above {eye.threshold:g} in {empty} of {len(candidates)} images"
+    advice = "train longer, lower --threshold or pick with --kind tubes|blobs"
+    if empty == len(candidates):
+        raise DataError(images, found, "objects to correct", advice)
+    console.say(f"warning: {found}: {advice}")
 
 
 def _lines(picks: Sequence[Pick]) -> list[str]:

@@ -8,6 +8,7 @@ neither; their labels are in `annotations/algorithmic_doubtful_annotations.json`
 from __future__ import annotations
 
 import filecmp
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -39,12 +40,16 @@ MOST_CHANNELS = 16
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One image, its objects as a record, and how they were found. um: micrometres per pixel, if known."""
+    """One image, its objects as a record, and how they were found. um: micrometres per pixel, if known.
+
+    overlay: the picture of its objects, below the data set's folder.
+    """
 
     name: Path
     record: Record
     finding: Finding
     um: float | None
+    overlay: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,8 @@ def label_images(
     """
     for path in paths:
         read_any(path)
-    for number, path in enumerate(paths, 1):
-        name = path.relative_to(root)
+    names = [path.relative_to(root) for path in paths]
+    for number, (path, name, overlay) in enumerate(zip(paths, names, _overlays(names), strict=True), 1):
         pixels = read_any(path)
         um = job.um or micrometres_per_pixel(path)
         show = _saver(out / "steps" / name) if job.show_steps else unseen
@@ -77,10 +82,10 @@ def label_images(
             finding = find(pixels, job, um, show)
         except DataError as error:
             raise DataError(f"{path}: {error.where}", error.found, error.expected, error.run) from None
-        _save(drawn(as_picture(pixels), finding.shapes), overlay_of(out, name))
+        _save(drawn(as_picture(pixels), finding.shapes), out / overlay)
         record = record_of(placed(path, out / "images" / name), pixels, finding, number, job.class_name)
         tick(number, len(paths))
-        yield Labelled(name, record, finding, um)
+        yield Labelled(name, record, finding, um, overlay)
 
 
 def find(pixels: Tensor, job: Job, um: float | None, show: Show = unseen) -> Finding:
@@ -117,9 +122,11 @@ def read_any(path: Path) -> Tensor:
         raise
 
 
-def overlay_of(out: Path, name: Path) -> Path:
-    """Where the picture of an image's objects is."""
-    return out / "overlays" / f"{name}.png"
+def _overlays(names: Sequence[Path]) -> list[Path]:
+    """Where the pictures of the images' objects are: NAME.png; NAME.SUFFIX.png where two images would share one."""
+    short = [name.with_suffix(".png") for name in names]
+    alone = len({path.as_posix().casefold() for path in short}) == len(names)
+    return ["overlays" / (path if alone else Path(f"{name}.png")) for name, path in zip(names, short, strict=True)]
 
 
 def annotations_of(out: Path, part: str) -> Path:
@@ -141,21 +148,61 @@ def parts(done: Sequence[Labelled], valid: float, keep_doubtful: bool) -> dict[s
     return found
 
 
-def write(out: Path, found: dict[str, list[Labelled]], class_name: str) -> None:
+def refuse_others(out: Path, names: set[str], job: Job) -> None:
+    """Labels in `out` that the job would not make again are not replaced; doubtful ones, which train nothing, are.
+
+    names: of the images that are labelled now; more than before lose nothing. Labels by hand count, too: they are
+    divided into parts as the algorithm's are.
+
+    Raises:
+        DataError: if there are such labels.
+    """
+    for path in sorted((out / "annotations").glob("*_annotations.json")):
+        found = ""
+        if path.name.startswith("manual_"):
+            found = "labels by hand, which are divided as the algorithm's are"
+        elif path.name.startswith("algorithmic_") and path != annotations_of(out, DOUBTFUL):
+            found = _differs(path, names, job)
+        if found:
+            raise DataError(path, found, "a new --out", "the same command with --out NEW, or --replace")
+
+
+def _differs(path: Path, names: set[str], job: Job) -> str:
+    """How the labels of a file are others than those that the job makes."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        before = dict(content["info"]["made_by"])
+        lost = {image["file_name"] for image in content["images"]} - names
+    except (ValueError, KeyError, TypeError):
+        return "labels that do not say how they were made"
+    for key, value in _made_by(job).items():
+        if before.get(key) != value:
+            return f"labels made with other settings ({key}: {before.get(key)}, now {value})"
+    return f"labels of {len(lost)} other images, such as {min(lost)}" if lost else ""
+
+
+def _made_by(job: Job) -> dict[str, Any]:
+    """All that labels depend on but the images."""
+    kind = job.kind.__name__.removeprefix("segue.labelling.kinds.")
+    return {"kind": kind, "class": job.class_name, "um_per_pixel": job.um, **job.settings.model_dump(mode="json")}
+
+
+def write(out: Path, found: dict[str, list[Labelled]], job: Job) -> None:
     """An annotation file for each part, with the doubt and the scale of its images; those of empty parts go."""
     for part, done in found.items():
         target = annotations_of(out, part)
         if done:
-            coco_writer.write_json(target, _content(out, done, class_name))
+            coco_writer.write_json(target, _content(out, done, job))
         else:
             target.unlink(missing_ok=True)
 
 
-def _content(out: Path, done: Sequence[Labelled], class_name: str) -> dict[str, Any]:
+def _content(out: Path, done: Sequence[Labelled], job: Job) -> dict[str, Any]:
     def name_of(record: Record) -> str:
         return record.image.relative_to(out / "images").as_posix()
 
-    content = coco_writer.coco([labelled.record for labelled in done], {class_name: 1}, name_of)
+    content = coco_writer.coco([labelled.record for labelled in done], {job.class_name: 1}, name_of)
+    content["info"] = {"description": "labelled by segue label auto", "made_by": _made_by(job)}
     for image, labelled in zip(content["images"], done, strict=True):
         image |= {"doubt": labelled.finding.doubt} if labelled.finding.doubt else {}
         image |= {"um_per_pixel": labelled.um} if labelled.um else {}

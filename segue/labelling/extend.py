@@ -27,12 +27,16 @@ SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """The part of each image, by name, and the fields whose labels of the algorithm must leave its training part."""
+    """The part of each image, by name, and the fields whose labels of the algorithm must leave its training part.
+
+    free: how many fields could be held back, neither trained on by hand nor held back before.
+    """
 
     held: str
     part_of: dict[str, str]
     leaving: frozenset[str]
     pattern: str | None = None
+    free: int = 0
 
     def group(self, name: str) -> str:
         return group_of(name, self.pattern)
@@ -56,11 +60,12 @@ def divide(names: Sequence[str], sources: Sources, share: float, pattern: str | 
                 settled.add(group)
     part_of = {name: homes.get(group_of(name, pattern), TRAIN) for name in names}
     free = [name for name in names if group_of(name, pattern) not in settled]
-    if share and len(groups(free, pattern)) > 1:
+    fields = len(groups(free, pattern))
+    if share and fields > 1:
         dealt = split_groups(free, {TRAIN: 1 - share, held: share}, SEED, pattern)
         part_of |= {name: part for part, some in dealt.items() for name in some}
     kept = {group_of(name, pattern) for name, part in part_of.items() if part != TRAIN}
-    return Division(held, part_of, frozenset(group for group in kept if homes.get(group) == TRAIN), pattern)
+    return Division(held, part_of, frozenset(group for group in kept if homes.get(group) == TRAIN), pattern, fields)
 
 
 def extend(

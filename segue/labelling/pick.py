@@ -22,12 +22,16 @@ SAME = 1e-3  # of the typical distance between two images: nearer ones are copie
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An image that may be picked. name: its path with `/` below its folder. group: the field of view it shows."""
+    """An image that may be picked. name: its path with `/` below its folder. group: the field of view it shows.
+
+    doubt: of the algorithm that labelled it, if it had one.
+    """
 
     name: str
     path: Path
     group: str
     seen: Seen
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +104,6 @@ def _reason(candidates: Sequence[Candidate], best: int, distance: float | None, 
     if distance is not None:
         how = "unlike" if distance >= 0.5 else "somewhat like"
         said.append(f"{how} what is labelled or picked before ({distance:.2f} of the typical distance to {like})")
+    if candidates[best].doubt:
+        said.append(f"doubtful: {candidates[best].doubt}")
     return "; ".join(said)

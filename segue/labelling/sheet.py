@@ -13,7 +13,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from segue.labelling.auto import DOUBTFUL, Job, Labelled, annotations_of, overlay_of
+from segue.labelling.auto import DOUBTFUL, Job, Labelled, annotations_of
 
 PICTURE_SIDE = 420
 BINS = 10
@@ -58,8 +58,8 @@ def _row(out: Path, part: str, labelled: Labelled) -> dict[str, Any]:
     return {
         "name": name,
         "part": part,
-        "link": f"overlays/{name}.png",
-        "image": _data_uri(Image.open(overlay_of(out, labelled.name))),
+        "link": labelled.overlay.as_posix(),
+        "image": _data_uri(Image.open(out / labelled.overlay)),
         "doubt": finding.doubt,
         "count": len(finding.shapes),
         "quality": f"{np.mean(qualities):.2f}" if qualities else "-",

@@ -6,6 +6,7 @@ or any other one, whose objects say where they come from.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,15 @@ def read_sources(root: Path) -> Sources:
     splits = splits or read_splits(Data(root=root))
     refuse_errors((p for split in splits.values() for p in split.problems), f"segue data info {root}")
     return Sources(root, splits)
+
+
+def doubts(root: Path) -> dict[str, str]:
+    """What `segue label auto` said of each image that it did not trust, by its name."""
+    found: dict[str, str] = {}
+    for path in sorted((root / "annotations").glob(f"{ALGORITHMIC}_*_annotations.json")):
+        images = json.loads(path.read_text(encoding="utf-8"))["images"]
+        found |= {image["file_name"]: str(image["doubt"]) for image in images if image.get("doubt")}
+    return found
 
 
 def image_name(image: Path, root: Path) -> str:

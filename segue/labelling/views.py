@@ -49,12 +49,14 @@ class Eye:
     """A way to look at images, which are named by file and by their name. features: only what it looks like.
 
     source: what its objects are from. channels: of a model; some may lie in partner folders (`data/partners.py`).
+    threshold: of a model, above which something is found.
     """
 
     source: str
     look: Callable[[Path, str], Seen]
     features: Callable[[Path], np.ndarray]
     channels: tuple[Channel, ...] = ()
+    threshold: float | None = None
 
 
 def of_model(predictor: Predictor, threshold: float, tiling: Tiling = WHOLE) -> Eye:
@@ -67,7 +69,7 @@ def of_model(predictor: Predictor, threshold: float, tiling: Tiling = WHOLE) -> 
         return Seen(found, disagreement(found, mirrored), predictor.features(predictor.pixels(pixels)).numpy())
 
     channels = predictor.chain.spec.channels
-    return Eye("model", look, lambda path: predictor.features(predictor.pixels(path)).numpy(), channels)
+    return Eye("model", look, lambda path: predictor.features(predictor.pixels(path)).numpy(), channels, threshold)
 
 
 def of_kind(job: Job) -> Eye:

@@ -77,9 +77,36 @@ def test_images_take_no_space_and_are_never_replaced(images, labelled, capsys):
     other.mkdir()
     Image.fromarray(np.eye(160, dtype=np.uint8) * 200).save(other / "a.tif")
     before = (images / "a.tif").read_bytes()
-    assert main(["label", "auto", str(other), "--kind", "blobs", "--out", str(labelled)]) == 2
+    assert main(["label", "auto", str(other), "--kind", "blobs", "--replace", "--out", str(labelled)]) == 2
     assert "another image than" in capsys.readouterr().err
     assert (images / "a.tif").read_bytes() == before
+
+
+def test_good_labels_are_replaced_only_by_the_same_ones_or_if_it_is_said(images, tmp_path, capsys):
+    one, out = tmp_path / "one", tmp_path / "out"
+    one.mkdir()
+    (one / "a.tif").write_bytes((images / "a.tif").read_bytes())
+    command = ["label", "auto", str(one), "--kind", "blobs", "--out", str(out)]
+    assert main(command) == 0
+    before = content(out, "train")
+    assert main(command) == 0 and content(out, "train") == before
+    capsys.readouterr()
+
+    def refused(*more: str, kind: str = "blobs") -> str:
+        assert main([kind if word == "blobs" else word for word in (*command, *more)]) == 2
+        assert content(out, "train") == before
+        return capsys.readouterr().err
+
+    assert "other settings (diameter: None, now 9.0); expected a new --out; next: the same" in refused("diameter=9")
+    assert "(kind: blobs, now tubes)" in refused(kind="tubes")
+    (one / "a.tif").rename(one / "b.tif")
+    assert "labels of 1 other images, such as a.tif" in refused()
+    (one / "b.tif").rename(one / "a.tif")
+    by_hand = out / "annotations" / "manual_train_annotations.json"
+    by_hand.write_text("{}")
+    assert "labels by hand" in refused()
+    by_hand.unlink()
+    assert main([*command, "diameter=9", "--replace"]) == 0 and content(out, "train") != before
 
 
 def test_the_sheet_shows_every_image_offline_and_escapes_names(labelled):
@@ -87,6 +114,16 @@ def test_the_sheet_shows_every_image_offline_and_escapes_names(labelled):
     assert page.count('<img src="data:image/webp;base64,') == 5
     assert "http" not in page and "<b>noise" not in page and "&lt;b&gt;noise.png" in page
     assert "5, 1 of them doubtful" in page
+    shown = {path.relative_to(labelled / "overlays").as_posix() for path in (labelled / "overlays").rglob("*.png")}
+    assert shown == {"a.png", "b.png", "d.png", "plate/a.png", "<b>noise.png"} and 'href="overlays/plate/a.png"' in page
+
+
+def test_two_images_of_one_stem_have_two_overlays(images, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.tif").write_bytes((images / "a.tif").read_bytes())
+    (tmp_path / "images" / "a.png").write_bytes((images / "<b>noise.png").read_bytes())
+    assert main(["label", "auto", str(tmp_path / "images"), "--kind", "blobs", "--out", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out" / "overlays").iterdir()} == {"a.png.png", "a.tif.png"}
 
 
 def test_doubts_are_said_and_can_be_overruled(images, tmp_path, capsys):

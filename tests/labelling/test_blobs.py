@@ -98,6 +98,8 @@ def test_a_diameter_means_the_same_in_micrometres_and_in_thousandths(field):
 def test_noise_is_doubtful(sigma):
     noise = ndimage.gaussian_filter(np.random.default_rng(5).normal(0.5, 0.1, (200, 200)), sigma).clip(0, 1)
     assert "noise" in look(levels(noise)).doubt
+    assert look(levels(noise)).doubt.endswith("; try floor=0.68, diameter=SIZE or another --channel")
+    assert "try floor=0.84," in look(levels(noise), floor=0.68).doubt
 
 
 def test_an_empty_image_and_a_mere_gradient_are_doubtful():

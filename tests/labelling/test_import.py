@@ -18,31 +18,6 @@ from tests.conftest import write_plan
 from tests.labelling.scoring import levels
 
 NEW = [[20.0, 30.0], [60.0, 30.0], [60.0, 70.0], [20.0, 70.0]]  # 40 x 40 px
-TRAINED = ("a.tif", "b_green.tif", "b_red.tif", "plate/d.tif")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A data set of label auto of four images to train on and one held back, and what was picked of it."""
-    folder = tmp_path_factory.mktemp("import")
-    (folder / "images" / "plate").mkdir(parents=True)
-    for number, name in enumerate((*TRAINED, "e.tif")):
-        field, _ = render_field(np.random.default_rng(number), 160, "blobs", 12)
-        tifffile.imwrite(folder / "images" / name, levels(field)[..., 0])
-    arguments = ["--kind", "blobs", "--class", "nucleus", "--keep-doubtful", "--out", str(folder / "labels")]
-    assert main(["label", "auto", str(folder / "images"), *arguments, "--valid", "0.2"]) == 0
-    more = ["--labels", str(folder / "labels"), "--group", "(.+)", "--out", str(folder / "pick")]
-    assert main(["label", "pick", str(folder / "images"), "--count", "5", *more]) == 0
-    return folder
-
-
-@pytest.fixture
-def work(made, tmp_path):
-    """A copy of it."""
-    shutil.copytree(made, tmp_path / "work")
-    listed = tmp_path / "work" / "pick" / "pick.json"
-    listed.write_text(listed.read_text().replace(str(made), str(tmp_path / "work")))
-    return tmp_path / "work"
 
 
 def add_labelme(work, *stems: str, label: str = "nucleus") -> None:
@@ -225,6 +200,26 @@ def test_what_is_held_back_by_hand_leaves_the_algorithms_training_part_with_its_
     assert "stage 1 starts anew" in said and "(before: algorithmic_train_annotations.json.bak)" in said
 
 
+def test_the_last_line_says_only_what_the_recipe_does_not_and_why_nothing_is_held_back(work, capsys, monkeypatch):
+    monkeypatch.chdir(work)
+    add_labelme(work, *map(stem_of, trained(work)))
+    command = ["label", "import", "pick/labelme", "--into", "labels"]
+
+    def last(*more: str) -> str:
+        assert main([*command, *more]) == 0
+        return capsys.readouterr().err.splitlines()[-1]
+
+    by_algorithm = "stages.manual.data.valid.annotations=labels/annotations/algorithmic_valid_annotations.json"
+    assert last() == (
+        f"next: segue run plan.yaml {by_algorithm}  (validates on the algorithm's labels;"
+        " --held 0.2 holds some by hand back)"
+    )
+    told = last("--held", "0.4")
+    assert "--held 0.4 holds nothing back: these fields are in manual training already; label images of others" in told
+    (work / "labels" / "annotations" / "manual_train_annotations.json").unlink()  # as it says
+    assert last("--held", "0.4") == "next: segue run plan.yaml" and files(work, "manual_valid")
+
+
 def test_an_image_of_ones_own_is_given_a_place(work, tmp_path, capsys):
     field, _ = render_field(np.random.default_rng(9), 160, "blobs", 12)
     tifffile.imwrite(tmp_path / "mine.tif", levels(field)[..., 0])
@@ -274,7 +269,7 @@ def damage(work, what: str) -> str:
         ("image", "no image "),
         ("list", "pick.json: not readable; expected what segue label pick wrote"),
         ("several", "files of several programs; expected "),
-        ("nowhere", "nowhere: no such folder"),
+        ("nowhere", "nowhere: no such file or folder; expected corrected labels; next: segue label pick IMAGES"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_nothing_is_written(work, what, words, capsys):

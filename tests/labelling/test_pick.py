@@ -232,6 +232,12 @@ def test_labels_that_there_are_are_handed_out_and_said_to_be_one_view(handed, ca
     found, said = picked(capsys, handed / "images", "--count", 9, *more)
     assert "labels are one view" in said and "3 images, not 9: there are no more" in said
     assert all(entry["disagreement"] is None and entry["objects"] >= 3 for entry in found)
+    path = handed / "labels" / "annotations" / "algorithmic_train_annotations.json"
+    (content := json.loads(path.read_text()))["images"][0]["doubt"] = "hardly stands out"
+    path.write_text(json.dumps(content))
+    found, _ = picked(capsys, handed / "images", "--count", 9, *more[:-1], handed / "doubted")
+    doubted = [entry["image"] for entry in found if entry["reason"].endswith("; doubtful: hardly stands out")]
+    assert doubted == [content["images"][0]["file_name"]]
 
 
 @pytest.mark.parametrize(

@@ -224,14 +224,17 @@ def _clarity(plane: np.ndarray, labels: np.ndarray, radius: float) -> float:
 
 
 def _doubt(shapes: tuple[Shape, ...], clarity: float, covered: float, settings: Settings) -> str:
-    """Why the whole image may be labelled wrongly."""
+    """Why the whole image may be labelled wrongly, and which settings to try."""
+    lower, higher = (f"floor={value:.2g}" for value in (settings.floor / 2, (1 + settings.floor) / 2))
     if not shapes:
-        return "nothing found"
+        return f"nothing found; try {lower} or diameter=SIZE"
     if covered > MOST_COVERED:
-        return f"objects cover {covered:.0%} of the image"
+        return f"objects cover {covered:.0%} of the image; try {higher}, polarity=dark|bright or diameter=SIZE"
     if clarity < LEAST_CLARITY:
-        return f"objects rise only {clarity:.1f} times as high as their surroundings vary, which noise does too"
+        found = f"objects rise only {clarity:.1f} times as high as their surroundings vary, which noise does too"
+        return f"{found}; try {higher}, diameter=SIZE or another --channel"
     mean = float(np.mean([shape.quality for shape in shapes]))
     if mean < settings.trust:
-        return f"objects are unlike ellipses or hardly stand out: mean quality {mean:.3f}, below {settings.trust:g}"
+        found = f"objects are unlike ellipses or hardly stand out: mean quality {mean:.3f}, below {settings.trust:g}"
+        return f"{found}; try {higher} or diameter=SIZE"
     return ""
