@@ -170,7 +170,7 @@ def test_a_model_is_tuned_from_where_another_ended(trained):
     [
         ([*SWEEP, "--backbones", "mit_b6"], "invalid choice: 'mit_b6'"),
         ([*SWEEP, "--resolution", 100], "100 is no multiple of 32 from 64 on"),
-        ([*SWEEP, "--channels", "r", "g", "b"], "5 channels (9 more errors); expected 3"),
+        ([*SWEEP, "--channels", "r", "g", "b"], "5 channels; expected 3"),
         ([SWEEP[0], "--data", "nowhere"], "nowhere"),
         ([SWEEP[0], "--epochs", 3], "the following arguments are required: --data"),
         ([SWEEP[0], "--resume", "nowhere"], "--resume nowhere: no run_config.json to read"),
