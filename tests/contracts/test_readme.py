@@ -66,6 +66,7 @@ def shell(line: str, cwd: Path) -> None:
     assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
+@pytest.mark.slow
 def test_the_commands_run_one_after_another(place):
     lines = [line.partition("#")[0].strip() for line in BLOCKS["commands"].splitlines()]
     assert [line.split()[1] for line in lines] == ["init", "check", "run", "inspect", "evaluate", "predict"]

@@ -105,6 +105,7 @@ def test_the_detector_in_stage_2s_file_is_stage_1s_to_the_bit(stage1, stage2):
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
+@pytest.mark.slow
 def test_shrinking_the_head_first_changes_nothing_to_the_bit(place, stage1, stage2):
     shrunk = place / "shrunk.pth"
     done = command(
@@ -121,6 +122,7 @@ def test_shrinking_the_head_first_changes_nothing_to_the_bit(place, stage1, stag
     assert [row["loss"] for row in curves[0]] == [row["loss"] for row in curves[1]] != []
 
 
+@pytest.mark.slow
 def test_ninety_one_rows_of_coco_are_shrunk_by_name_in_every_head(place):
     """The original kept rows 0, 1 and 90 whatever the names said, and left thirteen heads as they were."""
     names = ["person", "bicycle", *(f"thing {number}" for number in range(87)), "toothbrush"]

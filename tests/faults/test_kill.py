@@ -60,7 +60,8 @@ def uninterrupted(rendered, tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.slow
 def test_killed_at_three_random_steps_and_resumed_is_bit_equal(uninterrupted, rendered, tmp_path, workers):
     plan, run = plan_of(rendered, tmp_path, workers)
     rng = random.Random(workers + 11)
@@ -73,6 +74,7 @@ def test_killed_at_three_random_steps_and_resumed_is_bit_equal(uninterrupted, re
             assert same_tensors(run / stage / kind, uninterrupted / stage / kind)
 
 
+@pytest.mark.slow
 def test_a_run_asked_to_stop_saves_says_so_and_goes_on(uninterrupted, rendered, tmp_path):
     plan, run = plan_of(rendered, tmp_path, 0)
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
