@@ -71,9 +71,10 @@ def test_a_job_cancelled_on_ray_saves_and_stops(cluster, rendered, tmp_path, mon
     stage = tmp_path / "runs" / "toy-sweep-1" / "family=tests.families.starved" / "toy-1" / "1-detector"
     plan = toy_sweep(rendered, tmp_path)
     stop_once_there(stage / "steps.csv")
-    code, _, said = command("sweep", plan, "model.family=rfdetr,tests.families.starved", "--threads", 1, "--on", "ray")
+    members = ("model.family=rfdetr,tests.families.starved", "stages.detector.epochs=20")  # too long to end before
+    code, _, said = command("sweep", plan, *members, "--threads", 1, "--on", "ray")
     assert code == 143, said
-    assert (stage / "last" / "card.json").is_file() and 0 < len(losses(stage)) < 8
+    assert (stage / "last" / "card.json").is_file() and 0 < len(losses(stage)) < 80
     assert "everything is saved" in (stage.parent.parent / LOG).read_text()
 
 
