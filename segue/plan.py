@@ -27,6 +27,7 @@ from segue.training.optim import Optimizer, Schedule, Thaw
 from segue.training.stage import Training
 
 Task = Literal["boxes", "masks", "joint"]
+SUFFIXES = (".yaml", ".yml")  # of plan files
 METRICS = {"boxes": "box_ap", "masks": "mask_ap", "joint": "mask_ap"}
 MASK_TERMS = ("mask_bce", "dice", "mask")
 # Settings that change how a stage runs but not what comes out of it; they may differ when it resumes.

@@ -16,7 +16,7 @@ from segue import __version__, models, stages
 from segue.console import Console
 from segue.data import quarantine
 from segue.data.audit import audit
-from segue.data.audit.findings import REFUSED, SIDED, Finding, counted
+from segue.data.audit.findings import REFUSED, SIDED, Finding, counted, summed
 from segue.data.dataset import Data, DataSet, read_dataset, read_splits, require_masks
 from segue.data.formats import coco
 from segue.data.records import Split
@@ -25,11 +25,10 @@ from segue.evaluation.ceiling import advice
 from segue.evaluation.coco_metrics import detections_needed
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
-from segue.plan import Plan, StagePlan, load_plan
+from segue.plan import SUFFIXES, Plan, StagePlan, load_plan
 from segue.run import hand_over, open_weights
 from segue.training.estimate import activation_bytes
 
-PLAN_SUFFIXES = (".yaml", ".yml")
 FOLDER = "data"  # the section of a data set without a plan
 LISTED = 20  # findings of a kind
 CEILINGS, STRIDE = (384, 768), 4  # resolutions and mask stride in pixels, where no plan says any
@@ -63,7 +62,7 @@ def check_target(target: Path, overrides: tuple[str, ...], as_json: bool) -> Non
     """
     findings = Findings()
     _environment(findings)
-    if target.is_dir() or target.suffix not in PLAN_SUFFIXES:
+    if target.is_dir() or target.suffix not in SUFFIXES:
         data = _data(findings, FOLDER, Data(root=target))
         for side in CEILINGS:
             records, classes = (data.splits["train"].records, data.classes) if data is not None else ([], ())
@@ -128,15 +127,13 @@ def _masks(records: list) -> str:
 
 def _report(findings: Findings, section: str, some: list[Finding]) -> None:
     """One kind of finding: what is refused in full (or nearly), the rest as a line with its count."""
-    first = some[0]
-    if first.action not in REFUSED:
-        line = f"{first.action}: {first.kind}, {len(some)} times; {first.done} (first: {first.place}: {first.found})"
-        findings.say(section, line)
+    if some[0].action not in REFUSED:
+        findings.say(section, summed(some))
         return
     for finding in some[:LISTED]:
         findings.fail(section, f"{finding.place}: {finding.kind}: {finding.found}")
     if len(some) > LISTED:
-        findings.fail(section, f"and {len(some) - LISTED} more of {first.kind}: segue data audit FOLDER --out FOLDER")
+        findings.fail(section, f"and {len(some) - LISTED} more of {some[0].kind}: segue data audit FOLDER --out FOLDER")
 
 
 def _plan(findings: Findings, plan: Plan) -> None:

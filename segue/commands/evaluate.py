@@ -21,13 +21,12 @@ from segue.evaluation.compare import Difference, compare
 from segue.evaluation.evaluate import input_size
 from segue.inference.predict import Predictor, load
 from segue.outcome import METRICS, PREDICTIONS, write_predictions
-from segue.plan import load_plan
+from segue.plan import SUFFIXES, load_plan
 from segue.run_folder import write_json
 from segue.stages import measure
 from segue.structures.channels import rows_of
 
 IMAGES_PER_FORWARD = 8
-PLANS = (".yaml", ".yml")
 
 
 def evaluate_checkpoint(
@@ -83,7 +82,7 @@ def evaluate_checkpoint(
 
 def _data(predictor: Predictor, checkpoint: Path, root: Path, split: str) -> tuple[DataSet, str]:
     """The data set as the model names its classes, and the part that is meant: the only one of a file."""
-    is_plan = root.suffix in PLANS and root.is_file()
+    is_plan = root.suffix in SUFFIXES and root.is_file()
     settings = load_plan(root).data if is_plan else Data(root=root)
     try:
         splits = read_splits(settings)

@@ -23,6 +23,7 @@ from segue.models._detr_parts import Backbone, ConditionalDecoder, Decoder, Enco
 from segue.models.parts import mask_heads
 from segue.models.parts.answers import best_pairs, best_queries, detections
 from segue.models.parts.chain import Chain, State
+from segue.models.parts.layers import sides_around
 from segue.models.weights import Weights as Loaded
 from segue.models.weights import detr as files
 from segue.models.weights import foreign
@@ -199,8 +200,7 @@ def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
     """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps of a cell."""
     base, _ = input_size(spec)
     stride, _ = layout_of(spec.options["backbone"], base)
-    offsets = range(-5, 6) if expanded else range(-3, 5)
-    return tuple(side for side in (base + stride * offset for offset in offsets) if side >= 2 * stride)
+    return sides_around(base, stride, 2 * stride, expanded)
 
 
 def class_heads(chain: Chain) -> list[str]:

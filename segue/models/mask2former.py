@@ -22,6 +22,7 @@ from segue.models import ModelSpec
 from segue.models._mask2former_parts import configure, parts_of
 from segue.models.parts.answers import best_pairs, boxes_around
 from segue.models.parts.chain import Chain, State
+from segue.models.parts.layers import sides_around
 from segue.models.weights import Weights as Loaded
 from segue.models.weights import foreign
 from segue.models.weights import mask2former as files
@@ -179,10 +180,7 @@ def input_size(spec: ModelSpec) -> tuple[int, int]:
 
 def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
     """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps of 32 pixels."""
-    base, _ = input_size(spec)
-    offsets = range(-5, 6) if expanded else range(-3, 5)
-    sides = (base + COARSEST * offset for offset in offsets)
-    return tuple(side for side in sides if side >= COARSEST * SIZES[spec.size].window)
+    return sides_around(input_size(spec)[0], COARSEST, COARSEST * SIZES[spec.size].window, expanded)
 
 
 def class_heads(chain: Chain) -> list[str]:

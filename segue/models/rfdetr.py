@@ -25,6 +25,7 @@ from segue.models._rfdetr_sizes import SIZES, Size
 from segue.models.parts import mask_heads
 from segue.models.parts.answers import best_pairs, detections
 from segue.models.parts.chain import Chain, State
+from segue.models.parts.layers import sides_around
 from segue.models.weights import Weights as Loaded
 from segue.models.weights import foreign
 from segue.models.weights import rfdetr as files
@@ -172,9 +173,7 @@ def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
     """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps of a block."""
     size = SIZES[spec.size]
     block = size.patch * size.windows
-    base = input_size(spec)[0] // block
-    offsets = range(-5, 6) if expanded else range(-3, 5)
-    return tuple(side * block for side in (base + offset for offset in offsets) if side >= 2)
+    return sides_around(input_size(spec)[0] // block * block, block, 2 * block, expanded)
 
 
 def class_heads(chain: Chain) -> list[str]:

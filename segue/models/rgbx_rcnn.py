@@ -24,6 +24,7 @@ from segue.models import ModelSpec
 from segue.models._rgbx_parts import MITS, Fusion, Neck, Stream, Streams
 from segue.models.parts.chain import Chain, State
 from segue.models.parts.fusion import Kind
+from segue.models.parts.layers import sides_around
 from segue.models.parts.regions import MaskHead, RegionHead, Regions, pasted
 from segue.models.weights import Weights as Loaded
 from segue.models.weights import foreign
@@ -184,9 +185,7 @@ def input_size(spec: ModelSpec) -> tuple[int, int]:
 
 def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
     """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps of 32 pixels."""
-    base, _ = input_size(spec)
-    offsets = range(-5, 6) if expanded else range(-3, 5)
-    return tuple(side for side in (base + STRIDE * offset for offset in offsets) if side >= LEAST)
+    return sides_around(input_size(spec)[0], STRIDE, LEAST, expanded)
 
 
 def class_heads(chain: Chain) -> list[str]:

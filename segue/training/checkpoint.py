@@ -81,7 +81,7 @@ def write(
     try:
         staging.mkdir(parents=True)
         try:
-            save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, staging / WEIGHTS)
+            save_file(on_cpu(tensors), staging / WEIGHTS)
             if state is not None:
                 torch.save(dict(state), staging / STATE)
         except (SafetensorError, RuntimeError) as error:  # what these writers make of a full disk
@@ -266,3 +266,8 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a file of weights holds: plain values, whole, on the CPU."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

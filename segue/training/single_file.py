@@ -17,7 +17,7 @@ from torch import Tensor
 from segue.errors import CheckpointError
 from segue.models.weights import Weights, foreign
 from segue.training import checkpoint
-from segue.training.checkpoint import Card
+from segue.training.checkpoint import Card, on_cpu
 
 WEIGHTS, CARD = "model_state_dict", "card"
 SUFFIX = ".pth"
@@ -81,7 +81,3 @@ def as_weights(path: Path) -> Weights | None:
     card, tensors = read(path)
     lineage = {"checkpoint": path.as_posix(), "stage": card.stage, "weights_sha256": foreign.sha256(path)}
     return checkpoint.weights_of(card, tensors, str(path), lineage)
-
-
-def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

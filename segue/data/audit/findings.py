@@ -10,7 +10,7 @@ note         good to know
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -235,6 +235,12 @@ def counted(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
         by_kind.setdefault(finding.kind, []).append(finding)
     gravest = {kind: min(ACTIONS.index(one.action) for one in some) for kind, some in by_kind.items()}
     return dict(sorted(by_kind.items(), key=lambda entry: (gravest[entry[0]], -len(entry[1]))))
+
+
+def summed(some: Sequence[Finding]) -> str:
+    """Findings of one kind in a line."""
+    first = some[0]
+    return f"{first.action}: {first.kind}, {len(some)} times; {first.done} (first: {first.place}: {first.found})"
 
 
 def refused(findings: Iterable[Finding]) -> list[Finding]:

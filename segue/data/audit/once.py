@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segue import __version__
 from segue.data.audit import audit
-from segue.data.audit.findings import counted, refused
+from segue.data.audit.findings import counted, refused, summed
 from segue.data.coco_writer import write_json
 from segue.data.dataset import DataSet
 from segue.errors import DataError
@@ -35,11 +35,8 @@ def audited(
     if bad := refused(found):
         more = f" ({len(bad) - 1} more errors)" if len(bad) > 1 else ""
         raise DataError(bad[0].place, f"{bad[0].kind}: {bad[0].found}{more}", run=run)
-    lines = {}
-    for kind, some in counted(one for one in found if not one.where and one.kind not in SAID_ANYWAY).items():
-        first = f"{some[0].place}: {some[0].found}"
-        lines[kind] = f"{some[0].action}: {kind}, {len(some)} times; {some[0].done} (first: {first})"
-    return lines
+    unsaid = counted(one for one in found if not one.where and one.kind not in SAID_ANYWAY)
+    return {kind: summed(some) for kind, some in unsaid.items()}
 
 
 def keep(runs: Path, lines: Mapping[str, dict[str, str]]) -> None:

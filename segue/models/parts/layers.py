@@ -1,4 +1,4 @@
-"""Small layers that several families use."""
+"""Small things that several families use: layers, and the sides of multi-scale training."""
 
 from __future__ import annotations
 
@@ -33,3 +33,9 @@ class Normalise(nn.Module):
         """images (B, C, H, W) uint8, or floating point in 0..1 -> float32."""
         values = images / 255 if images.dtype == torch.uint8 else images.float()
         return (values - self.mean) / self.std
+
+
+def sides_around(base: int, step: int, least: int, expanded: bool) -> tuple[int, ...]:
+    """The sides multi-scale training draws from: 8 around `base`, 11 if expanded, in steps; none below `least`."""
+    offsets = range(-5, 6) if expanded else range(-3, 5)
+    return tuple(side for side in (base + step * offset for offset in offsets) if side >= least)
