@@ -40,6 +40,16 @@ def sample_data():
     return find
 
 
+@pytest.fixture
+def promise(record_property):
+    """Counts, for a row of docs/trust.md, what a test injected; said last: `promise("P1", 50, "kills")`."""
+
+    def kept(row: str, injected: int, what: str) -> None:
+        record_property("promise", f"{row}|{injected}|{what}")
+
+    return kept
+
+
 def toy_plan(data: Path, runs: Path, **changes) -> dict:
     """Two stages of a tiny model: a few seconds altogether. Keys `detector` and `masks` change the stages."""
     detector = {"name": "detector", "task": "boxes", "epochs": 2, **changes.pop("detector", {})}
