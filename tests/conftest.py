@@ -8,6 +8,9 @@ import sys
 import warnings
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is there: the processes that tests start inherit it, too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 import yaml
