@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
+from safetensors.torch import load_file
 
+from segue import recipes
 from segue.cli import main
 from segue.commands import evaluate as command
 from segue.errors import PlanError
@@ -19,6 +22,7 @@ from segue.plan_file import from_values
 from tests.conftest import toy_plan, write_plan
 from tests.toy import run
 
+FILE = "selected/weights.safetensors"
 SIDE, IMAGES = 64, 12
 CHANNELS = ["r", "g", "b", {"name": "thermal", "folder": "thermal"}]
 
@@ -58,6 +62,20 @@ def finished(tmp_path_factory) -> Path:
     write_plan(folder / "plan.yaml", plan)
     run(plan)
     return folder
+
+
+def test_the_recipe_trains_rgb_alone_and_adds_the_other_stream_to_it(finished, tmp_path):
+    content = yaml.safe_load(recipes.text("rgbx-sweep"))
+    own = plan_of(finished / "data", tmp_path)
+    content |= {"runs": str(tmp_path), "device": "cpu", "data": own["data"]}
+    del content["model"]["weights"]
+    content["model"] |= {"size": "pico", "resolution": 64}
+    content["stages"] = [{**stage, "epochs": 1, "workers": 0} for stage in content["stages"]]
+    del content["stages"][0]["fresh"]  # of pretrained weights
+    content["stages"][0]["data"] |= {"root": own["data"]["root"], "split": own["data"]["split"]}
+    folder = run(content)
+    parts = [{name.split(".")[0] for name in load_file(folder / stage / FILE)} for stage in ("1-rgb", "2-add-x")]
+    assert parts == [{"rgb", "neck", "head"}, {"rgb", "x", "fusion", "neck", "head"}]
 
 
 def test_a_plan_trains_on_divided_pairs_and_measures_all_its_parts(finished):
