@@ -22,6 +22,15 @@ from segue.plan import Plan
 Place = tuple[str | int, ...]
 Kind = TypeVar("Kind", bound=BaseModel)
 DEEPEST = 20
+# What other programs call it, and where it is here.
+ELSEWHERE = {
+    **dict.fromkeys(("batch", "batch_size", "effective_batch", "ims_per_batch"), "images_per_step"),
+    **dict.fromkeys(("lr", "lr0", "base_lr", "learning_rate"), "optimizer.lr"),
+    **dict.fromkeys(("imgsz", "img_size", "image_size", "input_size"), "model.resolution"),
+    **dict.fromkeys(("num_epochs", "max_epochs"), "epochs"),
+    "weight_decay": "optimizer.weight_decay",
+    "num_workers": "workers",
+}
 
 
 class _Loader(yaml.CSafeLoader):
@@ -162,7 +171,8 @@ def _complaint(where: str, places: dict[Place, tuple[int, int]], problem: Any, k
     if problem["type"] == "extra_forbidden":
         text = f"unknown key '{place[-1]}'"
         known = _keys_at(kind, place[:-1])
-        near = difflib.get_close_matches(str(place[-1]), known, n=1)
+        meant = ELSEWHERE.get(str(place[-1]))
+        near = [meant] if meant else difflib.get_close_matches(str(place[-1]), known, n=1)
         text += f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(sorted(known))}"
     elif problem["type"] == "missing":
         text = "missing"

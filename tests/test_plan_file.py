@@ -78,6 +78,7 @@ def test_every_number_python_writes_is_read_back(number):
         ("size: pico", "sise: pico", "sise"),
         ("lr: 1e-4", "lr: fast", "plan.yaml:9:17: stages.0.optimizer.lr: "),
         ("task: boxes", "task: box", "plan.yaml:7:5: stages.0.task: "),
+        ("epochs: 5\n", "epochs: 5\n    batch_size: 4\n", "'batch_size'; did you mean 'images_per_step'?"),
         ("freeze: decoder", "freeze: decodr", "no part 'decodr'; did you mean 'decoder'?"),
         ("name: masks", "name: detector", "two stages are called detector"),
         ("    epochs: 5\n    opt", "    opt", "needs either epochs or steps"),

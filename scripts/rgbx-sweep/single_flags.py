@@ -9,7 +9,7 @@ from sweep_plan import BACKBONES, add_data, add_training
 
 from segue.originals import at_least, warn
 
-EPOCHS, LR = 15, 0.005
+EPOCHS, LR, BACKBONE = 15, 0.005, "mit_b1"
 
 
 def parse(description: str | None, used: set[str]) -> argparse.Namespace:
@@ -17,7 +17,7 @@ def parse(description: str | None, used: set[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     add_data(parser, default=Path("data"))
     parser.add_argument("--model", type=Path, default=Path("crossattentiondet.pth"))
-    parser.add_argument("--backbone", choices=BACKBONES, default="mit_b1")
+    parser.add_argument("--backbone", choices=BACKBONES, help=f"{BACKBONE}, or what --model holds")
     add_training(parser, epochs=EPOCHS)
     parser.add_argument("--results-dir", type=Path, default=Path("test_results"), help="for drawings")
     parser.add_argument("--vis", type=at_least(0), nargs="?", const=0, help="number of the batch or sample to draw")

@@ -46,8 +46,8 @@ class Speed:
         return 1000 / self.ms
 
 
-def open_model(path: Path, backbone: str, device: str) -> Predictor:
-    """The model in a .pth of these commands, or in a run's folder.
+def open_model(path: Path, backbone: str | None, device: str) -> Predictor:
+    """The model in a .pth of these commands, or in a run's folder. backbone: which it has to have, if any.
 
     Raises:
         CheckpointError: if it cannot be used.
@@ -56,7 +56,7 @@ def open_model(path: Path, backbone: str, device: str) -> Predictor:
     predictor = load(path, pick_device(device))
     spec = predictor.chain.spec
     known = spec.options.get("backbone") if spec.family == "rgbx_rcnn" else spec.family
-    if known != backbone:
+    if backbone not in (None, known):
         raise HandoverError(path, f"a model with {known}", f"{backbone}, as --backbone says", f"--backbone {known}")
     return predictor
 

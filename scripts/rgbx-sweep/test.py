@@ -13,7 +13,7 @@ def command() -> None:
     data = data_for(predictor, args)
     records = data.splits["test"].records
     metrics = scores(predictor, data, args.batch_size)
-    print(f"{args.model}: {args.backbone}, {len(records)} test images")
+    print(f"{args.model}: {len(records)} test images")
     for name, value in metrics.figures().items():
         print(f"{name:16} " + (f"{value:.4f}" if value >= 0 else "-"))
     for name, value in metrics.by_class("box").items():

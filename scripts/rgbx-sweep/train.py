@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from single_flags import parse
+from single_flags import BACKBONE, parse
 from sweep_plan import plan_of
 from sweep_run import main, write_selected
 
@@ -12,9 +12,10 @@ from segue.run import run_plan
 
 def command() -> None:
     args = parse(__doc__, {"epochs", "lr", "resolution", "weights"})
-    plan = plan_of(args, args.backbone, args.model.parent / "runs", args.model.stem)
-    found = write_selected(run_plan(plan, Console()), args.model, args.backbone)
-    print(f"{args.model}: {args.backbone}, epoch {found['epoch']}, val AP {found['val_ap']:.4f}")
+    backbone = args.backbone or BACKBONE
+    plan = plan_of(args, backbone, args.model.parent / "runs", args.model.stem)
+    found = write_selected(run_plan(plan, Console()), args.model, backbone)
+    print(f"{args.model}: {backbone}, epoch {found['epoch']}, val AP {found['val_ap']:.4f}")
 
 
 if __name__ == "__main__":

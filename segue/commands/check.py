@@ -50,7 +50,8 @@ class Findings:
 
     def text(self) -> str:
         lines = [f"{name}\n" + "\n".join(f"  {line}" for line in found) for name, found in self.sections.items()]
-        verdict = f"{len(self.errors)} errors" if self.errors else "ready"
+        count = len(self.errors)
+        verdict = f"{count} error{'' if count == 1 else 's'}" if count else "ready"
         return "\n".join([*lines, verdict])
 
 

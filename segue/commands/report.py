@@ -51,7 +51,7 @@ def report(targets: Sequence[Path], against: str | None, out: Path | None, as_js
     """
     if not targets:
         raise PlanError("segue report", "no run named", "folders of runs, or of a sweep", "segue report runs/NAME-1")
-    if len(targets) == 1 and not (targets[0] / SWEEP).is_file() and not (against or out or as_json):
+    if len(targets) == 1 and (targets[0] / NOTE).is_file() and not (against or out or as_json):
         print(rewrite_report(targets[0]))
         return
     where = out or (targets[0] if len(targets) == 1 and (targets[0] / SWEEP).is_file() else Path("comparison"))

@@ -187,11 +187,11 @@ def test_what_cannot_be_is_one_line_before_training(place, capsys, line, words):
 
 def test_a_model_of_another_backbone_or_another_division_is_named(trained, capsys):
     model = run_of(trained) / "mit_b0" / "checkpoints" / "best_model.pth"
-    assert typed(["test.py", "--model", model], trained) == 2
+    assert typed(["test.py", "--model", model, "--backbone", "mit_b1"], trained) == 2
     assert (
         "a model with mit_b0; expected mit_b1, as --backbone says; next: --backbone mit_b0" in capsys.readouterr().err
     )
-    line = ("test.py", "--model", model, "--backbone", "mit_b0", "--epochs", 2, "--valid-share", 0.3)
+    line = ("test.py", "--model", model, "--epochs", 2, "--valid-share", 0.3)
     assert typed(line, trained) == 0
     said = capsys.readouterr().err
     assert "not the division of it, that the model was trained on" in said and "--epochs has no effect here" in said
