@@ -86,7 +86,7 @@ def init(recipe: str = "detector-then-masks") -> None:
 
 
 @app.command
-def check(target: Path = Path("plan.yaml"), *overrides: str, json: bool = False) -> None:
+def check(target: Path = Path("plan.yaml"), *overrides: str, json: bool = False, time: bool = False) -> None:
     """Look at a plan (or a data set folder) and everything it names; train nothing.
 
     Parameters
@@ -97,10 +97,12 @@ def check(target: Path = Path("plan.yaml"), *overrides: str, json: bool = False)
         key=value, such as model.size=small or stages.masks.epochs=5.
     json
         Print the findings as JSON.
+    time
+        Say how long a plan's stages will take, from a few steps of each; nothing of these is kept.
     """
     from segue.commands.check import check_target
 
-    check_target(target, overrides, json)
+    check_target(target, overrides, json, time)
 
 
 @app.command
