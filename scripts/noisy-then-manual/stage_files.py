@@ -131,7 +131,7 @@ def leave(run: Path, config: Config) -> Path:
 def write(folder: Path, target: Path) -> None:
     """A segue checkpoint as one file."""
     card, tensors = checkpoint.read(folder)
-    foreign.write_pickle(target, files.file_of(tensors, card.spec, card.step))
+    foreign.write_pickle(target, files.file_of(tensors, card.spec, card.step, card.data.get("classes", {})))
 
 
 def unfinished(out: Path) -> dict[str, Path]:
