@@ -1,8 +1,8 @@
 """Which weights a stage keeps: those with the best validation figure so far, and a few runners-up if asked for.
 
-Of two with equal figures the earlier ones stay, as elsewhere: more training has shown nothing for itself. Not so while the
-figure is still 0 (or -1, COCO's word for nothing to measure): such weights found nothing, and of these the last have
-learned the longest, so that the next stage starts from them and not from the first epoch's.
+Of two with equal figures the earlier ones stay, as elsewhere: more training has shown nothing for itself. Not so while
+the figure is still 0 (or -1, COCO's word for nothing to measure): such weights found nothing, and of these the last
+have learned the longest, so that the next stage starts from them and not from the first epoch's.
 """
 
 from __future__ import annotations
