@@ -224,6 +224,7 @@ def evaluate(
     json: bool = False,
     without: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     shift: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    any_class: bool = False,
 ) -> None:
     """Measure a checkpoint on a data set: the COCO figures of boxes and masks.
 
@@ -243,10 +244,12 @@ def evaluate(
         Channels to measure without (thermal, or r+g+b together): each also as a change of AP, with its interval.
     shift
         Channels to displace, NAME=X,Y in pixels to the right and down, such as thermal=3,-2; likewise.
+    any_class
+        Take all classes, of the model and of the data, as one: is it found, whatever it is called?
     """
-    from segue.commands.evaluate import evaluate_checkpoint
+    from segue.commands.evaluate import Asked, evaluate_checkpoint
 
-    evaluate_checkpoint(checkpoint, data, split, out, json, without or [], shift or [])
+    evaluate_checkpoint(checkpoint, data, split, out, json, Asked(without or (), shift or (), any_class))
 
 
 @app.command
