@@ -254,7 +254,7 @@ def evaluate(
 
 @app.command
 def inspect(checkpoint: Path, *, json: bool = False) -> None:
-    """Show what a checkpoint is: model, channels with their scales, parts, parameter counts, and where it came from."""
+    """Show what a checkpoint is (model, channels, parts, parameters, origin), or what a file of weights fits."""
     from segue.commands.inspect import describe_checkpoint
 
     print(describe_checkpoint(checkpoint, json))
