@@ -18,11 +18,14 @@ from tests.models.pico import build
 
 IDS = {"cell": 3, "rod": 70, "tube": 12}
 FAMILIES = {"model_final.pth": "mask2former", "last.ckpt": "detr", "best_model.pth": "rgbx_rcnn"}
+MODULES = ("stage_files", "stage_config", "stage_unread", "stage_plan", "train", "config")
 
 
 @pytest.fixture
 def writers(monkeypatch):
     """How the commands of scripts/ write a checkpoint as one file, by its name."""
+    for name in MODULES:  # other folders have modules of these names, too
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(ROOT / "scripts" / "noisy-then-manual"))
     import stage_files
 
@@ -34,7 +37,7 @@ def writers(monkeypatch):
         "last.ckpt": train.write_ckpt,
         "best_model.pth": lambda folder, path: single_file.write(path, *checkpoint.read(folder)),
     }
-    for name in ("stage_files", "stage_config", "stage_plan", "train", "config"):
+    for name in MODULES:
         sys.modules.pop(name, None)
 
 
