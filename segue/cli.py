@@ -86,7 +86,7 @@ def init(recipe: str = "detector-then-masks") -> None:
 
 
 @app.command
-def check(target: Path = Path("plan.yaml"), *overrides: str, json: bool = False) -> None:
+def check(target: Path = Path("plan.yaml"), *overrides: str, json: bool = False, time: bool = False) -> None:
     """Look at a plan (or a data set folder) and everything it names; train nothing.
 
     Parameters
@@ -97,10 +97,12 @@ def check(target: Path = Path("plan.yaml"), *overrides: str, json: bool = False)
         key=value, such as model.size=small or stages.masks.epochs=5.
     json
         Print the findings as JSON.
+    time
+        Say how long a plan's stages will take, from a few steps of each; nothing of these is kept.
     """
     from segue.commands.check import check_target
 
-    check_target(target, overrides, json)
+    check_target(target, overrides, json, time)
 
 
 @app.command
@@ -222,6 +224,7 @@ def evaluate(
     json: bool = False,
     without: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     shift: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    any_class: bool = False,
 ) -> None:
     """Measure a checkpoint on a data set: the COCO figures of boxes and masks.
 
@@ -241,15 +244,17 @@ def evaluate(
         Channels to measure without (thermal, or r+g+b together): each also as a change of AP, with its interval.
     shift
         Channels to displace, NAME=X,Y in pixels to the right and down, such as thermal=3,-2; likewise.
+    any_class
+        Take all classes, of the model and of the data, as one: is it found, whatever it is called?
     """
-    from segue.commands.evaluate import evaluate_checkpoint
+    from segue.commands.evaluate import Asked, evaluate_checkpoint
 
-    evaluate_checkpoint(checkpoint, data, split, out, json, without or [], shift or [])
+    evaluate_checkpoint(checkpoint, data, split, out, json, Asked(without or (), shift or (), any_class))
 
 
 @app.command
 def inspect(checkpoint: Path, *, json: bool = False) -> None:
-    """Show what a checkpoint is: model, channels with their scales, parts, parameter counts, and where it came from."""
+    """Show what a checkpoint is (model, channels, parts, parameters, origin), or what a file of weights fits."""
     from segue.commands.inspect import describe_checkpoint
 
     print(describe_checkpoint(checkpoint, json))

@@ -10,6 +10,7 @@ from rich.console import Console as Rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segue.training import processes
+from segue.training.select import better
 from segue.training.stage import Stage
 
 SHOWN_EVERY = 30.0  # seconds between progress lines where there is no terminal
@@ -57,7 +58,7 @@ class Console:
                 at = f"epoch {epoch}/{stage.epochs}"
                 if stage.training.evaluate_every_steps is not None:
                     at = f"step {progress.steps}/{stage.steps}"
-                star = " *" if epoch and (best is None or metrics[stage.metric] > best) else ""
+                star = " *" if epoch and better(metrics[stage.metric], best) else ""
                 seconds = time.monotonic() - began
                 self.say(f"{name}  {at}  {shown}{star}  {seconds:.0f} s")
                 return metrics

@@ -31,11 +31,13 @@ from segue.training.stage import Stage
 
 FINAL, OWNER, INFERENCE = "model_final.pth", "run.txt", "inference"
 LOSSES = {"loss": "total_loss", "classes": "loss_ce", "mask_bce": "loss_mask", "dice": "loss_dice"}
+KEYS = {"data.channels.scale": "SEGUE.CHANNEL.SCALE"}
 SIZES = {"ap_small": "APs", "ap_medium": "APm", "ap_large": "APl"}
 
 
 class Logged(Console):
-    """Says everything in log.txt, too, and every step and evaluation in metrics.json while they happen."""
+    """Says everything in log.txt, too, and every step and evaluation in metrics.json while they happen. A plan's keys
+    have the names of these configurations."""
 
     def __init__(self, out: Path) -> None:
         super().__init__()
@@ -43,6 +45,8 @@ class Logged(Console):
         out.mkdir(parents=True, exist_ok=True)
 
     def say(self, line: str) -> None:
+        for ours, theirs in KEYS.items():
+            line = line.replace(ours, theirs)
         super().say(line)
         if processes.rank() == 0:
             with (self.out / "log.txt").open("a", encoding="utf-8") as log:
@@ -131,7 +135,7 @@ def leave(run: Path, config: Config) -> Path:
 def write(folder: Path, target: Path) -> None:
     """A segue checkpoint as one file."""
     card, tensors = checkpoint.read(folder)
-    foreign.write_pickle(target, files.file_of(tensors, card.spec, card.step))
+    foreign.write_pickle(target, files.file_of(tensors, card.spec, card.step, card.data.get("classes", {})))
 
 
 def unfinished(out: Path) -> dict[str, Path]:

@@ -14,9 +14,8 @@ from stage_config import Config
 from stage_files import FINAL, INFERENCE, Logged, leave, percent, progress_of, trained, unfinished
 from stage_plan import channels_of, data_of, model_of, plan_of
 
-from segue.commands.data_info import part_figures
 from segue.console import Console
-from segue.data.dataset import DataSet, read_dataset, read_splits
+from segue.data.dataset import DataSet, read_dataset
 from segue.errors import CheckpointError, DataError, PlanError
 from segue.inference.predict import Predictor, from_card, from_weights, load
 from segue.originals import warn
@@ -29,7 +28,6 @@ from segue.stages import measure, pick_device
 from segue.training import processes
 
 STAGE_1 = "python train_two_stage.py --stage 1"
-LARGEST = 65535  # of 16 bits
 
 
 def train(config: Config, where: str, resume: bool, count: int = 1) -> None:
@@ -41,7 +39,6 @@ def train(config: Config, where: str, resume: bool, count: int = 1) -> None:
         PlanError: with `resume`, if what is unfinished has other settings.
     """
     plan = from_values(plan_of(config, start_of(config), count), where)
-    note_levels(plan)
     processes.start(pick_device(plan.device))
     console = Logged(config.OUTPUT_DIR)
     note_others(plan, config.OUTPUT_DIR, resume, console)
@@ -60,17 +57,6 @@ def start_of(config: Config) -> str | None:
     if weights.name == FINAL and ((weights.parent / "runs").is_dir() or not weights.is_file()):
         return str(trained(weights.parent, STAGE_1))
     return config.MODEL.WEIGHTS
-
-
-def note_levels(plan: Plan) -> None:
-    """Say if images with more than 8 bits use few of them and no scale is given: all that is seen is nearly black."""
-    if plan.data.channels[0].scale is not None:
-        return
-    largest = max(part_figures(split)["bits"].get("largest_value", 0) for split in read_splits(plan.data).values())
-    if 1 < largest < LARGEST / 4:
-        bits = int(largest).bit_length()
-        found = f"none, and no value of images with 16 bits is above {largest:g}: 0 to {largest / LARGEST:.2g} is seen"
-        warn(f"SEGUE.CHANNEL.SCALE: {found}; for all of 0 to 1: {2**bits - 1} ({bits} bits), or percentile")
 
 
 def note_others(plan: Plan, out: Path, resume: bool, console: Console) -> None:

@@ -92,6 +92,7 @@ def write_ckpt(folder: Path, target: Path) -> None:
         "global_step": card.step,
         "hyper_parameters": {
             "class_names": list(card.spec.classes),
+            "category_ids": card.data.get("classes", {}),
             "model": card.spec.model_dump(mode="json"),
         },
     }

@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from segue import __version__, models, stages
+from segue.commands.costs import needed, taken
 from segue.console import Console
 from segue.data import quarantine
 from segue.data.audit import audit
@@ -27,7 +28,6 @@ from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
 from segue.plan import SUFFIXES, Plan, StagePlan, load_plan
 from segue.run import hand_over, open_weights
-from segue.training.estimate import activation_bytes
 
 FOLDER = "data"  # the section of a data set without a plan
 LISTED = 20  # findings of a kind
@@ -55,8 +55,10 @@ class Findings:
         return "\n".join([*lines, verdict])
 
 
-def check_target(target: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+def check_target(target: Path, overrides: tuple[str, ...], as_json: bool, timed: bool = False) -> None:
     """Check a data set folder, or a plan with all it names; print what was found.
+
+    timed: also say how long a plan's stages will take, from a few steps of each.
 
     Raises:
         DataError: if anything is wrong; the text is printed first.
@@ -70,7 +72,7 @@ def check_target(target: Path, overrides: tuple[str, ...], as_json: bool) -> Non
             for line in advice(records, classes, (side, side), STRIDE, once=True):
                 findings.say(FOLDER, line)
     else:
-        _plan(findings, load_plan(target, overrides))
+        _plan(findings, load_plan(target, overrides), timed)
     print(json.dumps({"sections": findings.sections, "errors": findings.errors}) if as_json else findings.text())
     if findings.errors:
         raise DataError(target, f"{len(findings.errors)} errors, listed above", "none")
@@ -137,7 +139,7 @@ def _report(findings: Findings, section: str, some: list[Finding]) -> None:
         findings.fail(section, f"and {len(some) - LISTED} more of {some[0].kind}: segue data audit FOLDER --out FOLDER")
 
 
-def _plan(findings: Findings, plan: Plan) -> None:
+def _plan(findings: Findings, plan: Plan, timed: bool) -> None:
     """Data of every stage, then every model and hand-over in turn, with the weights of none but the first."""
     seen: dict[str, DataSet | None] = {}
     before: dict[str, Weights] = {}
@@ -154,6 +156,9 @@ def _plan(findings: Findings, plan: Plan) -> None:
             continue
         try:
             chain = _hand_over(findings, plan, stage, data, before, device)
+            costs = needed(chain, stage, data, device) + (taken(plan, stage, data, chain, device) if timed else [])
+            for line in costs:
+                findings.say(f"stage {stage.name}", line)
         except SegueError as error:
             findings.fail(f"stage {stage.name}", error.message)
             continue
@@ -202,6 +207,4 @@ def _hand_over(
     steps = stage.steps or (stage.epochs or 0) * -(-records // stage.images_per_step)
     height, width = models.get(chain.spec.family).input_size(chain.spec)
     findings.say(section, f"{steps} steps of {stage.images_per_step} images at {width} x {height}")
-    gigabytes = activation_bytes(chain, data.most_objects) / 1e9
-    findings.say(section, f"activations of one image: about {gigabytes:.2f} GB (half with bf16 or fp16)")
     return chain

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from segue.console import Console
 from segue.data.dataset import Data, DataSet, read_splits
 from segue.data.failing import DisturbedView
 from segue.data.formats import SPLIT_WORDS, coco
-from segue.data.records import refuse_errors
+from segue.data.records import Split, refuse_errors
 from segue.data.transforms import View
 from segue.errors import DataError, PlanError
 from segue.evaluation.coco_metrics import CocoMetrics
@@ -27,6 +27,17 @@ from segue.stages import measure
 from segue.structures.channels import rows_of
 
 IMAGES_PER_FORWARD = 8
+ANY = "any class"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """without: channels that are missing, each entry measured by itself; shift: NAME=X,Y, channels that are displaced.
+    Both are compared with the model as it is, image by image. any_class: whether all classes count as one."""
+
+    without: Sequence[str] = ()
+    shift: Sequence[str] = ()
+    any_class: bool = False
 
 
 def evaluate_checkpoint(
@@ -35,22 +46,19 @@ def evaluate_checkpoint(
     split: str,
     out: Path | None,
     as_json: bool,
-    without: Sequence[str] = (),
-    shift: Sequence[str] = (),
+    asked: Asked = Asked(),
 ) -> None:
     """Print the figures; write them and the predictions where `out` says.
 
-    root: a data set folder, an annotation file, which is one part, or a plan, for its data. without: channels that are
-    missing, each entry measured by itself; shift: NAME=X,Y, channels that are displaced. Both are compared with the
-    model as it is, image by image.
+    root: a data set folder, an annotation file, which is one part, or a plan, for its data.
 
     Raises:
         DataError: if the data has no such part, or no object of a class the model knows.
         PlanError: if a channel is unknown.
     """
     predictor = load(checkpoint)
-    views = disturbed_views(predictor, without, shift)
-    data, split = _data(predictor, checkpoint, root, split)
+    views = disturbed_views(predictor, asked.without, asked.shift)
+    data, split = _data(predictor, checkpoint, root, split, asked.any_class)
 
     def measured(name: str, view: View | None = None) -> CocoMetrics:
         with Console().progress(name) as tick:
@@ -61,6 +69,7 @@ def evaluate_checkpoint(
     metrics = measured("evaluating")
     figures = metrics.figures()
     outcome: dict[str, Any] = {"split": split, "images": len(metrics.records), "detections_counted": metrics.most}
+    outcome |= {"classes": ANY} if asked.any_class else {}
     outcome |= figures
     outcome |= {f"{kind}_ap_by_class": metrics.by_class(kind) for kind in metrics.kinds}
     differences = _compared(metrics, views, measured)
@@ -73,14 +82,15 @@ def evaluate_checkpoint(
     if as_json:
         print(json.dumps(outcome))
         return
-    print(f"{split}: {outcome['images']} images, up to {metrics.most} detections of each count")
+    together = ", all classes as one" if asked.any_class else ""
+    print(f"{split}: {outcome['images']} images, up to {metrics.most} detections of each count{together}")
     for name, value in figures.items():
         print(f"{name:16} {value:.4f}" if value >= 0 else f"{name:16} -")
     for name, found in differences.items():
         print("\n".join(f"{name}: {difference}" for difference in found))
 
 
-def _data(predictor: Predictor, checkpoint: Path, root: Path, split: str) -> tuple[DataSet, str]:
+def _data(predictor: Predictor, checkpoint: Path, root: Path, split: str, any_class: bool) -> tuple[DataSet, str]:
     """The data set as the model names its classes, and the part that is meant: the only one of a file."""
     is_plan = root.suffix in SUFFIXES and root.is_file()
     settings = load_plan(root).data if is_plan else Data(root=root)
@@ -95,16 +105,27 @@ def _data(predictor: Predictor, checkpoint: Path, root: Path, split: str) -> tup
         raise DataError(root, f"no {split} part", "one of " + ", ".join(splits))
     refuse_errors(splits[split].problems, f"segue check {root}")
     categories = splits[split].categories
+    if any_class:
+        return DataSet({split: _as_one(splits[split])}, (ANY,), (1,), notes=[], manifest=""), split
     if not any(name in categories for name in predictor.class_names):
         expected = ", ".join(predictor.class_names)
         file = splits[split].source
-        run = f"segue evaluate {checkpoint} COPY, of {file} and beside it, with such names under categories"
+        run = (
+            f"segue evaluate {checkpoint} {root} --any-class, or with COPY of {file}, with such names under categories"
+        )
         raise DataError(root, "classes " + ", ".join(categories), f"some of {expected}, the model's", run)
     top = max(categories.values(), default=0)
     missing = [name for name in predictor.class_names if name not in categories]
     ids = {**categories, **{name: top + number for number, name in enumerate(missing, 1)}}
     classes = predictor.class_names
     return DataSet(splits, classes, tuple(ids[n] for n in classes), notes=[], manifest=""), split  # for training only
+
+
+def _as_one(part: Split) -> Split:
+    """A part of the data whose objects are all of one class."""
+    annotations = [tuple(replace(a, class_name=ANY) for a in record.annotations) for record in part.records]
+    records = [replace(record, annotations=own) for record, own in zip(part.records, annotations, strict=True)]
+    return replace(part, records=records)
 
 
 def _name_the_file(error: DataError, checkpoint: Path, root: Path, split: str) -> None:

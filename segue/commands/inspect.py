@@ -6,19 +6,28 @@ from pathlib import Path
 from typing import Any
 
 from segue import models
+from segue.commands.inspect_file import describe_file
 from segue.data.dataset import read_dataset
 from segue.inference.predict import find_checkpoint
 from segue.outcome import write_report
 from segue.plan import load_plan
 from segue.run_folder import PLAN, RunFolder, read_note
 from segue.structures.channels import Channel
-from segue.training import checkpoint
+from segue.training import checkpoint, single_file
 
 
 def describe_checkpoint(path: Path, as_json: bool) -> str:
-    """A checkpoint's card in a readable form, or as JSON; every file is compared with its checksum first."""
-    folder = find_checkpoint(path)
-    card = checkpoint.verify(folder)
+    """A checkpoint's card in a readable form, or as JSON; every file of a folder is compared with its checksum first.
+
+    A file of weights without a card is told by its tensors, and by the model they fit.
+
+    Raises:
+        CheckpointError: if there is none, it is damaged, or holds more than tensors and plain values.
+    """
+    if path.is_file() and not single_file.has_card(path):
+        return describe_file(path, as_json)
+    folder = path if path.is_file() else find_checkpoint(path)
+    card = single_file.read(path)[0] if path.is_file() else checkpoint.verify(folder)
     if as_json:
         return card.model_dump_json(indent=2)
     total = sum(part.parameters for part in card.parts.values())

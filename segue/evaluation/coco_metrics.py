@@ -39,7 +39,8 @@ def detections_needed(most_objects: int) -> int:
 class CocoMetrics:
     """Collects detections image by image and compares them with the records.
 
-    class_names: in the order of labels; objects of other classes are left out. kinds: "box", "mask" or both.
+    class_names: in the order of labels; objects of other classes are left out. If there is only one, all that is
+    detected is of it, whatever it was called. kinds: "box", "mask" or both.
     most: detections of an image that count.
     """
 
@@ -52,7 +53,9 @@ class CocoMetrics:
     def add(self, index: int, found: Detections) -> None:
         """The detections of record number `index`."""
         assert 0 <= index < len(self.records)
-        self.results += found[: self.most].to_coco(index, tuple(range(1, len(self.class_names) + 1)))
+        labels = range(1, len(found.class_names) + 1)
+        ids = tuple(labels) if len(self.class_names) > 1 else (1,) * len(labels)
+        self.results += found[: self.most].to_coco(index, ids)
 
     def figures(self) -> dict[str, float]:
         """All twelve COCO figures of each kind."""

@@ -196,7 +196,8 @@ def _adopted(spec: models.ModelSpec, weights: Weights, masks: bool, device: str)
     keep = masks and any(name.startswith(head + ".") for name in weights.tensors)
     chain = family.build(spec, masks=keep)
     adopt(chain, weights, drop=() if keep else (head,))
-    return Predictor(chain.to(_device(device)).eval(), checkpoint.Card(spec=spec, came_from=weights.came_from))
+    card = checkpoint.Card(spec=spec, came_from=weights.came_from, data=(weights.card or {}).get("data", {}))
+    return Predictor(chain.to(_device(device)).eval(), card)
 
 
 def _device(name: str) -> str:

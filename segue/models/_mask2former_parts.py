@@ -159,11 +159,14 @@ class ProductMasks:
         chosen = self.queries[image, layer, query]  # (T, D)
         logits = chosen.new_zeros(len(chosen), *self.size)
         for i in range(len(self.pixels)):
-            here = (image == i).nonzero()[:, 0]
+            here = (image == i).nonzero()[:, 0].to(logits.device)
             logits = logits.index_add(0, here, (chosen[here] @ self.pixels[i].flatten(1)).unflatten(1, self.size))
         return logits
 
     def sample(self, points: Tensor) -> Tensor:
-        """Mask logits (B, L, Q, P) at points (B, P, 2): sampling commutes with the product."""
-        sampled = F.grid_sample(self.pixels, 2 * points[:, :, None] - 1, align_corners=False)[..., 0]  # (B, D, P)
-        return torch.einsum("blqd,bdp->blqp", self.queries, sampled)
+        """Mask logits (B, L, Q, P) at points (B, P, 2): sampling commutes with the product.
+
+        In single precision: half of it would move points by more than a cell.
+        """
+        sampled = F.grid_sample(self.pixels.float(), 2 * points[:, :, None] - 1, align_corners=False)[..., 0]
+        return torch.einsum("blqd,bdp->blqp", self.queries.float(), sampled)

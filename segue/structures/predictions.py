@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -40,12 +42,19 @@ class Predictions:
     groups: int = 1
     masks: MaskSource | None = None
 
-    def bytes_kept(self, objects: int) -> int:
-        """Bytes that the loss of an image with `objects` objects adds for backward: each matched query's masks."""
-        if self.masks is None:
-            return 0
-        height, width = self.masks.size
-        return 4 * objects * (len(self.layers) - self.masks.trained_from) * height * width
+    def asked(self, objects: int, points: int | None) -> list[Tensor]:
+        """What the loss of one image with `objects` objects asks for: each matched query's masks (T, h, w), compared at
+        `points` points (a sixteenth of the cells if None). Also on meta tensors, which have no values to choose by."""
+        if self.masks is None or not objects:
+            return []
+        layers = torch.arange(self.masks.trained_from, len(self.layers), device="cpu")
+        layers = layers.repeat_interleave(objects * self.groups)
+        first = torch.zeros_like(layers)
+        masks = self.masks.at(first, layers, first).float()
+        where = masks.new_zeros(len(masks), points or self.masks.size[0] * self.masks.size[1] // 16, 1, 2)
+        found = F.grid_sample(masks[:, None], where, align_corners=False)
+        wanted = torch.empty_like(found)
+        return [F.binary_cross_entropy_with_logits(found, wanted, reduction="none"), found.sigmoid() * wanted]
 
 
 class RegionSource(Protocol):

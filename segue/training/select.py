@@ -1,4 +1,9 @@
-"""Which weights a stage keeps: those with the best validation figure so far, and a few runners-up if asked for."""
+"""Which weights a stage keeps: those with the best validation figure so far, and a few runners-up if asked for.
+
+Of two with equal figures the earlier ones stay, as elsewhere: more training has shown nothing for itself. Not so while
+the figure is still 0 (or -1, COCO's word for nothing to measure): such weights found nothing, and of these the last
+have learned the longest, so that the next stage starts from them and not from the first epoch's.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,11 @@ from segue.training import checkpoint
 from segue.training.checkpoint import Card
 
 KEPT = "best"
+
+
+def better(value: float, best: float | None) -> bool:
+    """Whether weights with this figure take the place of those kept, whose figure is `best`."""
+    return best is None or value > best or value == best <= 0
 
 
 def save_selected(folder: Path, weights: Mapping[str, Tensor], card: Card) -> None:
@@ -28,7 +38,7 @@ def save_selected(folder: Path, weights: Mapping[str, Tensor], card: Card) -> No
 
 
 def keep_best(folder: Path, weights: Mapping[str, Tensor], card: Card, most: int) -> None:
-    """Write `best/epoch-N-step-M`, and remove all but the `most` with the best figures, the earlier of two equals.
+    """Write `best/epoch-N-step-M`, and remove all but the `most` with the best figures; of equals as said above.
 
     Raises:
         TrainingError: if the disk is full.
@@ -54,4 +64,5 @@ def kept(folder: Path) -> list[tuple[Path, Card]]:
 
 
 def _worth(card: Card) -> tuple[float, int]:
-    return card.metrics[card.selected_by], -card.step
+    value = card.metrics[card.selected_by]
+    return value, -card.step if value > 0 else card.step

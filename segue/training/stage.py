@@ -22,7 +22,7 @@ from segue.training.journal import Journal
 from segue.training.learner import Learner
 from segue.training.loop import train_epoch
 from segue.training.optim import Thaw
-from segue.training.select import keep_best, save_selected
+from segue.training.select import better, keep_best, save_selected
 from segue.training.signals import stop_signals
 
 MOST_FAILED_SAVES = 3  # in a row, before a stage gives up
@@ -224,7 +224,7 @@ def _evaluated(stage: Stage, tick: Callable[[], None]) -> dict[str, float]:
     value = metrics[stage.metric]
     stop = stage.training.early_stop
     card = _card(stage, metrics).model_copy(update={"epoch": progress.epoch + 1})
-    if progress.best is None or value > progress.best:
+    if better(value, progress.best):
         enough = progress.best is None or value > progress.best + stop.min_delta
         progress.best, progress.best_epoch = value, progress.epoch + 1
         progress.stale = 0 if enough else progress.stale + 1

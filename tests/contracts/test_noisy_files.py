@@ -66,8 +66,8 @@ def test_12_bits_without_a_scale_train_with_a_word(trained, here):
     code, said = here(LINE)
     assert code == 0
     (word,) = [line for line in said.splitlines() if "SEGUE" in line]
-    assert "SEGUE.CHANNEL.SCALE: none, and no value of images with 16 bits is above 4095: 0 to 0.062 is seen" in word
-    assert word.endswith("for all of 0 to 1: 4095 (12 bits), or percentile")
+    assert "note: wide values without a scale, 2 times" in word and "set SEGUE.CHANNEL.SCALE" in word
+    assert word.endswith("values up to 4095 (12 bits) in 16 bits; scale: 4095)")
 
 
 def test_predict_takes_the_file_a_stage_leaves_as_it_takes_its_folder(grey, trained, tmp_path):

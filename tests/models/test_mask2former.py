@@ -14,7 +14,7 @@ from segue.models.weights import Weights
 from segue.plan import Plan
 from segue.structures.channels import RGB, Channel
 from segue.training import checkpoint
-from segue.training.estimate import activation_bytes
+from segue.training.estimate import needs
 from segue.training.handover import adopt
 from segue.training.saving import counted
 from tests.conftest import toy_plan
@@ -185,6 +185,6 @@ def test_1500_pixels_with_200_cells_fit_24_gigabytes_when_blocks_are_computed_ag
     with torch.device("meta"):
         large = build("swin-large", resolution=1500, queries=200, recompute=True)
         kept = build("swin-large", resolution=1500, queries=200)
-    needed = activation_bytes(large, 200) + 16 * sum(p.numel() for p in large.parameters())
+    needed = needs(large, 200).activations + 16 * sum(p.numel() for p in large.parameters())
     assert needed < 10e9
-    assert activation_bytes(kept, 200) > 24e9
+    assert needs(kept, 200).activations > 24e9

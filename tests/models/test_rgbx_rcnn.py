@@ -8,7 +8,7 @@ import torch
 from segue.errors import HandoverError, PlanError
 from segue.models import rgbx_rcnn
 from segue.structures.channels import RGB, Channel
-from segue.training.estimate import activation_bytes
+from segue.training.estimate import needs
 from segue.training.handover import adopt
 from tests.models.rgbx import BOTH, EVENT, THERMAL, build, pixels, two_targets, weights_of
 
@@ -144,7 +144,7 @@ def test_a_cache_is_refused_where_images_are_still_read():
 
 def test_regions_are_part_of_the_memory_that_is_foretold():
     boxes, masks = build(size="mit_b0", resolution=128), build(size="mit_b0", resolution=128, masks=True)
-    assert 4 * 512 * 256 * 49 < activation_bytes(boxes, 5) < activation_bytes(masks, 5) - 4 * 128 * 256 * 196 * 8
+    assert 4 * 512 * 256 * 49 < needs(boxes, 5).activations < needs(masks, 5).activations - 4 * 128 * 256 * 196 * 8
 
 
 @torch.no_grad()

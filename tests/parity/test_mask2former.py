@@ -244,13 +244,14 @@ def test_facebooks_files_are_read(peer, kind, tmp_path):
 def test_a_file_that_is_written_has_facebooks_names_and_says_what_it_is(peer, tmp_path):
     torch.save({"model": facebooks_names(peer)}, tmp_path / "theirs.pth")
     chain = _named_by_position(tmp_path / "theirs.pth")
-    content = files.file_of(chain.state_dict(), chain.spec, 3000)
+    content = files.file_of(chain.state_dict(), chain.spec, 3000, {"cell": 7, "tube": 9, "rod": 12})
     foreign.write_pickle(tmp_path / "ours.pth", content)
     used = {name: t for name, t in facebooks_names(peer).items() if not files.UNUSED.search(name)}
     assert content["model"].keys() == used.keys() and len(used) == 206
     assert all(torch.equal(content["model"][name], tensor) for name, tensor in used.items())
     weights = mask2former.import_weights(str(tmp_path / "ours.pth"))
-    assert weights.classes == CLASSES and weights.card == {"spec": chain.spec.model_dump(mode="json"), "complete": True}
+    assert weights.classes == CLASSES and weights.card["spec"] == chain.spec.model_dump(mode="json")
+    assert weights.card["complete"] and weights.card["data"] == {"classes": {"cell": 7, "tube": 9, "rod": 12}}
 
 
 def _named_by_position(path) -> Chain:

@@ -12,6 +12,7 @@ from segue.models import rfdetr
 from segue.models.parts.chain import Chain
 from segue.training import checkpoint
 from segue.training.journal import read_rows
+from segue.training.select import kept as kept_in
 from tests.conftest import toy_plan
 from tests.toy import losses, run, run_until
 
@@ -50,6 +51,20 @@ def test_a_stage_ends_when_its_metric_stops_rising_and_keeps_the_best_epoch(rend
     card = checkpoint.read_card(folder / "selected")
     assert card.epoch == 2 and card.selected_by == "box_ap" and card.metrics["box_ap"] == 0.3
     assert checkpoint.read_card(folder / "last").epoch == 5
+
+
+def test_of_equal_figures_the_earlier_weights_stay_unless_nothing_was_found_yet(rendered, tmp_path, scores):
+    """Weights that found nothing are best where they have learned the longest; patience runs out all the same."""
+    for name, values, selected, kept in (
+        ("nothing", [0.0, 0.0, 0.0, 0.0], 3, {2, 3}), ("found", [0.0, 0.0, 0.4, 0.4], 2, {2, 3}),
+    ):  # fmt: skip
+        scores(values)
+        folder = run(detector(rendered, tmp_path / name, epochs=3, keep=2)) / "1-detector"
+        assert checkpoint.read_card(folder / "selected").epoch == selected
+        assert {card.epoch for _, card in kept_in(folder)} == kept and kept_in(folder)[0][1].epoch == selected
+    scores([0.0] * 9)
+    folder = run(detector(rendered, tmp_path, epochs=8, early_stop={"patience": 2})) / "1-detector"
+    assert checkpoint.read_card(folder / "selected").epoch == checkpoint.read_card(folder / "last").epoch == 3
 
 
 def test_a_rise_smaller_than_min_delta_is_kept_but_does_not_count(rendered, tmp_path, scores):

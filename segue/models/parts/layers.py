@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +35,16 @@ class Normalise(nn.Module):
         """images (B, C, H, W) uint8, or floating point in 0..1 -> float32."""
         values = images / 255 if images.dtype == torch.uint8 else images.float()
         return (values - self.mean) / self.std
+
+
+def precision_now(like: Tensor) -> Callable[[], AbstractContextManager]:
+    """Makes contexts in which autocast is what it is now, on the device of `like`: for what a model computes later,
+    when its loss asks for it."""
+    kind = like.device.type
+    if kind == "meta":
+        return nullcontext
+    dtype, enabled = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
+    return partial(torch.autocast, kind, dtype=dtype, enabled=enabled)
 
 
 def sides_around(base: int, step: int, least: int, expanded: bool) -> tuple[int, ...]:

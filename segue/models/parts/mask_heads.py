@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig
 from transformers.models.rf_detr.modeling_rf_detr import RfDetrSegmentationBlock, RfDetrSegmentationMLPBlock
 
 from segue.models.parts.chain import State
+from segue.models.parts.layers import precision_now
 
 NARROWEST = 16  # channels before the output: with 4, all of them died behind their ReLU inside the masks
 
@@ -42,15 +44,18 @@ class DotMasks:
         logits = chosen.new_zeros(len(chosen), *self.size)
         for number, pixels in enumerate(self.pixels):
             for i in range(len(pixels)):
-                here = ((layer == number) & (image == i)).nonzero()[:, 0]
+                here = ((layer == number) & (image == i)).nonzero()[:, 0].to(logits.device)
                 logits = logits.index_add(0, here, (chosen[here] @ pixels[i].flatten(1)).unflatten(1, self.size))
         return logits + self.bias
 
     def sample(self, points: Tensor) -> Tensor:
-        """Mask logits (B, L, Q, P) at points (B, P, 2): sampling commutes with the product."""
+        """Mask logits (B, L, Q, P) at points (B, P, 2): sampling commutes with the product.
+
+        In single precision: half of it would move points by more than a cell.
+        """
         grid = 2 * points[:, :, None] - 1
-        sampled = [F.grid_sample(p, grid, align_corners=False)[..., 0] for p in self.pixels]  # L x (B, D, P)
-        return torch.einsum("blqd,bldp->blqp", self.queries, torch.stack(sampled, 1)) + self.bias
+        sampled = [F.grid_sample(p.float(), grid, align_corners=False)[..., 0] for p in self.pixels]  # L x (B, D, P)
+        return torch.einsum("blqd,bldp->blqp", self.queries.float(), torch.stack(sampled, 1)) + self.bias
 
 
 class DotMaskHead(nn.Module):
@@ -87,12 +92,13 @@ class DotMaskHead(nn.Module):
 
 @dataclass(slots=True)
 class AttentionMasks:
-    """Masks that a small convolutional head computes anew for each chosen query."""
+    """Masks that a small convolutional head computes anew for each chosen query, in the precision of the others."""
 
     head: AttentionMaskHead
     memory: Tensor
     queries: Tensor
     boxes_cxcywh: Tensor
+    precision: Callable[[], AbstractContextManager]
 
     @property
     def trained_from(self) -> int:
@@ -106,7 +112,8 @@ class AttentionMasks:
     def at(self, image: Tensor, layer: Tensor, query: Tensor) -> Tensor:
         """Mask logits (T, h, w)."""
         chosen = (image, layer, query)
-        return self.head.masks(self.memory, image, self.queries[chosen], self.boxes_cxcywh[chosen].detach())
+        with self.precision():
+            return self.head.masks(self.memory, image, self.queries[chosen], self.boxes_cxcywh[chosen].detach())
 
     def sample(self, points: Tensor) -> Tensor:
         """Not offered: all queries of all layers would be thousands of convolutions. Match on boxes instead."""
@@ -148,7 +155,7 @@ class AttentionMaskHead(nn.Module):
         if "enc_queries" in state:
             queries = torch.cat([state["enc_queries"], queries], 1)
             boxes_cxcywh = torch.cat([state["enc_boxes_cxcywh"], boxes_cxcywh], 1)
-        return {"masks": AttentionMasks(self, state["memory_0"], queries, boxes_cxcywh)}
+        return {"masks": AttentionMasks(self, state["memory_0"], queries, boxes_cxcywh, precision_now(queries))}
 
     def masks(self, memory: Tensor, image: Tensor, queries: Tensor, boxes_cxcywh: Tensor) -> Tensor:
         """Mask logits (T, h, w) of T queries (T, D) with boxes (T, 4), each for the image (T,) it belongs to."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops import boxes as box_ops
 
 from segue.models.parts.chain import State
+from segue.models.parts.layers import precision_now
 from segue.structures.regions import Region
 
 PYRAMID = tuple(f"pyramid_{i}" for i in range(5))  # of strides 4, 8, 16, 32, 64
@@ -112,8 +114,8 @@ class MaskHead(nn.Module):
 class Regions:
     """What a batch shows, region by region; `segue.losses.rcnn` and postprocess ask for what they need.
 
-    objectness (B, A) and deltas (B, A, 4) of anchors (A, 4); size: height, width of the frame. precision: what
-    autocast is set to when regions are computed, as it was for the rest of the model.
+    objectness (B, A) and deltas (B, A, 4) of anchors (A, 4); size: height, width of the frame. precision: a
+    context in which autocast is as it was for the rest of the model.
     """
 
     head: RegionHead
@@ -122,17 +124,15 @@ class Regions:
     objectness: Tensor
     deltas: Tensor
     size: tuple[int, int]
-    precision: tuple[bool, torch.dtype]
+    precision: Callable[[], AbstractContextManager]
 
     @classmethod
     def of(cls, head: RegionHead, mask_head: MaskHead | None, state: State) -> Regions:
         pyramid = OrderedDict((name, state[name]) for name in PYRAMID)
         finest = pyramid[PYRAMID[0]]
         size = (finest.shape[-2] * STRIDES[0], finest.shape[-1] * STRIDES[0])
-        kind = finest.device.type
-        precision = (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) if kind != "meta" else None
         answers = (state["objectness"].float(), state["deltas"].float())
-        return cls(head, mask_head, pyramid, *answers, size, precision or (False, torch.float32))
+        return cls(head, mask_head, pyramid, *answers, size, precision_now(finest))
 
     @property
     def anchors(self) -> Tensor:
@@ -165,7 +165,7 @@ class Regions:
     def classified(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (T, K + 1), background first, and deltas (T, K + 1, 4) of the boxes (T_i, 4) of each image."""
         roi = self.head.roi
-        with self._precision():
+        with self.precision():
             pooled = roi.box_roi_pool(self.pyramid, boxes, [self.size] * len(boxes))
             logits, deltas = roi.box_predictor(roi.box_head(pooled))
         return logits.float(), deltas.float().unflatten(1, (-1, 4))
@@ -173,7 +173,7 @@ class Regions:
     def outlined(self, boxes: list[Tensor]) -> Tensor:
         """Mask logits (T, K, 28, 28) inside the boxes (T_i, 4) of each image."""
         assert self.mask_head is not None, "masks need a model with a mask head"
-        with self._precision():
+        with self.precision():
             pooled = self.mask_head.pool(self.pyramid, boxes, [self.size] * len(boxes))
             return self.mask_head.predictor(self.mask_head.layers(pooled)).float()
 
@@ -185,20 +185,21 @@ class Regions:
         found, scores, labels = self.head.roi.postprocess_detections(logits, deltas.flatten(1), boxes, sizes)
         return found, scores, [each - 1 for each in labels]
 
-    def bytes_kept(self, objects: int) -> int:
-        """Bytes of activations that the regions of one image add for backward, whatever it shows."""
-        width, hidden = self.pyramid[PYRAMID[0]].shape[1], self.head.roi.box_head.fc6.out_features
-        values = self.head.regions * (width * POOLED**2 + 4 * hidden)  # pooled; two layers before and after their ReLU
-        if self.mask_head is not None:
-            layers = 2 * len(self.mask_head.layers) + 1
-            values += (
-                self.head.regions // 4 * width * MASK_POOLED**2 * (layers + 8)
-            )  # the last map is four times as large
-        return 4 * values
+    def asked(self, objects: int, points: int | None) -> list[Tensor]:
+        """What a step asks about the regions of one image, and a prediction with `objects` objects, whatever it shows:
+        their classes, boxes and masks. Also on meta tensors, which have no values to choose by."""
+        roi, finest = self.head.roi, self.pyramid[PYRAMID[0]]
+        regions, outlined = self.head.rpn.post_nms_top_n(), objects
+        if self.head.training or torch.is_grad_enabled():
+            regions, outlined = self.head.regions, self.head.regions // 4
 
-    def _precision(self) -> torch.autocast:
-        enabled, dtype = self.precision
-        return torch.autocast(self.objectness.device.type, dtype, enabled=enabled)
+        def pooled(count: int, side: int) -> Tensor:
+            return finest.new_zeros(count, finest.shape[1], side, side).requires_grad_(finest.requires_grad)
+
+        found = list(roi.box_predictor(roi.box_head(pooled(regions, POOLED))))
+        if self.mask_head is not None:
+            found.append(self.mask_head.predictor(self.mask_head.layers(pooled(outlined, MASK_POOLED))))
+        return found
 
 
 def pasted(mask_logits: Tensor, box_xyxy: Tensor, height: int, width: int) -> Region:

@@ -89,7 +89,7 @@ def read(path: Path) -> Weights:
         channels=tuple(names or ("r", "g", "b", *(f"channel_{i}" for i in range(3, first.shape[1])))[: first.shape[1]]),
         source=str(path),
         came_from={"source": path.name, "weights_sha256": digest},
-        card={"spec": ours} if ours else None,
+        card={"spec": ours, "data": foreign.category_ids(known)} if ours else None,
     )
 
 

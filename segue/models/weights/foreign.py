@@ -160,6 +160,14 @@ def state_dict(content: dict[str, Any], where: object) -> dict[str, Tensor]:
     return tensors
 
 
+def category_ids(content: object) -> dict[str, Any]:
+    """What a card says of the data, from the ids by class name that files of scripts/ have; empty if they have none."""
+    ids = content.get("category_ids") if isinstance(content, dict) else None
+    if not isinstance(ids, dict) or not all(isinstance(n, str) and type(i) is int and i >= 0 for n, i in ids.items()):
+        return {}
+    return {"classes": ids}
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

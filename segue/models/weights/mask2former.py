@@ -7,6 +7,7 @@ pickle (.pkl), its trainer tensors in a .pth.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +117,14 @@ def read(path: Path) -> Weights:
         channels=(*channels, *(f"channel_{i}" for i in range(3, first.shape[1])))[: first.shape[1]],
         source=str(path),
         came_from={"source": path.name, "weights_sha256": digest},
-        card={"spec": ours, "complete": True} if ours else None,
+        card={"spec": ours, "complete": True, "data": foreign.category_ids(content)} if ours else None,
     )
 
 
-def file_of(tensors: dict[str, Tensor], spec: ModelSpec, step: int) -> dict[str, Any]:
+def file_of(tensors: dict[str, Tensor], spec: ModelSpec, step: int, ids: Mapping[str, int]) -> dict[str, Any]:
     """What `torch.save` must write so that facebookresearch/Mask2Former loads it, and `read` knows all of the model.
 
-    tensors: under our names. The row for "no object" is the last again.
+    tensors: under our names. ids: of the classes, in the data's files. The row for "no object" is the last again.
     """
     ours = dict(tensors)
     for kind in ("weight", "bias"):
@@ -131,7 +132,7 @@ def file_of(tensors: dict[str, Tensor], spec: ModelSpec, step: int) -> dict[str,
         ours[f"decoder.class_head.{kind}"] = torch.cat(rows)
     theirs = join_attention(to_theirs(ours, WRITTEN), "attn")
     theirs = {re.sub(r"(^backbone\..*\.attn)\.in_proj_", r"\1.qkv.", name): t for name, t in theirs.items()}
-    return {"model": theirs, "iteration": step, "segue": spec.model_dump(mode="json")}
+    return {"model": theirs, "iteration": step, "segue": spec.model_dump(mode="json"), "category_ids": dict(ids)}
 
 
 def our_names(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
