@@ -7,6 +7,7 @@ from sweep_plan import plan_of
 from sweep_run import main, write_selected
 
 from segue.console import Console
+from segue.errors import show
 from segue.run import run_plan
 
 
@@ -15,7 +16,7 @@ def command() -> None:
     backbone = args.backbone or BACKBONE
     plan = plan_of(args, backbone, args.model.parent / "runs", args.model.stem)
     found = write_selected(run_plan(plan, Console()), args.model, backbone)
-    print(f"{args.model}: {backbone}, epoch {found['epoch']}, val AP {found['val_ap']:.4f}")
+    show(f"{args.model}: {backbone}, epoch {found['epoch']}, val AP {found['val_ap']:.4f}")
 
 
 if __name__ == "__main__":
