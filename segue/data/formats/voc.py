@@ -90,8 +90,9 @@ def read(source: SplitSource, name: str) -> Split:
     for key, path in files.items():
         root = markup.parsed(path, EXPECTED, split.problems)
         record = None if root is None else _record(root, path, pictures.get(key), finder, split)
-        if root is not None and record is not None:
-            objects = _objects(root, record, path, split.problems, marks)
+        masks = None if record is None else _masks(path, record, split.problems)
+        if root is not None and record is not None and masks is not None:
+            objects = _objects(root, record, path, masks, split.problems, marks)
             split.records.append(Record(record.image, record.height, record.width, record.id, tuple(objects)))
     listed = (source.annotations,) if source.annotations.is_file() and files else ()
     split.files = tuple(dict.fromkeys((*listed, *files.values())))
@@ -156,10 +157,9 @@ def _record(root: Element, path: Path, beside: Path | None, finder: ImageFinder,
 
 
 def _objects(
-    root: Element, image: Record, path: Path, problems: list[Problem], marks: Counter[str]
+    root: Element, image: Record, path: Path, masks: dict[int, Rle], problems: list[Problem], marks: Counter[str]
 ) -> list[Annotation]:
     first = 1.0 if "VOC" in (root.findtext("source/database") or "") else 0.0
-    masks = _masks(path, image, problems)
     found = []
     for number, element in enumerate(root.findall("object"), 1):
         where = f"{path}: object {number}"
@@ -198,8 +198,9 @@ def _box(element: Element, first: float) -> tuple[float, float, float, float]:
     return x0 - first, y0 - first, x1, y1
 
 
-def _masks(path: Path, image: Record, problems: list[Problem]) -> dict[int, Rle]:
-    """The masks of an image's objects by their number, if there is a picture of them."""
+def _masks(path: Path, image: Record, problems: list[Problem]) -> dict[int, Rle] | None:
+    """The masks of an image's objects by their number, if there is a picture of them; None, with a problem, if it is
+    not this image's."""
     picture = path.parent.parent / "SegmentationObject" / f"{path.stem}.png"
     if not picture.is_file():
         return {}
@@ -207,11 +208,11 @@ def _masks(path: Path, image: Record, problems: list[Problem]) -> dict[int, Rle]
         page = label_images.read(picture)[0]
     except DataError as error:
         problems.append(Problem("error", error.where, error.found, error.expected))
-        return {}
+        return None
     if page.shape != (image.height, image.width):
         found = f"a mask of {page.shape[1]} x {page.shape[0]} pixels"
         problems.append(Problem("error", str(picture), found, f"{image.width} x {image.height}, as {image.image}"))
-        return {}
+        return None
     page[page == VOID] = 0
     return {number: mask for number, mask, _ in label_images.objects(page)}
 
