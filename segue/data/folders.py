@@ -117,8 +117,8 @@ def write_folder(
             objects = sum(len(record.annotations) for record, _ in records)
             said.append(f"{part} {len(records)} images, {objects} objects")
         if kind in YOLO:
-            keys = {"train": "train", "valid": "val", "test": "test", WHOLE: "train"}
-            places = {keys[part]: "images" if part == WHOLE else f"{part}/images" for part in parts}
+            keys = {"train": "train", "valid": "val", "test": "test"}
+            places = {keys[part]: f"{part}/images" for part in parts if part != WHOLE}
             text = yaml.safe_dump({**places, "names": sorted(ids, key=lambda name: ids[name])}, sort_keys=False)
             (unfinished / "data.yaml").write_text(text, encoding="utf-8")
     lines = [f"{out}: " + "; ".join(said)]

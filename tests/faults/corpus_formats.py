@@ -153,7 +153,7 @@ OTHERS: list[tuple[str, str, Plant]] = [
     ("mask that is no label image", "masks", mask(DOT.astype(np.int16) * -1)),
     ("mask that is no label image", "masks", mask(np.dstack([DOT, DOT * 2, DOT * 3]), ".png")),
     ("mask that is no label image", "masks", mask(DOT * 200, ".jpg")),
-    ("damaged image", "masks", lambda d: [p.write_bytes(p.read_bytes()[:99]) for p in d.glob(f"train/masks/*/{NAME}*")]),
+    ("damaged image", "masks", masks(lambda path: path.write_bytes(path.read_bytes()[:99]))),
     ("missing image", "masks", lambda data: (data / "train" / "images" / f"{NAME}.png").unlink()),
     ("unlabelled image", "masks", no_masks),
     ("foreground, not objects", "masks", masks(foreground)),
