@@ -73,6 +73,21 @@ def test_they_are_merged_and_some_that_are_missing_are_counted(flat, tmp_path, c
     assert sorted(values) == sorted([*(5000 + 100 * n for n in range(COUNT)), 10_000, 10_000])
 
 
+@pytest.mark.parametrize("link", [[], ["--link"]])
+def test_two_of_one_name_are_refused_and_neither_is_overwritten(flat, tmp_path, capsys, link):
+    other = render_dataset(tmp_path / "other", {"train": 1}, side=SIDE, seed=6) / "train"
+    (other / "thermal").mkdir()
+    (path,) = other.glob("*.png")
+    Image.open(path).save(path.with_suffix(".bmp"))
+    path.unlink()
+    label = other / "_annotations.coco.json"
+    label.write_text(label.read_text().replace(".png", ".bmp"))
+    Image.fromarray(levels(50)).save(other / "thermal" / path.name)
+    assert main(["data", "merge", str(flat), str(other), "--out", str(tmp_path / "one"), *link]) == 2
+    assert f"a second thermal/{path.name}; the first is {flat / 'thermal' / path.name}" in capsys.readouterr().err
+    assert same(flat) and not (tmp_path / "one").exists()
+
+
 def test_they_are_scaled_with_all_their_levels(flat, tmp_path):
     assert main(["data", "scale", str(flat), "--out", str(tmp_path / "half"), "--factor", "0.5"]) == 0
     for name, values in found(tmp_path / "half").items():

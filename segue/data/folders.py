@@ -136,14 +136,22 @@ def _put_part(
     place = folder / "images" if kind in ("cvat", "masks", *YOLO) else folder
     place.mkdir(parents=True, exist_ok=True)
     written, taken = [], set()
+    placed: dict[Path, Path] = {}
     for number, (record, name) in enumerate(records, 1):
         target = place / _free(name.replace("/", "_"), taken)
         written.append(replace(record, image=put(record.image, target), id=number))
         for other, partners in beside.items():
             count[other] += record.image in partners
             for partner in partners.get(record.image, ()):
-                (folder / other).mkdir(exist_ok=True)
-                put(partner, folder / other / (target.stem + partner.suffix))
+                goal = folder / other / (target.stem + partner.suffix)
+                first = placed.setdefault(goal, partner)
+                if first == partner:
+                    goal.parent.mkdir(exist_ok=True)
+                    put(partner, goal)
+                elif first.read_bytes() != partner.read_bytes():
+                    raise DataError(
+                        partner, f"a second {other}/{goal.name}; the first is {first}", "other names of images"
+                    )
     return written
 
 

@@ -155,7 +155,7 @@ def test_an_empty_mask_says_that_nothing_is_there_and_no_mask_says_nothing(tmp_p
 
 
 def test_label_images_that_segue_wrote_are_read_back_exactly(tmp_path):
-    """`segue predict --outputs labels` writes NAME.labels.tif, or NAME.png.labels.tif where two images are NAME."""
+    """`segue predict --write labels` writes NAME.labels.tif, or NAME.png.labels.tif where two images are NAME."""
     pixels, _ = picture(500, 400, seed=3)
     found = Exact().predict_ready(pixels, 0.5)
     for name in ("a.png", "b.jpg", "b.png"):
