@@ -96,18 +96,19 @@ def test_they_are_scaled_with_all_their_levels(flat, tmp_path):
         assert np.abs(values[8:24, 8:24] - whole[16:48:2, 16:48:2]).max() < 2 * SIDE
 
 
-def test_copies_other_parts_and_masks_are_no_other_camera(tmp_path, capsys):
+def test_copies_other_parts_other_sizes_and_masks_are_no_other_camera(tmp_path, capsys):
     root = render_dataset(tmp_path / "in", {"train": 2, "valid": 2}, side=SIDE, seed=5)
     for part in ("train", "valid"):
         for number, path in enumerate(sorted((root / part).glob("*.png"))):
-            for folder in ("copies", "masks"):
+            for folder in ("copies", "masks", "small"):
                 (root / part / folder).mkdir(exist_ok=True)
+            Image.fromarray(levels(number)[::2, ::2]).save(root / part / "small" / path.name)
             (root / part / "copies" / path.name).write_bytes(path.read_bytes())
             Image.fromarray(levels(number)).save(root / part / "masks" / path.name)
             path.rename(path.with_name(f"{number}.png"))
         label = root / part / "_annotations.coco.json"
         label.write_text(label.read_text().replace(f"{part}_000", ""))
-        for folder in ("copies", "masks"):
+        for folder in ("copies", "masks", "small"):
             for number, path in enumerate(sorted((root / part / folder).iterdir())):
                 path.rename(path.with_name(f"{number}.png"))
     assert main(["data", "convert", str(root), "--to", "coco", "--out", str(tmp_path / "out")]) == 0

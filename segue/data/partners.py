@@ -83,7 +83,8 @@ def companions(pictures: Sequence[Path], inside: Path) -> dict[str, dict[Path, l
     """The partners that images may have for a plan that names them, without one: by folder name, then by image.
 
     A partner is a picture of an image's name in one of the places where it is looked for, below `inside`, that is
-    neither a copy of it nor an image of the data set itself, and in no folder for annotations or a part.
+    neither a copy of it nor an image of the data set itself, and in no folder for annotations or a part. A folder
+    in which none has the height and width of its image holds something else.
     """
     own, inside = {path.resolve() for path in pictures}, inside.resolve()
     names: dict[Path, list[str]] = {}
@@ -101,7 +102,7 @@ def companions(pictures: Sequence[Path], inside: Path) -> dict[str, dict[Path, l
                 if partners:
                     found.setdefault(name, {})[picture] = partners
                     break
-    return found
+    return {name: pairs for name, pairs in found.items() if any(_fits(picture, pairs[picture][0]) for picture in pairs)}
 
 
 def _folder_names(folder: Path, inside: Path) -> set[str]:
@@ -110,6 +111,13 @@ def _folder_names(folder: Path, inside: Path) -> set[str]:
     bases = [path for path in above if path.is_dir() and path.resolve().is_relative_to(inside)]
     below = {path.name for base in bases for path in base.iterdir() if path.is_dir() and path.name[0] != "."}
     return {name for name in below if name.lower() not in OTHERS}
+
+
+def _fits(picture: Path, partner: Path) -> bool:
+    try:
+        return images.size(picture) == images.size(partner)
+    except DataError:
+        return False
 
 
 def _same_bytes(one: Path, other: Path) -> bool:
