@@ -95,6 +95,9 @@ def test_objects_have_the_masks_of_their_number_and_the_seam_is_nobodys(tmp_path
     assert split.problems == [] and image.mode == "P"
     assert (bits(cat.mask) == (picture == 1)).all() and (bits(dog.mask) == (picture == 2)).all()
     assert cat.box_xyxy == (10, 5, 30, 25) and dog.class_name == "dog"
+    many = tmp_path / "Annotations" / "a.xml"
+    many.write_text(many.read_text().replace("</annotation>", thing() * 253 + "</annotation>"))
+    assert read_splits(Data(root=tmp_path))["train"].records[0].annotations[254].mask is None
 
 
 @pytest.mark.parametrize("layout", ["{0}/{1}.xml {0}/{1}.jpg", "{0}/annotations/{1}.xml {0}/images/{1}.jpg"])
