@@ -122,11 +122,19 @@ def scale(folder: Path, *, out: Path, factor: float | None = None, side: int | N
 
 
 @data.command
-def convert(folder: Path, *, to: Literal["coco", "labelme", "cvat"], out: Path, link: Link = False) -> None:
-    """Write a data set as COCO, LabelMe or CVAT files, with its images.
+def convert(
+    folder: Path,
+    *,
+    to: Literal["coco", "labelme", "cvat", "voc", "yolo", "yolo-seg", "masks"],
+    out: Path,
+    link: Link = False,
+) -> None:
+    """Write a data set in another format, with its images and their partners.
 
     Parameters
     ----------
+    to
+        voc and yolo have boxes, yolo-seg outlines, masks label images (TIFF); the others both.
     out
         A new folder.
     """

@@ -5,10 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from segue.data.dataset import class_ids
-from segue.data.folders import Kind, Named, Put, named, read_folder, write_folder
+from segue.data.folders import (
+    ONLY_BOXES,
+    ONLY_MASKS,
+    WITH_CROWDS,
+    Kind,
+    Named,
+    Put,
+    named,
+    partners_of,
+    read_folder,
+    write_folder,
+)
 from segue.data.groups import groups, split_groups
 from segue.data.scaling import scaled_record, write_scaled
-from segue.errors import PlanError
+from segue.errors import DataError, PlanError
 
 PARTS = ("train", "valid", "test")
 
@@ -26,7 +37,7 @@ def split_data(root: Path, out: Path, shares: str, seed: int, pattern: str | Non
     dealt = split_groups(pooled, _shares(shares), seed, pattern)
     parts = {part: [each for name in names for each in pooled[name]] for part, names in dealt.items()}
     together = groups(pooled, pattern)
-    said = write_folder(out, parts, class_ids(splits.values()), "coco", put)
+    said = write_folder(out, parts, class_ids(splits.values()), "coco", put, partners_of(root, splits))
     largest = max(together, key=lambda group: len(together[group]))
     return (
         f"{said}\n{len(together)} groups stayed together; the largest, {largest}, has {len(together[largest])} images"
@@ -59,15 +70,36 @@ def scale_data(root: Path, out: Path, factor: float | None, side: int | None) ->
             sizes[record.image] = size
             parts[name].append((scaled_record(record, *size), image))
 
+    beside = partners_of(root, splits)
+    for found in beside.values():
+        sizes |= {partner: sizes[image] for image, partners in found.items() for partner in partners}
+
     def put(image: Path, target: Path) -> Path:
         return write_scaled(image, target, *sizes[image])
 
-    return write_folder(out, parts, class_ids(splits.values()), "coco", put)
+    return write_folder(out, parts, class_ids(splits.values()), "coco", put, beside)
 
 
 def convert_data(root: Path, out: Path, kind: Kind, put: Put) -> str:
-    """Write a data set in another format."""
+    """Write a data set in another format; says what that has no place for.
+
+    Raises:
+        DataError: if objects have no mask and the format has nothing else: its images would seem to show less.
+    """
     splits = read_folder(root)
-    crowds = sum(a.crowd for split in splits.values() for r in split.records for a in r.annotations)
-    said = write_folder(out, {n: named(s.records) for n, s in splits.items()}, class_ids(splits.values()), kind, put)
-    return said + (f"\n{crowds} crowd regions are left out: {kind} has none" if crowds and kind != "coco" else "")
+    objects = [(record, a) for split in splits.values() for record in split.records for a in record.annotations]
+    crowds, masks = sum(a.crowd for _, a in objects), sum(a.mask is not None and not a.crowd for _, a in objects)
+    without = next((record for record, a in objects if a.mask is None and not a.crowd), None)
+    if without is not None and kind in ONLY_MASKS:
+        count = len(objects) - crowds - masks
+        found = f"{count} of {len(objects) - crowds} objects have no mask (first: one of {without.image.name})"
+        raise DataError(
+            root, found, f"masks, which are all that {kind} has", "--to coco, labelme or cvat, or yolo or voc"
+        )
+    parts = {name: named(split.records) for name, split in splits.items()}
+    said = [write_folder(out, parts, class_ids(splits.values()), kind, put, partners_of(root, splits))]
+    if crowds and kind not in WITH_CROWDS:
+        said.append(f"{crowds} crowd regions are left out: {kind} has none")
+    if masks and kind in ONLY_BOXES:
+        said.append(f"{masks} masks are left out, their boxes stay: {kind} has boxes only")
+    return "\n".join(said)

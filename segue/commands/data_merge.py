@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from segue.data.dataset import class_ids
-from segue.data.folders import Named, Put, named, read_folder, write_folder
+from segue.data.folders import Beside, Named, Put, named, partners_of, read_folder, write_folder
 from segue.data.formats import WHOLE
 from segue.data.groups import group_of
 from segue.data.records import Record, Split
@@ -46,7 +46,16 @@ def merge_data(first: Path, second: Path, out: Path, same: Same, sources: Sequen
         said += [f"{name}: {line}" for line in found]
     ids = class_ids([*a.values(), *b.values()])
     said += _alike(list(ids)) + _shared_groups(parts)
-    return "\n".join([write_folder(out, parts, ids, "coco", put), *said])
+    return "\n".join([write_folder(out, parts, ids, "coco", put, _beside((first, a), (second, b))), *said])
+
+
+def _beside(*roots: tuple[Path, dict[str, Split]]) -> Beside:
+    """The partners of the images of both, by folder."""
+    united: dict[str, dict[Path, Sequence[Path]]] = {}
+    for root, splits in roots:
+        for name, found in partners_of(root, splits).items():
+            united.setdefault(name, {}).update(found)
+    return united
 
 
 def _sourced(splits: dict[str, Split], source: str) -> dict[str, Split]:

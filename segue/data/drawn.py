@@ -6,7 +6,7 @@ Numbers of annotation files are checked here, before any C code sees them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import hotcoco.mask as coco_mask
 import numpy as np
 
 from segue import texts
-from segue.data.images import MOST_PIXELS
+from segue.data.images import MOST_PIXELS, SUFFIXES, size
 from segue.data.records import Annotation, Problem, Record
+from segue.errors import DataError
 from segue.structures.masks import Mask, Polygon, Rle, coco_rle
 
 MOST_POINTS = 50_000
@@ -60,6 +61,39 @@ class ImageFinder:
                         self._below.setdefault(path.name, set()).add(path.resolve())
         same = self._below.get(Path(name.replace("\\", "/")).name, set())
         return next(iter(same)) if len(same) == 1 else None  # of several, none is surely the one that is meant
+
+
+def pictures(
+    folders: Iterable[Path], problems: list[Problem], of_use: Callable[[Path], bool] = lambda folder: True
+) -> dict[str, Path]:
+    """Images by their path, with `/`, from one of the folders, without suffix; of two of a name the first.
+
+    of_use: whether images of a folder, as a path from one of the folders, are meant.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
+            name = path.relative_to(folder)
+            if path.name[0] == "." or not of_use(name.parent):
+                continue
+            first = found.setdefault(name.with_suffix("").as_posix(), path)
+            if first != path:
+                problems.append(Problem("error", str(path), f"the same name as {first.name}", "one image for a label"))
+    return found
+
+
+def record(path: Path, number: int, problems: list[Problem]) -> Record | None:
+    """An image whose annotations do not say its size; None, with a problem, if its header does not either."""
+    try:
+        height_width = size(path)
+    except DataError as error:
+        problems.append(Problem("error", error.where, error.found, error.expected))
+        return None
+    if believable(*height_width) is None:
+        found = f"{height_width[1]} x {height_width[0]} pixels"
+        problems.append(Problem("error", str(path), found, f"1 to {MOST_PIXELS}"))
+        return None
+    return Record(path, *height_width, number)
 
 
 def numbers(values: Any, what: str, count: int | None = None) -> list[float]:

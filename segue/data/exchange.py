@@ -1,21 +1,23 @@
-"""Records as files of the programs in which people draw: LabelMe and CVAT. The counterparts of their readers.
+"""Records as files of other programs: LabelMe, CVAT, Pascal VOC and YOLO. The counterparts of their readers.
 
 Run lengths become polygons by tracing (`structures/outlines.py`: an IoU of at least 0.95, measured 0.998 on average).
-Objects without a mask are rectangles. Crowds are left out: neither program has them. LabelMe knows no sources; CVAT
-knows only whether a person drew a shape.
+Objects without a mask are rectangles. Crowds are left out, but for VOC, whose difficult objects they are. Sources are
+CVAT's alone, and there only whether a person drew a shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
+from segue.data import label_images
 from segue.data.records import Annotation, Record
-from segue.structures.masks import Polygon
-from segue.structures.outlines import traced
+from segue.structures.masks import Mask, Polygon, Rle, bitmap, coco_rle
+from segue.structures.outlines import joined, traced
+from segue.structures.regions import Region
 
 
 def to_labelme(record: Record, image_path: str) -> dict[str, Any]:
@@ -60,6 +62,68 @@ def to_cvat(records: Iterable[tuple[Record, str]]) -> str:
                 SubElement(image, "box", {**common, **{key: f"{value:.2f}" for key, value in corners}, "z_order": "0"})
     indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+
+
+def to_voc(record: Record, name: str) -> str:
+    """A Pascal VOC document of a record's boxes, in whole pixels counted from 1, as VOC's own are.
+
+    name: of the image. The database is called so that other readers of the file, ours too, know how they are counted.
+    """
+    root = Element("annotation")
+    SubElement(root, "filename").text = name
+    SubElement(SubElement(root, "source"), "database").text = "segue, pixels from 1 as in VOC"
+    size = SubElement(root, "size")
+    SubElement(size, "width").text, SubElement(size, "height").text = str(record.width), str(record.height)
+    SubElement(root, "segmented").text = "0"
+    for annotation in record.annotations:
+        thing = SubElement(root, "object")
+        difficult = str(int(annotation.crowd))
+        for key, text in (("name", annotation.class_name), ("pose", "Unspecified"), ("difficult", difficult)):
+            SubElement(thing, key).text = text
+        x0, y0, x1, y1 = (round(value) for value in annotation.box_xyxy)
+        box = SubElement(thing, "bndbox")
+        for key, value in (("xmin", x0 + 1), ("ymin", y0 + 1), ("xmax", max(x1, x0 + 1)), ("ymax", max(y1, y0 + 1))):
+            SubElement(box, key).text = str(value)
+    indent(root)
+    return tostring(root, encoding="unicode") + "\n"
+
+
+def to_yolo(record: Record, labels: Mapping[str, int], outlines: bool) -> str:
+    """The lines of a record's label file. labels: the number of each class name, from 0.
+
+    outlines: of the objects that have masks, each as one ring: pieces apart are joined by slits; else boxes of all.
+    """
+    side, lines = np.array([record.width, record.height]), []
+    for annotation in _drawable(record):
+        x0, y0, x1, y1 = annotation.box_xyxy
+        values = np.array([[(x0 + x1) / 2, (y0 + y1) / 2], [x1 - x0, y1 - y0]])
+        if outlines:
+            if annotation.mask is None:
+                continue
+            values = _ring(annotation, record)
+        shares = " ".join(f"{share:.6f}" for share in (values / side).clip(0, 1).ravel())
+        lines.append(f"{labels[annotation.class_name]} {shares}\n")
+    return "".join(lines)
+
+
+def pages(record: Record, class_name: str) -> np.ndarray:
+    """The masks of a class as pages of a label image (P, H, W): several, where objects overlap."""
+    masks = [a.mask for a in _drawable(record) if a.class_name == class_name and a.mask is not None]
+    bitmaps = [bitmap(Rle(record.height, record.width, _counts(mask, record))) for mask in masks]
+    regions = [Region.of(*placed) for placed in bitmaps]
+    return label_images.layers(regions, record.height, record.width)
+
+
+def _counts(mask: Mask, record: Record) -> bytes:
+    return coco_rle(mask, record.height, record.width)["counts"]
+
+
+def _ring(annotation: Annotation, record: Record) -> np.ndarray:
+    """The outline (V, 2) of an object's mask; of several rings, which may overlap, that of what they cover together."""
+    rings = _rings(annotation)
+    if len(rings) > 1 and annotation.mask is not None:
+        rings = list(traced(Rle(record.height, record.width, _counts(annotation.mask, record))).rings)
+    return joined(rings)
 
 
 def _drawable(record: Record) -> list[Annotation]:

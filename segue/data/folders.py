@@ -5,23 +5,33 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from segue.data import exchange
+import yaml
+
+from segue.data import exchange, label_images
 from segue.data.coco_writer import coco, write_json
 from segue.data.dataset import Data, read_splits
 from segue.data.formats import WHOLE
 from segue.data.formats.coco import ROBOFLOW
+from segue.data.formats.masks import OBJECT
+from segue.data.partners import companions
 from segue.data.records import Record, Split, names_in, refuse_errors
 from segue.errors import DataError, PlanError
 
-Kind = Literal["coco", "labelme", "cvat"]
+Kind = Literal["coco", "labelme", "cvat", "voc", "yolo", "yolo-seg", "masks"]
+YOLO = ("yolo", "yolo-seg")
+WITH_CROWDS = ("coco", "voc")
+ONLY_BOXES, ONLY_MASKS = ("voc", "yolo"), ("yolo-seg", "masks")
+SEVERAL = "pages of masks"  # which is counted
 Put = Callable[[Path, Path], Path]
 Named = tuple[Record, str]
+Beside = Mapping[str, Mapping[Path, Sequence[Path]]]
 
 
 def read_folder(root: Path) -> dict[str, Split]:
@@ -74,45 +84,118 @@ def link(image: Path, target: Path) -> Path:
     return target
 
 
+def partners_of(root: Path, splits: Mapping[str, Split]) -> Beside:
+    """Pictures of other cameras that lie beside a data set's images, by the name of their folder and the image."""
+    pictures = [record.image for split in splits.values() for record in split.records]
+    inside = root if root.is_dir() else Path(os.path.commonpath([path.absolute().parent for path in (root, *pictures)]))
+    return companions(pictures, inside)
+
+
 def write_folder(
-    out: Path, parts: Mapping[str, Sequence[Named]], ids: Mapping[str, int], kind: Kind = "coco", put: Put = copy
+    out: Path,
+    parts: Mapping[str, Sequence[Named]],
+    ids: Mapping[str, int],
+    kind: Kind = "coco",
+    put: Put = copy,
+    beside: Beside | None = None,
 ) -> str:
     """Write a data set: for each part (WHOLE: the folder itself) images and annotations; says what it wrote.
 
     parts: records with the names their images get; folders in them become part of the name. ids: of the classes, for
-    COCO. put: brings an image to a place; returns where it is, which may have another suffix.
+    COCO, and their order for YOLO. put: brings an image to a place; returns where it is, which may have another
+    suffix. beside: partners of the images, which go along.
 
     Raises:
-        PlanError: if `out` exists.
+        PlanError: if `out` exists. DataError: if a name cannot be used in a format.
     """
-    said = []
+    said, count, beside = [], Counter[str](), beside or {}
     with new_folder(out) as unfinished:
         for part, records in parts.items():
             folder = unfinished if part == WHOLE else unfinished / part
-            _write_part(folder, records, ids, kind, put)
+            written = _put_part(folder, records, kind, put, beside, count)
+            _annotate(folder, written, ids, kind, count)
             objects = sum(len(record.annotations) for record, _ in records)
             said.append(f"{part} {len(records)} images, {objects} objects")
-    return f"{out}: " + "; ".join(said)
+        if kind in YOLO:
+            keys = {"train": "train", "valid": "val", "test": "test"}
+            places = {keys[part]: f"{part}/images" for part in parts if part != WHOLE}
+            text = yaml.safe_dump({**places, "names": sorted(ids, key=lambda name: ids[name])}, sort_keys=False)
+            (unfinished / "data.yaml").write_text(text, encoding="utf-8")
+    lines = [f"{out}: " + "; ".join(said)]
+    if count[SEVERAL]:
+        lines.append(f"{count[SEVERAL]} masks have several pages, because objects overlap")
+    images = sum(map(len, parts.values()))
+    lines += [f"{name}: {count[name]} partners of {images} images go along" for name in beside]
+    return "\n".join(lines)
 
 
-def _write_part(folder: Path, records: Sequence[Named], ids: Mapping[str, int], kind: Kind, put: Put) -> None:
-    place = folder / "images" if kind == "cvat" else folder
+def _put_part(
+    folder: Path, records: Sequence[Named], kind: Kind, put: Put, beside: Beside, count: Counter[str]
+) -> list[Record]:
+    """The images of a part, and their partners, in their places; count: of partners, by folder."""
+    place = folder / "images" if kind in ("cvat", "masks", *YOLO) else folder
     place.mkdir(parents=True, exist_ok=True)
     written, taken = [], set()
+    placed: dict[Path, Path] = {}
     for number, (record, name) in enumerate(records, 1):
         target = place / _free(name.replace("/", "_"), taken)
         written.append(replace(record, image=put(record.image, target), id=number))
+        for other, partners in beside.items():
+            count[other] += record.image in partners
+            for partner in partners.get(record.image, ()):
+                goal = folder / other / (target.stem + partner.suffix)
+                first = placed.setdefault(goal, partner)
+                if first == partner:
+                    goal.parent.mkdir(exist_ok=True)
+                    put(partner, goal)
+                elif first.read_bytes() != partner.read_bytes():
+                    raise DataError(
+                        partner, f"a second {other}/{goal.name}; the first is {first}", "other names of images"
+                    )
+    return written
+
+
+def _annotate(folder: Path, records: Sequence[Record], ids: Mapping[str, int], kind: Kind, count: Counter[str]) -> None:
+    """The annotation files of images that are in their places."""
     if kind == "coco":
-        write_json(folder / ROBOFLOW, coco(written, ids, lambda record: record.image.name))
-    elif kind == "cvat":
-        text = exchange.to_cvat((record, record.image.name) for record in written)
+        write_json(folder / ROBOFLOW, coco(records, ids, lambda record: record.image.name))
+        return
+    if kind == "cvat":
+        text = exchange.to_cvat((record, record.image.name) for record in records)
         (folder / "annotations.xml").write_text(text, encoding="utf-8")
-    else:
-        for record in written:
-            path = record.image.with_suffix(".json")
-            if path.exists():
-                raise DataError(record.image.name, f"a second image for {path.name}", "names that differ in more")
-            write_json(path, exchange.to_labelme(record, record.image.name))
+        return
+    stems: set[str] = set()
+    for record in records:
+        name = record.image.name
+        if record.image.stem in stems:
+            raise DataError(name, f"a second image called {record.image.stem}", "names that differ in more")
+        stems.add(record.image.stem)
+        if kind == "labelme":
+            write_json(record.image.with_suffix(".json"), exchange.to_labelme(record, name))
+        elif kind == "voc":
+            record.image.with_suffix(".xml").write_text(exchange.to_voc(record, name), encoding="utf-8")
+        elif kind == "masks":
+            count[SEVERAL] += _write_masks(folder / "masks", record, ids)
+        else:
+            labels = {name: number for number, name in enumerate(sorted(ids, key=lambda name: ids[name]))}
+            (folder / "labels").mkdir(exist_ok=True)
+            text = exchange.to_yolo(record, labels, kind == "yolo-seg")
+            (folder / "labels" / f"{record.image.stem}.txt").write_text(text, encoding="utf-8")
+
+
+def _write_masks(folder: Path, record: Record, ids: Mapping[str, int]) -> int:
+    """The label image of each class of a record, or an empty one; returns how many have several pages."""
+    several = 0
+    shown = {annotation.class_name for annotation in record.annotations} or {next(iter(ids), OBJECT)}
+    for name in shown:
+        if name in (".", "..") or name.startswith(".") or any(letter in name for letter in '/\\:*?"<>|'):
+            raise DataError(f"class {name}", "a name that no folder can have", "another name, or another format")
+        place = folder if set(ids) <= {OBJECT} else folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        pages = exchange.pages(record, name)
+        label_images.write(place / f"{record.image.stem}.tif", pages if len(pages) > 1 else pages[0])
+        several += len(pages) > 1
+    return several
 
 
 def _free(name: str, taken: set[str]) -> str:

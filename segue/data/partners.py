@@ -14,6 +14,7 @@ equal ones; three equal channels become one. Whatever reads the pixels of a mode
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,8 +22,13 @@ import torch
 from torch import Tensor
 
 from segue.data import images
+from segue.data.formats import SPLIT_WORDS
 from segue.errors import DataError
 from segue.structures.channels import Channel
+
+# Folders beside images that hold something else than another camera's pictures.
+OTHERS = {"images", "masks", "labels", "annotations", "segmentationobject", "segmentationclass", "jpegimages"}
+OTHERS |= {word for words in SPLIT_WORDS.values() for word in words}
 
 
 def read(image: Path, channels: Sequence[Channel]) -> Tensor:
@@ -71,6 +77,59 @@ def without_partners(paths: Iterable[Path], root: Path, channels: Sequence[Chann
         return any(steps[at : at + len(f)] == f for f in folders for at in range(len(steps)))
 
     return [path for path in paths if not is_partner(path)]
+
+
+def companions(pictures: Sequence[Path], inside: Path) -> dict[str, dict[Path, list[Path]]]:
+    """The partners that images may have for a plan that names them, without one: by folder name, then by image.
+
+    A partner is a picture of an image's name in one of the places where it is looked for, below `inside`, that is
+    neither a copy of it nor an image of the data set itself, and in no folder for annotations or a part. A folder
+    in which none has the height and width of its image holds something else.
+    """
+    own, inside = {path.resolve() for path in pictures}, inside.resolve()
+    names: dict[Path, list[str]] = {}
+    listed: dict[Path, dict[str, list[Path]]] = {}
+    found: dict[str, dict[Path, list[Path]]] = {}
+    for picture in pictures:
+        folder = picture.absolute().parent
+        if folder not in names:
+            names[folder] = sorted(_folder_names(folder, inside))
+        for name in names[folder]:
+            for place in _places(folder, name):
+                if place not in listed:
+                    listed[place] = _by_stem(place, own)
+                partners = [path for path in listed[place].get(picture.stem, ()) if not _same_bytes(path, picture)]
+                if partners:
+                    found.setdefault(name, {})[picture] = partners
+                    break
+    return {name: pairs for name, pairs in found.items() if any(_fits(picture, pairs[picture][0]) for picture in pairs)}
+
+
+def _folder_names(folder: Path, inside: Path) -> set[str]:
+    """Names of folders that lie where partners of a folder's images are looked for."""
+    above = {place.parent for place in _places(folder, "any")} | {folder.parent}
+    bases = [path for path in above if path.is_dir() and path.resolve().is_relative_to(inside)]
+    below = {path.name for base in bases for path in base.iterdir() if path.is_dir() and path.name[0] != "."}
+    return {name for name in below if name.lower() not in OTHERS}
+
+
+def _fits(picture: Path, partner: Path) -> bool:
+    try:
+        return images.size(picture) == images.size(partner)
+    except DataError:
+        return False
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    return one.stat().st_size == other.stat().st_size and filecmp.cmp(one, other, shallow=False)
+
+
+def _by_stem(place: Path, own: set[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in sorted(place.iterdir()) if place.is_dir() else ():
+        if path.suffix.lower() in images.SUFFIXES and path.resolve() not in own:
+            found.setdefault(path.stem, []).append(path)
+    return found
 
 
 def _partner(image: Path, folder: str, name: str) -> Path:

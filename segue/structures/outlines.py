@@ -7,6 +7,8 @@ objects a pixel thinner. For people who move points, `traced` has fewer of them,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -45,11 +47,11 @@ def traced(mask: Rle, tolerance: float = TOLERANCE) -> Polygon:
     corner = np.array([x, y], dtype=np.float64)
     outlines = [_outer_first(_loops(pieces == number)) for number in range(1, count + 1)]
     if tolerance > 0 and count:
-        rings = [_joined([_simplified(_midpoints(loop), tolerance) for loop in loops]) for loops in outlines]
+        rings = [joined([_simplified(_midpoints(loop), tolerance) for loop in loops]) for loops in outlines]
         again = raster_polygon(rings, (0, 0, width, height))
         if (again & bits).sum() >= LEAST_IOU * (again | bits).sum():
             return Polygon(tuple(ring + corner for ring in rings))
-    return Polygon(tuple(_joined([_corners(loop) for loop in loops]) + corner for loops in outlines))
+    return Polygon(tuple(joined([_corners(loop) for loop in loops]) + corner for loops in outlines))
 
 
 def _loops(bits: np.ndarray) -> list[np.ndarray]:
@@ -127,8 +129,8 @@ def _simplified(loop: np.ndarray, tolerance: float) -> np.ndarray:
     return loop[sorted(kept)]
 
 
-def _joined(loops: list[np.ndarray]) -> np.ndarray:
-    """One ring of an outer path and its holes, each joined where it is nearest."""
+def joined(loops: Sequence[np.ndarray]) -> np.ndarray:
+    """One ring of an outer path and its holes, or of pieces apart, each joined by a slit where it is nearest."""
     ring = loops[0]
     for hole in loops[1:]:
         apart = np.hypot(*(ring[:, None] - hole[None]).transpose(2, 0, 1))

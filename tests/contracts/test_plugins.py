@@ -70,7 +70,7 @@ def test_every_size_is_a_chain_whose_parameters_belong_to_parts(name, size):
 
 
 def test_every_format_has_the_three_functions():
-    assert formats.names() == ["coco", "cvat", "labelme", "via", "yolo"]
+    assert formats.names() == ["coco", "cvat", "labelme", "masks", "via", "voc", "yolo"]
     for name in formats.names():
         module = formats.get(name)
         assert all(callable(getattr(module, function)) for function in ("detect", "splits", "read"))

@@ -87,8 +87,10 @@ def shared_scenes(splits: dict[str, Split], known: Iterable[Finding]) -> list[Fi
 
 def strays(splits: dict[str, Split]) -> Iterator[Finding]:
     """Files in the images' folders that no annotation names, and macOS's companions of files."""
-    used = {record.image.resolve() for split in splits.values() for record in split.records}
-    refused = {Path(problem.found.removeprefix("no file ")).name for s in splits.values() for problem in s.problems}
+    used = {path.resolve() for s in splits.values() for path in (*s.files, *(record.image for record in s.records))}
+    problems = [problem for split in splits.values() for problem in split.problems]
+    refused = {Path(problem.found.removeprefix("no file ")).name for problem in problems}
+    refused |= {Path(problem.where).name for problem in problems}
     seen: set[Path] = set()
     for split in (split for split in splits.values() if split.records):
         source = split.source if split.source.is_dir() else split.source.parent

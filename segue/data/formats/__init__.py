@@ -52,6 +52,17 @@ def parts(root: Path, find: Callable[[Path], Path | None]) -> dict[str, SplitSou
     return found or ({WHOLE: SplitSource(whole, folders_beside(whole))} if whole else {})
 
 
+def paired(root: Path, beside: str) -> dict[str, SplitSource]:
+    """The parts whose images lie in images/ and whose annotations in `beside`: images/train/ or train/images/."""
+    found: dict[str, SplitSource] = {}
+    for part, words in SPLIT_WORDS.items():
+        pairs = [(root / beside / word, root / "images" / word) for word in words]
+        pairs += [(root / word / beside, root / word / "images") for word in words]
+        there = [pair for pair in pairs if all(map(Path.is_dir, pair))]
+        found |= {part: SplitSource(there[0][0], (there[0][1],))} if there else {}
+    return found
+
+
 def only_file(place: Path, looks_right: Callable[[Path], bool]) -> Path | None:
     """The file `place` itself, or of a folder and its `annotations` the one that looks right; None of several."""
     if place.is_file():
@@ -77,8 +88,9 @@ def get(name: str) -> ModuleType:
 
 
 def of(root: Path) -> ModuleType | None:
-    """The first format that recognises a folder or annotation file."""
-    return next((get(name) for name in names() if get(name).detect(root)), None)
+    """The first format that recognises a folder or annotation file; masks last, as pictures may be anything."""
+    ordered = sorted(names(), key=lambda name: name == "masks")
+    return next((get(name) for name in ordered if get(name).detect(root)), None)
 
 
 def detect(root: Path) -> ModuleType:
@@ -96,5 +108,5 @@ def detect(root: Path) -> ModuleType:
         root,
         "no known data set layout (formats: " + ", ".join(names()) + ")",
         "train/_annotations.coco.json, images/ with annotations/*.json or labels/*.txt, "
-        "or the files of LabelMe, CVAT or VIA",
+        "images/ with masks/, or the files of LabelMe, CVAT, VIA or Pascal VOC",
     )

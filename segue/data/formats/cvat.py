@@ -10,18 +10,16 @@ import math
 import re
 from collections import Counter
 from pathlib import Path
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from segue.data import drawn
+from segue.data import drawn, markup
 from segue.data.drawn import BadAnnotation, ImageFinder, Shape
 from segue.data.formats import SplitSource, only_file, parts
 from segue.data.records import Problem, Record, Split
 from segue.structures.masks import Rle, encoded
 
-DEEPEST = 20
 DRAWN = ("polygon", "box", "mask", "ellipse")
 WITHOUT_AREA = ("polyline", "points", "skeleton", "cuboid", "tag")
 
@@ -42,7 +40,7 @@ def _looks_like_cvat(path: Path) -> bool:
 def read(source: SplitSource, name: str) -> Split:
     """Records of one file. Images are found, not opened."""
     split = Split(name, source.annotations, [], {})
-    root = _parse(source.annotations, split.problems)
+    root = markup.parsed(source.annotations, "a CVAT XML 1.1 file", split.problems)
     finder = ImageFinder(source.image_folders)
     skipped: Counter[str] = Counter()
     seen: set[str] = set()
@@ -61,42 +59,6 @@ def read(source: SplitSource, name: str) -> Split:
     split.categories = drawn.categories(split.records)
     split.problems += drawn.skipped(source.annotations, skipped)
     return split
-
-
-def _parse(path: Path, problems: list[Problem]) -> Element | None:
-    """The root element. A document that declares its own type or entities is refused: CVAT writes none, and they
-    are how a small file becomes a huge one or names files of this machine."""
-    builder, depth = TreeBuilder(), 0
-    parser = expat.ParserCreate()
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
-        depth += 1
-        if depth > DEEPEST:
-            raise BadAnnotation(f"elements {DEEPEST} deep", "a CVAT file")
-        builder.start(tag, attributes)
-
-    def end(tag: str) -> None:
-        nonlocal depth
-        depth -= 1
-        builder.end(tag)
-
-    def refuse(*_declaration: object) -> None:
-        raise BadAnnotation("a document type of its own", "plain XML, as CVAT writes it")
-
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
-    try:
-        with path.open("rb") as file:
-            parser.ParseFile(file)
-        return builder.close()
-    except FileNotFoundError:
-        problems.append(Problem("error", str(path), "no such file", "a CVAT XML 1.1 file"))
-    except (OSError, expat.ExpatError, AssertionError, ValueError) as error:
-        problems.append(Problem("error", str(path), f"not readable as XML ({error})", "a CVAT XML 1.1 file"))
-    except BadAnnotation as error:
-        problems.append(Problem("error", str(path), *error.args))
-    return None
 
 
 def _record(element: Element, number: int, finder: ImageFinder, split: Split) -> Record | None:

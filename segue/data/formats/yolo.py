@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from segue.data import drawn, images
+from segue.data import drawn
 from segue.data.drawn import BadAnnotation, Shape
-from segue.data.formats import SPLIT_WORDS, WHOLE, SplitSource
+from segue.data.formats import SPLIT_WORDS, WHOLE, SplitSource, paired
 from segue.data.records import Problem, Record, Split
 from segue.errors import DataError
 from segue.texts import parse_yaml
@@ -49,12 +49,10 @@ def splits(root: Path) -> dict[str, SplitSource]:
     if not root.is_dir():
         return {}
     content, found = _described(root), {}
-    for part, words in SPLIT_WORDS.items():
+    laid_out = {part: source.image_folders[0] for part, source in paired(root, "labels").items()}
+    for part in SPLIT_WORDS:
         said = next((content[key] for key in KEYS[part] if content.get(key)), None)
-        pairs = [(root / "images" / word, root / "labels" / word) for word in words]
-        pairs += [(root / word / "images", root / word / "labels") for word in words]
-        laid_out = next((pair[0] for pair in pairs if all(map(Path.is_dir, pair))), None)
-        folder = _inside(root, content.get("path"), said) or laid_out
+        folder = _inside(root, content.get("path"), said) or laid_out.get(part)
         if said and (folder is None or str(said).endswith(".txt")):
             raise DataError(root, f"{part} is {said} in its data.yaml", "a folder of images inside the data set")
         if folder and all(folder not in source.image_folders for source in found.values()):
@@ -101,11 +99,12 @@ def read(source: SplitSource, name: str) -> Split:
     names, described = _names(source, split.problems)
     found = (path for path in sorted(source.annotations.rglob("*.txt")) if path.name != CLASSES)
     labels = {path.relative_to(source.annotations).with_suffix("").as_posix(): path for path in found}
-    pictures = _pictures(source, split.problems)
+    # Folders without a counterpart in the labels hold something else.
+    pictures = drawn.pictures(source.image_folders, split.problems, lambda name: (source.annotations / name).is_dir())
     for key in sorted(labels.keys() - pictures.keys()):
         split.problems.append(Problem("error", str(labels[key]), "no image of this name", _places(source)))
     for key, path in sorted(pictures.items()):
-        record = _record(path, len(split.records) + 1, split.problems)
+        record = drawn.record(path, len(split.records) + 1, split.problems)
         if record is not None:
             shapes = _shapes(labels[key], record, names, split.problems) if key in labels else []
             split.records.append(drawn.with_shapes(record, shapes, split.problems))
@@ -166,32 +165,6 @@ def _named_in(path: Path) -> dict[int, str] | None:
     if str(count) != str(len(names)):
         raise BadAnnotation(f"nc: {str(count)[:40]}, but {len(names)} names", "as many")
     return names
-
-
-def _pictures(source: SplitSource, problems: list[Problem]) -> dict[str, Path]:
-    """Images by their name without suffix. Folders without a counterpart in the labels hold something else."""
-    found: dict[str, Path] = {}
-    for folder in source.image_folders:
-        for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES):
-            name = path.relative_to(folder)
-            if path.name[0] == "." or not (source.annotations / name.parent).is_dir():
-                continue
-            first = found.setdefault(name.with_suffix("").as_posix(), path)
-            if first != path:
-                problems.append(Problem("error", str(path), f"the same name as {first.name}", "one image for a label"))
-    return found
-
-
-def _record(path: Path, number: int, problems: list[Problem]) -> Record | None:
-    try:
-        size = images.size(path)
-    except DataError as error:
-        problems.append(Problem("error", error.where, error.found, error.expected))
-        return None
-    if drawn.believable(*size) is None:
-        problems.append(Problem("error", str(path), f"{size[1]} x {size[0]} pixels", f"1 to {images.MOST_PIXELS}"))
-        return None
-    return Record(path, *size, number)
 
 
 def _shapes(path: Path, image: Record, names: dict[int, str] | None, problems: list[Problem]) -> list[Shape]:

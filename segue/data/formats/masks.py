@@ -1,0 +1,169 @@
+"""Pictures of masks: images/ and masks/ with files of the same names, or train/images/ and train/masks/ and so on.
+
+    masks/NAME.tif               a label image: every number above 0 is an object (PNG, TIFF, npy; 8, 16 or 32 bits)
+    masks/CLASS/NAME.tif         the same for each class, where images/ has no folder of this name; else `object`
+    masks/NAME/ANYTHING.png      a picture for each object, in which all above 0 is one
+    ID/images/ANYTHING.png + ID/masks/*.png    the same with a folder for each image (Data Science Bowl 2018)
+
+A TIFF may have several pages, for objects that overlap: a number is an object of its own on each. A name may end in
+`.labels` (segue's own), `_masks`, `_cp_masks` (Cellpose) or `_mask`. An empty mask says that nothing is there; an image
+without a mask is not labelled, and no part of the data.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from segue.data import drawn, images, label_images
+from segue.data.drawn import Shape
+from segue.data.formats import SPLIT_WORDS, WHOLE, SplitSource, paired
+from segue.data.records import Problem, Record, Split
+from segue.errors import DataError
+from segue.structures.masks import encoded
+
+FOLDER, PICTURES = "masks", "images"
+OBJECT = "object"  # the class of masks that say none
+ENDINGS = (".labels", "_cp_masks", "_masks", "_mask")
+MOST_PIECES = 2.0  # of an object, on average: with more, numbers tell something else than objects
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFile:
+    path: Path
+    class_name: str
+    single: bool  # whether all of it is one object
+
+
+def detect(root: Path) -> bool:
+    return bool(splits(root))
+
+
+def splits(root: Path) -> dict[str, SplitSource]:
+    """The parts found below `root`; undivided data are the part `all`."""
+    if not root.is_dir():
+        return {}
+    found = paired(root, FOLDER)
+    if not found:
+        folders = {part: root / word for part, words in SPLIT_WORDS.items() for word in words}
+        found = {part: SplitSource(folder, (folder,)) for part, folder in folders.items() if _folders_of_images(folder)}
+    if not found and ((root / FOLDER).is_dir() and (root / PICTURES).is_dir()):
+        found = {WHOLE: SplitSource(root / FOLDER, (root / PICTURES,))}
+    if not found and _folders_of_images(root):
+        found = {WHOLE: SplitSource(root, (root,))}
+    return {name: source for name, source in found.items() if _mask_files(source)}
+
+
+def _folders_of_images(root: Path) -> list[Path]:
+    """The folders below `root` that hold one image each, with its masks."""
+    there = [path.parent for path in sorted(root.glob(f"*/{FOLDER}")) if (path.parent / PICTURES).is_dir()]
+    return there if all(len(list((folder / PICTURES).glob("[!.]*.*"))) == 1 for folder in there) else []
+
+
+def _mask_files(source: SplitSource) -> list[Path]:
+    folders = _folders_of_images(source.annotations)
+    found = [path for folder in folders for path in (folder / FOLDER).glob("[!.]*")]
+    found = found or [path for path in source.annotations.rglob("[!.]*")]
+    return sorted(path for path in found if path.suffix.lower() in images.SUFFIXES)
+
+
+def read(source: SplitSource, name: str) -> Split:
+    """Records of all images that have masks, which are decoded."""
+    split = Split(name, source.annotations, [], {})
+    files = _mask_files(source)
+    pictures, owned = _owned(source, files, split.problems)
+    pieces: Counter[str] = Counter()
+    for key, path in sorted(pictures.items()):
+        if key not in owned:
+            split.problems.append(
+                Problem("note", str(path), f"no mask for {path.name}", f"one in {source.annotations}")
+            )
+            continue
+        record = drawn.record(path, len(split.records) + 1, split.problems)
+        shapes = None if record is None else _shapes(owned[key], record, split.problems, pieces)
+        if record is not None and shapes is not None:
+            split.records.append(drawn.with_shapes(record, shapes, split.problems))
+    split.files = tuple(files)
+    split.categories = drawn.categories(split.records)
+    split.problems += _in_pieces(source.annotations, pieces)
+    return split
+
+
+def _owned(
+    source: SplitSource, files: list[Path], problems: list[Problem]
+) -> tuple[dict[str, Path], dict[str, list[MaskFile]]]:
+    """Images by name, and the mask files of each."""
+    folders = _folders_of_images(source.annotations)
+    owned: dict[str, list[MaskFile]] = {}
+    if folders:
+        pictures = {folder.name: next((folder / PICTURES).glob("[!.]*.*")) for folder in folders}
+        for path in files:
+            owned.setdefault(path.parent.parent.name, []).append(MaskFile(path, OBJECT, True))
+        return pictures, owned
+    pictures = drawn.pictures(source.image_folders, problems)
+    by_whole_name = {path.name: key for key, path in pictures.items()}  # a.png.labels.tif beside a.jpg.labels.tif
+    for path in files:
+        place = path.relative_to(source.annotations)
+        for class_name, steps in ((OBJECT, place.parts), (place.parts[0], place.parts[1:])):
+            key = _named("/".join(steps), pictures, by_whole_name) if steps else None
+            if key is not None:
+                owned.setdefault(key, []).append(MaskFile(path, class_name, False))
+                break
+        else:
+            if place.parent.as_posix() in pictures:
+                owned.setdefault(place.parent.as_posix(), []).append(MaskFile(path, OBJECT, True))
+            else:
+                expected = "one in " + ", ".join(map(str, source.image_folders))
+                problems.append(Problem("error", str(path), "no image of this name", expected))
+    return pictures, owned
+
+
+def _named(name: str, pictures: dict[str, Path], by_whole_name: dict[str, str]) -> str | None:
+    """The image that a mask's name is for."""
+    stem = name.rpartition(".")[0]
+    for ending in ("", *ENDINGS):
+        plain = stem.removesuffix(ending)
+        if plain in pictures or plain in by_whole_name:
+            return plain if plain in pictures else by_whole_name[plain]
+    return None
+
+
+def _shapes(files: list[MaskFile], image: Record, problems: list[Problem], pieces: Counter[str]) -> list[Shape] | None:
+    """The objects of an image; None, with a problem, if one of its masks cannot be read: its objects are missing."""
+    shapes: list[Shape] = []
+    for file in files:
+        try:
+            pages = label_images.read(file.path)
+        except DataError as error:
+            problems.append(Problem("error", error.where, error.found, error.expected))
+            return None
+        height, width = pages.shape[1:]
+        if (height, width) != (image.height, image.width):
+            found = f"a mask of {width} x {height} pixels"
+            problems.append(
+                Problem("error", str(file.path), found, f"{image.width} x {image.height}, as {image.image}")
+            )
+            return None
+        if file.single:
+            bits = pages.max(0) > 0
+            if bits.any():
+                shapes.append(Shape(file.class_name, encoded(bits, 0, 0, height, width), where=str(file.path)))
+            continue
+        for number, page in enumerate(pages):
+            for value, mask, count in label_images.objects(page):
+                where = f"{file.path}: {f'page {number + 1}, ' if len(pages) > 1 else ''}number {value}"
+                shapes.append(Shape(file.class_name, mask, where=where))
+                pieces.update(objects=1, pieces=count, several=int(count > 1))
+    return shapes
+
+
+def _in_pieces(place: Path, counted: Counter[str]) -> list[Problem]:
+    """What is to be said of objects in several pieces: some are, all of them hardly."""
+    if not counted["several"]:
+        return []
+    average = counted["pieces"] / counted["objects"]
+    if average >= MOST_PIECES:
+        found = f"{average:.1f} pieces of each number: one value for all objects?"
+        return [Problem("error", str(place), found, "a number for each object (connected pieces can be numbered)")]
+    return [Problem("note", str(place), f"{counted['several']} objects lie in several pieces")]

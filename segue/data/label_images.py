@@ -1,0 +1,92 @@
+"""Label images: pictures whose values number objects. Read from whatever people have, written so that all is kept.
+
+0 is no object. Where objects overlap, a picture holds one number for each pixel: what is written then is a TIFF with
+several pages, objects that overlap on different ones, so that none loses a pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image, ImageOps
+from scipy import ndimage
+
+from segue.data import images, stacks
+from segue.errors import DataError
+from segue.structures.masks import Rle, encoded
+from segue.structures.regions import Region, intersection, is_empty
+
+EXPECTED = "one channel in which each object has a whole number"
+LARGEST = 2**31
+LEAST_PIECE = 0.01  # of an object's area; smaller pieces are specks
+NEAR = np.ones((3, 3))  # pixels that meet at a corner are one piece
+
+
+def read(path: Path) -> np.ndarray:
+    """The pages of a label image (P, H, W), int64 from 0. Colours of a palette are its numbers.
+
+    Raises:
+        DataError: if the file is damaged or too large, or holds something else than whole numbers from 0.
+    """
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        raise DataError(path, "a mask as JPEG, which changes numbers", f"PNG or TIFF: {EXPECTED}")
+    stack = images.stack(path)
+    if stack.shape[1] in (2, 4) and (path.suffix.lower() not in images.TIFF or stacks.has_transparency(path)):
+        stack = stack[:, :-1]
+    if stack.shape[1] == 3 and path.suffix.lower() not in (*images.TIFF, ".npy"):
+        with Image.open(path) as picture:
+            if picture.mode == "P":
+                stack = np.array(ImageOps.exif_transpose(picture))[None, None]
+    if stack.shape[1] > 1 and (stack != stack[:, :1]).any():
+        raise DataError(path, f"a mask of {stack.shape[1]} different channels (colours?)", EXPECTED)
+    values = stack[:, 0]
+    if values.dtype.kind not in "biuf":
+        raise DataError(path, f"a mask of type {values.dtype}", EXPECTED)
+    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+        raise DataError(path, f"a mask of fractions ({values.min():.4g} to {values.max():.4g})", EXPECTED)
+    if values.min() < 0 or values.max() >= LARGEST:
+        raise DataError(path, f"a mask with numbers from {values.min():.10g} to {values.max():.10g}", "0 to 2**31 - 1")
+    return values.astype(np.int64)
+
+
+def objects(page: np.ndarray) -> list[tuple[int, Rle, int]]:
+    """Number, mask and count of pieces of every object of a page (H, W), in order of the numbers."""
+    present, compact = np.unique(page, return_inverse=True)
+    compact = compact.reshape(page.shape) + (present[0] != 0)
+    found = []
+    for number, window in zip(present[present != 0].tolist(), ndimage.find_objects(compact), strict=True):
+        bits = page[window] == number
+        pieces, count = ndimage.label(bits, NEAR)
+        if count > 1:
+            count = int((np.bincount(pieces.ravel())[1:] >= LEAST_PIECE * bits.sum()).sum())
+        found.append((number, encoded(bits, window[1].start, window[0].start, *page.shape), count))
+    return found
+
+
+def layers(regions: Sequence[Region], height: int, width: int) -> np.ndarray:
+    """Objects, numbered from 1 in their order, on as few pages (P, H, W) uint16 as this takes; none overlaps there.
+
+    Raises:
+        DataError: if there are more objects than numbers.
+    """
+    if len(regions) > np.iinfo(np.uint16).max:
+        raise DataError("label image", f"{len(regions)} objects", "at most 65535, which 16 bits can number")
+    pages = [np.zeros((height, width), dtype=np.uint16)]
+    for number, region in enumerate(regions, 1):
+        x0, y0, x1, y1 = intersection(region.window, (0, 0, width, height))
+        if is_empty((x0, y0, x1, y1)):
+            continue
+        bits = region.within((x0, y0, x1, y1))
+        free = next((page for page in pages if not page[y0:y1, x0:x1][bits].any()), None)
+        if free is None:
+            pages.append(free := np.zeros((height, width), dtype=np.uint16))
+        free[y0:y1, x0:x1][bits] = number
+    return np.stack(pages)
+
+
+def write(path: Path, pages: np.ndarray) -> None:
+    """Pages (P, H, W) or one (H, W) as a compressed TIFF."""
+    tifffile.imwrite(path, pages, compression="zlib", photometric="minisblack", metadata={"axes": "QYX"[-pages.ndim :]})
