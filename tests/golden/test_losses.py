@@ -12,7 +12,7 @@ from tests.toy import losses, run, same_tensors
 
 # Recorded with this test on the day the engine was first complete. They move only if the numbers of training do.
 DETECTOR = [14.1766634, 13.5103569, 14.0568752, 12.9767857]
-# Masks once did, with no change of the numbers: this detector finds nothing, and hands on its last epoch, not its first.
+# Masks did once: a detector that finds nothing now hands on its last epoch, not its first.
 MASKS = [33.0125732, 16.1134243, 9.15367889, 8.13121605]
 
 
