@@ -12,7 +12,8 @@ from tests.toy import losses, run, same_tensors
 
 # Recorded with this test on the day the engine was first complete. They move only if the numbers of training do.
 DETECTOR = [14.1766634, 13.5103569, 14.0568752, 12.9767857]
-MASKS = [37.7221146, 17.6916008, 10.0965786, 8.97476482]
+# Masks did once: a detector that finds nothing now hands on its last epoch, not its first.
+MASKS = [33.0125732, 16.1134243, 9.15367889, 8.13121605]
 
 
 @pytest.fixture(scope="module")
