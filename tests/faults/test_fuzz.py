@@ -75,7 +75,7 @@ COCO = st.fixed_dictionaries(
     },
     optional={"area": VALUES, "iscrowd": VALUES, "source": VALUES, "quality": VALUES},
 )
-LABELME = st.fixed_dictionaries(
+LABELME = st.just({"label": "cell", "points": TRIANGLE}) | st.fixed_dictionaries(
     {
         "label": perhaps("cell"),
         "points": POINTS | VALUES,
@@ -85,7 +85,8 @@ LABELME = st.fixed_dictionaries(
 )
 VIA = st.fixed_dictionaries(
     {
-        "shape_attributes": st.fixed_dictionaries(
+        "shape_attributes": st.just({"name": "rect", "x": 8, "y": 8, "width": 20, "height": 20})
+        | st.fixed_dictionaries(
             {"name": st.just("rect") | st.sampled_from(["polygon", "circle", "ellipse", "point"]) | VALUES},
             optional={
                 **dict.fromkeys(("x", "y", "width", "height", "cx", "cy", "r", "rx", "ry", "theta"), perhaps(12)),
@@ -98,9 +99,10 @@ VIA = st.fixed_dictionaries(
 )
 TYPED = st.floats(-0.1, 1.1) | st.integers() | st.text(max_size=9)
 WORDS = TYPED | st.sampled_from(HUGE) | st.sampled_from(TEXTS)
-YOLO = st.lists(WORDS, max_size=24).map(lambda words: "0 " + " ".join(map(str, words))) | st.text(max_size=60)
+SHARES = st.lists(st.floats(0, 1), min_size=4, max_size=4).map(lambda shares: "0 " + " ".join(map(str, shares)))
+YOLO = SHARES | st.lists(WORDS, max_size=24).map(lambda words: "0 " + " ".join(map(str, words))) | st.text(max_size=60)
 ATTRIBUTES = ("xtl", "ytl", "xbr", "ybr", "rotation", "left", "top", "width", "height", "cx", "cy", "rx", "ry")
-CVAT = st.tuples(
+CVAT = st.just(("polygon", {"label": "cell", "points": "8,8;40,8;40,40"})) | st.tuples(
     st.sampled_from(["polygon", "box", "mask", "ellipse", "points", "x"]),
     st.fixed_dictionaries(
         {"label": perhaps("cell"), "points": POINTS.map(lambda ps: ";".join(f"{x},{y}" for x, y in ps)) | WORDS},
