@@ -50,7 +50,7 @@ def picture(run: Path) -> Image.Image:
         pen.text((GAP + column * (SIDE + GAP), 4), title, fill="black", font=font)
     for number, data in enumerate(found[: ROWS * columns]):
         row, column = divmod(number, columns)
-        tile = Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB").resize((SIDE, SIDE))
+        tile = Image.open(io.BytesIO(base64.b64decode(data)), formats=("WEBP",)).convert("RGB").resize((SIDE, SIDE))
         sheet.paste(tile, (GAP + column * (SIDE + GAP), 24 + row * (SIDE + GAP)))
     return sheet
 

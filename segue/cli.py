@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from segue import __version__
 from segue.cli_data import data
 from segue.cli_label import label
-from segue.errors import Interrupted, SegueError
+from segue.errors import Interrupted, SegueError, printable, show
 
 app = App(
     name="segue",
@@ -52,7 +52,7 @@ def guarded(command: Callable[[], int | None], program: str) -> int:
     except BrokenPipeError:
         return 0
     except OSError as error:  # a full disk, a folder that may not be written to
-        sys.stderr.write(f"{program}: error: {error}; finished work is kept, the same command goes on\n")
+        sys.stderr.write(printable(f"{program}: error: {error}; finished work is kept, the same command goes on\n"))
         return 3
     except RuntimeError as error:
         if "out of memory" not in str(error) and "DefaultCPUAllocator" not in str(error):
@@ -129,7 +129,7 @@ def run(
     from segue.run import run_plan
 
     pairs = tuple(f"{key}={value}" for key, value in opts or [])
-    print(run_plan(load_plan(plan, (*overrides, *pairs)), Console(quiet), stage))
+    show(run_plan(load_plan(plan, (*overrides, *pairs)), Console(quiet), stage))
 
 
 @app.command
@@ -163,7 +163,7 @@ def sweep(
     from segue.console import Console
 
     where = Where(on, jobs, tuple(devices.split(",")) if devices else (), threads)
-    print(sweep_plan(plan, overrides, where, Console(quiet)))
+    show(sweep_plan(plan, overrides, where, Console(quiet)))
 
 
 @app.command
@@ -209,7 +209,7 @@ def predict(
     from segue.commands.predict import Wanted, predict_to_folder
 
     wanted = Wanted.of((tile, grid, overlap), refine or [], scale, write)
-    print(predict_to_folder(checkpoint, images, out, threshold, device, wanted))
+    show(predict_to_folder(checkpoint, images, out, threshold, device, wanted))
 
 
 @app.command
@@ -252,7 +252,7 @@ def inspect(checkpoint: Path, *, json: bool = False) -> None:
     """Show what a checkpoint is: model, channels with their scales, parts, parameter counts, and where it came from."""
     from segue.commands.inspect import describe_checkpoint
 
-    print(describe_checkpoint(checkpoint, json))
+    show(describe_checkpoint(checkpoint, json))
 
 
 @app.command
@@ -280,7 +280,7 @@ def keep(source: Path, target: Path, *classes: str) -> None:
     """Write a checkpoint whose heads have only these classes, in this order; their scores stay the same."""
     from segue.commands.head import keep_classes
 
-    print(keep_classes(source, target, classes))
+    show(keep_classes(source, target, classes))
 
 
 @head.command
@@ -288,7 +288,7 @@ def strip(source: Path, target: Path) -> None:
     """Write a checkpoint without class heads; whatever starts from it begins with fresh ones."""
     from segue.commands.head import strip_heads
 
-    print(strip_heads(source, target))
+    show(strip_heads(source, target))
 
 
 if __name__ == "__main__":

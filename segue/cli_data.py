@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from segue.errors import show
+
 data = App(
     name="data",
     help="Data sets: what is in them, what is wrong with them, and merging, splitting, scaling and converting them.",
@@ -29,7 +31,7 @@ def info(folder: Path, *, group: Group = None, json: bool = False) -> None:
     """
     from segue.commands.data_info import describe_data
 
-    print(describe_data(folder, group, json))
+    show(describe_data(folder, group, json))
 
 
 @data.command
@@ -77,7 +79,7 @@ def merge(
     from segue.data import folders
 
     named = tuple(name.strip() for name in sources.split(",")) if sources else ()
-    print(merge_data(first, second, out, same, named, folders.link if link else folders.copy))
+    show(merge_data(first, second, out, same, named, folders.link if link else folders.copy))
 
 
 @data.command
@@ -98,7 +100,7 @@ def split(
     from segue.commands.data_change import split_data
     from segue.data import folders
 
-    print(split_data(folder, out, shares, seed, group, folders.link if link else folders.copy))
+    show(split_data(folder, out, shares, seed, group, folders.link if link else folders.copy))
 
 
 @data.command
@@ -116,7 +118,7 @@ def scale(folder: Path, *, out: Path, factor: float | None = None, side: int | N
     """
     from segue.commands.data_change import scale_data
 
-    print(scale_data(folder, out, factor, side))
+    show(scale_data(folder, out, factor, side))
 
 
 @data.command
@@ -131,4 +133,4 @@ def convert(folder: Path, *, to: Literal["coco", "labelme", "cvat"], out: Path, 
     from segue.commands.data_change import convert_data
     from segue.data import folders
 
-    print(convert_data(folder, out, to, folders.link if link else folders.copy))
+    show(convert_data(folder, out, to, folders.link if link else folders.copy))

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from segue.errors import show
+
 label = App(name="label", help="Labels: from classical image processing, and by hand with what is found as a start.")
 
 
@@ -54,7 +56,7 @@ def auto(
     from segue.commands.label_auto import job_of, label_folder
 
     job = job_of(kind, settings, channel, class_name, scale, show_steps)
-    print(label_folder(images, out, job, valid, keep_doubtful, replace))
+    show(label_folder(images, out, job, valid, keep_doubtful, replace))
 
 
 @label.command
@@ -124,7 +126,7 @@ def pick(
         eye, ids = kind_eye(job_of(kind, settings, channel, class_name, scale, False))
     else:
         eye, ids = label_eye(labels)
-    print(pick_images(images, eye, ids, Asked(count, labels, group, out), json))
+    show(pick_images(images, eye, ids, Asked(count, labels, group, out), json))
 
 
 @label.command(name="import")
@@ -159,4 +161,4 @@ def import_(
     """
     from segue.commands.label_import import Import, import_labels
 
-    print(import_labels(corrected, into, Import(classes, held, picked, group, keep_unreviewed)))
+    show(import_labels(corrected, into, Import(classes, held, picked, group, keep_unreviewed)))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console as Rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from segue.errors import printable
 from segue.training import processes
 from segue.training.stage import Stage
 
@@ -25,7 +26,7 @@ class Console:
 
     def say(self, line: str) -> None:
         if not self.quiet and processes.rank() == 0:
-            self.rich.print(line, markup=False)
+            self.rich.print(printable(line), markup=False)
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:

@@ -15,10 +15,18 @@ Nothing else may reach the user as a traceback; `assert` marks bugs of ours.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 def printable(text: str) -> str:
     """A text in which nothing but line breaks can move a terminal's cursor, change its colours, or fail to print."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def show(text: object) -> None:
+    """Print a result. What it quotes of files cannot do anything to the terminal."""
+    print(printable(str(text)))
 
 
 class SegueError(ValueError):
@@ -81,3 +89,20 @@ class Interrupted(BaseException):
     def __init__(self, signal_number: int) -> None:
         self.exit_code = 128 + signal_number
         super().__init__(f"stopped by signal {signal_number}")
+
+
+@contextmanager
+def laid_out(where: object, expected: str) -> Iterator[None]:
+    """Around code that takes apart what another program, or nobody knows who, wrote: values of other types than it has
+    to have, missing keys and wrong shapes are an error of the file's.
+
+    Raises:
+        CheckpointError: at `where`, of whatever goes wrong.
+    """
+    try:
+        yield
+    except SegueError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        first = str(error).strip().split("\n")[0][:160]
+        raise CheckpointError(where, f"not laid out like one ({type(error).__name__}: {first})", expected) from None

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from segue.errors import PlanError
+from segue.errors import PlanError, printable
 from segue.plan_file import apply_override, read_yaml, validated
 
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -72,4 +72,4 @@ def at_least(least: int) -> Callable[[str], int]:
 def warn(text: str) -> None:
     """A line on the error stream; of several processes, only the first says it."""
     if os.environ.get("RANK", "0") == "0":
-        sys.stderr.write(f"WARNING: {text}\n")
+        sys.stderr.write(f"WARNING: {printable(text)}\n")

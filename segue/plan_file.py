@@ -18,10 +18,11 @@ from pydantic import BaseModel, ValidationError
 from segue import models
 from segue.errors import PlanError, SegueError
 from segue.plan import Plan
+from segue.plugins import may_be_named
+from segue.texts import check_yaml
 
 Place = tuple[str | int, ...]
 Kind = TypeVar("Kind", bound=BaseModel)
-DEEPEST = 20
 
 
 class _Loader(yaml.CSafeLoader):
@@ -54,14 +55,44 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 def load(path: Path, overrides: tuple[str, ...] = ()) -> Plan:
     """The plan in a file, with overrides applied."""
+    return parse(_text(path), str(path), overrides)
+
+
+def load_kept(path: Path) -> Plan:
+    """The plan in a run's folder. Somebody else may have made the folder, so that it can name no module to import.
+
+    Raises:
+        PlanError: if it does, or is no plan.
+    """
+    text = _text(path)
+    content, _ = read_yaml(text, str(path))
+    for key, name in _modules(content):
+        if not may_be_named(name):
+            raise PlanError(f"{path}: {key}", f"names the module {name}", "one of segue's, or yours", models.said(name))
+    return parse(text, str(path))
+
+
+def _modules(content: Any) -> Iterator[tuple[str, Any]]:
+    """What a plan says in the places where modules are named."""
+    top = content if isinstance(content, dict) else {}
+    stages = top.get("stages") if isinstance(top.get("stages"), list) else []
+    for where, key in ((top.get("model"), "family"), *((place, "format") for place in _data(top, stages))):
+        if isinstance(where, dict) and where.get(key) is not None:
+            yield key, where[key]
+
+
+def _data(top: dict, stages: list) -> Iterator[Any]:
+    yield from (place.get("data") for place in (top, *stages) if isinstance(place, dict))
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         recipe = "segue init detector-then-masks > " + path.name
         raise PlanError(path, "no such file", "a plan", recipe) from None
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(path, f"not readable ({error})", "a text file") from None
-    return parse(text, str(path), overrides)
 
 
 def parse(text: str, where: str, overrides: tuple[str, ...] = ()) -> Plan:
@@ -113,6 +144,10 @@ def read_yaml(text: str, where: str) -> tuple[Any, dict[Place, tuple[int, int]]]
         PlanError: if it is not YAML, or a key stands twice.
     """
     places: dict[Place, tuple[int, int]] = {}
+    try:
+        check_yaml(text)
+    except ValueError as error:
+        raise PlanError(where, str(error), "a plan that people can read") from None
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -133,8 +168,6 @@ def read_yaml(text: str, where: str) -> tuple[Any, dict[Place, tuple[int, int]]]
 
 def _walk(node: yaml.Node, place: Place) -> Iterator[tuple[Place, tuple[int, int], bool]]:
     """Every value's place, where it (or its key) stands, and whether its key stood there before."""
-    if len(place) > DEEPEST:
-        raise PlanError("plan", f"nested deeper than {DEEPEST}")
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:

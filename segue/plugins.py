@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import pkgutil
+import sys
 from collections.abc import Iterable
 from types import ModuleType
 
 from segue.errors import PlanError
+
+ALLOWED = "SEGUE_MODULES"  # of the environment: modules that checkpoints and runs may name, separated by commas
 
 
 def modules_in(path: Iterable[str]) -> list[str]:
@@ -30,6 +34,16 @@ def find_module(package: str, known: list[str], name: str, where: str) -> Module
         except ImportError as error:
             raise PlanError(where, f"cannot be imported ({error})") from None
     raise PlanError(where, "unknown", nearest(name, known))
+
+
+def may_be_named(name: object) -> bool:
+    """Whether data may name this module, so that using them imports nothing its user did not ask for.
+
+    Data are checkpoints and the plan in a run's folder: somebody else may have written them. They can name what comes
+    with segue, what is imported already, and what the environment's SEGUE_MODULES lists.
+    """
+    known = "." not in str(name) or name in sys.modules
+    return known or name in os.environ.get(ALLOWED, "").split(",")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ import yaml
 from segue import __version__
 from segue.errors import CheckpointError, HandoverError
 from segue.plan import Plan, StagePlan
+from segue.texts import read_json
 from segue.training import checkpoint, processes
 
 NOTE, PLAN, REPORT, SWEEP = "run.json", "plan.yaml", "report.html", "sweep.json"
@@ -192,7 +193,7 @@ def read_note(path: Path) -> dict[str, Any]:
         CheckpointError: if it is damaged.
     """
     try:
-        return json.loads((path / NOTE).read_text(encoding="utf-8"))
+        return read_json(path / NOTE)
     except (OSError, ValueError) as error:
         raise CheckpointError(path / NOTE, f"not readable ({error})", "a run's notes") from None
 

@@ -27,6 +27,7 @@ from segue.members import Member
 from segue.outcome import METRICS, describe
 from segue.plan import Plan
 from segue.run_folder import PLAN, SWEEP, RunFolder, write_json
+from segue.texts import read_json
 from segue.training import checkpoint
 from segue.training.signals import stop_signals
 
@@ -72,7 +73,7 @@ class SweepFolder:
             CheckpointError: if its notes are not readable.
         """
         try:
-            note = json.loads((path / SWEEP).read_text(encoding="utf-8"))
+            note = read_json(path / SWEEP)
             return cls(path, note["plan"], note["threads"], note["members"])
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(path / SWEEP, f"not readable ({error!r})", "a sweep's notes") from None

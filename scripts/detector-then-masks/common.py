@@ -13,9 +13,9 @@ from typing import Any
 
 from segue.cli import guarded
 from segue.console import Console
-from segue.errors import CheckpointError, PlanError
+from segue.errors import CheckpointError, PlanError, show
 from segue.models import rfdetr
-from segue.models.weights import foreign
+from segue.models.weights import foreign, hub
 from segue.models.weights.rfdetr import rfdetr_file
 from segue.originals import warn
 from segue.plan_file import from_values
@@ -88,7 +88,7 @@ def find_weights(size: str, asked: str) -> str | None:
     if local.is_file():
         return str(local)
     try:
-        return str(foreign.download(f"Roboflow/rf-detr-{size}"))
+        return str(hub.download(f"Roboflow/rf-detr-{size}"))
     except CheckpointError:
         warn(
             f"neither {local} here nor Roboflow/rf-detr-{size} within reach: training starts from random weights "
@@ -135,7 +135,7 @@ def run_as_promised(plan: dict[str, Any], out: Path | None = None) -> tuple[Path
 
 def print_test(out: Path) -> None:
     test = json.loads((out / "metrics.json").read_text()).get("test")
-    print("test: " + (f"mask_ap {test['mask_ap']:.3f}, box_ap {test['box_ap']:.3f}" if test else "no test part"))
+    show("test: " + (f"mask_ap {test['mask_ap']:.3f}, box_ap {test['box_ap']:.3f}" if test else "no test part"))
 
 
 def write_file(folder: Path, target: Path) -> None:

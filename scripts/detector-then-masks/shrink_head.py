@@ -8,6 +8,7 @@ from pathlib import Path
 from common import main
 
 from segue.commands.head import keep_classes
+from segue.errors import show
 
 
 def command() -> None:
@@ -16,7 +17,7 @@ def command() -> None:
     parser.add_argument("--out_ckpt", type=Path, required=True)
     parser.add_argument("--keep", nargs="+", required=True, metavar="NAME")
     args = parser.parse_args()
-    print(keep_classes(args.in_ckpt, args.out_ckpt, args.keep))
+    show(keep_classes(args.in_ckpt, args.out_ckpt, args.keep))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from common import main
 
 from segue.commands.head import strip_heads
+from segue.errors import show
 
 
 def command() -> None:
@@ -15,7 +16,7 @@ def command() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     args = parser.parse_args()
-    print(strip_heads(args.source, args.target))
+    show(strip_heads(args.source, args.target))
 
 
 if __name__ == "__main__":

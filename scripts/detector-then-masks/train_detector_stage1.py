@@ -6,6 +6,7 @@ import argparse
 
 from common import PROJECTOR, SIZES, add_training, find_weights, fresh_parts, main, run_as_promised, training
 
+from segue.errors import show
 from segue.models.rfdetr import SIZES as FAMILY_SIZES
 
 
@@ -38,7 +39,7 @@ def command() -> None:
             "stages": [stage],
         }
     )
-    print(f"best checkpoint: {out / 'best.pt'}")
+    show(f"best checkpoint: {out / 'best.pt'}")
 
 
 if __name__ == "__main__":

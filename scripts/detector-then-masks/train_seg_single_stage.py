@@ -20,7 +20,7 @@ from common import (
     warn,
 )
 
-from segue.errors import PlanError
+from segue.errors import PlanError, show
 from segue.models.rfdetr import SIZES as FAMILY_SIZES
 from segue.models.weights.rfdetr import layout_of
 from segue.plan import Model
@@ -56,7 +56,7 @@ def parse() -> argparse.Namespace:
 def device(asked: str) -> str:
     found = pick_device("auto")
     if asked.startswith("cuda") and found == "cpu":
-        print("no GPU here: training on the CPU")
+        show("no GPU here: training on the CPU")
         return "cpu"
     return asked
 
@@ -108,7 +108,7 @@ def command() -> None:
         },
         None if args.output_dir == "auto" else Path(args.output_dir),
     )
-    print(f"best checkpoint: {out / 'best.pt'}")
+    show(f"best checkpoint: {out / 'best.pt'}")
     if args.run_test:
         print_test(out)
 

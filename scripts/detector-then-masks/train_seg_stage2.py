@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common import SIZES, add_switch, add_training, main, positive, print_test, run_as_promised, training
 
-from segue.errors import CheckpointError
+from segue.errors import CheckpointError, show
 from segue.stages import pick_device
 from segue.training import checkpoint
 
@@ -70,7 +70,7 @@ def command() -> None:
         }
     )
     write_config(out / "stage2_config.json", args, start, folder, resolution)
-    print(f"best checkpoint: {out / 'best.pt'}")
+    show(f"best checkpoint: {out / 'best.pt'}")
     if args.run_test:
         print_test(out)
 

@@ -11,7 +11,7 @@ from common import main
 
 from segue.commands.check import check_target
 from segue.data.dataset import Data, read_splits, require_masks
-from segue.errors import DataError
+from segue.errors import DataError, show
 
 MODULES = ("torch", "torchvision", "transformers", "numpy", "PIL", "hotcoco", "tensorboardX")
 WEIGHTS = tuple(f"rf-detr-{size}.pth" for size in ("nano", "small", "base", "medium", "large"))
@@ -22,21 +22,21 @@ def command() -> int:
     parser.add_argument("--dataset", type=Path, default=Path("dataset"))
     args = parser.parse_args()
     missing = [name for name in MODULES if not _imports(name)]
-    print("modules: " + (f"MISSING {', '.join(missing)}" if missing else f"all {len(MODULES)} import"))
+    show("modules: " + (f"MISSING {', '.join(missing)}" if missing else f"all {len(MODULES)} import"))
     absent = [name for name in WEIGHTS if not Path(name).is_file()]
     if absent:
-        print(f"weights: not here: {', '.join(absent)} (fetched from the hub when needed)")
+        show(f"weights: not here: {', '.join(absent)} (fetched from the hub when needed)")
     try:
         check_target(args.dataset, (), False)
         splits = read_splits(Data(root=args.dataset))
     except DataError as error:
-        print(f"data: {error.message}")
+        show(f"data: {error.message}")
         return 1
     try:
         require_masks(splits, ("train",))
-        print("masks: stage 2 can follow")
+        show("masks: stage 2 can follow")
     except DataError as error:
-        print(f"masks: {error.message}; stage 1 can run, stage 2 cannot")
+        show(f"masks: {error.message}; stage 1 can run, stage 2 cannot")
     return 1 if missing or sys.version_info < (3, 11) else 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from segue.cli import guarded
 from segue.data.two_sources import organise
+from segue.errors import show
 
 
 def command() -> None:
@@ -20,9 +21,9 @@ def command() -> None:
     parser.add_argument("--seed", type=int, default=42)
     args = parser.parse_args()
     lines = organise(args.algorithmic_dataset, args.manual_dataset, args.output_dataset, args.seed, args.group)
-    print("\n".join([f"{args.output_dataset}:", *(f"  {line}" for line in lines)]))
+    show("\n".join([f"{args.output_dataset}:", *(f"  {line}" for line in lines)]))
     if args.manual_dataset is None:
-        print("no --manual_dataset: stage 1 can run, stage 2 cannot")
+        show("no --manual_dataset: stage 1 can run, stage 2 cannot")
 
 
 if __name__ == "__main__":

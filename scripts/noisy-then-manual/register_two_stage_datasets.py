@@ -9,6 +9,7 @@ from pathlib import Path
 from segue.cli import guarded
 from segue.data import two_sources
 from segue.data.records import refuse_errors
+from segue.errors import show
 
 REGISTERED = {
     "myotube_stage1_train": "algorithmic_train",
@@ -33,9 +34,9 @@ def command() -> None:
     for name, key in REGISTERED.items():
         if key in splits:
             objects = sum(splits[key].class_counts().values())
-            print(f"{name}: {len(splits[key].records)} images, {objects} objects ({splits[key].source})")
+            show(f"{name}: {len(splits[key].records)} images, {objects} objects ({splits[key].source})")
         else:
-            print(f"{name}: no {key}_annotations.json")
+            show(f"{name}: no {key}_annotations.json")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from segue.cli import guarded
 from segue.commands.data_info import part_figures
 from segue.data import two_sources
-from segue.errors import DataError
+from segue.errors import DataError, show
 
 FOLDERS = ("myotube_dataset", "myotube_batch_output")
 CONFIGS = ("stage1_config.yaml", "stage2_config.yaml")
@@ -21,11 +21,11 @@ def command() -> int:
     argparse.ArgumentParser(description=__doc__).parse_args()
     wrong = 0
     missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
-    print("modules: " + (f"MISSING {', '.join(missing)}" if missing else f"all {len(MODULES)} are there"))
+    show("modules: " + (f"MISSING {', '.join(missing)}" if missing else f"all {len(MODULES)} are there"))
     for name in CONFIGS:
         places = [folder / name for folder in (Path(), Path(__file__).parent)]
         found = next((path for path in places if path.is_file()), None)
-        print(f"configuration: {found or f'MISSING {name}'}")
+        show(f"configuration: {found or f'MISSING {name}'}")
         wrong += found is None
     return 1 if wrong + len(missing) + _data() else 0
 
@@ -34,24 +34,24 @@ def _data() -> int:
     """Print what the first folder there is has; how many things are wrong."""
     root = next((Path(name) for name in FOLDERS if Path(name).is_dir()), None)
     if root is None:
-        print(f"data: MISSING, neither {' nor '.join(FOLDERS)} is here; next: organize_unified_dataset.py")
+        show(f"data: MISSING, neither {' nor '.join(FOLDERS)} is here; next: organize_unified_dataset.py")
         return 1
     try:
         splits = two_sources.read(root)
     except DataError as error:
-        print(f"data: {error.message}")
+        show(f"data: {error.message}")
         return 1
     wrong = 0
     for name, split in splits.items():
         figures = part_figures(split)
-        print(f"{root} {name}: {figures['images']} images, {figures['objects']} objects")
+        show(f"{root} {name}: {figures['images']} images, {figures['objects']} objects")
         errors = [problem for problem in split.problems if problem.severity == "error"]
         unreadable = figures["bits"].get("unreadable", 0)
         wrong += len(errors) + unreadable
         for problem in errors[:3]:
-            print(f"  {problem}")
+            show(f"  {problem}")
         if len(errors) > 3 or unreadable:
-            print(f"  {len(errors)} errors, {unreadable} images that cannot be read")
+            show(f"  {len(errors)} errors, {unreadable} images that cannot be read")
     return wrong
 
 

@@ -17,7 +17,7 @@ from stage_plan import channels_of, data_of, model_of, plan_of
 from segue.commands.data_info import part_figures
 from segue.console import Console
 from segue.data.dataset import DataSet, read_dataset, read_splits
-from segue.errors import CheckpointError, DataError, PlanError
+from segue.errors import CheckpointError, DataError, PlanError, show
 from segue.inference.predict import Predictor, from_card, from_weights, load
 from segue.originals import warn
 from segue.outcome import write_predictions
@@ -47,7 +47,7 @@ def train(config: Config, where: str, resume: bool, count: int = 1) -> None:
     note_others(plan, config.OUTPUT_DIR, resume, console)
     run = run_plan(plan, console)
     if processes.rank() == 0:
-        print(leave(run, config))
+        show(leave(run, config))
     processes.barrier()
 
 
@@ -127,7 +127,7 @@ def evaluate(config: Config, given: str | None) -> dict[str, float]:
     write_predictions(config.OUTPUT_DIR / INFERENCE / "coco_instances_results.json", metrics, asked)
     for kind in ("bbox", "segm"):
         names = [name for name in figures if name.startswith(kind)]
-        print(f"{kind}: " + ", ".join(f"{name.partition('/')[2]} {figures[name]:.2f}" for name in names))
+        show(f"{kind}: " + ", ".join(f"{name.partition('/')[2]} {figures[name]:.2f}" for name in names))
     return figures
 
 

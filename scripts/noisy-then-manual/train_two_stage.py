@@ -11,7 +11,7 @@ from stage_files import FINAL
 from stage_run import check, evaluate, launch, train
 
 from segue.cli import guarded
-from segue.errors import PlanError
+from segue.errors import PlanError, show
 from segue.originals import at_least
 
 OWN = ("OUTPUT_DIR", "DATASETS.TRAIN", "DATASETS.TEST")  # keys that cannot be the same in both stages
@@ -35,7 +35,7 @@ def command() -> None:
     configs = read_stages(args)
     if args.eval_only:
         for number, config in configs.items():
-            print(f"stage {number}")
+            show(f"stage {number}")
             evaluate(config, dict(pairs(args.opts)).get("MODEL.WEIGHTS"))
         return
     check(configs.values(), args.num_gpus)

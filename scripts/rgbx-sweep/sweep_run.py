@@ -16,7 +16,7 @@ from sweep_plan import STAGE, plan_of
 
 from segue.cli import guarded
 from segue.console import Console
-from segue.errors import Interrupted, SegueError
+from segue.errors import Interrupted, SegueError, printable
 from segue.run import read_all_data
 from segue.training import checkpoint, single_file
 
@@ -47,7 +47,7 @@ def attempted(backbone: str, work: Callable[[], Result], logs: Path | None = Non
         if logs is not None:
             logs.mkdir(parents=True, exist_ok=True)
             (logs / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        sys.stderr.write(f"{backbone}: failed: {said}\n")
+        sys.stderr.write(printable(f"{backbone}: failed: {said}\n"))
         found = {"success": False, "backbone": backbone, "error": said, "total_time_sec": time.monotonic() - began}
     gc.collect()  # here, where the error no longer holds the tensors of the failed step
     if torch.cuda.is_available():

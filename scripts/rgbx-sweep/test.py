@@ -6,6 +6,8 @@ from single_flags import parse
 from sweep_run import main
 from sweep_scores import data_for, draw_results, open_model, scores
 
+from segue.errors import show
+
 
 def command() -> None:
     args = parse(__doc__, {"results_dir", "vis"})
@@ -13,13 +15,13 @@ def command() -> None:
     data = data_for(predictor, args)
     records = data.splits["test"].records
     metrics = scores(predictor, data, args.batch_size)
-    print(f"{args.model}: {args.backbone}, {len(records)} test images")
+    show(f"{args.model}: {args.backbone}, {len(records)} test images")
     for name, value in metrics.figures().items():
-        print(f"{name:16} " + (f"{value:.4f}" if value >= 0 else "-"))
+        show(f"{name:16} " + (f"{value:.4f}" if value >= 0 else "-"))
     for name, value in metrics.by_class("box").items():
-        print(f"AP of {name}: {value:.4f}")
+        show(f"AP of {name}: {value:.4f}")
     drawn = draw_results(predictor, records, args.results_dir, args.batch_size, args.vis)
-    print(f"{drawn} drawings in {args.results_dir}")
+    show(f"{drawn} drawings in {args.results_dir}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from sweep_plan import ALL, BACKBONES, add_backbones, add_data
 from sweep_run import Result, attempted, main, ranked
 from sweep_scores import data_for, draw_results, open_model, scores, size_mb, speed
 
-from segue.errors import CheckpointError
+from segue.errors import CheckpointError, show
 
 # What the training commands leave, of train_all_backbones.py and of the comprehensive one.
 PATTERNS = ("crossattentiondet_{backbone}.pth", "{backbone}/checkpoints/best_model.pth")
@@ -55,11 +55,11 @@ def command() -> int:
     ]
     took = f"Total evaluation time: {time.monotonic() - began:.2f} seconds"
     lines = ["EVALUATION SUMMARY", *head, took, "", *tables(results), "", counts]
-    print("\n".join(lines))
+    show("\n".join(lines))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"evaluation_summary_{datetime.now():%Y%m%d_%H%M%S}.txt"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"Summary saved to: {path}")
+    show(f"Summary saved to: {path}")
     return 1 if failed else 0
 
 
@@ -86,7 +86,7 @@ def tested(args: argparse.Namespace, backbone: str, path: Path) -> Result:
     metrics = scores(predictor, data, args.batch_size)
     figures, time_of_one = metrics.figures(), speed(predictor, records, args.batch_size)
     draw_results(predictor, records, args.results_dir / backbone, args.batch_size)
-    print(f"{backbone}: {path}, {len(records)} test images, mAP {figures['box_ap']:.4f}, {time_of_one.ms:.2f} ms/image")
+    show(f"{backbone}: {path}, {len(records)} test images, mAP {figures['box_ap']:.4f}, {time_of_one.ms:.2f} ms/image")
     return {
         "params": sum(p.numel() for p in predictor.chain.parameters()),
         "size": size_mb(predictor),

@@ -11,6 +11,7 @@ from sweep_plan import add_backbones, add_data, add_training, plan_of
 from sweep_run import Result, attempted, main, ranked, refuse_bad_data, write_selected
 
 from segue.console import Console
+from segue.errors import show
 from segue.run import run_plan
 
 
@@ -37,7 +38,7 @@ def command() -> int:
     path = args.checkpoint_dir / f"training_summary_{datetime.now():%Y%m%d_%H%M%S}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join([*lines, str(path)]))
+    show("\n".join([*lines, str(path)]))
     return 0 if all(result["success"] for result in results) else 1
 
 

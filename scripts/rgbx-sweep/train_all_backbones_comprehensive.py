@@ -15,7 +15,7 @@ from sweep_plan import add_backbones, add_data, add_schedule, add_training, plan
 from sweep_run import Result, attempted, main, ranked, refuse_bad_data
 from sweep_tables import now, read_table
 
-from segue.errors import Interrupted, PlanError
+from segue.errors import Interrupted, PlanError, show
 from segue.run import run_plan
 from segue.run_folder import write_json
 
@@ -63,7 +63,7 @@ def command() -> int:
     config.pop("resume")
     if args.resume is None:
         write_json(folder / CONFIG, config)
-    print(f"run {folder}: {', '.join(args.backbones)}, {args.epochs} epochs each")
+    show(f"run {folder}: {', '.join(args.backbones)}, {args.epochs} epochs each")
     began, results = time.monotonic(), []
     for backbone in args.backbones:
         try:
@@ -76,8 +76,8 @@ def command() -> int:
     summary = {"run_config": config, "total_time_sec": seconds, "total_time_hours": seconds / 3600, "results": results}
     counts = {"successful": len(results) - failed, "failed": failed, "timestamp": now()}
     write_json(folder / SUMMARY, {**summary, **counts})
-    print("\n".join(summary_lines(results)))
-    print(f"{counts['successful']} of {len(results)} trained; {folder / SUMMARY}")
+    show("\n".join(summary_lines(results)))
+    show(f"{counts['successful']} of {len(results)} trained; {folder / SUMMARY}")
     return 1 if failed else 0
 
 
@@ -97,7 +97,7 @@ def train(args: argparse.Namespace, backbone: str, folder: Path) -> Result:
     member = Member(backbone, folder / backbone, args.keep_all_epochs)
     member.restore()
     if member.status == "completed":
-        print(f"{backbone}: complete, kept")
+        show(f"{backbone}: complete, kept")
         return {"success": True, "backbone": backbone, **outcome(member)}
 
     def work() -> Result:

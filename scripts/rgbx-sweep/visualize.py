@@ -9,7 +9,7 @@ from sweep_scores import drawn, open_model
 
 from segue.data.dataset import Data, read_splits
 from segue.data.records import refuse_errors
-from segue.errors import DataError
+from segue.errors import DataError, show
 from segue.plan_file import validated
 
 
@@ -30,7 +30,7 @@ def command() -> None:
     channels = predictor.chain.spec.channels if predictor is not None else data.channels
     drawn(predictor, records[number], channels, classes).save(target)
     found = "with what the model finds" if predictor is not None else f"without a model: no {args.model}"
-    print(f"{target}: {records[number].image.name}, {len(records[number].annotations)} objects, {found}")
+    show(f"{target}: {records[number].image.name}, {len(records[number].annotations)} objects, {found}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from segue.cli import guarded
 from segue.console import Console
 from segue.data import formats
 from segue.data.records import Split, refuse_errors
-from segue.errors import DataError, PlanError
+from segue.errors import DataError, PlanError, show
 from segue.evaluation.coco_metrics import CocoMetrics, summarise
 from segue.evaluation.evaluate import evaluate
 from segue.originals import at_least
@@ -74,7 +74,7 @@ def command() -> None:
         "metrics": figures,
     })  # fmt: skip
     for name, value in figures.items():
-        print(f"{name:10} {value:.4f}")
+        show(f"{name:10} {value:.4f}")
 
 
 def chosen_images(config: Config, start: int, count: int) -> Split:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from segue.cli import guarded
 from segue.data.transforms import View
-from segue.errors import PlanError
+from segue.errors import PlanError, show
 from segue.evaluation.overlay import as_picture, draw_detections
 from segue.inference.predict import pictures_in
 from segue.models import detr
@@ -64,7 +64,7 @@ def command() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         draw_detections(as_picture(pixels), found).save(target)
         listed = zip(found.labels.tolist(), found.scores.tolist(), strict=True)
-        print(f"{path.name}: " + (", ".join(f"{found.class_names[k]} {s:.2f}" for k, s in listed) or "nothing"))
+        show(f"{path.name}: " + (", ".join(f"{found.class_names[k]} {s:.2f}" for k, s in listed) or "nothing"))
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from config import plan_of, pretrained, read
 
 from segue.cli import guarded
 from segue.console import Console
+from segue.errors import show
 from segue.models.weights import foreign
 from segue.plan_file import from_values
 from segue.run import run_plan
@@ -43,9 +44,9 @@ def command() -> None:
 
 def report(run: Path, version: Path) -> None:
     for path in sorted((version / "checkpoints").glob("*.ckpt")):
-        print(path)
+        show(path)
     figures = json.loads((run / "1-tune" / "metrics.json").read_text())["valid"]
-    print(f"valid: box_ap {figures['box_ap']:.3f}, box_ap50 {figures['box_ap50']:.3f}; report {run / 'report.html'}")
+    show(f"valid: box_ap {figures['box_ap']:.3f}, box_ap50 {figures['box_ap50']:.3f}; report {run / 'report.html'}")
 
 
 def leave_promised(run: Path, config: Path) -> Path:

@@ -20,7 +20,7 @@ from segue.data.audit.findings import REFUSED, SIDED, Finding, counted, summed
 from segue.data.dataset import Data, DataSet, read_dataset, read_splits, require_masks
 from segue.data.formats import coco
 from segue.data.records import Split
-from segue.errors import DataError, SegueError, printable
+from segue.errors import DataError, SegueError, printable, show
 from segue.evaluation.ceiling import advice
 from segue.evaluation.coco_metrics import detections_needed
 from segue.models.parts.chain import Chain
@@ -70,7 +70,7 @@ def check_target(target: Path, overrides: tuple[str, ...], as_json: bool) -> Non
                 findings.say(FOLDER, line)
     else:
         _plan(findings, load_plan(target, overrides))
-    print(json.dumps({"sections": findings.sections, "errors": findings.errors}) if as_json else findings.text())
+    show(json.dumps({"sections": findings.sections, "errors": findings.errors}) if as_json else findings.text())
     if findings.errors:
         raise DataError(target, f"{len(findings.errors)} errors, listed above", "none")
 

@@ -14,7 +14,7 @@ from segue.data.dataset import Data, read_splits
 from segue.data.folders import new_folder
 from segue.data.quarantine import listed
 from segue.data.records import Split
-from segue.errors import DataError, printable
+from segue.errors import DataError, printable, show
 from segue.evaluation import audit_page
 
 SHOWN = 2  # places of each kind in the table
@@ -32,7 +32,7 @@ def audit_data(folder: Path, out: Path | None, quick: bool, as_json: bool) -> No
         found = audit(splits, None, tick, pixels=not quick)
     if out is not None:
         write_audit(out, folder, found, splits)
-    print(json.dumps([finding.as_dict() for finding in found]) if as_json else table(found, splits))
+    show(json.dumps([finding.as_dict() for finding in found]) if as_json else table(found, splits))
     if bad := refused(found):
         first = f"{bad[0].place}: {bad[0].kind}: {bad[0].found}"
         hint = "data.quarantine in the plan leaves out what is listed" if out is not None else ""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from segue.console import Console
 from segue.data.rendered import render_dataset
+from segue.errors import show
 from segue.plan_file import parse
 from segue.run import run_plan
 
@@ -57,5 +58,5 @@ def run_demo(folder: Path, quick: bool, quiet: bool) -> Path:
     console.say(f"run          {run}")
     console.say(f"checkpoint   {checkpoint}")
     console.say(f"try          segue predict {checkpoint} {dataset / 'test'} --out {folder / 'predictions'}")
-    print(run / "report.html")
+    show(run / "report.html")
     return run

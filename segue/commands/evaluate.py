@@ -15,7 +15,7 @@ from segue.data.failing import DisturbedView
 from segue.data.formats import SPLIT_WORDS, coco
 from segue.data.records import refuse_errors
 from segue.data.transforms import View
-from segue.errors import DataError, PlanError
+from segue.errors import DataError, PlanError, show
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.evaluation.compare import Difference, compare
 from segue.evaluation.evaluate import input_size
@@ -71,13 +71,13 @@ def evaluate_checkpoint(
         write_json(out / METRICS, outcome)
         write_predictions(out / PREDICTIONS, metrics, data)
     if as_json:
-        print(json.dumps(outcome))
+        show(json.dumps(outcome))
         return
-    print(f"{split}: {outcome['images']} images, up to {metrics.most} detections of each count")
+    show(f"{split}: {outcome['images']} images, up to {metrics.most} detections of each count")
     for name, value in figures.items():
-        print(f"{name:16} {value:.4f}" if value >= 0 else f"{name:16} -")
+        show(f"{name:16} {value:.4f}" if value >= 0 else f"{name:16} -")
     for name, found in differences.items():
-        print("\n".join(f"{name}: {difference}" for difference in found))
+        show("\n".join(f"{name}: {difference}" for difference in found))
 
 
 def _data(predictor: Predictor, checkpoint: Path, root: Path, split: str) -> tuple[DataSet, str]:

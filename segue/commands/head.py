@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from segue import models
-from segue.errors import PlanError
+from segue.errors import PlanError, laid_out
 from segue.inference.predict import find_checkpoint
 from segue.models.weights import foreign
 from segue.models.weights import rfdetr as rfdetr_files
@@ -57,9 +57,11 @@ def _keep_in_folder(source: Path, target: Path, classes: Sequence[str]) -> str:
     card, tensors = checkpoint.read(folder)
     rows = torch.tensor(_rows(source, classes, card.spec.classes), dtype=torch.int64)
     family = models.get(card.spec.family)
-    heads = [name for name in family.class_heads(family.build(card.spec, masks=False)) if name in tensors]
-    for name in heads:
-        tensors[name] = tensors[name][rows].contiguous()
+    with laid_out(folder, "a card of a model"), torch.device("meta"):
+        heads = [name for name in family.class_heads(family.build(card.spec, masks=False)) if name in tensors]
+    with laid_out(folder, "a row for each class of its card"):
+        for name in heads:
+            tensors[name] = tensors[name][rows].contiguous()
     spec = card.spec.model_copy(update={"classes": tuple(classes)})
     lineage = {"checkpoint": folder.as_posix(), "weights_sha256": card.files[checkpoint.WEIGHTS]}
     lineage |= {"came_from": card.came_from} if card.came_from else {}
@@ -69,6 +71,11 @@ def _keep_in_folder(source: Path, target: Path, classes: Sequence[str]) -> str:
 
 def _keep_in_file(source: Path, target: Path, classes: Sequence[str]) -> str:
     _refuse_to_replace(target)
+    with laid_out(source, "a file of the rfdetr package"):
+        return _with_rows(source, target, classes)
+
+
+def _with_rows(source: Path, target: Path, classes: Sequence[str]) -> str:
     content = foreign.read_pickle(source)
     tensors = foreign.state_dict(content, source)
     heads = [name for name in tensors if CLASS_HEAD in name]

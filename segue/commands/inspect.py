@@ -7,9 +7,10 @@ from typing import Any
 
 from segue import models
 from segue.data.dataset import read_dataset
+from segue.errors import laid_out
 from segue.inference.predict import find_checkpoint
 from segue.outcome import write_report
-from segue.plan import load_plan
+from segue.plan_file import load_kept
 from segue.run_folder import PLAN, RunFolder, read_note
 from segue.structures.channels import Channel
 from segue.training import checkpoint
@@ -22,8 +23,8 @@ def describe_checkpoint(path: Path, as_json: bool) -> str:
     if as_json:
         return card.model_dump_json(indent=2)
     total = sum(part.parameters for part in card.parts.values())
-    family = models.get(card.spec.family)
-    height, width = family.input_size(card.spec)
+    with laid_out(folder, "a card of a model"):
+        height, width = models.get(card.spec.family).input_size(card.spec)
     lines = [
         f"{folder}",
         f"model      {card.spec.family} {card.spec.size}, {width} x {height} px, {total:,} parameters",
@@ -60,11 +61,12 @@ def _channel(channel: Channel) -> str:
 
 def _lineage(source: dict[str, Any]) -> list[str]:
     """The chain of parents, nearest first."""
-    if not source:
-        return ["  new weights"]
-    name = source.get("checkpoint") or source.get("source", "?")
-    lines = [f"  {name}  sha256 {str(source.get('weights_sha256', ''))[:12]}"]
-    return lines + (_lineage(source["came_from"]) if source.get("came_from") else [])
+    lines = []
+    while isinstance(source, dict) and source:
+        name = source.get("checkpoint") or source.get("source", "?")
+        lines.append(f"  {name}  sha256 {str(source.get('weights_sha256', ''))[:12]}")
+        source = source.get("came_from", {})
+    return lines or ["  new weights"]
 
 
 def rewrite_report(path: Path) -> Path:
@@ -73,7 +75,8 @@ def rewrite_report(path: Path) -> Path:
     Raises:
         PlanError, CheckpointError, DataError: if the run's plan, notes or data are not readable.
     """
-    plan = load_plan(path / PLAN)
+    plan = load_kept(path / PLAN)
     note = read_note(path)
-    run = RunFolder(path, plan, True, note["stages"], note["digest"])
-    return write_report(run, {stage.name: read_dataset(plan.data_of(stage)) for stage in plan.stages})
+    with laid_out(path, "what a run leaves"):
+        run = RunFolder(path, plan, True, note["stages"], note["digest"])
+        return write_report(run, {stage.name: read_dataset(plan.data_of(stage)) for stage in plan.stages})

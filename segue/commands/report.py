@@ -14,14 +14,14 @@ import torch
 from segue.commands.inspect import rewrite_report
 from segue.console import Console
 from segue.data.dataset import DataSet, manifest, read_dataset
-from segue.errors import CheckpointError, DataError, PlanError
+from segue.errors import CheckpointError, DataError, PlanError, laid_out, show
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.evaluation.compare import compare
 from segue.evaluation.comparison import COMPLETE, Comparison, Row, sorted_rows
 from segue.inference.predict import load
 from segue.inference.speed import MOST_IMAGES, milliseconds
 from segue.outcome import METRICS, PREDICTIONS, read_predictions
-from segue.plan import load_plan
+from segue.plan_file import load_kept
 from segue.run_folder import NOTE, PLAN, SWEEP, RunFolder, read_note, write_json
 from segue.stages import pick_device
 from segue.sweep import SweepFolder
@@ -52,12 +52,13 @@ def report(targets: Sequence[Path], against: str | None, out: Path | None, as_js
     if not targets:
         raise PlanError("segue report", "no run named", "folders of runs, or of a sweep", "segue report runs/NAME-1")
     if len(targets) == 1 and not (targets[0] / SWEEP).is_file() and not (against or out or as_json):
-        print(rewrite_report(targets[0]))
+        show(rewrite_report(targets[0]))
         return
     where = out or (targets[0] if len(targets) == 1 and (targets[0] / SWEEP).is_file() else Path("comparison"))
-    page = compare_runs(targets, against, Console())
+    with laid_out(targets[0] if len(targets) == 1 else "these runs", "what runs leave"):
+        page = compare_runs(targets, against, Console())
     path = write_page(page, where)
-    print(json.dumps(page.as_json()) if as_json else f"{page.as_text()}\n\n{path}")
+    show(json.dumps(page.as_json()) if as_json else f"{page.as_text()}\n\n{path}")
 
 
 def write_page(page: Comparison, folder: Path) -> Path:
@@ -118,7 +119,7 @@ def _found(targets: Sequence[Path]) -> tuple[list[Found], list[Row]]:
 
 def _run(path: Path) -> tuple[Row, RunFolder]:
     note = read_note(path)
-    run = RunFolder(path, load_plan(path / PLAN), True, note["stages"], note["digest"])
+    run = RunFolder(path, load_kept(path / PLAN), True, note["stages"], note["digest"])
     states = [f"stage {name} is {entry['state']}" for name, entry in run.stages.items() if entry["state"] != COMPLETE]
     begun = "not every stage has begun" if not states else ", ".join(states)
     state, reason = (COMPLETE, "") if run.complete else ("not complete", begun)
@@ -130,7 +131,7 @@ def _members(path: Path) -> list[tuple[Row, RunFolder | None]]:
     entries: list[tuple[Row, RunFolder | None]] = []
     for name, note in SweepFolder.read(path).notes.items():
         row = Row(name, note["state"], note.get("reason", ""), tuple(note["values"].items()), str(path / name))
-        plan = load_plan(path / name / PLAN)
+        plan = load_kept(path / name / PLAN)
         run = RunFolder.find(plan.model_copy(update={"runs": path / name}), note["digest"])
         if run is None or not run.complete:
             state = "running or killed" if row.state in ("running", COMPLETE) else row.state

@@ -114,10 +114,16 @@ def read_dataset(data: Data) -> DataSet:
 
 
 def read_splits(data: Data) -> dict[str, Split]:
-    """Every part there is, with its problems."""
+    """Every part there is, with its problems.
+
+    Raises:
+        DataError: if there is none.
+    """
     if data.root is not None:
         format = formats.get(data.format) if data.format else formats.detect(data.root)
         splits = {name: format.read(source, name) for name, source in format.splits(data.root).items()}
+        if not splits:
+            raise DataError(data.root, f"no data of format {data.format}", "what data.format says, or no data.format")
         return splits if data.split is None else divided(splits, data.split, data.root)
     given = {"train": data.train, "valid": data.valid, "test": data.test}
     return {name: _named(data.format, files, name) for name, files in given.items() if files is not None}

@@ -5,7 +5,6 @@ Numbers of annotation files are checked here, before any C code sees them.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import Any
 import hotcoco.mask as coco_mask
 import numpy as np
 
+from segue import texts
 from segue.data.images import MOST_PIXELS
 from segue.data.records import Annotation, Problem, Record
 from segue.structures.masks import Mask, Polygon, Rle, coco_rle
@@ -197,9 +197,9 @@ def head(path: Path, count: int = 65_536) -> bytes:
 def read_json(path: Path, expected: str, problems: list[Problem]) -> Any:
     """The content of a JSON file; None, with a problem, if it cannot be read."""
     try:
-        return json.loads(path.read_bytes())
+        return texts.read_json(path)
     except FileNotFoundError:
         problems.append(Problem("error", str(path), "no such file", expected))
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         problems.append(Problem("error", str(path), f"not readable as JSON ({error})", expected))
     return None

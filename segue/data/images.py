@@ -8,6 +8,8 @@ PNG of that kind needs the extra `tiff` (imagecodecs).
 
 from __future__ import annotations
 
+import math
+import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,9 +29,15 @@ from segue.structures.channels import Channel
 ORIENTATION = 0x0112  # the EXIF tag
 TIFF = (".tif", ".tiff")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"}
+# What PIL may take a file for, whatever its name: among the others are some that start programs (EPS).
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF")
 # Headers are read first; a file that claims more than this is refused before anything is decoded.
 MOST_PIXELS = 100_000_000
-UNREADABLE = (OSError, RuntimeError, ValueError, SyntaxError, UnidentifiedImageError, tifffile.TiffFileError)
+# What decoders raise for bytes that are not what they expect.
+UNREADABLE = (
+    *(ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TypeError),
+    *(ValueError, struct.error, UnidentifiedImageError, tifffile.TiffFileError),
+)
 
 
 def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
@@ -144,11 +152,17 @@ def size(path: Path) -> tuple[int, int]:
         if path.suffix.lower() in TIFF:
             return stacks.shape(path)[2:]
         if path.suffix.lower() == ".npy":
-            height, width = np.load(path, mmap_mode="r", allow_pickle=False).shape[:2]
+            height, width, *_ = _header_of_array(path)[0]
             return height, width
         with _quiet_open(path) as image:
-            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+            turned = orientation(image) in (5, 6, 7, 8)
             return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def orientation(image: Image.Image) -> int:
+    """1..8, as an EXIF mark in the header says. A PNG's may also be after its pixels, which are not decoded for it."""
+    unmarked = image.format == "PNG" and "exif" not in image.info
+    return 1 if unmarked else image.getexif().get(ORIENTATION, 1)
 
 
 def bits(path: Path) -> int:
@@ -161,7 +175,7 @@ def bits(path: Path) -> int:
         if path.suffix.lower() in TIFF:
             return stacks.item_bits(path)
         if path.suffix.lower() == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False).dtype.itemsize * 8
+            return _header_of_array(path)[1].itemsize * 8
         with _quiet_open(path) as image:
             return 16 if image.mode.startswith("I") or (path.suffix == ".png" and _is_16_bit_colour(path)) else 8
 
@@ -178,20 +192,35 @@ def _header_of(path: Path) -> Iterator[None]:
 
 
 def check_size(path: Path) -> None:
-    """Refuse, from the header alone, an image of more than MOST_PIXELS.
+    """Refuse, from the header alone, an image of more than MOST_PIXELS, or of none.
 
     Raises:
         DataError: if the image is too large. OSError and others if the header cannot be read.
     """
     if path.suffix.lower() in TIFF:
-        pixels = int(np.prod(stacks.shape(path)[2:]))
+        pixels = math.prod(stacks.shape(path)[2:])
     elif path.suffix.lower() == ".npy":
-        pixels = int(np.prod(np.load(path, mmap_mode="r", allow_pickle=False).shape[:2]))
+        pixels = math.prod(_header_of_array(path)[0][:2])
     else:
         with _quiet_open(path) as image:
             pixels = image.width * image.height
-    if pixels > MOST_PIXELS:
+    if not 0 < pixels <= MOST_PIXELS:
         raise DataError(path, f"{pixels} pixels", f"at most {MOST_PIXELS}")
+
+
+def _header_of_array(path: Path) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an .npy file, from its header.
+
+    Raises:
+        DataError: if it is no array of numbers with height and width, or too large. ValueError: if it is no .npy file.
+    """
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if dtype.kind not in "iufb" or len(shape) not in (2, 3) or math.prod(shape) > stacks.MOST_VALUES:
+        raise DataError(path, f"an array of {dtype} and shape {shape}", "numbers, height x width x channels")
+    return shape, dtype
 
 
 def _decode(path: Path) -> np.ndarray:
@@ -240,7 +269,7 @@ def _quiet_open(path: Path) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            return Image.open(path)
+            return Image.open(path, formats=FORMATS)
         except Image.DecompressionBombError as error:
             raise DataError(path, _first_line(error), f"at most {MOST_PIXELS}") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from segue.data.audit.findings import LISTED, Finding, plain
 from segue.data.records import Annotation, Problem, Record, Split
 from segue.errors import DataError
+from segue.texts import read_json
 
 EXPECTED = "a quarantine.json that segue data audit wrote"
 LATER_ONLY = "object twice"  # whose first is kept, whatever their ids
@@ -86,8 +86,8 @@ def _key(path: str | Path) -> str:
 
 def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
         raise DataError(path, f"not readable ({error})", EXPECTED) from None
     texts = ("path", "where", "found", "kind")
     for key in ("images", "objects"):

@@ -14,6 +14,8 @@ import tifffile
 from segue.errors import DataError
 
 MOST_VALUES = 1_000_000_000  # of a whole stack, which is decoded at once
+MOST_BYTES = 4_000_000_000
+LARGEST_TILE = 1 << 24
 # Narrower pages are no images: tifffile writes an array H x W x C so, unless told that C are channels.
 NARROWEST = 16
 
@@ -77,8 +79,12 @@ def _layout(path: Path, file: tifffile.TiffFile) -> tuple[str, list[int]]:
     if axes.count("Y") != 1 or axes.count("X") != 1:
         raise DataError(path, f"an array with the axes {axes}", "height Y and width X, with planes and channels")
     sizes = [len(series), *shapes[0]]
-    if math.prod(sizes) > MOST_VALUES:
-        raise DataError(path, f"a stack of {' x '.join(map(str, sizes))} values", f"at most {MOST_VALUES}")
+    most = min(MOST_VALUES, MOST_BYTES // series[0].dtype.itemsize)
+    if math.prod(sizes) > most:
+        raise DataError(path, f"a stack of {' x '.join(map(str, sizes))} values", f"at most {most}")
+    chunk = math.prod(series[0].keyframe.chunks)
+    if chunk > max(math.prod(sizes), LARGEST_TILE):  # decoded whole, however little of it is the image
+        raise DataError(path, f"a tile of {chunk} values", f"at most {LARGEST_TILE}, or as many as the image has")
     return "I" + axes, sizes
 
 

@@ -12,11 +12,13 @@ from scipy import ndimage
 from torch import Tensor
 
 from segue.data.records import Record
+from segue.errors import printable
 from segue.structures.channels import IMAGENET, Channel
 from segue.structures.detections import Detections
 from segue.structures.masks import Rle, bitmap, coco_rle
 
 FILL = 0.35
+LONGEST = 60  # characters of a name
 
 
 def as_picture(pixels: Tensor, channels: Sequence[Channel] = ()) -> Image.Image:
@@ -94,6 +96,7 @@ def _draw(
         if masks is None:
             pen.rectangle(box, outline=tint, width=width)
         x, y = box[0], max(0.0, box[1] - size - 2)
+        text = printable(text[:LONGEST])
         left, top, right, bottom = pen.textbbox((x, y), text, font=font)
         pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=(0, 0, 0))
         pen.text((x, y), text, fill=tint, font=font)

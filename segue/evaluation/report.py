@@ -22,6 +22,7 @@ from segue.structures.channels import RGB, Channel
 from segue.structures.detections import Detections
 
 matplotlib.use("Agg")
+matplotlib.rcParams["text.parse_math"] = False  # a name with $ in it is a name
 SHOWN_IMAGES = 6
 SHOWN_SCORE = 0.3
 PICTURE_SIDE = 420

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -16,7 +16,7 @@ from segue import models
 from segue.data import images as image_files
 from segue.data import partners
 from segue.data.transforms import View
-from segue.errors import CheckpointError, DataError, PlanError
+from segue.errors import CheckpointError, DataError, laid_out
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights, foreign
 from segue.structures.channels import RGB, Channel
@@ -122,10 +122,27 @@ def load(source: str | Path, device: str = "auto") -> Predictor:
     if path.is_file() and not single_file.has_card(path):
         return from_card(_weights_of_file(path), device=device)
     card, tensors = single_file.read(path) if path.is_file() else checkpoint.read(find_checkpoint(path))
-    family = models.get(card.spec.family)
-    chain = family.build(card.spec, masks=any(name.startswith(family.PARTS[-1] + ".") for name in tensors))
-    chain.load_state_dict(tensors)
+    with laid_out(path, "a model's card with its weights"):
+        chain = _built(card.spec, tensors, path)
+        chain.load_state_dict(tensors)
     return Predictor(chain.to(_device(device)).eval(), card)
+
+
+def _built(spec: models.ModelSpec, tensors: Mapping[str, Tensor], where: Path) -> Chain:
+    """The model of a card, built only after one without memory was found to have just these tensors.
+
+    Raises:
+        CheckpointError: if they are of another one. A card may claim a model that fits into no machine.
+    """
+    family = models.get(spec.family)
+    masks = any(name.startswith(family.PARTS[-1] + ".") for name in tensors)
+    with torch.device("meta"):
+        wanted = family.build(spec, masks=masks).state_dict()
+    for name in sorted(wanted.keys() | tensors.keys()):
+        sides = [tuple(some[name].shape) if name in some else "none" for some in (wanted, tensors)]
+        if sides[0] != sides[1]:
+            raise CheckpointError(where, f"{name} of {sides[1]}", f"{sides[0]}, as its card says")
+    return family.build(spec, masks=masks)
 
 
 def _weights_of_file(path: Path) -> Weights:
@@ -160,7 +177,7 @@ def from_card(weights: Weights, masks: bool = True, device: str = "auto") -> Pre
         family = models.get(spec.family)
         models.size_of(family, spec.size)
         family.Options(**spec.options)
-    except (KeyError, ValueError, PlanError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(weights.source, f"describes no model that can be built ({_first(error)})") from None
     return _adopted(spec, weights, masks, device)
 
@@ -194,9 +211,20 @@ def _adopted(spec: models.ModelSpec, weights: Weights, masks: bool, device: str)
     family = models.get(spec.family)
     head = family.PARTS[-1]
     keep = masks and any(name.startswith(head + ".") for name in weights.tensors)
-    chain = family.build(spec, masks=keep)
-    adopt(chain, weights, drop=() if keep else (head,))
+    with laid_out(weights.source, "weights of a model that its card describes"):
+        _refuse_larger(family.build, spec, keep, weights)
+        chain = family.build(spec, masks=keep)
+        adopt(chain, weights, drop=() if keep else (head,))
     return Predictor(chain.to(_device(device)).eval(), checkpoint.Card(spec=spec, came_from=weights.came_from))
+
+
+def _refuse_larger(build: Callable[..., Chain], spec: models.ModelSpec, masks: bool, weights: Weights) -> None:
+    """Refuse a model of several times what its file holds before it takes memory; a hand-over compares the rest."""
+    with torch.device("meta"):
+        claimed = sum(value.numel() for value in build(spec, masks=masks).state_dict().values())
+    given = sum(value.numel() for value in weights.tensors.values())
+    if claimed > 4 * given:
+        raise CheckpointError(weights.source, f"{given:,} values for a model of {claimed:,}", "weights of that model")
 
 
 def _device(name: str) -> str:

@@ -8,7 +8,6 @@ neither; their labels are in `annotations/algorithmic_doubtful_annotations.json`
 from __future__ import annotations
 
 import filecmp
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from segue.labelling.kinds import Finding, Show, unseen
 from segue.labelling.pictures import drawn, step_picture
 from segue.settings import Settings
 from segue.structures.masks import encoded
+from segue.texts import read_json
 
 DOUBTFUL = "doubtful"
 PARTS = ("train", "valid", DOUBTFUL)
@@ -170,7 +170,7 @@ def refuse_others(out: Path, names: set[str], job: Job) -> None:
 def _differs(path: Path, names: set[str], job: Job) -> str:
     """How the labels of a file are others than those that the job makes."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         before = dict(content["info"]["made_by"])
         lost = {image["file_name"] for image in content["images"]} - names
     except (ValueError, KeyError, TypeError):

@@ -6,7 +6,6 @@ by hand leaves the algorithm's training part, too. A file that changes is kept b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from segue.data.records import Record
 from segue.errors import DataError
 from segue.labelling.corrected import Corrected
 from segue.labelling.sources import ALGORITHMIC, MANUAL, Sources, image_name
+from segue.texts import read_json
 
 TRAIN = "train"
 HELD = ("valid", "test")
@@ -115,7 +115,7 @@ def file_of(into: Path, source: str, part: str) -> Path:
 
 def _content(path: Path) -> Content:
     """A file that was read, and found to be right, before."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def _parted(content: Content, names: Collection[str]) -> tuple[Content, Content]:

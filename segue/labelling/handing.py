@@ -10,9 +10,8 @@ bits of the same size; `segue label import` finds the file it stands for.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from PIL import Image
@@ -32,6 +31,7 @@ from segue.labelling.sources import flat
 from segue.structures.detections import Detections
 from segue.structures.masks import Rle
 from segue.structures.outlines import traced
+from segue.texts import read_json
 
 PROGRAMS: tuple[Kind, ...] = ("cvat", "labelme", "coco")
 SHOWN_BY_ALL = (".png", ".jpg", ".jpeg")
@@ -106,14 +106,20 @@ def read_list(folder: Path) -> dict[str, Any]:
         DataError: if it has none that can be read.
     """
     try:
-        content = json.loads((folder / LIST).read_text(encoding="utf-8"))
+        content = read_json(folder / LIST)
         texts = [content["images"], *(entry[key] for entry in content["picked"] for key in ("image", "file"))]
-        known = all(isinstance(text, str) for text in texts)
+        known = all(isinstance(text, str) for text in texts) and all(map(_inside, texts[1:]))
     except (OSError, ValueError, KeyError, TypeError):
         content, known = {}, False
     if not known:
         raise DataError(folder / LIST, "not readable", "what segue label pick wrote")
     return content
+
+
+def _inside(name: str) -> bool:
+    """Whether a name stays below whatever folder it is put in."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in name
 
 
 def _overlay(picture: Image.Image, found: Detections) -> Image.Image:

@@ -6,7 +6,6 @@ or any other one, whose objects say where they come from.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from segue.data.dataset import Data, class_ids, read_splits
 from segue.data.formats import coco as coco_format
 from segue.data.records import Record, Split, refuse_errors
 from segue.errors import DataError
+from segue.texts import read_json
 
 MANUAL, ALGORITHMIC, DOUBTFUL = "manual", "algorithmic", "doubtful"
 
@@ -71,7 +71,7 @@ def doubts(root: Path) -> dict[str, str]:
     """What `segue label auto` said of each image that it did not trust, by its name."""
     found: dict[str, str] = {}
     for path in sorted((root / "annotations").glob(f"{ALGORITHMIC}_*_annotations.json")):
-        images = json.loads(path.read_text(encoding="utf-8"))["images"]
+        images = read_json(path)["images"]
         found |= {image["file_name"]: str(image["doubt"]) for image in images if image.get("doubt")}
     return found
 

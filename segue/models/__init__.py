@@ -28,10 +28,10 @@ import difflib
 from types import ModuleType
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from segue.errors import PlanError
-from segue.plugins import find_module, modules_in
+from segue.plugins import ALLOWED, find_module, may_be_named, modules_in
 from segue.settings import Settings
 from segue.structures.channels import RGB, Channel
 
@@ -47,6 +47,14 @@ class ModelSpec(Settings):
     classes: tuple[str, ...]
     channels: tuple[Channel, ...] = RGB
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("family")
+    @classmethod
+    def _imports_nothing(cls, name: str) -> str:
+        """A plan imports its family before it becomes a model; of a checkpoint's card nobody knows who wrote it."""
+        if not may_be_named(name):
+            raise PlanError(f"family {name}", "a module that a file names", "one of segue's, or yours", said(name))
+        return name
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -64,7 +72,15 @@ def get(name: str) -> ModuleType:
     Raises:
         PlanError: if there is no such family.
     """
-    return find_module(__name__, names(), name, f"family {name}")
+    family = find_module(__name__, names(), name, f"family {name}")
+    if not all(hasattr(family, part) for part in ("SIZES", "PARTS", "TASKS", "Options", "build")):
+        raise PlanError(f"family {name}", "a module that is no model family", "PARTS, build, ... as in segue.models")
+    return family
+
+
+def said(name: str) -> str:
+    """How to allow a module that data name."""
+    return f"{ALLOWED}={name} in the environment, if you trust that code"
 
 
 def size_of(family: ModuleType, name: str) -> Any:

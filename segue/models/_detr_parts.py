@@ -66,6 +66,8 @@ def network(name: str, channels: int, resolution: int) -> Any:
     Raises:
         RuntimeError: if timm does not know it, or it cannot be a backbone here.
     """
+    if not timm.is_model(name.partition(".")[0]):  # create_model would ask the network for some names (hf-hub:...)
+        raise RuntimeError("timm does not know it")
     ways: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"img_size": resolution}, {})
     for sizing in ways:
         try:
@@ -84,7 +86,7 @@ def network(name: str, channels: int, resolution: int) -> Any:
 
 def trained_with(name: str, channels: Sequence[Channel]) -> tuple[Channel, ...]:
     """The channels, with the mean and deviation that the network was trained with where r, g, b have ImageNet's."""
-    config = timm.get_pretrained_cfg(name)
+    config = timm.get_pretrained_cfg(name) if timm.is_model(name.partition(".")[0]) else None
     if config is None:
         return tuple(channels)
     own = {name: {"mean": mean, "std": std} for name, mean, std in zip(IMAGENET, config.mean, config.std, strict=True)}

@@ -26,7 +26,7 @@ from segue.models.parts.chain import Chain, State
 from segue.models.parts.layers import sides_around
 from segue.models.weights import Weights as Loaded
 from segue.models.weights import detr as files
-from segue.models.weights import foreign
+from segue.models.weights import hub
 from segue.settings import Settings
 from segue.structures.channels import Channel
 from segue.structures.detections import Detections
@@ -217,7 +217,7 @@ def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tu
 def import_weights(source: str) -> Loaded:
     """From a file, folder or hub id: facebookresearch/detr, transformers, Lightning, or a backbone of timm's."""
     path = Path(source)
-    return files.read(path if path.exists() else foreign.download(source))
+    return files.read(path if path.exists() else hub.download(source))
 
 
 def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:

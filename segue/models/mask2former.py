@@ -24,7 +24,7 @@ from segue.models.parts.answers import best_pairs, boxes_around
 from segue.models.parts.chain import Chain, State
 from segue.models.parts.layers import sides_around
 from segue.models.weights import Weights as Loaded
-from segue.models.weights import foreign
+from segue.models.weights import hub
 from segue.models.weights import mask2former as files
 from segue.settings import Settings
 from segue.structures.boxes import scale_xy
@@ -196,7 +196,7 @@ def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tu
 def import_weights(source: str) -> Loaded:
     """From a file, folder or hub id: facebookresearch/Mask2Former (.pkl, .pth), transformers, or Swin alone."""
     path = Path(source)
-    return files.read(path if path.exists() else foreign.download(source))
+    return files.read(path if path.exists() else hub.download(source))
 
 
 def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:

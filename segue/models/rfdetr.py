@@ -27,7 +27,7 @@ from segue.models.parts.answers import best_pairs, detections
 from segue.models.parts.chain import Chain, State
 from segue.models.parts.layers import sides_around
 from segue.models.weights import Weights as Loaded
-from segue.models.weights import foreign
+from segue.models.weights import hub
 from segue.models.weights import rfdetr as files
 from segue.settings import Settings
 from segue.structures.channels import Channel
@@ -190,7 +190,7 @@ def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tu
 def import_weights(source: str) -> Loaded:
     """From a rfdetr file, a transformers folder, or a hub id such as Roboflow/rf-detr-nano."""
     path = Path(source)
-    return files.read(path if path.exists() else foreign.download(source))
+    return files.read(path if path.exists() else hub.download(source))
 
 
 def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:

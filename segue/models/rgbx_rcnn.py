@@ -27,7 +27,7 @@ from segue.models.parts.fusion import Kind
 from segue.models.parts.layers import sides_around
 from segue.models.parts.regions import MaskHead, RegionHead, Regions, pasted
 from segue.models.weights import Weights as Loaded
-from segue.models.weights import foreign
+from segue.models.weights import hub
 from segue.models.weights import segformer as files
 from segue.settings import Settings
 from segue.structures.boxes import scale_xy
@@ -209,7 +209,7 @@ def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tu
 def import_weights(source: str) -> Loaded:
     """From a folder or hub id of a SegFormer, such as nvidia/mit-b0: weights for the streams."""
     path = Path(source)
-    return files.read(path if path.exists() else foreign.download(source))
+    return files.read(path if path.exists() else hub.download(source))
 
 
 def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:

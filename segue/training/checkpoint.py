@@ -28,6 +28,7 @@ from segue.errors import CheckpointError, NonFiniteError
 from segue.models import ModelSpec
 from segue.models.weights import Weights, foreign
 from segue.settings import Settings
+from segue.texts import read_json
 
 CARD, WEIGHTS, STATE = "card.json", "weights.safetensors", "state.pt"
 
@@ -120,7 +121,7 @@ def read_card(folder: Path) -> Card:
     """
     path = folder / CARD
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         stored = content.pop("card_sha256")
         if stored != _card_sha256(content):
             raise CheckpointError(path, "damaged: its checksum does not fit its text", "an unchanged card")
@@ -130,8 +131,14 @@ def read_card(folder: Path) -> Card:
     except (OSError, ValueError, KeyError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
-        what = "written by another version" if isinstance(error, ValidationError) else "damaged"
+        what = f"written by another version{_said(error)}" if isinstance(error, ValidationError) else "damaged"
         raise CheckpointError(path, f"{what} ({type(error).__name__})", "a segue card") from None
+
+
+def _said(error: ValidationError) -> str:
+    """What our own checks have to say of a card."""
+    own = [problem["ctx"]["error"] for problem in error.errors() if "error" in problem.get("ctx", {})]
+    return f": {own[0]}" if own else ""
 
 
 def verify(folder: Path) -> Card:
@@ -141,6 +148,8 @@ def verify(folder: Path) -> Card:
         CheckpointError: naming the first file that is missing or damaged.
     """
     card = read_card(folder)
+    if WEIGHTS not in card.files:
+        raise CheckpointError(folder / CARD, f"a card that does not name {WEIGHTS}", "every file with its SHA-256")
     for name, expected in card.files.items():
         path = folder / name
         if not path.is_file():

@@ -18,6 +18,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 from segue.errors import PlanError
+from segue.texts import parse_json
 
 
 class Journal:
@@ -77,7 +78,7 @@ def read_events(folder: Path, kind: str) -> list[dict[str, Any]]:
     events = []
     for line in (folder / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
         with suppress(ValueError):  # half a line, of a run that was killed or a disk that was full
-            events.append(json.loads(line))
+            events.append(parse_json(line))
     return [event for event in events if event.get("event") == kind]
 
 

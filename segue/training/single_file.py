@@ -16,6 +16,7 @@ from torch import Tensor
 
 from segue.errors import CheckpointError
 from segue.models.weights import Weights, foreign
+from segue.texts import read_json
 from segue.training import checkpoint
 from segue.training.checkpoint import Card, on_cpu
 
@@ -48,7 +49,7 @@ def read(path: Path) -> tuple[Card, dict[str, Tensor]]:
     content = foreign.read_pickle(path)
     beside = path.with_suffix(".json")
     try:
-        said = content[CARD] if CARD in content else json.loads(beside.read_text(encoding="utf-8"))
+        said = content[CARD] if CARD in content else read_json(beside)
         return Card.model_validate(said), foreign.state_dict({"model": content.get(WEIGHTS, content)}, path)
     except (OSError, ValueError) as error:
         if isinstance(error, CheckpointError):

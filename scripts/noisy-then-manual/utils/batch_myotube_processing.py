@@ -24,7 +24,7 @@ from segue.data.folders import new_folder
 from segue.data.groups import split_groups
 from segue.data.records import Record
 from segue.data.scaling import scaled_record
-from segue.errors import DataError
+from segue.errors import DataError, show
 from segue.evaluation.overlay import as_picture
 from segue.inference.predict import pictures_in
 from segue.labelling import kinds
@@ -71,7 +71,7 @@ def command() -> None:
             done[name] = processed(path, name, out, (args.resolution, args.seg_resolution), done)
             tick(number, len(paths))
         lines = write(out, list(done.values()), args.group)
-    print("\n".join([f"{args.output_dir}:", *(f"  {line}" for line in lines)]))
+    show("\n".join([f"{args.output_dir}:", *(f"  {line}" for line in lines)]))
 
 
 def processed(path: Path, name: str, out: Path, sides: tuple[int, int], done: dict[str, Processed]) -> Processed:

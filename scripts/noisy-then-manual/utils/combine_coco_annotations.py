@@ -11,7 +11,7 @@ from segue.data import drawn
 from segue.data.coco_files import Content, combined
 from segue.data.coco_writer import write_json
 from segue.data.records import Problem, refuse_errors
-from segue.errors import DataError, PlanError
+from segue.errors import DataError, PlanError, show
 
 KEYS = ("images", "annotations", "categories")
 
@@ -28,9 +28,9 @@ def command() -> None:
     both = [_read(path) for path in (args.file1, args.file2)]
     content = combined(*both)
     for path, one in zip((args.file1, args.file2, args.output), (*both, content), strict=True):
-        print(f"{path}: " + ", ".join(f"{len(one[key])} {key}" for key in KEYS))
+        show(f"{path}: " + ", ".join(f"{len(one[key])} {key}" for key in KEYS))
     if args.dry_run:
-        print("nothing written: --dry_run")
+        show("nothing written: --dry_run")
     else:
         write_json(args.output, content)
 

@@ -15,7 +15,7 @@ from segue.data.formats import SplitSource
 from segue.data.formats import coco as coco_format
 from segue.data.records import refuse_errors
 from segue.data.scaling import scaled_record
-from segue.errors import PlanError
+from segue.errors import PlanError, show
 
 
 def command() -> None:
@@ -35,10 +35,10 @@ def command() -> None:
         for old, new in zip(split.records, records, strict=True)
     )
     for change, count in changes.most_common():
-        print(f"{count} images {change}")
-    print(f"{sum(len(record.annotations) for record in records)} objects")
+        show(f"{count} images {change}")
+    show(f"{sum(len(record.annotations) for record in records)} objects")
     if args.dry_run:
-        print("nothing written: --dry_run")
+        show("nothing written: --dry_run")
         return
     names = {record.id: name for record, name in named(records)}
     write_json(args.output, coco(records, split.categories, lambda record: names[record.id]))

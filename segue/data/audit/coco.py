@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 from collections import Counter
@@ -16,6 +15,7 @@ import numpy as np
 from segue.data.audit.findings import Finding, plain
 from segue.data.audit.shapes import Rings
 from segue.data.records import Record, Split
+from segue.texts import read_json
 
 IDS = ("id", "image_id", "category_id")
 LARGEST = 1e12
@@ -56,8 +56,8 @@ def open_file(split: Split) -> File | None:
     if split.source.suffix != ".json" or not split.source.is_file():
         return None
     try:
-        content = json.loads(split.source.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = read_json(split.source)
+    except (OSError, ValueError):
         return None
     listed = isinstance(content, dict) and all(
         isinstance(content.get(key, []), list) for key in ("images", "annotations", "categories")
@@ -133,8 +133,8 @@ def _boxes(file: File, outlines: Rings) -> Iterator[Finding]:
     number_of = np.array([own.get((entry["image_id"], entry.get("id")), -1) for entry in entries])
     boxes = np.array([entry["bbox"] for entry in entries], dtype=np.float64)
     areas = np.array([_area(entry) for entry in entries])
-    masks = np.where(number_of[:, None] >= 0, outlines.bounds()[number_of], np.nan)
-    covered = np.where(number_of >= 0, outlines.areas()[number_of], np.nan)
+    masks = np.append(outlines.bounds(), np.full((1, 4), np.nan), 0)[number_of]  # -1 is this last row
+    covered = np.append(outlines.areas(), np.nan)[number_of]
     sides = np.array([_sides(file.records[entry["image_id"]]) for entry in entries])
     corners = _are_corners(boxes, masks, sides)
     differs = ~corners & _differ(boxes, masks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from segue.data.coco_writer import write_json
 from segue.data.dataset import DataSet
 from segue.errors import DataError
 from segue.structures.channels import Channel
+from segue.texts import read_json
 
 FOLDER = ".audited"  # in the folder of runs
 SAID_ANYWAY = {"category without objects"}  # by the data set's own notes
@@ -52,7 +52,7 @@ def _place(runs: Path, manifest: str) -> Path:
 
 def _known(runs: Path, manifest: str) -> dict[str, str] | None:
     try:
-        content = json.loads(_place(runs, manifest).read_bytes())
+        content = read_json(_place(runs, manifest))
         lines = {str(kind): str(line) for kind, line in content["lines"].items()}
         return lines if content["segue"] == __version__ else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -63,9 +63,8 @@ def read_header(path: Path) -> Header:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                unmarked = image.format == "PNG" and "exif" not in image.info  # whose getexif would decode it all
-                orientation = 1 if unmarked else image.getexif().get(images.ORIENTATION, 1)
+            with Image.open(path, formats=images.FORMATS) as image:
+                orientation = images.orientation(image)
                 width, height = image.size if orientation < 5 else image.size[::-1]
                 return Header(height, width, image.mode, image.mode.startswith("I"), orientation)
     except Image.DecompressionBombError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from segue.data import drawn, images
 from segue.data.drawn import BadAnnotation, ImageFinder, Shape, numbers
@@ -132,13 +132,13 @@ def _bitmap(points: np.ndarray, text: object, image: Record) -> Mask:
     """A PNG in base64 that fills the rectangle between two points, both included."""
     drawn.box(points, image)
     (x, y), (right, bottom) = np.rint(points.min(0)).astype(int), np.rint(points.max(0)).astype(int)
+    if x < 0 or y < 0 or right >= image.width or bottom >= image.height:
+        raise BadAnnotation("mask that reaches out of the image", "one inside")
     try:
-        with Image.open(io.BytesIO(base64.b64decode(str(text), validate=True))) as picture:
+        with Image.open(io.BytesIO(base64.b64decode(str(text), validate=True)), formats=images.FORMATS) as picture:
             if picture.size != (right - x + 1, bottom - y + 1):
                 raise BadAnnotation(f"mask of {picture.size[0]} x {picture.size[1]} pixels", "as its two points say")
             bits = np.array(picture.convert("L")) > 0
-    except (binascii.Error, OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
+    except (binascii.Error, *images.UNREADABLE, Image.DecompressionBombError):
         raise BadAnnotation("mask that is no picture", "a PNG in base64") from None
-    if x < 0 or y < 0 or x + bits.shape[1] > image.width or y + bits.shape[0] > image.height:
-        raise BadAnnotation("mask that reaches out of the image", "one inside")
     return encoded(bits, x, y, image.height, image.width)

@@ -7,7 +7,6 @@ these files, so that their headers are read.
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from segue.data.drawn import BadAnnotation, ImageFinder, Shape, numbers
 from segue.data.formats import SplitSource, only_file, parts
 from segue.data.records import Problem, Record, Split
 from segue.errors import DataError
+from segue.texts import parse_json
 
 CLASS_KEYS = ("class", "label", "name", "type", "category")
 NO_CLASS = "object"
@@ -109,8 +109,8 @@ def _rows(path: Path, problems: list[Problem]) -> Iterator[tuple[str, list[tuple
 
 def _parsed(text: object) -> Any:
     try:
-        return json.loads(str(text or "{}"))
-    except (ValueError, RecursionError):
+        return parse_json(str(text or "{}"))
+    except ValueError:
         return None
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from segue.data import drawn, images
 from segue.data.drawn import BadAnnotation, Shape
 from segue.data.formats import SPLIT_WORDS, WHOLE, SplitSource
 from segue.data.records import Problem, Record, Split
 from segue.errors import DataError
+from segue.texts import parse_yaml
 
 DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml")
 CLASSES = "classes.txt"  # of labelImg and Label Studio: a name on each line
@@ -67,8 +67,8 @@ def _described(root: Path) -> dict[str, Any]:
     """The content of a folder's data.yaml, all scalars as text (`no` is a name, too); empty if there is none."""
     try:
         path = next(root / name for name in DESCRIPTIONS if (root / name).is_file())
-        content = yaml.load(path.read_text(encoding="utf-8-sig"), yaml.BaseLoader)
-    except (StopIteration, OSError, ValueError, yaml.YAMLError):
+        content = parse_yaml(path.read_text(encoding="utf-8-sig"))
+    except (StopIteration, OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -125,7 +125,7 @@ def _names(source: SplitSource, problems: list[Problem]) -> tuple[dict[int, str]
                 if names is None:
                     continue
                 return names, [path]
-            except (OSError, ValueError, yaml.YAMLError) as error:
+            except (OSError, ValueError) as error:
                 problems.append(Problem("error", str(path), f"not readable ({str(error)[:80]})", "YAML with names"))
             except BadAnnotation as error:
                 problems.append(Problem("error", str(path), *error.args))
@@ -151,7 +151,7 @@ def _has_part(root: Path, labels: Path) -> bool:
 
 def _named_in(path: Path) -> dict[int, str] | None:
     text = path.read_text(encoding="utf-8-sig")
-    content = {"names": text.splitlines()} if path.name == CLASSES else yaml.load(text, yaml.BaseLoader)
+    content = {"names": text.splitlines()} if path.name == CLASSES else parse_yaml(text)
     if isinstance(content, dict) and "names" not in content:
         return None
     listed = content["names"] if isinstance(content, dict) else content
@@ -162,8 +162,9 @@ def _named_in(path: Path) -> dict[int, str] | None:
         names = {}
     if not names or min(names) < 0 or not all(names.values()) or len(set(names.values())) < len(names):
         raise BadAnnotation(f"names {str(listed)[:60]}", "a name for each class from 0, no two alike")
-    if str(content.get("nc", len(names))) != str(len(names)):
-        raise BadAnnotation(f"nc: {content['nc']}, but {len(names)} names", "as many")
+    count = content.get("nc", len(names)) if isinstance(content, dict) else len(names)
+    if str(count) != str(len(names)):
+        raise BadAnnotation(f"nc: {str(count)[:40]}, but {len(names)} names", "as many")
     return names
 
 

@@ -61,6 +61,7 @@ CLASSIFIER = re.compile(r"^(fc|head|classifier|head_dist|mask_token)(\.|$)")
 KEY = "decoder.query_positions.weight"
 
 
+@foreign.reader
 def read(path: Path) -> Weights:
     """Weights from a file (.pth, .pt, .ckpt) or a folder of transformers or timm, under our names.
 

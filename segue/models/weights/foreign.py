@@ -7,28 +7,35 @@ never with full unpickling, whatever the file's name or origin.
 from __future__ import annotations
 
 import argparse
-import codecs
+import functools
 import hashlib
-import json
 import os
 import pickle
+import re
+import struct
 import types
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy._core import multiarray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from segue.errors import CheckpointError
+from segue.errors import CheckpointError, laid_out
+from segue.models.weights import Weights
+from segue.texts import read_json
 
 INERT: list[Any] = [argparse.Namespace, types.SimpleNamespace]
 # Before 2.10 the weights-only loader could be made to corrupt memory (CVE-2026-24747).
 SAFE_TORCH = (2, 10)
+# torch keeps tensors as they are, so that an archive unpacks to its own size.
+MOST_UNPACKED = 2.0
+# What a loader makes of bytes that are not what it expects.
+DAMAGED = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError, struct.error)
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
@@ -41,6 +48,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
     if version < SAFE_TORCH:
         raise CheckpointError(path, f"torch {torch.__version__} reads such files unsafely", "torch 2.10 or newer")
     try:
+        _refuse_bombs(path)
         with torch.serialization.safe_globals(INERT):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -48,7 +56,9 @@ def read_pickle(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         found = "damaged or not a checkpoint" if not _is_archive(path) else "holds code or unknown objects"
         raise CheckpointError(path, f"{found} ({_first_line(error)})", "tensors and plain values only") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except (EOFError, OSError, SafetensorError, zipfile.BadZipFile, *DAMAGED) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(path, f"damaged or not a checkpoint ({_first_line(error)})") from None
     content = vars(content) if isinstance(content, tuple(INERT)) else content
     if not isinstance(content, dict):
@@ -56,14 +66,62 @@ def read_pickle(path: Path) -> dict[str, Any]:
     return {key: vars(value) if isinstance(value, tuple(INERT)) else value for key, value in content.items()}
 
 
-class _Arrays(pickle.Unpickler):
-    """Reads numpy arrays of numbers and plain values; any other name in the file is an error before it is looked up."""
+def _refuse_bombs(path: Path) -> None:
+    """Refuse, from its table of contents, an archive that unpacks to much more than it is."""
+    if not _is_archive(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > MOST_UNPACKED * path.stat().st_size:
+        raise CheckpointError(path, f"an archive that unpacks to {unpacked:,} bytes", "tensors that are not compressed")
+
+
+class _Type:
+    """What stands for numpy's own type of an array or of its values; nothing can be called on it."""
+
+    def __init__(self, code: object = "", *_rest: object) -> None:
+        self.code, self.order = str(code), "="
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = str(state[1])
+
+
+class _Array:
+    """What stands for a numpy array: its bytes are looked at as numbers, and are as many as they say, or refused."""
+
+    values: np.ndarray
+
+    def __init__(self, *_said: object) -> None:
+        """Pickles make an array empty and fill it later, whatever they say here."""
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, by_columns, content = state
+        if not isinstance(kind, _Type) or not re.fullmatch(r"[fiub][1248]", kind.code) or kind.order not in "<>=|":
+            raise pickle.UnpicklingError("an array of something else than numbers")
+        dtype = np.dtype(kind.order.replace("|", "=") + kind.code)
+        flat = np.frombuffer(content.encode("latin1") if isinstance(content, str) else content, dtype)
+        self.values = flat.reshape(shape, order="F" if by_columns else "C").astype(dtype.newbyteorder("="))
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    """How the oldest protocols write bytes. Other encodings would be looked up among Python's modules."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes in {encoding!r}")
+    return text.encode("latin1")
+
+
+class _Arrays(pickle._Unpickler):
+    """Reads numpy arrays of numbers and plain values; any other name in the file is an error and never looked up.
+
+    What stands for the five names is written here, so that no code of numpy's sees what a file says. The unpickler
+    is Python's own in Python: the one in C makes room for as many objects as a file of ten bytes may claim.
+    """
 
     INERT: ClassVar[dict[tuple[str, str], Any]] = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("_codecs", "encode"): codecs.encode,
-        **{(f"numpy.{core}.multiarray", "_reconstruct"): multiarray._reconstruct for core in ("core", "_core")},
+        ("numpy", "ndarray"): "ndarray",
+        ("numpy", "dtype"): _Type,
+        ("_codecs", "encode"): _encoded,
+        **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
     }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -83,11 +141,11 @@ def read_arrays(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content = _Arrays(file, encoding="latin1").load()
         arrays = content["model"] if isinstance(content.get("model"), dict) else content
-        numbers = {k: v for k, v in arrays.items() if isinstance(v, np.ndarray) and v.dtype.kind in "fiub"}
-        return {"model": {name: torch.from_numpy(np.array(array)) for name, array in numbers.items()}}
+        known = {name: array.values for name, array in arrays.items() if isinstance(array, _Array)}
+        return {"model": {name: torch.from_numpy(values) for name, values in known.items()}}
     except FileNotFoundError:
         raise CheckpointError(path, "no such file", "a checkpoint") from None
-    except (pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (pickle.UnpicklingError, EOFError, OSError, *DAMAGED) as error:
         raise CheckpointError(path, f"not readable ({_first_line(error)})", "arrays and plain values only") from None
 
 
@@ -108,7 +166,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         CheckpointError: if its files are missing or damaged.
     """
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = read_json(folder / "config.json")
         shards = sorted(folder.glob("*.safetensors"))
         tensors: dict[str, Tensor] = {}
         for shard in shards:
@@ -117,25 +175,11 @@ def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(folder, f"not readable ({_first_line(error)})", "a transformers folder") from None
     if not shards and (folder / "pytorch_model.bin").is_file():
         tensors = state_dict(read_pickle(folder / "pytorch_model.bin"), folder)
+    if not isinstance(config, dict):
+        raise CheckpointError(folder / "config.json", f"a {type(config).__name__}", "a model's configuration")
     if not tensors:
         raise CheckpointError(folder, "no weights", "model.safetensors or pytorch_model.bin beside config.json")
     return tensors, config
-
-
-def download(repo_id: str) -> Path:
-    """The local folder of a model on the Hugging Face hub, fetched if it is not there yet.
-
-    Raises:
-        CheckpointError: if the hub cannot be reached or has no such model.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(repo_id, allow_patterns=["config.json", "*.safetensors"]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        found = f"neither a file or folder here nor a model that can be fetched ({_first_line(error)})"
-        raise CheckpointError(repo_id, found, "a checkpoint folder, a .pth file or a hub id") from None
 
 
 def state_dict(content: dict[str, Any], where: object) -> dict[str, Tensor]:
@@ -151,6 +195,9 @@ def state_dict(content: dict[str, Any], where: object) -> dict[str, Tensor]:
             content = content[key]
             break
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise CheckpointError(where, f"{name} is sparse, quantized or without values", "plain tensors")
     if not tensors:
         keys = ", ".join(sorted(map(str, content))[:6])
         raise CheckpointError(where, f"no tensors under its keys {keys}", "a state dict, or one under 'model'")
@@ -158,6 +205,17 @@ def state_dict(content: dict[str, Any], where: object) -> dict[str, Tensor]:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors
+
+
+def reader(read: Callable[[Path], Weights]) -> Callable[[Path], Weights]:
+    """Around a family's reader of files: what it cannot make sense of is an error of the file's."""
+
+    @functools.wraps(read)
+    def careful(path: Path) -> Weights:
+        with laid_out(path, "weights and names as they were published"):
+            return read(path)
+
+    return careful
 
 
 def sha256(path: Path) -> str:

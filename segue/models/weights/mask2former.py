@@ -87,6 +87,7 @@ UNUSED = re.compile(r"relative_position_index$|attn_mask$|^criterion\.|swin\.lay
 CLASSIFIER = re.compile(r"^(head|classifier|norm|layernorm|swin\.layernorm)\.")
 
 
+@foreign.reader
 def read(path: Path) -> Weights:
     """Weights from a file (.pkl, .pth, .pt) or a folder of transformers, under our names.
 

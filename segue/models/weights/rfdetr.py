@@ -86,6 +86,7 @@ IGNORED = {"_kp_active_mask"}
 UNUSED_BIAS = -20.0  # a row that no image may win
 
 
+@foreign.reader
 def read(path: Path) -> Weights:
     """Weights from a rfdetr file (.pth, .pt, .ckpt) or a transformers folder, under our names.
 

@@ -35,6 +35,7 @@ OLD: list[Rule] = [
 HEADS = re.compile(r"^(classifier|decode_head)\.")  # of classes of images, or of pixels
 
 
+@foreign.reader
 def read(path: Path) -> Weights:
     """Weights of the stream `rgb` from a transformers folder or a .pth / .bin file of one.
 

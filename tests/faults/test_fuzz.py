@@ -1,0 +1,234 @@
+"""Annotations of which anything may be anything else: read, audited and drawn, in bounded time and memory."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from segue.data.audit import audit
+from segue.data.dataset import Data, read_splits
+from segue.errors import SegueError
+from segue.structures.masks import coco_rle
+
+SIDE = 64
+MOST_SECONDS, MOST_KILOBYTES = 0.05, 200_000
+HUGE = [10**400, -(10**18), 2**63, 2**31, 1e308, 1e15, float("nan"), float("inf"), -0.0, 1e-320, 65, 64, 63, -1, 0, 1]
+TEXTS = [
+    "",
+    " ",
+    "\x00",
+    "\x1b[2J",
+    "\ud800",
+    "7",
+    "nan",
+    "1e999",
+    "a.png",
+    "../a.png",
+    "9" * 5000,
+    "0b",
+    "PPYo0",
+    "[]",
+]
+SCALARS = st.one_of(
+    *(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9)),
+    *(st.sampled_from(HUGE), st.sampled_from(TEXTS)),
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=9) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+)
+TRIANGLE = [[8, 8], [40, 8], [40, 40]]
+POINTS = st.just(TRIANGLE) | st.lists(
+    st.tuples(*[st.floats(-20, 90) | st.sampled_from(HUGE)] * 2).map(list), max_size=40
+)
+
+
+def perhaps(good: Any) -> st.SearchStrategy:
+    """What belongs there, or anything."""
+    return st.just(good) | VALUES
+
+
+def flat(points: list) -> list:
+    return [value for point in points for value in point]
+
+
+RLES = st.fixed_dictionaries(
+    {"size": perhaps([SIDE, SIDE]), "counts": st.lists(st.integers(-5, 5000)) | st.text(max_size=30) | VALUES}
+)
+COCO = st.fixed_dictionaries(
+    {
+        "id": perhaps(1),
+        "image_id": perhaps(1),
+        "category_id": perhaps(1),
+        "bbox": perhaps([8, 8, 24, 24]) | POINTS.map(flat),
+        "segmentation": POINTS.map(lambda points: [flat(points)]) | RLES | VALUES,
+    },
+    optional={"area": VALUES, "iscrowd": VALUES, "source": VALUES, "quality": VALUES},
+)
+LABELME = st.just({"label": "cell", "points": TRIANGLE}) | st.fixed_dictionaries(
+    {
+        "label": perhaps("cell"),
+        "points": POINTS | VALUES,
+        "shape_type": st.just("polygon") | st.sampled_from(["rectangle", "circle", "mask", "line", ""]) | VALUES,
+    },
+    optional={"group_id": VALUES, "mask": st.text(max_size=40) | VALUES},
+)
+VIA = st.fixed_dictionaries(
+    {
+        "shape_attributes": st.just({"name": "rect", "x": 8, "y": 8, "width": 20, "height": 20})
+        | st.fixed_dictionaries(
+            {"name": st.just("rect") | st.sampled_from(["polygon", "circle", "ellipse", "point"]) | VALUES},
+            optional={
+                **dict.fromkeys(("x", "y", "width", "height", "cx", "cy", "r", "rx", "ry", "theta"), perhaps(12)),
+                **dict.fromkeys(("all_points_x", "all_points_y"), POINTS.map(flat) | VALUES),
+            },
+        )
+        | VALUES,
+        "region_attributes": perhaps({"class": "cell"}),
+    }
+)
+TYPED = st.floats(-0.1, 1.1) | st.integers() | st.text(max_size=9)
+WORDS = TYPED | st.sampled_from(HUGE) | st.sampled_from(TEXTS)
+SHARES = st.lists(st.floats(0, 1), min_size=4, max_size=4).map(lambda shares: "0 " + " ".join(map(str, shares)))
+YOLO = SHARES | st.lists(WORDS, max_size=24).map(lambda words: "0 " + " ".join(map(str, words))) | st.text(max_size=60)
+ATTRIBUTES = ("xtl", "ytl", "xbr", "ybr", "rotation", "left", "top", "width", "height", "cx", "cy", "rx", "ry")
+CVAT = st.just(("polygon", {"label": "cell", "points": "8,8;40,8;40,40"})) | st.tuples(
+    st.sampled_from(["polygon", "box", "mask", "ellipse", "points", "x"]),
+    st.fixed_dictionaries(
+        {"label": perhaps("cell"), "points": POINTS.map(lambda ps: ";".join(f"{x},{y}" for x, y in ps)) | WORDS},
+        optional={"rle": st.lists(WORDS).map(lambda runs: ",".join(map(str, runs))), "group_id": WORDS}
+        | dict.fromkeys(ATTRIBUTES, st.integers(0, 60) | WORDS),
+    ),
+)
+
+
+def write_coco(folder: Path, entry: object) -> Path:
+    image = {"id": 1, "file_name": "a.png", "height": SIDE, "width": SIDE}
+    content = {"images": [image], "categories": [{"id": 1, "name": "cell"}], "annotations": [entry]}
+    return written(folder / "_annotations.coco.json", json.dumps(content))
+
+
+def write_labelme(folder: Path, entry: object) -> Path:
+    content = {"imagePath": "a.png", "imageHeight": SIDE, "imageWidth": SIDE, "shapes": [entry]}
+    return written(folder / "a.json", json.dumps(content))
+
+
+def write_via(folder: Path, entry: object) -> Path:
+    return written(folder / "via.json", json.dumps({"a.png1": {"filename": "a.png", "regions": [entry]}}))
+
+
+def write_yolo(folder: Path, entry: object) -> Path:
+    return written(folder / "labels" / "a.txt", str(entry))
+
+
+def write_cvat(folder: Path, entry: tuple) -> Path:
+    kind, attributes = entry
+    said = " ".join(f"{name}={quoteattr(str(value))}" for name, value in attributes.items())
+    image = f'<image id="0" name="a.png" width="{SIDE}" height="{SIDE}"><{kind} {said}/></image>'
+    return written(folder / "annotations.xml", f"<annotations>{image}</annotations>")
+
+
+def written(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    return path
+
+
+FORMATS: dict[str, tuple[st.SearchStrategy, Callable[[Path, Any], Path]]] = {
+    "coco": (COCO, write_coco),
+    "labelme": (LABELME, write_labelme),
+    "via": (VIA, write_via),
+    "yolo": (YOLO, write_yolo),
+    "cvat": (CVAT, write_cvat),
+}
+# A piece of the file replaced by other bytes: where, how much, by what.
+SPLICES = st.none() | st.tuples(st.floats(0, 1), st.integers(0, 9), st.binary(max_size=4))
+
+
+def spliced(path: Path, splice: tuple[float, int, bytes] | None) -> None:
+    if splice is not None:
+        content = path.read_bytes()
+        at = int(splice[0] * len(content))
+        path.write_bytes(content[:at] + splice[2] + content[at + splice[1] :])
+
+
+def look(root: Path, name: str) -> int:
+    """Read, audit and draw everything; how many objects there were."""
+    try:
+        splits = read_splits(Data(root=root, format=name))
+        audit(splits, pixels=False)
+    except SegueError as error:
+        assert all(c.isprintable() or c == "\n" for c in error.message)
+        return 0
+    objects = [(r, a) for split in splits.values() for r in split.records for a in r.annotations]
+    for record, annotation in objects:
+        x0, y0, x1, y1 = annotation.box_xyxy
+        assert 0 <= x0 < x1 <= record.width and 0 <= y0 < y1 <= record.height
+        if annotation.mask is not None:
+            assert coco_rle(annotation.mask, record.height, record.width)["counts"]
+    return len(objects)
+
+
+def seconds(root: Path, name: str) -> float:
+    began = time.process_time()
+    look(root, name)
+    return time.process_time() - began
+
+
+def fuzz(name: str, count: int, folder: Path) -> tuple[int, int, float]:
+    """So many mutated objects of a format: how many, how many of them were still objects, and the slowest."""
+    strategy, write = FORMATS[name]
+    root = folder / name
+    (root / "images").mkdir(parents=True)
+    for place in (root, root / "images"):
+        Image.new("RGB", (SIDE, SIDE)).save(place / "a.png")
+    figures = {"seen": 0, "objects": 0, "slowest": 0.0}
+
+    @settings(max_examples=count, deadline=None, database=None, derandomize=True, suppress_health_check=HealthCheck)
+    @given(strategy, SPLICES)
+    def one(entry: Any, splice: tuple[float, int, bytes] | None) -> None:
+        spliced(write(root, entry), splice)
+        began = time.process_time()
+        figures["objects"] += look(root, name)
+        taken = time.process_time() - began
+        if taken > MOST_SECONDS:  # once more, because whatever else this process does is counted, too
+            taken = min(seconds(root, name) for _ in range(3))
+        figures["seen"] += 1
+        figures["slowest"] = max(figures["slowest"], taken)
+
+    one()
+    return int(figures["seen"]), int(figures["objects"]), figures["slowest"]
+
+
+def fuzzed(count: int, folder: Path) -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    total = 0
+    for name in FORMATS:
+        seen, objects, slowest = fuzz(name, count, folder)
+        total += seen
+        assert seen >= count and objects > count // 50, (name, seen, objects)
+        assert slowest < MOST_SECONDS, (name, slowest)
+        shutil.rmtree(folder / name)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_KILOBYTES
+    return total
+
+
+def test_no_mutated_object_breaks_anything(tmp_path, promise):
+    promise("fuzz", fuzzed(120, tmp_path), "mutated objects of five formats, each under 50 ms and 200 MB")
+
+
+@pytest.mark.slow
+def test_none_of_ten_thousand_mutated_objects_breaks_anything(tmp_path, promise):
+    total = fuzzed(2000, tmp_path)
+    assert total >= 10_000
+    promise("fuzz", total, "mutated objects of five formats, each under 50 ms and 200 MB")

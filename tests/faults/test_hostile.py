@@ -1,0 +1,299 @@
+"""Files that try to do harm, given to everything that reads files: nothing runs, nothing breaks, one line says why."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import runpy
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import segue
+from segue import models
+from segue.cli import main
+from segue.data import images
+from segue.data.rendered import render_dataset
+from segue.errors import DataError, SegueError
+from segue.models import ModelSpec, rfdetr
+from segue.rfdetr import RFDETRPico
+from segue.training import checkpoint
+from tests.conftest import ROOT, toy_plan, write_plan
+from tests.faults.payloads import MODULE, PAYLOADS, SCRIPT, png
+
+# FILE and FOLDER are the payload; CKPT, DATA, LABELS, PLAN are good; OUT is a new name.
+COMMANDS = """
+check FILE
+check FOLDER
+check FOLDER/plan.yaml
+check PLAN model.weights=FILE
+check PLAN model.weights=FOLDER
+check PLAN data={root:FOLDER}
+check PLAN data.quarantine=FILE
+check PLAN model.family=mask2former model.weights=FILE
+run FILE
+run FOLDER/plan.yaml
+run PLAN data={root:FOLDER}
+sweep FOLDER/plan.yaml model.size=pico,nano
+predict FILE DATA/test
+predict FOLDER DATA/test
+predict CKPT FOLDER --out OUT --threshold 0
+evaluate FILE DATA
+evaluate FOLDER DATA
+evaluate CKPT FOLDER --split train
+evaluate CKPT FOLDER/plan.yaml
+inspect FILE
+inspect FOLDER
+report FOLDER
+report FOLDER FOLDER
+head strip FILE OUT
+head strip FOLDER OUT
+head keep FILE OUT cell
+head keep FOLDER OUT cell
+label auto FOLDER --kind blobs --out OUT
+label auto FILE --kind tubes --out OUT
+label pick FOLDER --count 1 --kind blobs --out OUT
+label import FILE --into DATA
+label import FOLDER --into DATA
+label import FILE --into DATA --picked FOLDER
+data info FILE
+data info FOLDER
+data audit FOLDER --out OUT
+data audit FILE --quick
+data merge FOLDER DATA --out OUT
+data split FOLDER --out OUT
+data scale FOLDER --factor 0.5 --out OUT
+data convert FOLDER --to coco --out OUT
+data convert FOLDER --to cvat --out OUT
+data convert FOLDER --to labelme --out OUT
+""".strip().splitlines()
+WITHOUT_FILES = {"demo": "reads no file", "init": "names a recipe of the package"}
+SCRIPTS = {
+    "detector-then-masks/strip_class_heads.py": "FILE OUT",
+    "detector-then-masks/shrink_head.py": "--in_ckpt FILE --out_ckpt OUT --keep cell",
+    "detector-then-masks/validate_setup.py": "--dataset FOLDER",
+    "noisy-then-manual/utils/combine_coco_annotations.py": "-f1 FILE -f2 FILE -o OUT",
+    "noisy-then-manual/utils/scale_coco_annotations.py": "-i FILE -d FOLDER -o OUT",
+    "noisy-then-manual/register_two_stage_datasets.py": "--dataset_root FOLDER",
+}
+CALLS: dict[str, Callable[[Path], object]] = {
+    "segue.load": lambda path: segue.load(path, "cpu"),
+    "segue.load_plan": lambda path: segue.load_plan(path),
+    "RFDETRPico": lambda path: RFDETRPico(path, device="cpu"),
+    **{
+        f"{name}.import_weights": lambda path, n=name: models.get(n).import_weights(str(path))
+        for name in models.names()
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("good")
+    data = render_dataset(folder / "data", {"train": 2, "valid": 1, "test": 1}, side=64, seed=1)
+    options = rfdetr.settle(rfdetr.Options(resolution=64, queries=10, groups=1), rfdetr.SIZES["pico"], 5, "cpu")[0]
+    spec = ModelSpec(family="rfdetr", size="pico", classes=("cell",), options=options.model_dump())
+    checkpoint.write(folder / "ckpt", rfdetr.build(spec, masks=False).state_dict(), checkpoint.Card(spec=spec))
+    plan = write_plan(folder / "plan.yaml", toy_plan(data, folder / "runs"))
+    return {"CKPT": folder / "ckpt", "DATA": data, "PLAN": plan}
+
+
+@pytest.fixture
+def trap(tmp_path, monkeypatch) -> Iterator[Path]:
+    """The marker. It is made by every payload that runs, and by the import that a card names."""
+    marker = tmp_path / "marker"
+    (tmp_path / "code" / MODULE).mkdir(parents=True)
+    (tmp_path / "code" / MODULE / "__init__.py").write_text(f"import os; os.mkdir({str(marker)!r})")
+    (tmp_path / "code" / MODULE / "model.py").write_text("SIZES = PARTS = TASKS = Options = build = ()")
+    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+    monkeypatch.chdir(tmp_path)
+    yield marker
+    for name in (f"{MODULE}.model", MODULE):
+        sys.modules.pop(name, None)
+
+
+def filled(line: str, path: Path, folder: Path, good: dict[str, Path], out: Path) -> list[str]:
+    places = {**good, "FILE": path, "FOLDER": folder, "OUT": out}
+    return [re.sub(r"\b(FILE|FOLDER|OUT|CKPT|DATA|PLAN)\b", lambda m: str(places[m[1]]), word) for word in line.split()]
+
+
+def outcome(code: object, said: str, printed: str) -> str:
+    """What is wrong with how a command ended; nothing, if it went well or said in one line why not."""
+    wrong = [c for c in said + printed if not c.isprintable() and c != "\n"]
+    errors = re.findall(r"^\S+: error: .*", said, re.MULTILINE)
+    if code not in (0, 1, 2, 3) or "Traceback" in said or wrong or (code in (2, 3) and len(errors) != 1):
+        return f"exit code {code}, {errors or said[-300:]}, {wrong[:3]}"
+    return ""
+
+
+def tried(run: Callable[[], object], capsys) -> str:
+    began = time.process_time()
+    try:
+        code = run()
+    except Exception as error:  # noqa: BLE001  whatever it is, it is a traceback
+        capsys.readouterr()
+        return f"{type(error).__name__}: {str(error)[:200]}"
+    printed = capsys.readouterr()
+    seconds = time.process_time() - began
+    return outcome(code, printed.err, printed.out) or (f"{seconds:.0f} s" if seconds > 10 else "")
+
+
+def called(call: Callable[[Path], object], path: Path) -> int:
+    try:
+        call(path)
+    except SegueError as error:
+        assert error.message.isprintable() or "\n" in error.message
+    return 0
+
+
+def script(name: str, arguments: list[str], monkeypatch) -> object:
+    """Run a script as it is run, in this process; its neighbours are forgotten afterwards."""
+    path = ROOT / "scripts" / name
+    before = set(sys.modules)
+    monkeypatch.setattr(sys, "argv", [str(path), *arguments])
+    monkeypatch.syspath_prepend(str(path.parent))
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as end:
+        return end.code or 0
+    finally:
+        for module in set(sys.modules) - before:
+            if str(ROOT / "scripts") in str(getattr(sys.modules[module], "__file__", "")):
+                del sys.modules[module]
+    return 0
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_no_payload_runs_wherever_it_is_given(name, good, trap, tmp_path, capsys, monkeypatch, promise):
+    folder = tmp_path / "payload"
+    folder.mkdir()
+    path = PAYLOADS[name](folder, trap)
+    before = {str(p): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # A plan that a person names is a program of theirs; the run that lies around it is not.
+    lines = [line for line in COMMANDS if name != "card" or "plan.yaml" not in line]
+    wrong = {}
+    for number, line in enumerate(lines):
+        words = filled(line, path, folder, good, tmp_path / f"out-{number}")
+        wrong[line] = tried(lambda words=words: main(words), capsys)
+    for one, line in SCRIPTS.items():
+        words = filled(line, path, folder, good, tmp_path / ("out-" + Path(one).stem))
+        wrong[one] = tried(lambda one=one, words=words: script(one, words, monkeypatch), capsys)
+    for what, call in CALLS.items():
+        for given in (path, folder):
+            wrong[f"{what} {given.name}"] = tried(lambda call=call, given=given: called(call, given), capsys)
+    assert {line: found for line, found in wrong.items() if found} == {}
+    assert not trap.exists() and f"{MODULE}.model" not in sys.modules
+    assert {str(p): p.stat().st_size for p in folder.rglob("*") if str(p) in before} == before
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200_000  # kB: no bomb went off
+    pairs = len(wrong)
+    assert pairs == (59 if name == "card" else 63)
+    promise("hostile", pairs, f"ways to give {name} to segue")
+
+
+def test_every_verb_is_given_payloads():
+    from tests.contracts.test_cli import VERBS
+
+    assert {line.split()[0] for line in COMMANDS} | set(WITHOUT_FILES) == VERBS
+    assert len(PAYLOADS) >= 12
+
+
+def test_the_payloads_are_harmful(trap, tmp_path):
+    """Read as careless programs read them they do leave the marker, so that its absence means something."""
+    import pickle
+
+    done = []
+    for name in ("archive", "legacy", "nested", "plain_pickle", "object_array"):
+        folder = tmp_path / name
+        folder.mkdir()
+        path = PAYLOADS[name](folder, trap)
+        if path.suffix == ".npy":
+            np.load(path, allow_pickle=True)
+        elif path.suffix == ".pkl":
+            pickle.loads(path.read_bytes())
+        else:
+            torch.load(path, weights_only=False)
+        assert trap.exists(), name
+        trap.rmdir()
+        done.append(name)
+    __import__(MODULE)
+    assert trap.exists() and len(done) == 5
+
+
+def test_markup_and_control_characters_reach_no_page_and_no_terminal(trap, tmp_path, good, capsys, monkeypatch):
+    folder = tmp_path / "payload"
+    folder.mkdir()
+    PAYLOADS["names"](folder, trap)
+    assert main(["data", "audit", str(folder), "--out", "audit"]) in (0, 2)
+    assert main(["data", "info", str(folder)]) == 0
+    assert main(["predict", str(good["CKPT"]), str(folder), "--out", "found"]) == 0
+    assert main(["label", "auto", str(folder), "--kind", "blobs", "--class", SCRIPT, "--out", "labels"]) in (0, 2)
+    printed = capsys.readouterr()
+    assert all(c.isprintable() or c == "\n" for c in printed.out + printed.err) and "\\x1b" in printed.out
+    pages = {path.name: path.read_text() for path in tmp_path.glob("*/*.html")}
+    assert set(pages) == {"audit.html", "sheet.html"}
+    assert all("<script" not in page and "<b " not in page for page in pages.values())
+    assert all("&lt;script&gt;" in page for page in pages.values())
+    content = json.loads((tmp_path / "found" / "predictions.coco.json").read_text())
+    assert len(content["images"]) == 1
+
+
+def bombs(folder: Path) -> list[Path]:
+    """A file of each format that is decoded, whose header says 12,000 x 12,000 or more."""
+    import tifffile
+    from PIL import Image
+
+    side = 12_000
+    (folder / "a.png").write_bytes(png(side, side))
+    (folder / "b.png").write_bytes(png(60_000, 60_000))
+    Image.new("L", (8, 8)).save(folder / "a.jpg")
+    jpeg = (folder / "a.jpg").read_bytes()
+    at = jpeg.index(b"\xff\xc0")
+    (folder / "a.jpg").write_bytes(jpeg[: at + 5] + side.to_bytes(2) * 2 + jpeg[at + 9 :])
+    with tifffile.TiffWriter(folder / "a.tif") as file:
+        file.write(iter([np.zeros((256, 256), np.uint8)] * 47**2), shape=(side, side), dtype=np.uint8,
+                   tile=(256, 256), compression="zlib")  # fmt: skip
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({side}, {side}, 3), }}".ljust(117) + "\n"
+    (folder / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    bmp = Image.new("L", (8, 8))
+    bmp.save(folder / "a.bmp")
+    content = (folder / "a.bmp").read_bytes()
+    (folder / "a.bmp").write_bytes(content[:18] + side.to_bytes(4, "little") * 2 + content[26:])
+    return sorted(folder.glob("[ab].*"))
+
+
+def test_an_image_is_refused_by_its_header_before_a_pixel_is_decoded(tmp_path):
+    """144 million pixels each: decoded they would take 144 MB to 3.4 GB."""
+    files = bombs(tmp_path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.process_time()
+    for path in files:
+        for read in (images.stack, images.shown, images.read):
+            with pytest.raises(DataError):
+                read(path)
+        try:
+            assert np.prod(images.size(path), dtype=float) >= 144e6
+        except DataError as error:
+            assert "pixels" in error.message or "shape" in error.message or "limit" in error.message
+    assert [path.suffix for path in files] == [".bmp", ".jpg", ".npy", ".png", ".tif", ".png"]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000
+    assert time.process_time() - began < 10
+
+
+def test_a_module_that_a_card_names_is_used_only_where_its_user_allows_it(trap, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "payload"
+    folder.mkdir()
+    PAYLOADS["card"](folder, trap)
+    assert main(["inspect", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert f"family {MODULE}.model" in said and f"SEGUE_MODULES={MODULE}.model" in said and not trap.exists()
+    assert main(["report", str(folder)]) == 2 and not trap.exists()
+    monkeypatch.setenv("SEGUE_MODULES", f"other,{MODULE}.model")
+    assert checkpoint.read_card(folder).spec.family == f"{MODULE}.model"
+    assert models.get(f"{MODULE}.model").PARTS == () and trap.exists()
