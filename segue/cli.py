@@ -249,7 +249,10 @@ def evaluate(
 
 @app.command
 def inspect(checkpoint: Path, *, json: bool = False) -> None:
-    """Show what a checkpoint is: model, channels with their scales, parts, parameter counts, and where it came from."""
+    """Show what a checkpoint is: model, channels with their scales, parts, parameter counts, and where it came from.
+
+    Of the bad-step a run left when something became NaN or infinite: run that step again, and show where it begins.
+    """
     from segue.commands.inspect import describe_checkpoint
 
     print(describe_checkpoint(checkpoint, json))

@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from segue import models
+from segue.commands.bad_step import describe_bad_step
 from segue.data.dataset import read_dataset
 from segue.inference.predict import find_checkpoint
 from segue.outcome import write_report
 from segue.plan import load_plan
 from segue.run_folder import PLAN, RunFolder, read_note
 from segue.structures.channels import Channel
-from segue.training import checkpoint
+from segue.training import bad_step, checkpoint
 
 
 def describe_checkpoint(path: Path, as_json: bool) -> str:
-    """A checkpoint's card in a readable form, or as JSON; every file is compared with its checksum first."""
+    """A checkpoint's card in a readable form, or as JSON; every file is compared with its checksum first.
+
+    A step that was kept because it was not finite is run again.
+    """
+    if bad_step.is_one(path):
+        return describe_bad_step(path, as_json)
     folder = find_checkpoint(path)
     card = checkpoint.verify(folder)
     if as_json:

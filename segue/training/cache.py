@@ -62,7 +62,7 @@ class CachedSamples(Dataset):
         start, stop = self.offsets[record : record + 2]
         with (self.folder / TARGETS).open("rb") as file:
             file.seek(start)
-            target = _target_from(file.read(stop - start))
+            target = target_from(file.read(stop - start))
         target.key = seed_for(self.samples.seed, "points", epoch, index)
         return inputs, target
 
@@ -143,12 +143,12 @@ def _append_targets(path: Path, start: int, targets: Iterable[Target]) -> list[i
         file.truncate(start)
         file.seek(start)
         for target in targets:
-            file.write(_target_bytes(target))
+            file.write(target_bytes(target))
             ends.append(file.tell())
     return ends
 
 
-def _target_bytes(target: Target) -> bytes:
+def target_bytes(target: Target) -> bytes:
     tensors = {name: getattr(target, name) for name in ("labels", "boxes_cxcywh", "has_mask", "weights")}
     if target.unexplained is not None:
         tensors["unexplained"] = target.unexplained
@@ -159,7 +159,7 @@ def _target_bytes(target: Target) -> bytes:
     return save_tensors({**{n: t.contiguous() for n, t in tensors.items()}, "position": position})
 
 
-def _target_from(data: bytes) -> Target:
+def target_from(data: bytes) -> Target:
     tensors: dict[str, Any] = load_tensors(data)
     record, height, width = tensors.pop("position").tolist()
     masks = {name.removeprefix("masks."): tensors.pop(name) for name in list(tensors) if name.startswith("masks.")}
