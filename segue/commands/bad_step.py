@@ -46,7 +46,10 @@ def describe_bad_step(folder: Path, as_json: bool) -> str:
         names = ", ".join(again.gradients[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
         lines.append(f"gradient   not finite in {names}")
     shown = ("loss", *learner.loss.names)
-    rows = [("all images", again.terms), *zip(state["images"], again.of_images, strict=True)]
+    rows = [
+        ("all images", again.terms),
+        *zip((Path(name).name for name in state["images"]), again.of_images, strict=True),
+    ]
     wide = max(len(name) for name, _ in rows)
     lines += ["", " ".join([" " * wide, *(f"{name:>10}" for name in shown)])]
     for name, terms in rows:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 
 from segue import models
+from segue.data.loading import loader
 from segue.data.records import Record
-from segue.data.samples import Samples, StepSampler, loader
+from segue.data.samples import Samples, StepSampler
 from segue.data.transforms import View
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.models.parts.chain import Chain

@@ -14,7 +14,6 @@ from segue.errors import NonFiniteError
 from segue.losses.criterion import Criterion
 from segue.run_folder import read_note
 from segue.training import bad_step, checkpoint
-from segue.training.journal import read_rows
 from tests.conftest import toy_plan
 from tests.toy import losses, run, same_tensors
 
@@ -112,3 +111,81 @@ def test_a_rate_that_is_far_too_high_ends_with_the_images_and_the_module_it_bega
     names = [image["file"] for image in found["images"]]
     assert len(names) == 4 and all(Path(name).is_file() for name in names)
     promise("P9", 1, "rates of learning that are far too high")
+
+
+def test_weights_that_overflow_before_an_evaluation_are_not_kept(rendered, tmp_path, promise):
+    """One step an epoch, so that the model is evaluated with them before another step could find out."""
+    sgd = {"kind": "sgd", "lr": 3e38, "momentum": 0, "clip": 0}
+    plan = detector_only(rendered, tmp_path, optimizer=sgd, images_per_step=16, save_every_steps=None)
+    with pytest.raises(NonFiniteError, match=r"holds NaN or infinity; expected finite values; next: a lower opt") as e:
+        run(plan)
+    print(e.value.message)
+    assert all_finite(tmp_path / "toy-1") == 0 and "\n" not in e.value.message
+    promise("P9", 1, "weights that overflow")
+
+
+def test_an_optimizer_whose_state_overflows_is_not_kept(rendered, tmp_path, monkeypatch, promise):
+    """Gradients of 1e25 are finite, their squares are not: these weights would never learn again, without a word."""
+    total = Criterion.total
+    monkeypatch.setattr(Criterion, "total", lambda self, sums, counts: total(self, sums, counts) * 1e25)
+    with pytest.raises(NonFiniteError, match=r"state.optimizer.state.* holds NaN or inf.*optimizer.clip: 1"):
+        run(detector_only(rendered, tmp_path, optimizer={"clip": 0}))
+    assert not list(tmp_path.rglob(checkpoint.CARD))
+    promise("P9", 1, "gradients whose squares overflow")
+
+
+def scaled_loss(monkeypatch, factors: dict[int, float]) -> None:
+    """Multiply the loss of some steps, counted from 1."""
+    total, calls = Criterion.total, []
+
+    def scaled(self, sums, counts):
+        calls.append(len(sums))
+        return total(self, sums, counts) * (factors.get(calls.count(3), 1.0) if len(sums) == 3 else 1.0)
+
+    monkeypatch.setattr(Criterion, "total", scaled)
+
+
+def test_an_overflow_of_half_precision_skips_the_step_and_halves_the_scale(rendered, tmp_path, monkeypatch, promise):
+    scaled_loss(monkeypatch, {3: 1e6, 4: 1e6})
+    folder = run(detector_only(rendered, tmp_path, precision="fp16")) / "1-detector"
+    rows = read_rows(folder / "steps.csv")
+    print([row["grad_norm"] for row in rows])
+    overflowed = [not row["grad_norm"] < float("inf") for row in rows]
+    assert sum(overflowed) and not any(overflowed[-2:])
+    assert all_finite(folder.parent) > 200
+    state = checkpoint.read_state(folder / "last")
+    assert state["scaler"]["scale"] == 2.0 ** (16 - sum(overflowed)) and state["progress"]["skipped"] == 0
+    promise("P9", sum(overflowed), "steps that overflow half precision")
+
+
+def test_half_precision_that_overflows_however_small_the_scale_ends_the_stage(rendered, tmp_path, monkeypatch, promise):
+    scaled_loss(monkeypatch, dict.fromkeys(range(1, 100), 1e20))
+    kept = fails(detector_only(rendered, tmp_path, precision="fp16", epochs=9), "the gradient became NaN")
+    assert len(losses(kept.parent)) == MOST_SKIPPED
+    assert again(kept)["again"] == "the gradient became NaN or infinite"
+    promise("P9", MOST_SKIPPED + 1, "steps that overflow half precision")
+
+
+FAMILIES = {  # what predicts boxes or masks, and where nothing finite comes from
+    "rfdetr": "decoder.box_head",
+    "detr": "decoder.",
+    "mask2former": "decoder.",
+    "rgbx_rcnn": "head.",
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_that_puts_out_nan_boxes_ends_in_words_in_every_family(rendered, tmp_path, monkeypatch, family):
+    build = stages.build_model
+
+    def built(*arguments):
+        chain = build(*arguments)
+        print([n for n, _ in chain.named_parameters() if "box" in n or "mask" in n])
+        return chain
+
+    monkeypatch.setattr(stages, "build_model", built)
+    plan = detector_only(rendered, tmp_path)
+    plan["model"] = {"family": family, "size": "pico", "resolution": 64}
+    if family == "mask2former":
+        plan["stages"][0]["task"] = "masks"
+    run(plan)

@@ -7,14 +7,10 @@ import json
 import pytest
 import torch
 
-from segue.errors import NonFiniteError, OutOfMemoryError, TrainingError
-from segue.losses.criterion import Criterion
+from segue.errors import OutOfMemoryError
 from segue.models.parts.chain import Chain
-from segue.run_folder import read_note
-from segue.training import checkpoint
-from segue.training import stage as stages
 from tests.conftest import toy_plan
-from tests.toy import losses, run, same_tensors
+from tests.toy import losses, run
 
 
 def detector_only(rendered, folder, **changes):
