@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from segue.data.records import Record
 from segue.data.samples import Position, StepSampler
 from segue.errors import DataError, SegueError
 from segue.structures.target import Batch, Target, collate
@@ -120,7 +121,8 @@ def _next(left: Iterator[Batch | SegueError], samples: Dataset, at: Tensor) -> B
 
 def _image(samples: Dataset, record: int) -> Path:
     """The file of a record of samples, or of cached ones."""
-    return getattr(samples, "samples", samples).records[record].image
+    records: Sequence[Record] = getattr(samples, "samples", samples).records  # type: ignore[attr-defined]
+    return records[record].image
 
 
 def _alive(process: int) -> bool:

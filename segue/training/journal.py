@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[missing-module-attribute]
 from tensorboardX.summary import scalar
 
 from segue.errors import PlanError

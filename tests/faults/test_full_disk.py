@@ -73,16 +73,13 @@ def test_a_disk_that_is_full_for_a_while_changes_nothing_in_what_comes_out(
     promise("P8", 1, "disks that were full for a while")
 
 
-def test_a_disk_that_stays_full_ends_the_stage_with_the_last_good_checkpoint(
-    rendered, disk, monkeypatch, promise, capsys
-):
+def test_a_disk_that_stays_full_ends_the_stage_with_the_last_good_checkpoint(rendered, disk, monkeypatch, promise):
     plan = detector_only(rendered, disk.path / "runs")
     with monkeypatch.context() as patch:
         before_step(patch, {3: disk.fill})
         with pytest.raises(TrainingError) as error:
             run(plan)
     said = error.value.message
-    print(said)
     stage = disk.path / "runs" / "toy-1" / "1-detector"
     assert said.startswith(f"{stage}: saving failed {MOST_FAILED_SAVES} times (") and "\n" not in said
     assert " MB needed, 0.0 MB free; expected free disk space; next: the same command again" in said

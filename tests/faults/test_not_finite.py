@@ -13,7 +13,9 @@ from segue.commands.inspect import describe_checkpoint
 from segue.errors import NonFiniteError
 from segue.losses.criterion import Criterion
 from segue.run_folder import read_note
-from segue.training import bad_step, checkpoint
+from segue.training import bad_step, checkpoint, stage
+from segue.training.journal import read_rows
+from segue.training.loop import MOST_SKIPPED
 from tests.conftest import toy_plan
 from tests.toy import losses, run, same_tensors
 
@@ -51,7 +53,7 @@ def fails(plan: dict, words: str) -> Path:
     assert read_note(folder)["stages"]["detector"]["state"] == "failed" and "\n" not in error.value.message
     kept = folder / "1-detector" / bad_step.FOLDER
     assert f"next: segue inspect {kept}" in error.value.message
-    assert all_finite(folder) > 200
+    assert all_finite(folder) > 140
     return kept
 
 
@@ -106,7 +108,6 @@ def test_a_rate_that_is_far_too_high_ends_with_the_images_and_the_module_it_bega
     found = again(kept)
     assert found["again"] == found["found"] and found["first"]
     text = describe_checkpoint(kept, False)
-    print(text)
     assert f"begins in  {found['first']}" in text
     names = [image["file"] for image in found["images"]]
     assert len(names) == 4 and all(Path(name).is_file() for name in names)
@@ -117,21 +118,10 @@ def test_weights_that_overflow_before_an_evaluation_are_not_kept(rendered, tmp_p
     """One step an epoch, so that the model is evaluated with them before another step could find out."""
     sgd = {"kind": "sgd", "lr": 3e38, "momentum": 0, "clip": 0}
     plan = detector_only(rendered, tmp_path, optimizer=sgd, images_per_step=16, save_every_steps=None)
-    with pytest.raises(NonFiniteError, match=r"holds NaN or infinity; expected finite values; next: a lower opt") as e:
+    with pytest.raises(NonFiniteError, match=r"NaN or infinit.*; expected finite values; next: .*lower opt") as e:
         run(plan)
-    print(e.value.message)
     assert all_finite(tmp_path / "toy-1") == 0 and "\n" not in e.value.message
     promise("P9", 1, "weights that overflow")
-
-
-def test_an_optimizer_whose_state_overflows_is_not_kept(rendered, tmp_path, monkeypatch, promise):
-    """Gradients of 1e25 are finite, their squares are not: these weights would never learn again, without a word."""
-    total = Criterion.total
-    monkeypatch.setattr(Criterion, "total", lambda self, sums, counts: total(self, sums, counts) * 1e25)
-    with pytest.raises(NonFiniteError, match=r"state.optimizer.state.* holds NaN or inf.*optimizer.clip: 1"):
-        run(detector_only(rendered, tmp_path, optimizer={"clip": 0}))
-    assert not list(tmp_path.rglob(checkpoint.CARD))
-    promise("P9", 1, "gradients whose squares overflow")
 
 
 def scaled_loss(monkeypatch, factors: dict[int, float]) -> None:
@@ -149,7 +139,6 @@ def test_an_overflow_of_half_precision_skips_the_step_and_halves_the_scale(rende
     scaled_loss(monkeypatch, {3: 1e6, 4: 1e6})
     folder = run(detector_only(rendered, tmp_path, precision="fp16")) / "1-detector"
     rows = read_rows(folder / "steps.csv")
-    print([row["grad_norm"] for row in rows])
     overflowed = [not row["grad_norm"] < float("inf") for row in rows]
     assert sum(overflowed) and not any(overflowed[-2:])
     assert all_finite(folder.parent) > 200
@@ -160,32 +149,37 @@ def test_an_overflow_of_half_precision_skips_the_step_and_halves_the_scale(rende
 
 def test_half_precision_that_overflows_however_small_the_scale_ends_the_stage(rendered, tmp_path, monkeypatch, promise):
     scaled_loss(monkeypatch, dict.fromkeys(range(1, 100), 1e20))
-    kept = fails(detector_only(rendered, tmp_path, precision="fp16", epochs=9), "the gradient became NaN")
+    long = {"epochs": None, "steps": 30, "evaluate_every_steps": 30, "save_every_steps": 19}
+    kept = fails(detector_only(rendered, tmp_path, precision="fp16", **long), "the gradient became NaN")
     assert len(losses(kept.parent)) == MOST_SKIPPED
     assert again(kept)["again"] == "the gradient became NaN or infinite"
     promise("P9", MOST_SKIPPED + 1, "steps that overflow half precision")
 
 
-FAMILIES = {  # what predicts boxes or masks, and where nothing finite comes from
-    "rfdetr": "decoder.box_head",
-    "detr": "decoder.",
-    "mask2former": "decoder.",
-    "rgbx_rcnn": "head.",
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_model_that_puts_out_nan_boxes_ends_in_words_in_every_family(rendered, tmp_path, monkeypatch, family):
+@pytest.mark.parametrize("measured", [True, False])
+@pytest.mark.parametrize("family", ["rfdetr", "detr", "mask2former", "rgbx_rcnn"])
+def test_a_model_that_puts_out_nan_ends_in_words_in_every_family(
+    rendered, tmp_path, monkeypatch, family, measured, promise
+):
+    """Whether it is measured or trained first: no traceback of the matcher's, and no measure of nothing."""
     build = stages.build_model
 
     def built(*arguments):
         chain = build(*arguments)
-        print([n for n, _ in chain.named_parameters() if "box" in n or "mask" in n])
+        with torch.no_grad():
+            for parameter in chain.parameters():
+                parameter.mul_(1e25)  # finite, as all that is read from files is
         return chain
 
     monkeypatch.setattr(stages, "build_model", built)
-    plan = detector_only(rendered, tmp_path)
-    plan["model"] = {"family": family, "size": "pico", "resolution": 64}
-    if family == "mask2former":
-        plan["stages"][0]["task"] = "masks"
-    run(plan)
+    plan = detector_only(rendered, tmp_path, task="joint" if family == "mask2former" else "boxes")
+    plan["model"] = {"family": family, "size": "pico", "resolution": 128}
+    if measured:  # R-CNN drops what is NaN, so that nothing is found; its loss is not finite then
+        words = "step 1: loss" if family == "rgbx_rcnn" else "valid_0000.png: the model puts out scores or boxes that"
+        with pytest.raises(NonFiniteError, match=words):
+            run(plan)
+    else:
+        monkeypatch.setattr(stage, "_before_training", lambda *arguments: None)
+        found = again(fails(plan, "epoch 1, step 1: .* became NaN or infinite"))
+        assert found["again"] == found["found"] and found["first"]
+    promise("P9", 1, "models that put out NaN boxes, scores or masks")
