@@ -51,8 +51,8 @@ def command(*arguments: object) -> tuple[int, str, str]:
 
 @dataclass
 class Swept:
-    """A sweep in which one member was killed, one became NaN and one ran out of memory; the same command again without that, but asked
-    to stop during the last member; and once more."""
+    """A sweep in which one member was killed, one became NaN and one ran out of memory; the same command again without
+    that, but asked to stop during the last member; and once more."""
 
     plan: Path
     folder: Path

@@ -1,4 +1,4 @@
-"""RF-DETR that puts out NaN boxes from its fourth step on, while there is a file called `deadly` in the working folder."""
+"""RF-DETR whose boxes are NaN from its fourth step on, while there is a file called `deadly` in the working folder."""
 
 from __future__ import annotations
 

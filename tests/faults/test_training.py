@@ -1,4 +1,4 @@
-"""Memory that runs out in the middle of training."""
+"""Memory that runs out in the middle of training, and frozen weights that do move."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import json
 import pytest
 import torch
 
-from segue.errors import OutOfMemoryError
+from segue import stages
+from segue.errors import OutOfMemoryError, TrainingError
 from segue.models.parts.chain import Chain
+from segue.run_folder import read_note
+from segue.training.journal import Journal
 from tests.conftest import toy_plan
 from tests.toy import losses, run
 
@@ -66,3 +69,22 @@ def test_an_image_that_does_not_fit_alone_ends_the_stage_with_advice(rendered, t
     memory_for(0, monkeypatch)
     with pytest.raises(OutOfMemoryError, match=r"a single image does not fit .* lower model\.resolution"):
         run(detector_only(rendered, tmp_path))
+
+
+@pytest.mark.parametrize("part", ["backbone", "decoder"])
+def test_a_frozen_value_that_moves_by_its_last_bit_fails_the_stage(rendered, tmp_path, monkeypatch, part, promise):
+    plan = toy_plan(rendered, tmp_path, detector={"epochs": 1}, masks={"epochs": 1})
+    run(plan, "detector")
+    build, chains = stages.build_model, []
+
+    def nudge(self, row):
+        value = next(p for p in chains[0].part(part).parameters() if p.numel() > 100).data.view(-1)[:1]
+        value.copy_(torch.nextafter(value, value + 1))
+
+    monkeypatch.setattr(stages, "build_model", lambda *a: chains.append(build(*a)) or chains[-1])
+    monkeypatch.setattr(Journal, "step", nudge)
+    with pytest.raises(TrainingError, match=r"frozen backbone, projector, decoder: changed while it was frozen"):
+        run(plan)
+    folder = tmp_path / "toy-1"
+    assert read_note(folder)["stages"]["masks"]["state"] == "failed" and not (folder / "2-masks/metrics.json").exists()
+    promise("P13", 1, "frozen values that moved by one bit")
