@@ -10,6 +10,7 @@ import csv
 import errno
 import io
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -76,6 +77,8 @@ class Journal:
         if self.tensorboard is not None:
             try:
                 for name, value in values.items():
+                    if not math.isfinite(value):  # the gradient of a skipped step, which no curve can show
+                        continue
                     event = Event(wall_time=time.time(), step=step, summary=scalar(name, value))
                     self.tensorboard.write_event(event)
                 self.tensorboard.flush()

@@ -15,8 +15,7 @@ from segue.training import checkpoint
 from segue.training.journal import Journal, read_rows
 from segue.training.stage import MOST_FAILED_SAVES
 from tests.faults.small_disk import small_disk
-from tests.faults.test_not_finite import detector_only
-from tests.toy import losses, run, same_tensors
+from tests.toy import detector_only, losses, run, same_tensors
 from tests.training.test_cache import contents, filled, parts  # noqa: F401
 
 

@@ -13,8 +13,7 @@ from segue.data import loading, samples
 from segue.errors import DataError
 from segue.run_folder import read_note
 from segue.training import checkpoint
-from tests.faults.test_not_finite import detector_only
-from tests.toy import losses, run
+from tests.toy import detector_only, losses, run
 
 
 @pytest.fixture

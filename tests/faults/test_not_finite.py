@@ -16,14 +16,7 @@ from segue.run_folder import read_note
 from segue.training import bad_step, checkpoint, stage
 from segue.training.journal import read_rows
 from segue.training.loop import MOST_SKIPPED
-from tests.conftest import toy_plan
-from tests.toy import losses, run, same_tensors
-
-
-def detector_only(rendered, folder, **changes):
-    plan = toy_plan(rendered, folder, detector={"images_per_step": 4, "save_every_steps": 1, **changes})
-    plan["stages"] = plan["stages"][:1]
-    return plan
+from tests.toy import detector_only, losses, run, same_tensors
 
 
 def tensors_in(values: object) -> list[torch.Tensor]:

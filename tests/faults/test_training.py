@@ -13,13 +13,7 @@ from segue.models.parts.chain import Chain
 from segue.run_folder import read_note
 from segue.training.journal import Journal
 from tests.conftest import toy_plan
-from tests.toy import losses, run
-
-
-def detector_only(rendered, folder, **changes):
-    plan = toy_plan(rendered, folder, detector={"images_per_step": 4, "save_every_steps": 1, **changes})
-    plan["stages"] = plan["stages"][:1]
-    return plan
+from tests.toy import detector_only, losses, run
 
 
 def memory_for(images: int, monkeypatch) -> list[int]:
