@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import active_children
 from pathlib import Path
 
 import torch
@@ -93,13 +94,16 @@ def _next(left: Iterator[Batch | SegueError], samples: Dataset, at: Tensor) -> B
     while True:
         try:
             return next(left, None)
-        except RuntimeError as error:
+        except (RuntimeError, OSError, EOFError) as error:  # the last two from a connection that broke with a worker
             timed_out = str(error).startswith("DataLoader timed out")
-            if not timed_out and "exited unexpectedly" not in str(error):
-                raise
-        busy = [(int(process), int(record), since) for process, record, since in at.tolist() if record >= 0]
-        if not timed_out:
+            if not timed_out:
+                time.sleep(0.5)  # a process that is being ended closes its connections first
+                active_children()  # takes note of those that have ended
+            busy = [(int(process), int(record), since) for process, record, since in at.tolist() if record >= 0]
             gone = [record for process, record, _ in busy if not _alive(process)]
+            if not timed_out and not gone and "exited unexpectedly" not in str(error):
+                raise
+        if not timed_out:
             return DataError(
                 f"reading {_image(samples, gone[0])}" if gone else "reading images",
                 "the process that did this was ended from outside or crashed; perhaps memory ran out",
