@@ -254,7 +254,7 @@ def evaluate(
 
 @app.command
 def inspect(checkpoint: Path, *, json: bool = False) -> None:
-    """Show what a checkpoint is (model, channels, parts, parameters, origin), or what a file of weights fits."""
+    """Show what a checkpoint is, what a file of weights fits, or, run again, where a bad-step was not finite."""
     from segue.commands.inspect import describe_checkpoint
 
     show(describe_checkpoint(checkpoint, json))

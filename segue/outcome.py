@@ -21,7 +21,7 @@ from segue.run_folder import REPORT, RunFolder, write_json
 from segue.structures.detections import Detections
 from segue.structures.masks import Rle, bitmap
 from segue.structures.regions import Region
-from segue.training import checkpoint, processes
+from segue.training import bad_step, checkpoint, processes
 from segue.training.journal import read_rows
 from segue.training.learner import Learner
 from segue.training.select import kept
@@ -58,7 +58,8 @@ def write_outcome(
         write_json(folder / METRICS, outcome)
         for path in (folder / "selected", *(path for path, _ in kept(folder))):
             checkpoint.mark_complete(path)
-        shutil.rmtree(folder / "cache", ignore_errors=True)
+        for path in (folder / "cache", *folder.glob(f"{bad_step.FOLDER}*")):  # the stage got past that step
+            shutil.rmtree(path, ignore_errors=True)
     processes.barrier()
     at = "epoch" if stage.evaluate_every_steps is None else "step"
     console.say(f"{stage.name}: selected {at} {outcome[at]}, {describe(outcome['valid'])} (valid)")

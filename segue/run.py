@@ -6,6 +6,7 @@ was frozen did not move, and hand the selected checkpoint on.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from segue.outcome import SAVING, write_outcome, write_report
 from segue.plan import Model, Plan, StagePlan
 from segue.run_folder import REPORT, RunFolder, key_of, write_json
 from segue.structures.target import collate
-from segue.training import checkpoint, processes, saving, single_file
+from segue.training import checkpoint, disk, processes, saving, single_file
 from segue.training.estimate import Peak
 from segue.training.freeze import FrozenProof
 from segue.training.handover import Report, adopt
@@ -127,8 +128,11 @@ def run_stage(run: RunFolder, stage: StagePlan, data: DataSet, device: str, cons
     except Interrupted:
         run.end(stage, "interrupted", peak.bytes())
         raise
-    except SegueError:
-        run.end(stage, "failed", peak.bytes())
+    except (SegueError, OSError) as error:
+        with suppress(OSError):  # a full disk takes no note of it either
+            run.end(stage, "failed", peak.bytes())
+        if isinstance(error, OSError) and error.errno in disk.FAILING:
+            raise disk.full(run.stage_folder(stage), "could not be written", error) from None
         raise
     run.end(stage, "complete", peak.bytes())
 
@@ -214,6 +218,7 @@ def train(
         proof=proof,
         thaw=stage.thaw,
         say=console.say,
+        images=[record.image for record in samples.records],
     )
     try:
         with console.stage(ours):

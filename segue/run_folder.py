@@ -119,7 +119,7 @@ class RunFolder:
         checkpoint.verify(source / "selected")
         staging = self.stage_folder(stage).with_suffix(".copying")
         shutil.rmtree(staging, ignore_errors=True)
-        shutil.copytree(source, staging, ignore=shutil.ignore_patterns("last*", "cache"))
+        shutil.copytree(source, staging, ignore=shutil.ignore_patterns("last*", "cache", "bad-step*"))
         shutil.rmtree(self.stage_folder(stage), ignore_errors=True)
         staging.rename(self.stage_folder(stage))
 

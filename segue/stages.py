@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 from segue import __version__, models
 from segue.console import Console
 from segue.data.dataset import DataSet
-from segue.data.samples import Samples, StepSampler, loader
+from segue.data.loading import loader
+from segue.data.samples import Samples, StepSampler
 from segue.data.transforms import View
 from segue.errors import HandoverError, PlanError
 from segue.evaluation.coco_metrics import CocoMetrics, detections_needed

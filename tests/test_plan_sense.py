@@ -95,7 +95,8 @@ import sys; sys.path.insert(0, {str(ROOT)!r})
 from dataclasses import replace
 from pathlib import Path
 from segue.data.dataset import Data, read_dataset
-from segue.data.samples import Samples, StepSampler, loader
+from segue.data.loading import loader
+from segue.data.samples import Samples, StepSampler
 from segue.data.transforms import View
 from segue.errors import DataError
 from segue.structures.channels import RGB

@@ -42,7 +42,7 @@ def test_the_resolved_plan_can_be_run_again(finished):
     assert plan.stages[1].freeze == "decoder" and plan.stages[0].optimizer.lr == 1e-3
 
 
-def test_the_detector_is_handed_over_whole_and_stays_frozen(finished):
+def test_the_detector_is_handed_over_whole_and_stays_frozen(finished, promise):
     detector = checkpoint.read(finished / "1-detector" / "selected")[1]
     for kind in ("selected", "last"):
         masks = checkpoint.read(finished / "2-masks" / kind)[1]
@@ -50,6 +50,7 @@ def test_the_detector_is_handed_over_whole_and_stays_frozen(finished):
         assert all(torch.equal(masks[name], tensor) for name, tensor in detector.items())
     outcome = json.loads((finished / "2-masks" / "metrics.json").read_text())
     assert outcome["frozen"].startswith("frozen backbone, projector, decoder: ")
+    promise("P13", 2, "stages with a frozen detector, compared to the bit")
 
 
 def test_boxes_of_the_masks_stage_are_the_detectors_to_the_bit(finished):
@@ -76,12 +77,13 @@ def test_the_same_plan_again_has_nothing_to_do(finished, rendered):
     assert (finished / "2-masks" / "steps.csv").stat().st_mtime_ns == before
 
 
-def test_a_changed_second_stage_reuses_the_first(finished, rendered):
+def test_a_changed_second_stage_reuses_the_first(finished, rendered, promise):
     again = run(toy_plan(rendered, finished.parent, masks={"epochs": 1}))
     assert again.name == "toy-2"
     note = read_note(again)["stages"]
     assert note["detector"]["reused_from"] == "toy-1" and "reused_from" not in note["masks"]
     assert [row["epoch"] for row in read_rows(again / "2-masks" / "epochs.csv")] == [0, 1]
+    promise("P14", 1, "plans edited between two runs")
 
 
 def test_settings_without_effect_on_the_result_do_not_start_a_new_run(finished, rendered):
@@ -89,7 +91,7 @@ def test_settings_without_effect_on_the_result_do_not_start_a_new_run(finished, 
     assert run(plan) == finished
 
 
-def test_a_stage_refuses_a_parent_that_is_not_complete(rendered, tmp_path):
+def test_a_stage_refuses_a_parent_that_is_not_complete(rendered, tmp_path, promise):
     first = run(toy_plan(rendered, tmp_path), only="detector")
     note = json.loads((first / "run.json").read_text())
     note["stages"]["detector"]["state"] = "interrupted"
@@ -100,17 +102,19 @@ def test_a_stage_refuses_a_parent_that_is_not_complete(rendered, tmp_path):
     folder = RunFolder(first, plan, True, note["stages"], note["digest"])
     with pytest.raises(HandoverError, match="detector: is interrupted"):
         folder.complete_parent(plan.stages[0])
+    promise("P14", 1, "parents that were not finished")
 
 
-def test_an_unfinished_checkpoint_given_by_path_is_refused(finished, rendered, tmp_path):
+def test_an_unfinished_checkpoint_given_by_path_is_refused(finished, rendered, tmp_path, promise):
     unfinished = finished / "1-detector" / "last"
     plan = toy_plan(rendered, tmp_path, masks={"start": str(unfinished)})
     plan["stages"] = plan["stages"][1:]
     with pytest.raises(HandoverError, match="was not finished"):
         run(plan)
+    promise("P14", 1, "parents that were not finished")
 
 
-def test_a_damaged_parent_is_named_before_the_first_step(finished, rendered, tmp_path):
+def test_a_damaged_parent_is_named_before_the_first_step(finished, rendered, tmp_path, promise):
     copy = tmp_path / "parent"
     shutil.copytree(finished / "1-detector" / "selected", copy)
     data = bytearray((copy / "weights.safetensors").read_bytes())
@@ -121,6 +125,7 @@ def test_a_damaged_parent_is_named_before_the_first_step(finished, rendered, tmp
     with pytest.raises(HandoverError.__mro__[1], match="damaged"):
         run(plan)
     assert not list((tmp_path / "runs").glob("*/1-masks/steps.csv"))
+    promise("P14", 1, "parents that were damaged")
 
 
 def test_masks_need_masks_in_the_data(rendered, tmp_path):

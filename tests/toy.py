@@ -12,10 +12,18 @@ from segue.plan import Plan
 from segue.run import run_plan
 from segue.training import checkpoint
 from segue.training.journal import Journal, read_rows
+from tests.conftest import toy_plan
 
 
 def run(plan: dict, only: str | None = None) -> Path:
     return run_plan(Plan.model_validate(plan), Console(quiet=True), only)
+
+
+def detector_only(data: Path, runs: Path, **changes) -> dict:
+    """The first of the toy plan's stages: eight steps in two epochs, saved after each."""
+    plan = toy_plan(data, runs, detector={"images_per_step": 4, "save_every_steps": 1, **changes})
+    plan["stages"] = plan["stages"][:1]
+    return plan
 
 
 class Stopped(BaseException):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segue import models
+from segue.commands.bad_step import describe_bad_step
 from segue.commands.inspect_file import describe_file
 from segue.data.dataset import read_dataset
 from segue.errors import laid_out
@@ -14,17 +15,20 @@ from segue.outcome import write_report
 from segue.plan_file import load_kept
 from segue.run_folder import PLAN, RunFolder, read_note
 from segue.structures.channels import Channel
-from segue.training import checkpoint, single_file
+from segue.training import bad_step, checkpoint, single_file
 
 
 def describe_checkpoint(path: Path, as_json: bool) -> str:
     """A checkpoint's card in a readable form, or as JSON; every file of a folder is compared with its checksum first.
 
-    A file of weights without a card is told by its tensors, and by the model they fit.
+    A file of weights without a card is told by its tensors, and by the model they fit. A step that was kept because it
+    was not finite is run again.
 
     Raises:
         CheckpointError: if there is none, it is damaged, or holds more than tensors and plain values.
     """
+    if bad_step.is_one(path):
+        return describe_bad_step(path, as_json)
     if path.is_file() and not single_file.has_card(path):
         return describe_file(path, as_json)
     folder = path if path.is_file() else find_checkpoint(path)

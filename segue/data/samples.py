@@ -1,26 +1,24 @@
-"""From records to samples, and from samples to the batch of each optimizer step."""
+"""From records to samples, and which of them each optimizer step is made of."""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from segue.data import images, partners
 from segue.data.records import Annotation, Record
 from segue.data.structure import unexplained
 from segue.data.transforms import View
-from segue.errors import SegueError
 from segue.structures.boxes import scale_xy, xyxy_to_cxcywh
 from segue.structures.channels import Channel
 from segue.structures.masks import PackedMasks, Polygon, bitmap, raster_bitmap, raster_polygon
 from segue.structures.seeds import order, seed_for
-from segue.structures.target import Batch, Target, collate
+from segue.structures.target import Target
 
 Position = tuple[int, int]  # epoch, index of a record
 
@@ -190,51 +188,3 @@ class StepSampler:
         for first in range(self.start * self.images_per_step, self.records, self.images_per_step):
             step = indices[first : first + self.images_per_step]
             yield [(self.epoch, index) for index in step[self.rank :: self.world]]
-
-
-def _leave_signals_to_the_main_process(_worker: int) -> None:
-    """A stop signal often reaches a whole process group; workers must live until the main process has saved."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
-@dataclass(frozen=True)
-class _ErrorsAsValues(Dataset):
-    """Our errors are returned, because torch cannot carry them out of a worker process in one piece."""
-
-    samples: Dataset
-
-    def __getitem__(self, index: Position) -> tuple[dict[str, Tensor], Target] | SegueError:
-        try:
-            return self.samples[index]
-        except SegueError as error:
-            return error
-
-
-def _collate(samples: list[tuple[dict[str, Tensor], Target] | SegueError]) -> Batch | SegueError:
-    for sample in samples:
-        if isinstance(sample, SegueError):
-            return sample
-    return collate(samples)  # type: ignore[arg-type]
-
-
-def loader(samples: Dataset, steps: StepSampler, workers: int = 0) -> Iterator[Batch]:
-    """Batches of whole steps. Any number of workers gives the same batches.
-
-    Raises:
-        DataError: if an image cannot be read.
-    """
-    batches: DataLoader[Batch | SegueError] = DataLoader(
-        _ErrorsAsValues(samples),
-        batch_sampler=steps,  # type: ignore[arg-type]
-        num_workers=workers,
-        collate_fn=_collate,
-        pin_memory=torch.cuda.is_available(),
-        timeout=300 if workers else 0,
-        worker_init_fn=_leave_signals_to_the_main_process,
-        generator=torch.Generator(),  # so that making an iterator draws nothing from the global generator
-    )
-    for batch in batches:
-        if isinstance(batch, SegueError):
-            raise batch
-        yield batch

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 
 from segue import models
+from segue.data.loading import loader
 from segue.data.records import Record
-from segue.data.samples import Samples, StepSampler, loader
+from segue.data.samples import Samples, StepSampler
 from segue.data.transforms import View
+from segue.errors import NonFiniteError
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.models.parts.chain import Chain
 from segue.training import processes
@@ -28,6 +30,9 @@ def evaluate(
 
     The chain is used as it is, in eval mode and float32. tick is called between batches and may stop by raising.
     view: how the model sees images, such as a `DisturbedView`; whole and as they are if left out.
+
+    Raises:
+        NonFiniteError: if a score or a box is NaN or infinite, which no measure could be made of.
     """
     family = models.get(chain.spec.family)
     device = next(chain.parameters()).device
@@ -44,6 +49,10 @@ def evaluate(
             sizes = [target.size for target in batch.targets]
             found = family.postprocess(chain, state, sizes, metrics.most)
             for target, detections in zip(batch.targets, found, strict=True):
+                if not bool(detections.scores.isfinite().all() and detections.boxes_xyxy.isfinite().all()):
+                    found = "the model puts out scores or boxes that are NaN or infinite"
+                    image = records[target.record].image
+                    raise NonFiniteError(image, found, "finite values", "a lower optimizer.lr, or optimizer.clip: 1")
                 metrics.add(target.record, detections)
         tick()
     everything = [entry for entries in processes.gathered(metrics.results) for entry in entries]

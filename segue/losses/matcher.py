@@ -82,7 +82,8 @@ def match(
         for layer in range(cost.shape[1]):
             block = cost[image, layer, : len(target)]
             if not (abs(block) < float("inf")).all():
-                raise NonFiniteError(f"matching, layer {predictions.layers[layer]}", "NaN or infinite logits or boxes")
+                found = f"logits, boxes or masks of layer {predictions.layers[layer]} became NaN or infinite"
+                raise NonFiniteError("matching", found, "finite values")
             for group in range(predictions.groups):
                 start = group * group_size
                 local, query = linear_sum_assignment(block[:, start : start + group_size])

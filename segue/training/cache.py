@@ -24,11 +24,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from segue.data.samples import Position, Samples
+from segue.errors import NonFiniteError
 from segue.models.parts.chain import Chain
 from segue.settings import Settings
 from segue.structures.masks import PackedMasks
 from segue.structures.seeds import seed_for
 from segue.structures.target import Target, collate
+from segue.training import disk
 
 INDEX, TARGETS, KEY = "index.json", "targets.bin", "key.json"
 MOST_OF_DISK = 0.5
@@ -57,12 +59,13 @@ class CachedSamples(Dataset):
         record = (epoch % (self.samples.views or 1)) * len(self.samples) + index
         inputs = {}
         for name, shape in self.shapes.items():
-            stored = _memory(self.folder, name, shape, len(self.offsets) - 1, "r")
+            count = len(self.offsets) - 1
+            stored = np.memmap(self.folder / f"{name}.f16", dtype=np.float16, mode="r", shape=(count, *shape))
             inputs[name] = torch.from_numpy(np.array(stored[record])).float()
         start, stop = self.offsets[record : record + 2]
         with (self.folder / TARGETS).open("rb") as file:
             file.seek(start)
-            target = _target_from(file.read(stop - start))
+            target = target_from(file.read(stop - start))
         target.key = seed_for(self.samples.seed, "points", epoch, index)
         return inputs, target
 
@@ -99,6 +102,10 @@ def fill(
 
     key: everything the records depend on; a cache made with another key is thrown away. tick(done, total) is
     called after each portion and may stop by raising; the next fill goes on from there.
+
+    Raises:
+        TrainingError: if the disk is full; the next fill goes on from there, too.
+        NonFiniteError: if an output has no number in half precision.
     """
     chain.eval()
     count = (samples.views or 1) * len(samples)
@@ -115,25 +122,46 @@ def fill(
         batch = collate([samples[divmod(i, len(samples))] for i in portion])
         with torch.no_grad():
             outputs = {name: t.half().cpu() for name, t in chain.prefix(batch.to(device).inputs).items()}
+        _refuse_too_large(folder, outputs)
         index["shapes"] = {name: list(t.shape[1:]) for name, t in outputs.items()}
-        for name, tensor in outputs.items():
-            stored = _memory(folder, name, tuple(tensor.shape[1:]), count, "r+")
-            stored[first : first + len(portion)] = tensor.numpy()
-            stored.flush()
-        offsets += _append_targets(folder / TARGETS, offsets[-1], batch.targets)
-        staging = folder / (INDEX + ".writing")
-        staging.write_text(json.dumps(index))
-        staging.replace(folder / INDEX)
+        try:
+            _write(folder, index, outputs, batch.targets)
+        except OSError as error:
+            left = sum(t[0].nbytes for t in outputs.values()) * (count - first)
+            raise disk.full(
+                folder, f"{first} of {count} records are cached", error, left, "lower cache.views"
+            ) from None
         tick(len(offsets) - 1, count)
     shapes = {name: tuple(shape) for name, shape in index["shapes"].items()}
     return CachedSamples(samples, folder, shapes, tuple(offsets))
 
 
-def _memory(folder: Path, name: str, shape: tuple[int, ...], count: int, mode: str) -> np.memmap:
-    path = folder / f"{name}.f16"
-    if mode == "r+" and not path.exists():
-        mode = "w+"
-    return np.memmap(path, dtype=np.float16, mode=mode, shape=(count, *shape))  # type: ignore[call-overload]
+def _refuse_too_large(folder: Path, outputs: dict[str, Tensor]) -> None:
+    """Nothing infinite is kept: half precision ends at 65504."""
+    for name, tensor in outputs.items():
+        if not bool(tensor.isfinite().all()):
+            found = f"{name}, which the frozen parts put out, holds values that half precision has no number for"
+            raise NonFiniteError(folder, found, "finite values up to 65504", "the stage without cache:")
+
+
+def _write(folder: Path, index: dict[str, Any], outputs: dict[str, Tensor], targets: list[Target]) -> None:
+    """Add records to the files and, when they are there, to the index.
+
+    Plain writing, because a process that writes to mapped memory is killed (SIGBUS) when the disk is full.
+
+    Raises:
+        OSError: if it is; the index is as before.
+    """
+    offsets = index["offsets"]
+    for name, tensor in outputs.items():
+        path = folder / f"{name}.f16"
+        with path.open("r+b" if path.exists() else "w+b") as file:
+            file.seek((len(offsets) - 1) * tensor[0].nbytes)
+            file.write(tensor.contiguous().numpy().data)
+    offsets += _append_targets(folder / TARGETS, offsets[-1], targets)
+    staging = folder / (INDEX + ".writing")
+    staging.write_text(json.dumps(index))
+    staging.replace(folder / INDEX)
 
 
 def _append_targets(path: Path, start: int, targets: Iterable[Target]) -> list[int]:
@@ -143,12 +171,12 @@ def _append_targets(path: Path, start: int, targets: Iterable[Target]) -> list[i
         file.truncate(start)
         file.seek(start)
         for target in targets:
-            file.write(_target_bytes(target))
+            file.write(target_bytes(target))
             ends.append(file.tell())
     return ends
 
 
-def _target_bytes(target: Target) -> bytes:
+def target_bytes(target: Target) -> bytes:
     tensors = {name: getattr(target, name) for name in ("labels", "boxes_cxcywh", "has_mask", "weights")}
     if target.unexplained is not None:
         tensors["unexplained"] = target.unexplained
@@ -159,7 +187,7 @@ def _target_bytes(target: Target) -> bytes:
     return save_tensors({**{n: t.contiguous() for n, t in tensors.items()}, "position": position})
 
 
-def _target_from(data: bytes) -> Target:
+def target_from(data: bytes) -> Target:
     tensors: dict[str, Any] = load_tensors(data)
     record, height, width = tensors.pop("position").tolist()
     masks = {name.removeprefix("masks."): tensors.pop(name) for name in list(tensors) if name.startswith("masks.")}

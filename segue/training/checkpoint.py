@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,13 @@ def write(
     """Put a complete checkpoint at `folder`; the one that was there becomes `<folder>.previous` or goes.
 
     Raises:
-        NonFiniteError: if a weight is NaN or infinite; nothing is written then.
+        NonFiniteError: if a weight or a value of the state is NaN or infinite; nothing is written then.
         OSError: if the disk is full or fails; what was there before is untouched.
     """
-    for name, tensor in tensors.items():
+    for name, tensor in (*tensors.items(), *_within(state or {})):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise NonFiniteError(folder, f"{name} holds NaN or infinity", "finite weights")
+            found = f"{name} holds NaN or infinity"
+            raise NonFiniteError(folder, found, "finite values", "a lower optimizer.lr, or optimizer.clip: 1")
     staging, previous = _beside(folder, "writing"), _beside(folder, "previous")
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -232,6 +233,16 @@ def weights_of(card: Card, tensors: dict[str, Tensor], source: str, lineage: dic
         came_from=lineage,
         card=card.model_dump(mode="json"),
     )
+
+
+def _within(values: Any, name: str = "state") -> Iterator[tuple[str, Tensor]]:
+    """The tensors in nested dictionaries and lists, each with its place."""
+    if isinstance(values, Tensor):
+        yield name, values
+    for key, value in values.items() if isinstance(values, Mapping) else ():
+        yield from _within(value, f"{name}.{key}")
+    for number, value in enumerate(values) if isinstance(values, list | tuple) else ():
+        yield from _within(value, f"{name}.{number}")
 
 
 def _beside(folder: Path, what: str) -> Path:

@@ -1,21 +1,26 @@
 """What a stage writes down while it trains: CSV and JSON lines always, TensorBoard beside them, W&B when asked.
 
 The CSV files are the record. A resumed stage first cuts them back to the step it resumes from, so that they read
-as if nothing had happened.
+as if nothing had happened. While the disk is full, lines wait in memory and training goes on.
 """
 
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
+import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[missing-module-attribute]
+from tensorboardX.summary import scalar
 
 from segue.errors import PlanError
 from segue.texts import parse_json
@@ -31,34 +36,63 @@ class Journal:
         self.folder = folder
         _cut(folder / "steps.csv", "step", step)
         _cut(folder / "epochs.csv", "step", evaluated if step else -1)
-        self.tensorboard = SummaryWriter(str(folder / "tb"), purge_step=step + 1)
+        self.waiting: list[tuple[Path, str, str]] = []
+        self.tensorboard = _start_tensorboard(folder / "tb", step + 1)
         self.wandb = _start_wandb(folder, wandb) if wandb else None
 
     def step(self, row: Mapping[str, float]) -> None:
         """One optimizer step; row["step"] counts from 1."""
-        _append(self.folder / "steps.csv", row)
+        self._row(self.folder / "steps.csv", row)
         self._sinks("train", row, int(row["step"]))
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
         """One evaluation, in or after an epoch; row["epoch"] counts from 1, and 0 is before training."""
-        _append(self.folder / "epochs.csv", row)
+        self._row(self.folder / "epochs.csv", row)
         self._sinks("valid", row, step)
 
     def event(self, kind: str, **details: Any) -> None:
         """Something worth remembering, with the time it happened."""
         line = json.dumps({"time": round(time.time(), 3), "event": kind, **details}, default=str)
-        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        self._line(self.folder / "events.jsonl", "", line + "\n")
+
+    def flush(self) -> None:
+        """Write what waits, oldest first.
+
+        Raises:
+            OSError: if the disk is still full; all that is not written goes on waiting.
+        """
+        while self.waiting:
+            _append(*self.waiting[0])
+            self.waiting.pop(0)
+
+    def _row(self, path: Path, row: Mapping[str, float]) -> None:
+        self._line(path, _csv_line(row), _csv_line(f"{value:.9g}" for value in row.values()))
+
+    def _line(self, path: Path, header: str, line: str) -> None:
+        self.waiting.append((path, header, line))
+        with suppress(OSError):  # who saves next calls flush, and counts how often it failed
+            self.flush()
 
     def _sinks(self, group: str, row: Mapping[str, float], step: int) -> None:
         values = {f"{group}/{name}": value for name, value in row.items() if name not in ("step", "epoch")}
-        for name, value in values.items():
-            self.tensorboard.add_scalar(name, value, step)
+        if self.tensorboard is not None:
+            try:
+                for name, value in values.items():
+                    if not math.isfinite(value):  # the gradient of a skipped step, which no curve can show
+                        continue
+                    event = Event(wall_time=time.time(), step=step, summary=scalar(name, value))
+                    self.tensorboard.write_event(event)
+                self.tensorboard.flush()
+            except OSError:  # the CSV files are the record; a file of events with half a record would be no use
+                self.tensorboard = None
         if self.wandb is not None:
             self.wandb.log(values, step=step)
 
     def close(self) -> None:
-        self.tensorboard.close()
+        with suppress(OSError):
+            self.flush()
+            if self.tensorboard is not None:
+                self.tensorboard.close()
         if self.wandb is not None:
             self.wandb.finish()
 
@@ -82,13 +116,27 @@ def read_events(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [event for event in events if event.get("event") == kind]
 
 
-def _append(path: Path, row: Mapping[str, float]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow({name: f"{value:.9g}" for name, value in row.items()})
+def _csv_line(cells: Iterable[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerow(cells)
+    return text.getvalue()
+
+
+def _append(path: Path, header: str, line: str) -> None:
+    """Add a line, behind the header if it is the first; all of it or nothing.
+
+    Raises:
+        OSError: if the disk is full.
+    """
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        data = (line if size else header + line).encode()
+        try:
+            if file.write(data) != len(data):  # what still fitted
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def _cut(path: Path, column: str, last: int) -> None:
@@ -109,6 +157,22 @@ def _cut(path: Path, column: str, last: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     staging.replace(path)
+
+
+def _start_tensorboard(folder: Path, step: int) -> EventsWriter | None:
+    """The file of events, in which a resumed stage hides what was written from `step` on; None if the disk is full.
+
+    Written to at once, not from a thread as tensorboardX's SummaryWriter does, which waits for that thread for ever
+    once a full disk has ended it.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        writer = EventsWriter(str(folder / "events"))
+        writer.write_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+        writer.flush()
+        return writer
+    except OSError:
+        return None
 
 
 def _start_wandb(folder: Path, project: str) -> Any:

@@ -90,12 +90,10 @@ class Learner:
             "progress": asdict(self.progress),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "rng": {"cpu": torch.get_rng_state()},
+            "rng": random_state(self.device),
         }
         if self.ema is not None:
             state["ema"] = self.ema.state_dict()
-        if self.device.startswith("cuda"):
-            state["rng"]["cuda"] = torch.cuda.get_rng_state(self.device)
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -107,6 +105,17 @@ class Learner:
         self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
-        torch.set_rng_state(state["rng"]["cpu"])
-        if self.device.startswith("cuda") and "cuda" in state["rng"]:
-            torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
+        set_random_state(state["rng"], self.device)
+
+
+def random_state(device: str) -> dict[str, Tensor]:
+    """The states of the generators that a step draws from (dropout), by "cpu" and "cuda"."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.startswith("cuda") else {})
+
+
+def set_random_state(states: dict[str, Tensor], device: str) -> None:
+    """Draw the numbers again that follow `states`."""
+    torch.set_rng_state(states["cpu"])
+    if device.startswith("cuda") and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,9 +18,17 @@ from segue.errors import NonFiniteError, OutOfMemoryError
 from segue.structures.seeds import seed_for
 from segue.structures.target import Batch
 from segue.training import optim, processes
-from segue.training.learner import Learner
+from segue.training.learner import Learner, random_state, set_random_state
 
 MOST_SKIPPED = 20  # fp16 steps in a row whose gradients overflowed
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a step began with, beside the weights, which do not move before it is known to be finite."""
+
+    batch: Batch
+    rng: dict[str, Tensor]
 
 
 def train_step(learner: Learner, batch: Batch) -> dict[str, float]:
@@ -110,20 +119,17 @@ def _split_smaller(learner: Learner) -> None:
 @contextmanager
 def _random_state_kept_on_failure(device: str) -> Iterator[None]:
     """If the block fails, random numbers (dropout) are drawn again as if it had not begun."""
-    cpu = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state(device) if device.startswith("cuda") else None
+    before = random_state(device)
     try:
         yield
     except RuntimeError:
-        torch.set_rng_state(cpu)
-        if cuda is not None:
-            torch.cuda.set_rng_state(cuda, device)
+        set_random_state(before, device)
         raise
 
 
 def _require_finite(learner: Learner, terms: dict[str, float], norm: Tensor) -> None:
     """The gate before weights move. An overflow of fp16 is no error: the scaler skips that step."""
-    if all(abs(value) < float("inf") for value in terms.values()):
+    if not not_finite(terms):
         if bool(torch.isfinite(norm)):
             learner.progress.skipped = 0
             return
@@ -131,9 +137,12 @@ def _require_finite(learner: Learner, terms: dict[str, float], norm: Tensor) -> 
             learner.progress.skipped += 1
             return
     learner.optimizer.zero_grad(set_to_none=True)
-    bad = [name for name, value in terms.items() if not abs(value) < float("inf")] or ["the gradient"]
-    position = f"epoch {learner.progress.epoch + 1}, step {learner.progress.step + 1}"
-    raise NonFiniteError(position, f"{', '.join(bad)} became NaN or infinite", "finite values", "lower optimizer.lr")
+    raise NonFiniteError("training step", f"{', '.join(not_finite(terms) or ['the gradient'])} became NaN or infinite")
+
+
+def not_finite(terms: Mapping[str, float]) -> list[str]:
+    """Names of the terms that are NaN or infinite."""
+    return [name for name, value in terms.items() if not abs(value) < float("inf")]
 
 
 def train_epoch(
@@ -142,17 +151,23 @@ def train_epoch(
     steps: int,
     steps_per_epoch: int,
     after_step: Callable[[dict[str, float]], None],
+    keep_bad: Callable[[Begun, NonFiniteError], NonFiniteError],
 ) -> None:
     """The remaining steps of the current epoch. `after_step` sees each step's numbers and may stop by raising.
 
-    steps: of the whole stage, for the schedule.
+    steps: of the whole stage, for the schedule. keep_bad: what is done about a step that is not finite; returns the
+    error to end with.
     """
     progress = learner.progress
     learner.chain.train()
     for batch in batches:
         began = time.perf_counter()
         optim.set_rates(learner.optimizer, learner.schedule, progress.steps, steps, steps_per_epoch, progress.drops)
-        numbers = train_step(learner, _at_scale(learner, batch))
+        step = Begun(_at_scale(learner, batch), random_state(learner.device))
+        try:
+            numbers = train_step(learner, step.batch)
+        except NonFiniteError as error:
+            raise keep_bad(step, error) from None
         progress.step += 1
         progress.steps += 1
         rate = max(group["lr"] for group in learner.optimizer.param_groups)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from segue.errors import TrainingError
 from segue.training import checkpoint
 from segue.training.checkpoint import Card
 
@@ -24,34 +23,29 @@ def better(value: float, best: float | None) -> bool:
     return best is None or value > best or value == best <= 0
 
 
-def save_selected(folder: Path, weights: Mapping[str, Tensor], card: Card) -> None:
-    """Write `selected`.
+def keep_evaluated(folder: Path, card: Card, best: bool, most: int, weights: Mapping[str, Tensor]) -> None:
+    """Write `selected` if the weights are the `best` so far, and keep the `most` best if more than one.
 
     Raises:
-        TrainingError: if the disk is full; the one before it is kept.
+        OSError: if the disk is full; what was there before is kept.
     """
-    try:
+    if best:
         checkpoint.write(folder / "selected", weights, card)
-    except OSError as error:
-        found = f"could not save the best weights ({error})"
-        raise TrainingError(folder / "selected", found, "free disk space", "the same command again") from None
+    if most > 1:
+        keep_best(folder, weights, card, most)
 
 
 def keep_best(folder: Path, weights: Mapping[str, Tensor], card: Card, most: int) -> None:
     """Write `best/epoch-N-step-M`, and remove all but the `most` with the best figures; of equals as said above.
 
     Raises:
-        TrainingError: if the disk is full.
+        OSError: if the disk is full; nothing is removed then.
     """
     others = kept(folder)
     worth = _worth(card)
     if len(others) >= most and min(_worth(other) for _, other in others) >= worth:
         return
-    try:
-        checkpoint.write(folder / KEPT / f"epoch-{card.epoch}-step-{card.step}", weights, card)
-    except OSError as error:
-        found = f"could not save ({error})"
-        raise TrainingError(folder / KEPT, found, "free disk space, or keep: 1", "the same command again") from None
+    checkpoint.write(folder / KEPT / f"epoch-{card.epoch}-step-{card.step}", weights, card)
     for path, _ in kept(folder)[most:]:
         checkpoint.discard(path)
 

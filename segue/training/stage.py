@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from segue.errors import Interrupted, TrainingError
+from segue.errors import Interrupted
 from segue.models.parts.chain import span
 from segue.settings import Settings
 from segue.structures.target import Batch
-from segue.training import checkpoint, processes
+from segue.training import bad_step, checkpoint, disk, processes
 from segue.training.checkpoint import Card, PartSummary
 from segue.training.freeze import FrozenProof
 from segue.training.journal import Journal
 from segue.training.learner import Learner
 from segue.training.loop import train_epoch
 from segue.training.optim import Thaw
-from segue.training.select import better, keep_best, save_selected
+from segue.training.select import better, keep_evaluated
 from segue.training.signals import stop_signals
 
 MOST_FAILED_SAVES = 3  # in a row, before a stage gives up
@@ -67,7 +68,8 @@ class Stage:
     batches(epoch, start): the steps of an epoch from step `start` on. evaluate(tick): metrics of the current
     weights; it calls tick between batches. metric: the one that selects. card: what all checkpoints of the
     stage share. proof: of what is frozen; a thaw checks it and makes a new one. thaw: what, after how many epochs.
-    journal: None in all processes but the first.
+    journal: None in all processes but the first. images: files of the training part, by position.
+    unsaved: what is written as soon as the disk has room for it again.
     """
 
     learner: Learner
@@ -83,6 +85,8 @@ class Stage:
     thaw: Mapping[int, Thaw]
     say: Callable[[str], None]
     watch: Callable[[dict[str, float]], None] = lambda numbers: None
+    images: Sequence[Path] = ()
+    unsaved: list[Callable[[], None]] = field(default_factory=list)
     failed_saves: int = 0
     saved_at: float = 0.0
     seen_split: int = 0
@@ -118,7 +122,7 @@ def fit(stage: Stage) -> None:
         Interrupted: after SIGTERM or SIGINT, with everything saved in `last`.
         TrainingError: if training cannot go on; what was saved before stays.
     """
-    progress = stage.learner.progress
+    learner, progress = stage.learner, stage.learner.progress
     stage.saved_at, stage.seen_split = time.monotonic(), progress.images_per_forward
     with stop_signals() as received:
 
@@ -146,7 +150,8 @@ def fit(stage: Stage) -> None:
                     _thaw(stage, stage.thaw[progress.epoch])
                 count = min(stage.epoch_ends, stage.next_evaluation) - progress.steps
                 batches = _at_most(stage.batches(progress.epoch, progress.step), count)
-                train_epoch(stage.learner, batches, stage.steps, stage.steps_per_epoch, after_step)
+                keep_bad = partial(bad_step.keep, stage.folder, learner, partial(_card, stage, {}), stage.images)
+                train_epoch(learner, batches, stage.steps, stage.steps_per_epoch, after_step, keep_bad)
                 _pause(stage, tick)
         except Interrupted:
             _save_last(stage, final=True)  # here, because averaged weights under evaluation are swapped back by now
@@ -224,16 +229,19 @@ def _evaluated(stage: Stage, tick: Callable[[], None]) -> dict[str, float]:
     value = metrics[stage.metric]
     stop = stage.training.early_stop
     card = _card(stage, metrics).model_copy(update={"epoch": progress.epoch + 1})
-    if better(value, progress.best):
+    best = better(value, progress.best)
+    if best:
         enough = progress.best is None or value > progress.best + stop.min_delta
         progress.best, progress.best_epoch = value, progress.epoch + 1
         progress.stale = 0 if enough else progress.stale + 1
-        if processes.rank() == 0:
-            save_selected(stage.folder, stage.learner.chain.state_dict(), card)
     else:
         progress.stale += 1
-    if stage.training.keep > 1 and processes.rank() == 0:
-        keep_best(stage.folder, stage.learner.chain.state_dict(), card, stage.training.keep)
+    if processes.rank() == 0:
+        keep = partial(keep_evaluated, stage.folder, card, best, stage.training.keep)
+        try:
+            keep(stage.learner.chain.state_dict())
+        except OSError:  # the weights will have moved on by the time the disk has room
+            stage.unsaved.append(partial(keep, {n: t.clone() for n, t in stage.learner.chain.state_dict().items()}))
     return metrics
 
 
@@ -244,21 +252,27 @@ def _stopped_early(stage: Stage) -> bool:
 
 
 def _save_last(stage: Stage, final: bool = False) -> None:
-    """Write `last`. A disk that fails costs nothing that was saved before; only repeated failure ends the stage."""
+    """Write `last`, after all that it builds on. A disk that fails costs nothing that was saved before; only repeated
+    failure ends the stage."""
     stage.saved_at = time.monotonic()
     if processes.rank() == 0:
+        state = {**stage.learner.state_dict(), "metric": stage.metric}
+        weights = stage.learner.chain.state_dict()
         try:
-            state = {**stage.learner.state_dict(), "metric": stage.metric}
+            if stage.journal is not None:
+                stage.journal.flush()
+            while stage.unsaved:
+                stage.unsaved[0]()
+                stage.unsaved.pop(0)
             card = _card(stage, stage.learner.progress.metrics)
-            weights = stage.learner.chain.state_dict()
             checkpoint.write(stage.folder / "last", weights, card, state, keep_previous=True)
             stage.failed_saves = 0
         except OSError as error:
             stage.failed_saves += 1
             stage.say(f"could not save {stage.folder / 'last'} ({error}); the checkpoint before it is kept")
             if final or stage.failed_saves >= MOST_FAILED_SAVES:
-                found = f"saving failed {stage.failed_saves} times ({error})"
-                raise TrainingError(stage.folder, found, "free disk space", "the same command again") from None
+                found = f"saving failed {stage.failed_saves} times"
+                raise disk.full(stage.folder, found, error, disk.size_of([weights, state])) from None
     processes.barrier()
 
 

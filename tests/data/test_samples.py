@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from segue.data import formats
+from segue.data.loading import loader
 from segue.data.records import Annotation, Record
-from segue.data.samples import Samples, StepSampler, loader, read_image
+from segue.data.samples import Samples, StepSampler, read_image
 from segue.data.transforms import Augment, View
 from segue.errors import DataError
 from segue.structures.channels import RGB

@@ -166,7 +166,7 @@ def test_logits_that_are_not_finite_are_named_with_their_layer():
     p = predictions(1)
     with torch.no_grad():
         p.logits[0, 1, 2] = float("nan")
-    with pytest.raises(NonFiniteError, match="matching, layer 1"):
+    with pytest.raises(NonFiniteError, match="boxes or masks of layer 1 became NaN"):
         match(p, [target(2, 1)], Costs())
 
 

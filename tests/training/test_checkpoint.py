@@ -107,6 +107,8 @@ def test_weights_that_are_not_finite_never_reach_the_disk(tmp_path):
     for bad in (float("nan"), float("inf")):
         with pytest.raises(NonFiniteError, match="x holds NaN or infinity"):
             write(tmp_path / "last", step=2, value=bad)
+        with pytest.raises(NonFiniteError, match=r"state.ema.0.x holds NaN or infinity"):
+            checkpoint.write(tmp_path / "last", {}, checkpoint.Card(spec=SPEC), {"ema": [{"x": torch.tensor(bad)}]})
     assert checkpoint.verify(tmp_path / "last").step == 1
 
 

@@ -108,23 +108,25 @@ def test_a_detector_gets_a_mask_head_and_keeps_every_bit():
     assert torch.equal(old["logits"], new["logits"]) and torch.equal(old["boxes_cxcywh"], new["boxes_cxcywh"])
 
 
-def test_an_undeclared_difference_is_refused_and_nothing_is_loaded():
+def test_an_undeclared_difference_is_refused_and_nothing_is_loaded(promise):
     parent, child = model(PARENT), model(PARENT, masks=True, seed=1)
     before = {n: t.clone() for n, t in child.state_dict().items()}
     with pytest.raises(HandoverError, match="23 tensors differ from the model, in mask_head") as error:
         adopt(child, weights_of(parent))
     assert "- mask_head.bias (1,) only in the model" in str(error.value)
     assert all(torch.equal(t, before[n]) for n, t in child.state_dict().items())
+    promise("P14", 1, "parents whose parts are others")
 
 
-def test_a_mask_head_is_only_left_behind_when_dropped():
+def test_a_mask_head_is_only_left_behind_when_dropped(promise):
     parent, child = model(PARENT, masks=True), model(PARENT, seed=1)
     with pytest.raises(HandoverError, match="only in the weights"):
         adopt(child, weights_of(parent))
     assert adopt(child, weights_of(parent), drop=("mask_head",)).dropped == 23
+    promise("P14", 1, "parents whose parts are others")
 
 
-def test_a_missing_tensor_and_a_wrong_shape_are_listed():
+def test_a_missing_tensor_and_a_wrong_shape_are_listed(promise):
     parent, child = model(PARENT), model(PARENT, seed=1)
     weights = weights_of(parent)
     del weights.tensors["projector.levels.0.norm.bias"]
@@ -136,16 +138,18 @@ def test_a_missing_tensor_and_a_wrong_shape_are_listed():
     assert "- projector.levels.0.norm.bias (64,) only in the model" in text
     assert "+ backbone.extra (2,) only in the weights" in text
     assert "~ decoder.box_head.layers.2.bias model (4,), weights (5,)" in text
+    promise("P14", 3, "tensors missing, of other shapes or too many")
 
 
-def test_weights_of_another_size_are_one_line():
+def test_weights_of_another_size_are_one_line(promise):
     parent = model(PARENT, size="nano", resolution=None, queries=None)
     with pytest.raises(HandoverError, match="of another size than pico .*model.size: nano") as error:
         adopt(model(PARENT, seed=1), weights_of(parent))
     assert "\n" not in str(error.value)
+    promise("P14", 1, "parents of another size")
 
 
-def test_groups_and_queries_are_cut_but_never_made_up():
+def test_groups_and_queries_are_cut_but_never_made_up(promise):
     parent = model(PARENT)
     child = model(PARENT, seed=1, groups=1, queries=12)
     report = adopt(child, weights_of(parent))
@@ -156,6 +160,7 @@ def test_groups_and_queries_are_cut_but_never_made_up():
         adopt(model(PARENT, seed=1, groups=5), weights_of(parent))
     with pytest.raises(HandoverError, match="model.queries: 30, but the weights have 20"):
         adopt(model(PARENT, seed=1, queries=30), weights_of(parent))
+    promise("P14", 2, "parents with too few queries or groups")
 
 
 def test_another_resolution_resamples_the_positions_as_the_backbone_would_and_says_so():

@@ -23,7 +23,7 @@ def chain():
 
 
 @pytest.mark.parametrize("write", [single_file.write, single_file.write_weights])
-def test_what_was_written_comes_back_to_the_bit(chain, tmp_path, write):
+def test_what_was_written_comes_back_to_the_bit(chain, tmp_path, write, promise):
     path, tensors = tmp_path / "model.pth", chain.state_dict()
     write(path, Card(spec=chain.spec, epoch=3), tensors)
     loaded = segue.load(path, "cpu")
@@ -33,6 +33,7 @@ def test_what_was_written_comes_back_to_the_bit(chain, tmp_path, write):
     assert weights.classes == ("a", "b") and weights.card and len(weights.came_from["weights_sha256"]) == 64
     with pytest.raises(HandoverError, match="other class names"):
         open_weights(str(path), Model(family="rfdetr", size="pico", weights_classes=("b", "a")))
+    promise("P14", 1, "class names that are not those of the weights")
 
 
 def test_weights_alone_are_a_state_dict_and_a_complete_file_says_more(chain, tmp_path):

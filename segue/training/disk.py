@@ -1,0 +1,43 @@
+"""A disk that is full, in words: where, how much is needed and how much is free."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from segue.errors import TrainingError
+
+# of the disk itself, and not of a file that is missing or may not be written to
+FAILING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+AGAIN = "the same command again, which goes on from what was saved"
+
+
+def full(where: Path, found: str, error: OSError, needed: int = 0, remedy: str = "") -> TrainingError:
+    """The error that ends a stage. needed: bytes, if known; remedy: what helps beside free disk space."""
+    told = f"{found} ({error.strerror or error}): " + (f"{megabytes(needed)} needed, " if needed else "")
+    expected = "free disk space" + (f", or {remedy}" if remedy else "")
+    return TrainingError(where, f"{told}{megabytes(free(where))} free", expected, AGAIN)
+
+
+def free(path: Path) -> int:
+    """Bytes left on the file system of a path, which need not exist yet."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
+
+
+def size_of(values: Any) -> int:
+    """Bytes of all tensors in nested dictionaries and lists, which is nearly what a file of them takes."""
+    if isinstance(values, Tensor):
+        return values.numel() * values.element_size()
+    within: Iterable[Any] = values.values() if isinstance(values, dict) else values
+    return sum(map(size_of, within)) if isinstance(values, dict | list | tuple) else 0

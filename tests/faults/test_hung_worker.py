@@ -1,0 +1,74 @@
+"""Workers that hang or die while they read an image: the image is named, and nothing hangs with them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from segue.data import loading, samples
+from segue.errors import DataError
+from segue.run_folder import read_note
+from segue.training import checkpoint
+from tests.toy import detector_only, losses, run
+
+
+@pytest.fixture
+def reading(monkeypatch):
+    """Let something happen when an image of this name is read."""
+    read = samples.read_image
+
+    def set_to(name: str, happens) -> None:
+        def reading(record, channels):
+            if record.image.name == name:
+                happens()
+            return read(record, channels)
+
+        monkeypatch.setattr(samples, "read_image", reading)
+        monkeypatch.setattr(loading, "LOOK", 0.2)
+
+    return set_to
+
+
+def test_an_image_that_is_never_read_to_its_end_is_named(rendered, tmp_path, monkeypatch, reading, promise):
+    reading("train_0005.png", lambda: time.sleep(3600))
+    monkeypatch.setattr(loading, "PATIENCE", 1.0)
+    plan = detector_only(rendered, tmp_path, workers=2)
+    began = time.monotonic()
+    with pytest.raises(DataError) as error:
+        run(plan)
+    said = error.value.message
+    assert said.startswith(f"reading {rendered / 'train' / 'train_0005.png'}: not done after 1 s; expected")
+    assert "the same command goes on from what was saved" in said and "\n" not in said
+    assert time.monotonic() - began < 30
+    assert multiprocessing.active_children() == []  # or the command would never end
+    folder = tmp_path / "toy-1"
+    assert read_note(folder)["stages"]["detector"]["state"] == "failed"
+    monkeypatch.undo()
+    assert run(plan) == folder and len(losses(folder / "1-detector")) == 8
+    promise("P17", 1, "workers that hang")
+
+
+def test_many_images_that_take_their_time_are_waited_for(rendered, tmp_path, monkeypatch, reading):
+    """One after the other they take longer than one may take."""
+    for path in (rendered / "train").glob("*.png"):
+        reading(path.name, lambda: time.sleep(0.3))
+    monkeypatch.setattr(loading, "PATIENCE", 0.8)
+    folder = run(detector_only(rendered, tmp_path, workers=1, epochs=1, images_per_step=8))
+    assert len(losses(folder / "1-detector")) == 2
+
+
+def test_an_image_whose_worker_dies_is_named(rendered, tmp_path, reading, promise):
+    """As when the system kills it because memory ran out, or a decoder crashes."""
+    reading("train_0005.png", lambda: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(DataError) as error:
+        run(detector_only(rendered, tmp_path, workers=2))
+    said = error.value.message
+    assert said.startswith(f"reading {rendered / 'train' / 'train_0005.png'}: the process that did this was ended")
+    assert "lower workers:" in said and "\n" not in said
+    done = len(losses(tmp_path / "toy-1" / "1-detector"))
+    assert done == 0 or checkpoint.verify(tmp_path / "toy-1" / "1-detector" / "last").step == done
+    promise("P17", 1, "workers that die")
