@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def keep_best(folder: Path, weights: Mapping[str, Tensor], card: Card, most: int
     Raises:
         TrainingError: if the disk is full.
     """
+    for path in (folder / KEPT).glob("*.discarded"):  # of a run that was killed while it removed one
+        shutil.rmtree(path)
     others = kept(folder)
     worth = _worth(card)
     if len(others) >= most and min(_worth(other) for _, other in others) >= worth:

@@ -148,8 +148,9 @@ def fit(stage: Stage) -> None:
                 batches = _at_most(stage.batches(progress.epoch, progress.step), count)
                 train_epoch(stage.learner, batches, stage.steps, stage.steps_per_epoch, after_step)
                 _pause(stage, tick)
-        except Interrupted:
-            _save_last(stage, final=True)  # here, because averaged weights under evaluation are swapped back by now
+        except Interrupted as stop:
+            if not stop.at_once:
+                _save_last(stage, final=True)  # here, because averaged weights under evaluation are swapped back by now
             raise
     _save_last(stage, final=True)
 
