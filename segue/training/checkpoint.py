@@ -171,7 +171,8 @@ def read_state(folder: Path) -> dict[str, Any]:
 def recover(folder: Path) -> tuple[Card | None, list[str]]:
     """Make `folder` the newest complete version of itself there is, and say what was wrong with newer ones.
 
-    The card is None if there is no complete version, which is said if there should be one. A damaged folder is set aside as `<folder>.damaged`.
+    The card is None if there is no complete version, which is said if there should be one. A damaged folder is set
+    aside as `<folder>.damaged`.
     """
     whole: list[tuple[int, Path, Card]] = []
     said: list[str] = []

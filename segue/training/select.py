@@ -34,7 +34,7 @@ def keep_best(folder: Path, weights: Mapping[str, Tensor], card: Card, most: int
     Raises:
         TrainingError: if the disk is full.
     """
-    for path in (folder / KEPT).glob("*.discarded"):  # of a run that was killed while it removed one
+    for path in (folder / KEPT).glob("*.*"):  # half written or half removed by a run that was killed
         shutil.rmtree(path)
     others = kept(folder)
     worth = _worth(card)

@@ -44,8 +44,9 @@ def hashes(folder: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_a_clean_data_set_has_nothing_to_refuse_or_doubt(clean):
+def test_a_clean_data_set_has_nothing_to_refuse_or_doubt(clean, promise):
     assert {finding.action for finding in found_in(clean)} <= {"note"}
+    promise("audit", 1, "clean data sets")
 
 
 def test_every_kind_of_defect_is_planted():
@@ -54,7 +55,7 @@ def test_every_kind_of_defect_is_planted():
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda number: f"{number} {CASES[number][0]}")
-def test_a_planted_defect_is_named(number, data):
+def test_a_planted_defect_is_named(number, data, promise):
     kind, plant, *channels = CASES[number]
     before = {finding.kind for finding in found_in(data)}
     plant(data)
@@ -64,6 +65,7 @@ def test_a_planted_defect_is_named(number, data):
     assert kind not in before or kind in ("image without objects", "mixed kinds of images")
     assert all(finding.found and finding.file and finding.done for finding in found)
     assert hashes(data) == files
+    promise("P10", 1, "data sets with a planted defect")
 
 
 def test_every_kind_of_defect_is_in_the_documentation():
@@ -193,7 +195,7 @@ def test_the_likest_earlier_picture_is_found_in_any_position():
 STRANGE = [None, True, -1, 0, 10**400, 1e308, float("nan"), "", "\x00", "7", [], [[]], {}, [None], {"id": 1}, [[1, 2]]]
 
 
-def test_no_mutation_of_an_annotation_file_ends_in_a_traceback(data):
+def test_no_mutation_of_an_annotation_file_ends_in_a_traceback(data, promise):
     """500 files, in each of which some values are replaced by others of any type: all end in findings."""
     path = data / "train" / "_annotations.coco.json"
     content = json.loads(path.read_text())
@@ -216,3 +218,4 @@ def test_no_mutation_of_an_annotation_file_ends_in_a_traceback(data):
         splits = read_splits(Data(root=data))
         seen += bool(audit({"train": splits["train"]}, pixels=False))
     assert seen > 450
+    promise("P10", 500, "annotation files with values of any type in any place")
