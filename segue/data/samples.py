@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -232,6 +233,8 @@ def loader(samples: Dataset, steps: StepSampler, workers: int = 0) -> Iterator[B
         pin_memory=torch.cuda.is_available(),
         timeout=300 if workers else 0,
         worker_init_fn=_leave_signals_to_the_main_process,
+        # Members of a sweep come from a fork server, and would start workers through it: a toy took 31 s, not 2.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         generator=torch.Generator(),  # so that making an iterator draws nothing from the global generator
     )
     for batch in batches:
