@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from segue.run_folder import read_note
+from segue.plan import Plan
+from segue.run_folder import RunFolder, read_note
 from segue.training import checkpoint
 from tests.conftest import toy_plan, write_plan
 from tests.faults import struck
 from tests.faults.struck import BETWEEN, Blow
+from tests.toy import Stopped
 
 PATIENCE = 240  # seconds a test waits for something to happen in another process
 
@@ -53,6 +55,22 @@ def test_killed_once_in_each_place_it_is_the_run_that_was_never_killed(undisturb
     assert struck.differences(run, undisturbed(4)[0]) == []
     promise("P4", len(blows), "SIGKILLs one after the other")
     promise("P16", len(blows), "SIGKILLs, looking for what they leave behind")
+
+
+def test_killed_while_its_folder_is_made_a_run_begins_under_the_same_name(few, tmp_path, monkeypatch, promise):
+    (tmp_path / "toy-7").mkdir()  # not a run, and not to be taken for one
+    plan = Plan.model_validate(toy_plan(few, tmp_path))
+
+    def deadly(*_) -> None:
+        raise Stopped
+
+    for name in ("write_json", "processes.barrier"):
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(f"segue.run_folder.{name}", deadly)
+            RunFolder.open(plan, ["a", "b"])
+    assert RunFolder.open(plan, ["a", "b"]).path.name == "toy-8"
+    assert {path.name for path in tmp_path.iterdir()} == {"toy-7", "toy-8"}
+    promise("P4", 2, "kills while the run's folder is made")
 
 
 @pytest.mark.parametrize("parts", [1, 4])
