@@ -121,7 +121,7 @@ def outcomes(cases: Iterable[ElementTree.Element], carried: dict[str, set[str]])
 def table(rows: dict[str, Row]) -> str:
     lines = ["| row | what is promised | faults injected | tests |", "|---|---|---|---:|"]
     for name, row in rows.items():
-        faults = ", ".join(f"{count:,} {what}" for what, count in row.faults.items())
+        faults = "; ".join(f"{count:,} {what}" for what, count in row.faults.items())
         lines.append(f"| {name} | {ROWS[name]} | {faults} | {row.tests} |")
     return "\n".join(lines) + "\n"
 
