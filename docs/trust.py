@@ -92,8 +92,8 @@ def run(tests: Iterable[str], options: list[str]) -> list[ElementTree.Element]:
     """The test cases of pytest's own record, of fast tests and slow ones."""
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "record.xml"
-        command = [sys.executable, "-m", "pytest", "-m", "", f"--junitxml={record}", *options, *tests]
-        subprocess.run(command, cwd=ROOT)
+        command = [sys.executable, "-m", "pytest", "-m", "", "-o", "junit_family=xunit1", f"--junitxml={record}"]
+        subprocess.run([*command, *options, *tests], cwd=ROOT)
         return list(ElementTree.parse(record).iter("testcase")) if record.is_file() else []
 
 
