@@ -45,7 +45,7 @@ def guarded(command: Callable[[], int | None], program: str) -> int:
         sys.stderr.write(f"{program}: error: {error.message}\n")
         return error.exit_code
     except Interrupted as stop:
-        sys.stderr.write(f"{program}: {stop}; everything is saved, the same command goes on\n")
+        sys.stderr.write(f"{program}: {stop}, the same command goes on\n")
         return stop.exit_code
     except KeyboardInterrupt:
         return 130

@@ -8,7 +8,7 @@ SegueError (ValueError)            exit code 2
   TrainingError                    a run that had to stop; exit code 3
     NonFiniteError                 a loss, gradient or weight became NaN or infinite
     OutOfMemoryError               one image alone does not fit
-Interrupted (BaseException)        SIGTERM or SIGINT; everything is saved; exit code 143 or 130
+Interrupted (BaseException)        SIGTERM or SIGINT; exit code 143 or 130
 
 Nothing else may reach the user as a traceback; `assert` marks bugs of ours.
 """
@@ -84,11 +84,15 @@ class OutOfMemoryError(TrainingError):
 
 
 class Interrupted(BaseException):
-    """SIGTERM or SIGINT arrived; the step was finished and saved before this was raised."""
+    """SIGTERM or SIGINT arrived; the step was finished and is saved.
 
-    def __init__(self, signal_number: int) -> None:
-        self.exit_code = 128 + signal_number
-        super().__init__(f"stopped by signal {signal_number}")
+    at_once: nothing was finished first: no step was being made, or it was the second signal. What is on disk is whole.
+    """
+
+    def __init__(self, signal_number: int, at_once: bool = False) -> None:
+        self.exit_code, self.at_once = 128 + signal_number, at_once
+        kept = "what was saved is whole" if at_once else "everything is saved"
+        super().__init__(f"stopped by signal {signal_number}; {kept}")
 
 
 @contextmanager

@@ -145,7 +145,7 @@ def run_job(job: Job) -> None:
         sys.stderr.write(f"segue: error: {error.message}\n")
         sys.exit(error.exit_code)
     except Interrupted as stop:
-        sys.stderr.write(f"segue: {stop}; everything is saved\n")
+        sys.stderr.write(f"segue: {stop}\n")
         sys.exit(stop.exit_code)
 
 

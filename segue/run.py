@@ -32,9 +32,11 @@ from segue.training.freeze import FrozenProof
 from segue.training.handover import Report, adopt
 from segue.training.journal import Journal, read_events
 from segue.training.learner import Learner
+from segue.training.signals import stopping_at_once
 from segue.training.stage import Stage, fit
 
 
+@stopping_at_once()
 def run_plan(plan: Plan, console: Console | None = None, only: str | None = None) -> Path:
     """Run every stage of a plan that is not finished yet; returns the run's folder.
 
@@ -276,13 +278,20 @@ def begun_options(last: Path) -> dict[str, Any] | None:
 
 
 def resume(learner: Learner, stage: StagePlan, last: Path, console: Console) -> None:
-    """Go on from the newest whole checkpoint of this stage, if there is one."""
+    """Go on from the newest whole checkpoint of this stage, if there is one.
+
+    Raises:
+        CheckpointError: if it is another stage's or another model's.
+    """
     found, said = checkpoint.recover(last) if processes.rank() == 0 else (None, [])
     for line in said:
         console.say(line)
     if not processes.anywhere(found is not None):  # waits for the first process, which may have to move folders
         return
     card, tensors = checkpoint.read(last)
+    if (card.stage, card.spec) != (stage.name, learner.chain.spec):
+        found = f"of stage {card.stage}, a {card.spec.family} {card.spec.size} model"
+        raise CheckpointError(last, found, f"what {stage.name} has saved", "remove it, and the same command again")
     learner.chain.load_state_dict(tensors)
     learner.load_state_dict(checkpoint.read_state(last))
     if stage.images_per_forward is not None:

@@ -60,14 +60,17 @@ class RunFolder:
             if (found := cls.find(plan, digest_of(plan, begun_with))) is not None:
                 found.digest = digest
                 return found
-        number = max((_number(path) for path in runs_of(plan)), default=0) + 1
+        number = max(map(_number, plan.runs.glob(f"{plan.name}-*")), default=0) + 1
         run = cls(plan.runs / f"{plan.name}-{number}", plan, False, {}, digest)
         processes.barrier()  # every process has seen the same folders before one of them adds this one
         if processes.rank() == 0:
-            run.path.mkdir(parents=True)
+            staging = run.path.with_name(run.path.name + ".writing")  # killed here, nothing is there that is half a run
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
             resolved = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-            (run.path / PLAN).write_text(resolved, encoding="utf-8")
-            run._write()
+            (staging / PLAN).write_text(resolved, encoding="utf-8")
+            write_json(staging / NOTE, run._note())
+            staging.rename(run.path)
         processes.barrier()
         return run
 
@@ -163,8 +166,10 @@ class RunFolder:
             self._write()
 
     def _write(self) -> None:
-        note = {"plan": self.plan.name, "digest": self.digest, "segue": __version__, "stages": self.stages}
-        write_json(self.path / NOTE, note)
+        write_json(self.path / NOTE, self._note())
+
+    def _note(self) -> dict[str, Any]:
+        return {"plan": self.plan.name, "digest": self.digest, "segue": __version__, "stages": self.stages}
 
 
 def runs_of(plan: Plan) -> list[Path]:

@@ -69,7 +69,7 @@ def command() -> int:
         try:
             results.append(train(args, backbone, folder))
         except Interrupted as stop:
-            sys.stderr.write(f"{stop}; everything is saved, --resume {folder} goes on\n")
+            sys.stderr.write(f"{stop}, --resume {folder} goes on\n")
             return stop.exit_code
     failed = sum(not result["success"] for result in results)
     seconds = time.monotonic() - began

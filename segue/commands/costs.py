@@ -130,7 +130,11 @@ def _probe(learner: Learner, samples: Samples, stage: StagePlan, steps: int, cac
             epoch += 1
 
     per_epoch = -(-len(samples) // stage.images_per_step)
-    train_epoch(learner, batches(), steps, per_epoch, lambda numbers: trains.append(numbers["seconds"]))
+
+    def note(numbers: dict[str, float]) -> None:
+        trains.append(numbers["seconds"])
+
+    train_epoch(learner, batches(), steps, per_epoch, note, lambda _step, error: error)
     return Probe(statistics.median(trains[1:]), statistics.median(loads[1:]), stage.workers, learner.device)
 
 

@@ -181,7 +181,8 @@ def read_state(folder: Path) -> dict[str, Any]:
 def recover(folder: Path) -> tuple[Card | None, list[str]]:
     """Make `folder` the newest complete version of itself there is, and say what was wrong with newer ones.
 
-    The card is None if there is no complete version. A damaged folder is set aside as `<folder>.damaged`.
+    The card is None if there is no complete version, which is said if there should be one. A damaged folder is set
+    aside as `<folder>.damaged`.
     """
     whole: list[tuple[int, Path, Card]] = []
     said: list[str] = []
@@ -196,7 +197,7 @@ def recover(folder: Path) -> tuple[Card | None, list[str]]:
         if card is not None:
             whole.append((card.step, path, card))
     if not whole:
-        return None, said
+        return None, [*said, f"{folder}: no checkpoint is whole: beginning anew"] if said else []
     step, best, card = max(whole, key=lambda found: found[0])
     if said:
         said.append(f"{folder}: going back to step {step}, the newest checkpoint that is whole")

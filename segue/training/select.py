@@ -7,6 +7,7 @@ have learned the longest, so that the next stage starts from them and not from t
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def keep_best(folder: Path, weights: Mapping[str, Tensor], card: Card, most: int
     Raises:
         OSError: if the disk is full; nothing is removed then.
     """
+    for path in (folder / KEPT).glob("*.*"):  # half written or half removed by a run that was killed
+        shutil.rmtree(path)
     others = kept(folder)
     worth = _worth(card)
     if len(others) >= most and min(_worth(other) for _, other in others) >= worth:

@@ -153,8 +153,9 @@ def fit(stage: Stage) -> None:
                 keep_bad = partial(bad_step.keep, stage.folder, learner, partial(_card, stage, {}), stage.images)
                 train_epoch(learner, batches, stage.steps, stage.steps_per_epoch, after_step, keep_bad)
                 _pause(stage, tick)
-        except Interrupted:
-            _save_last(stage, final=True)  # here, because averaged weights under evaluation are swapped back by now
+        except Interrupted as stop:
+            if not stop.at_once:
+                _save_last(stage, final=True)  # here, because averaged weights under evaluation are swapped back by now
             raise
     _save_last(stage, final=True)
 

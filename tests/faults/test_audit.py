@@ -45,8 +45,9 @@ def hashes(folder: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_a_clean_data_set_has_nothing_to_refuse_or_doubt(clean):
+def test_a_clean_data_set_has_nothing_to_refuse_or_doubt(clean, promise):
     assert {finding.action for finding in found_in(clean)} <= {"note"}
+    promise("audit", 1, "clean data sets")
 
 
 def test_every_kind_of_defect_is_planted():
@@ -55,7 +56,7 @@ def test_every_kind_of_defect_is_planted():
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda number: f"{number} {CASES[number][0]}")
-def test_a_planted_defect_is_named(number, data):
+def test_a_planted_defect_is_named(number, data, promise):
     kind, plant, *channels = CASES[number]
     before = {finding.kind for finding in found_in(data)}
     plant(data)
@@ -65,6 +66,7 @@ def test_a_planted_defect_is_named(number, data):
     assert kind not in before or kind in ("image without objects", "mixed kinds of images")
     assert all(finding.found and finding.file and finding.done for finding in found)
     assert hashes(data) == files
+    promise("P10", 1, "data sets with a planted defect")
 
 
 def test_every_kind_of_defect_is_in_the_documentation():

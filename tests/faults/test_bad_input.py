@@ -62,12 +62,13 @@ def test_all_defects_are_covered():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_defects_of_annotations(name, data, tmp_path, capsys):
+def test_defects_of_annotations(name, data, tmp_path, capsys, promise):
     edit, words = CASES[name]
     change(data, edit)
     code, lines = attempt(toy_plan(data, tmp_path / "runs"), tmp_path, capsys)
     assert code == 2 and len(lines) == 1 and words in lines[0], lines
     assert not (tmp_path / "runs").exists()
+    promise("P10", 1, "runs with a defect in the data")
 
 
 def remove(image: Path) -> None:
@@ -86,11 +87,12 @@ FILES = {"missing": remove, "cut short": cut, "another file": no_image}
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_defects_of_images(name, data, tmp_path, capsys):
+def test_defects_of_images(name, data, tmp_path, capsys, promise):
     FILES[name](data / "train" / "train_0002.png")
     code, lines = attempt(toy_plan(data, tmp_path / "runs"), tmp_path, capsys)
     assert code == 2 and len(lines) == 1 and "train_0002.png" in lines[0], lines
     assert not (tmp_path / "runs").exists()
+    promise("P10", 1, "runs with a defect in the data")
 
 
 PLANS = {
@@ -103,7 +105,7 @@ PLANS = {
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_defects_of_plans(name, data, tmp_path, capsys):
+def test_defects_of_plans(name, data, tmp_path, capsys, promise):
     place, changes, words = PLANS[name]
     plan = here = toy_plan(data, tmp_path / "runs")
     for step in place:
@@ -112,6 +114,7 @@ def test_defects_of_plans(name, data, tmp_path, capsys):
     code, lines = attempt(plan, tmp_path, capsys)
     assert code == 2 and any(words in line for line in lines) and len(lines) == 1, lines
     assert not list(tmp_path.glob("runs/*/*/steps.csv"))
+    promise("P10", 1, "runs with a defect in the plan")
 
 
 def test_a_checkpoint_of_another_size_is_refused_and_the_finished_stage_stays(rendered, tmp_path, capsys):
@@ -128,7 +131,7 @@ def test_a_checkpoint_of_another_size_is_refused_and_the_finished_stage_stays(re
     assert (selected / "card.json").read_bytes() == before
 
 
-def test_files_of_the_users_are_never_changed(data, tmp_path, capsys):
+def test_files_of_the_users_are_never_changed(data, tmp_path, capsys, promise):
     def contents() -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in sorted(data.rglob("*")) if path.is_file()}
 
@@ -138,3 +141,4 @@ def test_files_of_the_users_are_never_changed(data, tmp_path, capsys):
     assert main(["check", str(data)]) == 2
     capsys.readouterr()
     assert contents() == before
+    promise("P10", 2, "commands on bad data whose files were hashed")

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from segue.run_folder import read_note
+from segue.plan import Plan
+from segue.run_folder import RunFolder, read_note
 from segue.training import checkpoint
-from tests.conftest import segue, toy_plan, write_plan
-from tests.toy import losses, same_tensors
+from tests.conftest import toy_plan, write_plan
+from tests.faults import struck
+from tests.faults.struck import BETWEEN, Blow
+from tests.toy import Stopped
 
 PATIENCE = 240  # seconds a test waits for something to happen in another process
-
-
-def start(plan: Path) -> subprocess.Popen:
-    command = [sys.executable, "-W", "ignore", "-m", "segue", "run", str(plan), "--quiet"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def wait_for(happened, process: subprocess.Popen) -> None:
@@ -38,59 +36,75 @@ def rows(path: Path) -> int:
     return max(0, path.read_text().count("\n") - 1) if path.exists() else 0
 
 
-def kill_at(plan: Path, steps: Path, count: int, number: int = signal.SIGKILL) -> int:
-    """Run until `count` steps are written, then send a signal; returns the exit code."""
-    process = start(plan)
-    wait_for(lambda: rows(steps) >= count, process)
-    process.send_signal(number)
-    return process.wait(timeout=60)
+def test_killed_once_in_each_place_it_is_the_run_that_was_never_killed(undisturbed, few, tmp_path, promise):
+    """Each start goes on from the kill before; between lie opening the run, building models, measuring, the report."""
+    plan, run = struck.three_stages(few, tmp_path, parts=4)
+    blows = [
+        Blow(BETWEEN, 1, 200_000),
+        Blow("step", 2, 9_000),
+        Blow("validation", 1, 30_000),
+        Blow("saving", 2, 15_000),
+        Blow(BETWEEN, 2, 60_000),
+        Blow("thaw", 1, 40_000),
+        Blow("validation", 1, 50_000),
+        Blow(BETWEEN, 2, 90_000),
+    ]
+    for blow in blows:
+        assert (blow, *struck.run(plan, blow))[:2] == (blow, -signal.SIGKILL)
+    assert struck.run(plan)[0] == 0
+    assert struck.differences(run, undisturbed(4)[0]) == []
+    promise("P4", len(blows), "SIGKILLs one after the other")
+    promise("P16", len(blows), "SIGKILLs, looking for what they leave behind")
 
 
-def plan_of(data: Path, folder: Path, workers: int) -> tuple[Path, Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    common = {"workers": workers, "images_per_step": 4, "images_per_forward": 2, "save_every_steps": 2}
-    plan = toy_plan(data, folder / "runs", detector=common, masks={**common, "cache": {"views": 1}})
-    return write_plan(folder / "plan.yaml", plan), folder / "runs" / "toy-1"
+def test_killed_while_its_folder_is_made_a_run_begins_under_the_same_name(few, tmp_path, monkeypatch, promise):
+    (tmp_path / "toy-7").mkdir()  # not a run, and not to be taken for one
+    plan = Plan.model_validate(toy_plan(few, tmp_path))
+
+    def deadly(*_) -> None:
+        raise Stopped
+
+    for name in ("write_json", "processes.barrier"):
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(f"segue.run_folder.{name}", deadly)
+            RunFolder.open(plan, ["a", "b"])
+    assert RunFolder.open(plan, ["a", "b"]).path.name == "toy-8"
+    assert {path.name for path in tmp_path.iterdir()} == {"toy-7", "toy-8"}
+    promise("P4", 2, "kills while the run's folder is made")
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(rendered, tmp_path_factory):
-    plan, run = plan_of(rendered, tmp_path_factory.mktemp("whole"), 0)
-    assert segue("run", plan).returncode == 0
-    return run
-
-
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("parts", [1, 4])
 @pytest.mark.slow
-def test_killed_at_three_random_steps_and_resumed_is_bit_equal(uninterrupted, rendered, tmp_path, workers):
-    plan, run = plan_of(rendered, tmp_path, workers)
-    rng = random.Random(workers + 11)
-    for stage, count in (("1-detector", rng.randint(1, 3)), ("1-detector", rng.randint(5, 7)), ("2-masks", 3)):
-        assert kill_at(plan, run / stage / "steps.csv", count) == -signal.SIGKILL
-    assert segue("run", plan).returncode == 0
-    for stage in ("1-detector", "2-masks"):
-        assert losses(run / stage) == losses(uninterrupted / stage)
-        for kind in ("selected", "last"):
-            assert same_tensors(run / stage / kind, uninterrupted / stage / kind)
+def test_killed_at_a_random_place_it_is_the_run_that_was_never_killed(undisturbed, few, tmp_path, parts, promise):
+    whole, counts = undisturbed(parts)
+    rng, trials = random.Random(parts), 10
+    for trial in range(trials):
+        place = [*struck.PLACES, BETWEEN][trial % 5]
+        call = rng.randint(1, len(counts[place]))
+        blow = Blow(place, call, int(rng.uniform(0, 0.9) * counts[place][call - 1]))
+        plan, run = struck.three_stages(few, tmp_path / str(trial), parts)
+        assert (blow, *struck.run(plan, blow))[:2] == (blow, -signal.SIGKILL)
+        assert (blow, *struck.run(plan))[:2] == (blow, 0)
+        assert (blow, struck.differences(run, whole)) == (blow, [])
+    promise("P4", trials, f"SIGKILLs at random places, steps in {parts} parts")
+    promise("P16", trials, "SIGKILLs, looking for what they leave behind")
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.slow
+def test_the_number_of_data_workers_changes_no_bit(undisturbed, few, tmp_path, workers, promise):
+    plan, run = struck.three_stages(few, tmp_path, workers=workers)
+    assert struck.run(plan)[0] == 0
+    assert struck.differences(run, undisturbed(1)[0]) == []
+    promise("P5", 1, f"runs with {workers} workers against one with none")
 
 
 @pytest.mark.slow
-def test_a_run_asked_to_stop_saves_says_so_and_goes_on(uninterrupted, rendered, tmp_path):
-    plan, run = plan_of(rendered, tmp_path, 0)
-    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        assert kill_at(plan, run / "1-detector" / "steps.csv", 1 if code == 143 else 5, number) == code
-        assert read_note(run)["stages"]["detector"]["state"] == "interrupted"
-        done = checkpoint.verify(run / "1-detector" / "last").step
-        assert done == rows(run / "1-detector" / "steps.csv")  # nothing that was trained is lost
-    assert segue("run", plan).returncode == 0
-    assert losses(run / "2-masks") == losses(uninterrupted / "2-masks")
-    assert same_tensors(run / "2-masks" / "last", uninterrupted / "2-masks" / "last")
-
-
-@pytest.mark.slow
-def test_a_signal_to_the_whole_group_does_not_take_the_workers_with_it(rendered, tmp_path):
+def test_a_signal_to_the_whole_group_does_not_take_the_workers_with_it(rendered, tmp_path, promise):
     """As `timeout` and batch systems send it."""
-    plan, run = plan_of(rendered, tmp_path, 2)
+    common = {"workers": 2, "images_per_step": 4, "images_per_forward": 2, "save_every_steps": 2}
+    plan = write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs", detector=common))
+    run = tmp_path / "runs" / "toy-1"
     command = [sys.executable, "-W", "ignore", "-m", "segue", "run", str(plan), "--quiet"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     wait_for(lambda: rows(run / "1-detector" / "steps.csv") >= 2, process)
@@ -99,6 +113,7 @@ def test_a_signal_to_the_whole_group_does_not_take_the_workers_with_it(rendered,
     assert process.returncode == 143 and "Traceback" not in said, said
     assert read_note(run)["stages"]["detector"]["state"] == "interrupted"
     checkpoint.verify(run / "1-detector" / "last")
+    promise("P7", 1, "signals to a whole process group")
 
 
 WRITER = """
@@ -134,10 +149,23 @@ print(unreadable, newest)
 """
 
 
-@pytest.mark.parametrize("trials", [10, pytest.param(50, marks=pytest.mark.slow)])
-def test_no_kill_while_saving_leaves_an_unreadable_checkpoint(tmp_path, trials):
+def other_file_system(folder: Path) -> Path:
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == folder.stat().st_dev:
+        pytest.skip("no other file system at /dev/shm")
+    return Path(tempfile.mkdtemp(dir=shared))
+
+
+@pytest.mark.parametrize(
+    ("trials", "apart"),
+    [(10, False), pytest.param(50, False, marks=pytest.mark.slow), pytest.param(50, True, marks=pytest.mark.slow)],
+)
+def test_no_kill_while_saving_leaves_an_unreadable_checkpoint(tmp_path, trials, apart, promise):
+    """apart: temporary files lie on another file system, from which nothing can be put in its place in one step."""
+    temporary = other_file_system(tmp_path) if apart else Path(tempfile.mkdtemp(dir=tmp_path))
     out = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", WRITER, str(tmp_path), str(trials)],
+        [sys.executable, "-W", "ignore", "-c", WRITER, str(tmp_path / "run"), str(trials)],
+        env={**os.environ, "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -146,16 +174,5 @@ def test_no_kill_while_saving_leaves_an_unreadable_checkpoint(tmp_path, trials):
     unreadable, newest = map(int, out.stdout.split())
     assert unreadable == 0
     assert newest > trials  # it did write in between
-
-
-def test_a_flipped_bit_in_the_newest_checkpoint_is_named_and_the_one_before_is_used(rendered, tmp_path):
-    plan, run = plan_of(rendered, tmp_path, 0)
-    assert kill_at(plan, run / "1-detector" / "steps.csv", 5) == -signal.SIGKILL
-    last = run / "1-detector" / "last"
-    data = bytearray((last / "weights.safetensors").read_bytes())
-    data[-9] ^= 1
-    (last / "weights.safetensors").write_bytes(bytes(data))
-    out = segue("run", plan, "--stage", "detector")
-    assert out.returncode == 0, out.stderr
-    assert f"{last / 'weights.safetensors'}: damaged" in out.stderr and "going back to step 4" in out.stderr
-    assert json.loads((run / "run.json").read_text())["stages"]["detector"]["state"] == "complete"
+    temporary.rmdir()  # nothing was left there
+    promise("P1", trials, "SIGKILLs while saving" + (", temporary files on another file system" if apart else ""))

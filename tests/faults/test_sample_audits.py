@@ -41,12 +41,13 @@ def found_in(root: Path) -> list[Finding]:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_sample_has_what_is_known_of_it(name, sample_data):
+def test_a_sample_has_what_is_known_of_it(name, sample_data, promise):
     found = found_in(sample_data(name))
     counts = Counter(finding.kind for finding in found)
     assert counts.pop(AREA, 0) == AREAS.get(name, 0)
     assert counts == EXPECTED[name]
     assert bool(refused(found)) == (name in REFUSED)
+    promise("audit", 1, "real data sets whose defects are known")
 
 
 def test_a_polygon_of_two_points_is_named_with_image_and_object(sample_data):
@@ -63,7 +64,7 @@ def test_pictures_with_a_row_less_than_annotated_are_drawn(sample_data):
     assert draw_truth(picture, record, tuple(split.class_counts()), True).size == picture.size
 
 
-def test_invalid_files_are_refused_and_valid_ones_are_not(sample_data, tmp_path):
+def test_invalid_files_are_refused_and_valid_ones_are_not(sample_data, tmp_path, promise):
     """Their images are made up here; the one false file that is understood has a polygon outside its list."""
     names = ("midv500/images/example1.tif", "midv500/images/example2.tif", "43_tur_id/images/CA/CA43_01.tif")
     for name in names:
@@ -77,3 +78,4 @@ def test_invalid_files_are_refused_and_valid_ones_are_not(sample_data, tmp_path)
             accepted[file.stem] = {finding.kind for finding in found}
     assert seen == 19 and set(accepted) == {"coco_true_0", "coco_true_1", "coco_false_1"}
     assert "polygon outside its list" in accepted["coco_false_1"] - accepted["coco_true_0"]
+    promise("audit", seen, "COCO files known to be valid or invalid")

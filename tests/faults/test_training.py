@@ -43,22 +43,6 @@ def test_running_out_of_memory_splits_the_step_and_changes_nothing(rendered, tmp
     assert [(e["event"], e["images_per_forward"]) for e in events] == [("out of memory", 2)]
 
 
-def test_memory_that_runs_out_at_random_steps_changes_nothing(rendered, tmp_path, monkeypatch):
-    whole = run(detector_only(rendered, tmp_path / "whole"))
-    forward, count = Chain.forward, [0]
-
-    def unlucky(self, inputs, start=0):
-        count[0] += self.training
-        if self.training and count[0] in (2, 7):
-            raise torch.OutOfMemoryError("CUDA out of memory (simulated)")
-        return forward(self, inputs, start)
-
-    monkeypatch.setattr(Chain, "forward", unlucky)
-    again = run(detector_only(rendered, tmp_path / "again"))
-    assert losses(again / "1-detector")[:3] == pytest.approx(losses(whole / "1-detector")[:3], rel=1e-5)
-    assert losses(again / "1-detector") == pytest.approx(losses(whole / "1-detector"), rel=1e-3)
-
-
 def test_an_image_that_does_not_fit_alone_ends_the_stage_with_advice(rendered, tmp_path, monkeypatch):
     memory_for(0, monkeypatch)
     with pytest.raises(OutOfMemoryError, match=r"a single image does not fit .* lower model\.resolution"):

@@ -1,0 +1,34 @@
+"""A data set that is small even for a toy, and runs on it that nothing disturbed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from segue.data.rendered import render_dataset
+from tests.faults import struck
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory) -> Path:
+    """8 training and 3 validation images of 96 px."""
+    return render_dataset(tmp_path_factory.mktemp("few"), {"train": 8, "valid": 3}, side=96, seed=3)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(few, tmp_path_factory):
+    """By the parts of a step: a run of `struck.three_stages`, and how much happened in each call of each place."""
+    known: dict[int, tuple[Path, dict[str, list[int]]]] = {}
+
+    def run(parts: int) -> tuple[Path, dict[str, list[int]]]:
+        if parts not in known:
+            folder = tmp_path_factory.mktemp(f"undisturbed-{parts}")
+            plan, path = struck.three_stages(few, folder, parts)
+            code, said = struck.run(plan, counts=folder / "counts.json")
+            assert code == 0, said
+            known[parts] = path, json.loads((folder / "counts.json").read_text())
+        return known[parts]
+
+    return run
