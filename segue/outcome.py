@@ -63,7 +63,7 @@ def write_outcome(
     processes.barrier()
     at = "epoch" if stage.evaluate_every_steps is None else "step"
     console.say(f"{stage.name}: selected {at} {outcome[at]}, {describe(outcome['valid'])} (valid)")
-    for remark in remarks(outcome["valid"]):
+    for remark in remarks(outcome["valid"], read_rows(folder / "epochs.csv"), stage.metric):
         console.say(f"{stage.name}: {remark}")
 
 
@@ -73,10 +73,20 @@ def describe(figures: dict[str, float]) -> str:
     return ", ".join(f"{name} {figures[name]:.3f}" for name in names)
 
 
-def remarks(figures: dict[str, float]) -> list[str]:
-    """What has to be said of a stage's figures on valid: that there is nothing to see in them."""
-    found = any(figures.get(f"{kind}_{what}", 0) > 0 for kind in ("box", "mask") for what in ("ap", "ap50"))
-    return [] if found else ["Nothing was found in the validation images: train longer, or look at the training loss."]
+def remarks(figures: dict[str, float], epochs: list[dict[str, float]], metric: str) -> list[str]:
+    """What has to be said of a stage's figures on valid: that there is nothing to see in them, or less than before it.
+
+    epochs: the rows of its record, of which the first is what it was handed.
+    """
+    if not any(figures.get(f"{kind}_{what}", 0) > 0 for kind in ("box", "mask") for what in ("ap", "ap50")):
+        return ["Nothing was found in the validation images: train longer, or look at the training loss."]
+    begun, *later = [row[metric] for row in epochs if metric in row] or [0.0]
+    if not later or begun <= max(later):
+        return []
+    return [
+        f"It began better, with {metric} {begun:.3f}, than it ever was in training ({max(later):.3f}): "
+        "train longer, or with a lower optimizer.lr; or do without this stage."
+    ]
 
 
 def write_predictions(path: Path, metrics: CocoMetrics, data: DataSet) -> None:
@@ -112,15 +122,16 @@ def write_report(run: RunFolder, data: dict[str, DataSet]) -> Path:
         kinds = ("box", "mask") if "mask_ap" in outcome["valid"] else ("box",)
         most = outcome["valid"]["detections_counted"]
         metrics = read_predictions(folder / PREDICTIONS, data[stage.name], kinds, most)
+        epochs = read_rows(folder / "epochs.csv")
         page = StagePage(
             name=stage.name,
             outcome=outcome,
             steps=read_rows(folder / "steps.csv"),
-            epochs=read_rows(folder / "epochs.csv"),
+            epochs=epochs,
             metrics=metrics,
             found=detections_of(metrics),
             channels=run.plan.data_of(stage).channels,
-            notes=remarks(outcome["valid"]),
+            notes=remarks(outcome["valid"], epochs, stage.metric),
         )
         _compare(page, pages)
         pages.append(page)

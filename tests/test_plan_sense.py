@@ -51,8 +51,8 @@ def test_a_device_that_is_not_here_is_refused(rendered, tmp_path, device):
 
 
 def test_a_format_that_nobody_knows_is_refused(rendered, tmp_path):
-    with pytest.raises(PlanError, match="voc: unknown; expected one of coco"):
-        run({**toy_plan(rendered, tmp_path), "data": {"root": str(rendered), "format": "voc"}})
+    with pytest.raises(PlanError, match="kitti: unknown; expected one of coco"):
+        run({**toy_plan(rendered, tmp_path), "data": {"root": str(rendered), "format": "kitti"}})
 
 
 def test_other_classes_of_the_same_files_are_another_run(rendered, tmp_path):

@@ -19,7 +19,8 @@ from segue.data import quarantine
 from segue.data.audit import audit
 from segue.data.audit.findings import REFUSED, SIDED, Finding, counted, summed
 from segue.data.dataset import Data, DataSet, read_dataset, read_splits, require_masks
-from segue.data.formats import coco
+from segue.data.division import Division
+from segue.data.formats import WHOLE, coco
 from segue.data.records import Split
 from segue.errors import DataError, SegueError, printable, show
 from segue.evaluation.ceiling import advice
@@ -112,6 +113,9 @@ def _data(findings: Findings, section: str, settings: Data, flips: bool | None =
     if files:
         findings.say(section, f"{len(files)} annotation files; a plan names those it means: train, valid and test")
         return None
+    if section == FOLDER and list(splits) == [WHOLE]:
+        findings.say(section, "not divided: a plan does it with split: {valid: 0.15} under data:, or segue data split")
+        settings = settings.model_copy(update={"split": Division()})
     try:
         data = read_dataset(settings)
     except SegueError as error:
@@ -144,6 +148,7 @@ def _plan(findings: Findings, plan: Plan, timed: bool) -> None:
     seen: dict[str, DataSet | None] = {}
     before: dict[str, Weights] = {}
     device = stages.pick_device(plan.device)
+    names = {stage.name for stage in plan.stages}
     for stage in plan.stages:
         settings = plan.data_of(stage)
         key = settings.model_dump_json()
@@ -153,6 +158,9 @@ def _plan(findings: Findings, plan: Plan, timed: bool) -> None:
         if data is None:
             if before:
                 findings.say(f"data of {stage.name}", f"until they are there: segue run --stage {list(before)[-1]}")
+            continue
+        if (start := plan.start_of(stage)) in names - before.keys():
+            findings.say(f"stage {stage.name}", f"not looked at: it starts from {start}, which has no model yet")
             continue
         try:
             chain = _hand_over(findings, plan, stage, data, before, device)

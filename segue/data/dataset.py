@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from segue.data import formats, partners, quarantine
 from segue.data.division import Division, divided
-from segue.data.records import Split, refuse_errors
+from segue.data.records import Problem, Split, refuse_errors
 from segue.errors import DataError
 from segue.settings import Settings
 from segue.structures.channels import RGB, Channel
@@ -124,9 +124,32 @@ def read_splits(data: Data) -> dict[str, Split]:
         splits = {name: format.read(source, name) for name, source in format.splits(data.root).items()}
         if not splits:
             raise DataError(data.root, f"no data of format {data.format}", "what data.format says, or no data.format")
+        _compare_channels(splits, data, data.root)
         return splits if data.split is None else divided(splits, data.split, data.root)
     given = {"train": data.train, "valid": data.valid, "test": data.test}
-    return {name: _named(data.format, files, name) for name, files in given.items() if files is not None}
+    splits = {name: _named(data.format, files, name) for name, files in given.items() if files is not None}
+    _compare_channels(splits, data, next(iter(splits.values())).source)
+    return splits
+
+
+def _compare_channels(splits: dict[str, Split], data: Data, place: Path) -> None:
+    """Refuse channels that cannot be those of the files; a name that their description does not know is noted.
+
+    Raises:
+        DataError: if a folder has no partner at all, or channels have another order than the data set says.
+    """
+    pictures = [record.image for split in splits.values() for record in split.records]
+    partners.refuse_unknown_folders(pictures, data.channels, place)
+    own = [channel for channel in data.channels if channel.folder is None]
+    for split in splits.values() if "channels" in data.model_fields_set else ():
+        said = f"its description calls the channels {', '.join(split.channels)}"
+        for row, channel in enumerate(own if split.channels else ()):
+            at = row if channel.at is None else channel.at
+            if channel.name in split.channels and split.channels.index(channel.name) != at:
+                where, order = f"channels: {channel.name} of {place}", f"at: {split.channels.index(channel.name)}"
+                raise DataError(where, f"taken for number {at}, from 0; {said}", f"that order, or {order}")
+            if channel.name not in split.channels:
+                split.problems.append(Problem("note", str(split.source), f"{said}; the plan has {channel.name}"))
 
 
 def _named(format: str | None, files: SplitFiles, name: str) -> Split:

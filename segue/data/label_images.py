@@ -37,7 +37,7 @@ def read(path: Path) -> np.ndarray:
     if stack.shape[1] in (2, 4) and (path.suffix.lower() not in images.TIFF or stacks.has_transparency(path)):
         stack = stack[:, :-1]
     if stack.shape[1] == 3 and path.suffix.lower() not in (*images.TIFF, ".npy"):
-        with Image.open(path) as picture:
+        with Image.open(path, formats=images.FORMATS) as picture:
             if picture.mode == "P":
                 stack = np.array(ImageOps.exif_transpose(picture))[None, None]
     if stack.shape[1] > 1 and (stack != stack[:, :1]).any():

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -67,20 +68,22 @@ def loader(samples: Dataset, steps: StepSampler, workers: int = 0) -> Iterator[B
         DataError: if an image cannot be read, if reading it takes longer than PATIENCE, or if it ends the worker.
     """
     at = torch.full((max(workers, 1), 3), -1.0, dtype=torch.float64).share_memory_()
-    batches: DataLoader[Batch | SegueError] = DataLoader(
-        _Watched(samples, at),
-        batch_sampler=steps,  # type: ignore[arg-type]
-        num_workers=workers,
-        collate_fn=_collate,
-        pin_memory=torch.cuda.is_available(),
-        timeout=LOOK if workers else 0,
-        worker_init_fn=_leave_signals_to_the_main_process,
-        # Members of a sweep come from a fork server, and would start workers through it: a toy took 31 s, not 2.
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-        generator=torch.Generator(),  # so that making an iterator draws nothing from the global generator
-    )
-    before = signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL
-    left = iter(batches)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: as the plan says
+        batches: DataLoader[Batch | SegueError] = DataLoader(
+            _Watched(samples, at),
+            batch_sampler=steps,  # type: ignore[arg-type]
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(),
+            timeout=LOOK if workers else 0,
+            worker_init_fn=_leave_signals_to_the_main_process,
+            # Members of a sweep come from a fork server, and would start workers through it: a toy took 31 s, not 2.
+            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+            generator=torch.Generator(),  # so that making an iterator draws nothing from the global generator
+        )
+        before = signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL
+        left = iter(batches)
     if workers and signal.getsignal(signal.SIGCHLD) is not before:
         signal.signal(signal.SIGCHLD, before)  # torch's would raise in the middle of whatever we are at
     try:

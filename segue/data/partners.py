@@ -30,6 +30,8 @@ from segue.structures.channels import Channel
 OTHERS = {"images", "masks", "labels", "annotations", "segmentationobject", "segmentationclass", "jpegimages"}
 OTHERS |= {word for words in SPLIT_WORDS.values() for word in words}
 
+_SUFFIXES = [*sorted(images.SUFFIXES), *sorted(suffix.upper() for suffix in images.SUFFIXES)]
+
 
 def read(image: Path, channels: Sequence[Channel]) -> Tensor:
     """The image (C, H, W) with these channels, from all its files.
@@ -47,7 +49,7 @@ def read(image: Path, channels: Sequence[Channel]) -> Tensor:
     height, width = parts[image].shape[1:] if image in parts else images.size(image)
     for path, part in parts.items():
         if part.shape[1:] != (height, width):
-            found = f"{part.shape[1]} x {part.shape[2]} pixels (height x width)"
+            found = f"a partner of {part.shape[1]} x {part.shape[2]} pixels (height x width)"
             raise DataError(path, found, f"{height} x {width}, as its partner {image}")
     if len({part.dtype for part in parts.values()}) > 1:
         parts = {path: _as_shares(part, [channels[row] for row in sources[path]]) for path, part in parts.items()}
@@ -66,6 +68,25 @@ def files(image: Path, channels: Sequence[Channel]) -> dict[Path, list[int]]:
         rows = [row for row, channel in enumerate(channels) if channel.folder == folder]
         found[image if folder is None else _partner(image, folder, channels[rows[0]].name)] = rows
     return found
+
+
+def refuse_unknown_folders(pictures: Sequence[Path], channels: Sequence[Channel], inside: Path) -> None:
+    """A folder in which no image at all has a partner is called otherwise, and said once instead of for each image.
+
+    Raises:
+        DataError: naming the folders below `inside` that have some.
+    """
+    for folder, name in {channel.folder: channel.name for channel in channels if channel.folder is not None}.items():
+        if pictures and not any(_has_partner(picture, folder) for picture in pictures):
+            near = companions(pictures, inside)
+            having = ", ".join(f"{known} ({len(pairs)} images)" for known, pairs in sorted(near.items()))
+            expected = f"folder: one of {having}" if having else f"{folder}/ beside the images or their folder"
+            raise DataError(inside, f"no image has a partner in a folder {folder}, for channel {name}", expected)
+
+
+def _has_partner(picture: Path, folder: str) -> bool:
+    places = _places(picture.absolute().parent, folder)
+    return any((place / (picture.stem + suffix)).is_file() for place in places for suffix in _SUFFIXES)
 
 
 def without_partners(paths: Iterable[Path], root: Path, channels: Sequence[Channel]) -> list[Path]:
@@ -134,9 +155,8 @@ def _by_stem(place: Path, own: set[Path]) -> dict[str, list[Path]]:
 
 def _partner(image: Path, folder: str, name: str) -> Path:
     places = _places(image.absolute().parent, folder)
-    suffixes = sorted(images.SUFFIXES) + sorted(suffix.upper() for suffix in images.SUFFIXES)
     for place in places:
-        found = [path for path in (place / (image.stem + suffix) for suffix in suffixes) if path.is_file()]
+        found = [path for path in (place / (image.stem + suffix) for suffix in _SUFFIXES) if path.is_file()]
         found = [path for path in found if path != image.absolute()]  # which may itself lie in a folder of this name
         if len(found) > 1 and not found[0].samefile(found[1]):
             raise DataError(image, f"several partners for channel {name}: {found[0]}, {found[1].name}", "one")

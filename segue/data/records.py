@@ -55,6 +55,7 @@ class Split:
     """One part of a data set: train, valid or test (or all), read from one annotation file or folder.
 
     categories: class name -> id in the file, in order of id. files: the annotation files, where `source` is a folder.
+    channels: what the data set's own description calls those of its files, where it does.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Split:
     categories: dict[str, int]
     problems: list[Problem] = field(default_factory=list)
     files: tuple[Path, ...] = ()
+    channels: tuple[str, ...] = ()
 
     def class_counts(self) -> Counter[str]:
         """Objects of each class, crowds left out."""

@@ -10,6 +10,7 @@ import hotcoco
 from segue.evaluation.coco_metrics import CocoMetrics
 
 RESAMPLES = 1000
+FEW = 20  # images: with fewer, resampling them tells less than it seems to
 CONFIDENCE = 0.95
 
 
@@ -37,9 +38,10 @@ class Difference:
         return "worse" if self.high < 0 else "no evidence"
 
     def __str__(self) -> str:
+        few = "few images, take it as a hint: " if self.images < FEW else ""
         return (
             f"{self.kind}_ap {self.first:.3f} -> {self.second:.3f} ({self.gain:+.3f}, "
-            f"95 % interval {self.low:+.3f} to {self.high:+.3f}, {self.images} images): {self.verdict}"
+            f"95 % interval {self.low:+.3f} to {self.high:+.3f}, {self.images} images): {few}{self.verdict}"
         )
 
 

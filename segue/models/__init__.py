@@ -73,7 +73,7 @@ def get(name: str) -> ModuleType:
         PlanError: if there is no such family.
     """
     family = find_module(__name__, names(), name, f"family {name}")
-    if not all(hasattr(family, part) for part in ("SIZES", "PARTS", "TASKS", "Options", "build")):
+    if not all(hasattr(family, part) for part in ("PARTS", "build")):
         raise PlanError(f"family {name}", "a module that is no model family", "PARTS, build, ... as in segue.models")
     return family
 

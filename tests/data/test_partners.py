@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from segue.data import images, partners
 from segue.data.audit import audit
 from segue.data.audit.findings import refused
-from segue.data.dataset import Data, manifest, read_dataset
+from segue.data.dataset import Data, manifest, read_dataset, read_splits
 from segue.data.records import Record
 from segue.data.samples import Samples, read_image
 from segue.data.transforms import View
@@ -160,7 +160,9 @@ def test_a_partner_of_three_equal_channels_is_one_and_any_other_number_is_refuse
 @pytest.mark.parametrize("listed", [THERMAL, THERMAL[3:]])
 def test_a_partner_of_another_size_is_refused_with_both_names(photo, listed):
     path = save(photo.parent / "thermal" / "a.png", LEVELS[:50])
-    with pytest.raises(DataError, match=f"{path}: 50 x 64 pixels .*; expected 64 x 64, as its partner {photo}"):
+    with pytest.raises(
+        DataError, match=f"{path}: a partner of 50 x 64 pixels .*; expected 64 x 64, as its partner {photo}"
+    ):
         partners.read(photo, listed)
 
 
@@ -183,6 +185,17 @@ def test_what_is_wrong_with_partners_is_said_before_training_and_their_bytes_cou
     path.unlink()
     with pytest.raises(DataError, match=f"{path.name}: no partner .*for channel thermal"):
         read_dataset(data)
+
+
+def test_a_folder_without_any_partner_is_said_once_with_those_that_have_some(rendered, tmp_path):
+    data = Path(shutil.copytree(rendered, tmp_path / "data"))
+    for path in sorted(data.glob("train/*.png"))[:3]:
+        (data / "train" / "warm").mkdir(exist_ok=True)
+        Image.open(path).convert("L").save(data / "train" / "warm" / path.name)
+    channels = [*"rgb", {"name": "heat", "folder": "heat"}]
+    said = r"no image has a partner in a folder heat, for channel heat; expected folder: one of warm \(3 images\)"
+    with pytest.raises(DataError, match=said):
+        read_splits(Data.model_validate({"root": data, "channels": channels}))
 
 
 def test_partners_are_no_images_to_predict(tmp_path):

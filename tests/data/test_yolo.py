@@ -21,6 +21,28 @@ from segue.structures.masks import Polygon
 WIDTH, HEIGHT = 80, 40
 BOX = "1 0.5 0.5 0.25 0.5"
 
+NAMED = "names: [a, b]\nchannels: [r, g, b, thermal]\n"
+
+
+def test_channels_that_the_data_call_otherwise_are_refused_or_noted(tmp_path):
+    root = write(tmp_path, {"x.npy": BOX})
+    (root / "data.yaml").write_text(NAMED)
+
+    def read(*channels: object) -> list[str]:
+        splits = read_splits(Data.model_validate({"root": root, "channels": channels}))
+        return [problem.found for problem in splits["all"].problems]
+
+    assert read(*"rgb", "thermal") == []
+    assert read({"name": "thermal", "at": 3}, {"name": "r", "at": 0}) == []
+    said = "its description calls the channels r, g, b, thermal; the plan has heat"
+    assert read(*"rgb", "heat") == [said]
+    with pytest.raises(
+        DataError, match=r"thermal of .*: taken for number 0, from 0; .*; expected that order, or at: 3"
+    ):
+        read("thermal", *"rgb")
+    (root / "data.yaml").write_text(NAMED.replace("[r, g, b, thermal]", "4"))
+    assert read("thermal", *"rgb") == []
+
 
 def write(root: Path, labels: dict[str, str | None], images: str = "images", beside: str = "labels") -> Path:
     """An image for each name, with the text of its label file where there is one."""

@@ -15,6 +15,7 @@ from segue.structures.channels import RGB, Channel
 
 Plant = Callable[[Path], Any]
 LOOSE = tuple(Channel(name=name, scale=255) for name in "rgb")
+WARM = (*RGB, Channel(name="warm", folder="warm"))
 CROSSED = [10, 10, 50, 50, 50, 10, 10, 50]
 
 
@@ -178,6 +179,20 @@ def rle(size: list[int], counts: Any) -> Plant:
 SIDE = [96, 96]
 PIXELS = 96 * 96
 NAN = float("nan")
+
+
+def partners(change: Callable[[Path], object]) -> Plant:
+    """A grey partner in warm/ for every image; that of one is changed."""
+
+    def plant(data: Path) -> None:
+        for path in data.glob("*/*.png"):
+            (path.parent / "warm").mkdir(exist_ok=True)
+            Image.open(path).convert("L").save(path.parent / "warm" / path.name)
+        change(data / "train" / "warm" / "train_0001.png")
+
+    return plant
+
+
 # kind of finding, what is planted, channels if they matter
 CASES: list[tuple[str, Plant] | tuple[str, Plant, tuple[Channel, ...]]] = [
     ("unreadable annotations", text('{"images": [')),
@@ -245,6 +260,9 @@ CASES: list[tuple[str, Plant] | tuple[str, Plant, tuple[Channel, ...]]] = [
     ("RLE of a wrong sum", rle(SIDE, [-10, PIXELS + 10])),
     ("RLE that is none", rle(SIDE, "o\u00e9")),
     ("RLE that is none", rle(SIDE, "~~~")),
+    ("missing partner", partners(Path.unlink), WARM),
+    ("several partners", partners(lambda path: shutil.copy(path, path.with_suffix(".bmp"))), WARM),
+    ("partner of another size", partners(lambda path: Image.new("L", (96, 48)).save(path)), WARM),
     ("RLE bomb", rle([10**6, 10**6], [0, 10**12])),
     ("box without a mask", edit(only_box)),
     ("mask without a box", thing(bbox=None)),

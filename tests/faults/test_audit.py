@@ -23,7 +23,13 @@ from tests.faults.corpus import CASES, CROSSED, picture, thing
 from tests.faults.corpus_formats import OTHERS
 
 # Not to be planted in a data set that segue writes, or not in one of this size.
-ELSEWHERE = {"region without a class", "shape without area", "other", "too many pictures to compare"}
+ELSEWHERE = {
+    "channel of another name",
+    "region without a class",
+    "shape without area",
+    "other",
+    "too many pictures to compare",
+}
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,7 @@ def test_a_whole_checkpoint_of_another_stage_or_model_is_not_gone_on_from(
     for wrong in (card.model_copy(update={"stage": "tune"}), card.model_copy(update={"spec": larger})):
         checkpoint.write(last, tensors, wrong, state)
         with pytest.raises(
-            CheckpointError, match=r"last: of stage \w+, a rfdetr \w+ model; expected what stage detector"
+            CheckpointError, match=r"last: of stage \w+, a rfdetr \w+ model; expected what detector has saved"
         ):
             run(plan)
     assert len(losses(last.parent)) == 1

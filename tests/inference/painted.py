@@ -21,6 +21,7 @@ from segue.training.checkpoint import Card
 
 TOUCHING = np.ones((3, 3))
 CLASSES = ("tube",)
+PARTS = ("light",)
 
 
 def picture(width: int = 2048, height: int = 1570, seed: int = 0) -> tuple[Tensor, int]:
@@ -157,7 +158,11 @@ def postprocess(chain: Chain, state: State, sizes: list[tuple[int, int]], most: 
     return found
 
 
+def build(spec: ModelSpec, masks: bool) -> Chain:
+    return Chain(spec, {"light": Light()})
+
+
 def model(side: int) -> Predictor:
     """A real chain in a real predictor, which resizes every tile to side x side."""
     spec = ModelSpec(family=__name__, size="fixed", classes=CLASSES, options={"side": side})
-    return Predictor(Chain(spec, {"light": Light()}).eval(), Card(spec=spec))
+    return Predictor(build(spec, True).eval(), Card(spec=spec))

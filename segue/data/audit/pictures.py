@@ -139,7 +139,7 @@ def _decoded(
 
 def _refuse(findings: list[Finding], split: Split, record: Record, error: DataError) -> None:
     kind = "missing image" if error.found == "no such file" else kind_of(Problem("error", error.where, error.found))
-    known = kind in ("missing image", "image too large", "other channels")
+    known = kind in ("missing image", "image too large", "other channels") or "partner" in kind
     place = record.image.name if error.where == str(record.image) else error.where  # a partner's, for another channel
     found = f"{place}: {error.found}" + (f"; expected {error.expected}" if error.expected else "")
     findings.append(_of(kind if known else "damaged image", split, record, found))

@@ -6,7 +6,8 @@
 
 or the folders that train:, val: and test: of data.yaml name. `class cx cy w h` is a box, `class x1 y1 x2 y2 x3 y3 ...`
 an outline. Classes are called as in data.yaml (or classes.txt), else class 0, class 1, ... An image without a label
-file, or with an empty one, shows none of them and stays.
+file, or with an empty one, shows none of them and stays. `channels: [r, g, b, thermal]` in data.yaml says what those of
+the files are called.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def read(source: SplitSource, name: str) -> Split:
         if record is not None:
             shapes = _shapes(labels[key], record, names, split.problems) if key in labels else []
             split.records.append(drawn.with_shapes(record, shapes, split.problems))
-    split.files = (*described, *labels.values())
+    split.files, split.channels = (*described, *labels.values()), _channels(described)
     used = [int(name.removeprefix("class ")) for name in split.class_counts()] if names is None else []
     known = {number: f"class {number}" for number in range(max(used, default=-1) + 1)} if names is None else names
     split.categories = {name: number for number, name in sorted(known.items())}
@@ -130,6 +131,12 @@ def _names(source: SplitSource, problems: list[Problem]) -> tuple[dict[int, str]
                 problems.append(Problem("error", str(path), *error.args))
             return None, [path]
     return None, []
+
+
+def _channels(described: list[Path]) -> tuple[str, ...]:
+    """What the file that names the classes calls the channels; a number of them, as others write it, is no name."""
+    said = next((_described(path.parent).get("channels") for path in described), None)
+    return tuple(said) if isinstance(said, list) and all(isinstance(name, str) for name in said) else ()
 
 
 def _homes(source: SplitSource) -> Iterator[Path]:
