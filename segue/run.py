@@ -289,7 +289,8 @@ def resume(learner: Learner, stage: StagePlan, last: Path, console: Console) -> 
     if not processes.anywhere(found is not None):  # waits for the first process, which may have to move folders
         return
     card, tensors = checkpoint.read(last)
-    if (card.stage, card.spec) != (stage.name, learner.chain.spec):
+    specs = [spec.model_dump(mode="json") for spec in (card.spec, learner.chain.spec)]  # a card's tuples are lists
+    if card.stage != stage.name or specs[0] != specs[1]:
         found = f"of stage {card.stage}, a {card.spec.family} {card.spec.size} model"
         raise CheckpointError(last, found, f"what {stage.name} has saved", "remove it, and the same command again")
     learner.chain.load_state_dict(tensors)

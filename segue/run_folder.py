@@ -198,9 +198,12 @@ def read_note(path: Path) -> dict[str, Any]:
         CheckpointError: if it is damaged.
     """
     try:
-        return read_json(path / NOTE)
+        note = read_json(path / NOTE)
     except (OSError, ValueError) as error:
         raise CheckpointError(path / NOTE, f"not readable ({error})", "a run's notes") from None
+    if not isinstance(note, dict):
+        raise CheckpointError(path / NOTE, f"a {type(note).__name__}", "a run's notes")
+    return note
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -162,6 +162,14 @@ def training_samples(plan: Plan, stage: StagePlan, data: DataSet, learner: Learn
     return Samples(records, data.classes, channels, view, learner.seed, stage.with_masks, **noise)
 
 
+def why_no_cache(samples: Samples, stage: StagePlan, learner: Learner, folder: Path) -> tuple[str, int]:
+    """Why a stage does without the cache its plan has, empty if it does not; and the bytes of one record."""
+    assert stage.cache is not None
+    epochs = stage.epochs or -(-(stage.steps or 0) * stage.images_per_step // len(samples))
+    size = cache.record_bytes(learner.chain, samples, learner.device)
+    return cache.worth_it(stage.cache, min(stage.thaw, default=epochs), size, len(samples), folder), size
+
+
 def cached_samples(
     samples: Samples, stage: StagePlan, learner: Learner, manifest: str, folder: Path, console: Console
 ) -> Dataset | None:
@@ -172,9 +180,7 @@ def cached_samples(
     chain = learner.chain
     if stage.cache is None or learner.progress.thawed:
         return None
-    epochs = stage.epochs or -(-(stage.steps or 0) * stage.images_per_step // len(samples))
-    size_of_one = cache.record_bytes(chain, samples, learner.device)
-    why_not = cache.worth_it(stage.cache, min(stage.thaw, default=epochs), size_of_one, len(samples), folder)
+    why_not, size_of_one = why_no_cache(samples, stage, learner, folder)
     if why_not:
         console.say(f"{stage.name}: {why_not}")
         return None

@@ -75,7 +75,7 @@ class SweepFolder:
         try:
             note = read_json(path / SWEEP)
             return cls(path, note["plan"], note["threads"], note["members"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(path / SWEEP, f"not readable ({error!r})", "a sweep's notes") from None
 
     def fits(self, members: Sequence[Member]) -> bool:

@@ -85,8 +85,11 @@ def test_steps_behind_a_cache_are_timed_without_the_frozen_parts(rendered, tmp_p
         real(learner, (seen.append(set(batch.inputs)) or batch for batch in batches), *others)
 
     monkeypatch.setattr(costs, "train_epoch", watched)
-    costs.taken(plan, stage, data, chain, "cpu")
+    lines = costs.taken(plan, stage, data, chain, "cpu")
     assert seen == [{"memory_0"}] * costs.STEPS
+    assert lines[0].endswith(" to fill the cache, once") and "from the cache), " in lines[1]
+    short = stage.model_copy(update={"epochs": 2})  # would use each view once: the run says that it goes without
+    assert "loading" in costs.taken(plan, short, data, chain, "cpu")[0]
 
 
 def test_a_gpu_loads_while_it_trains_and_a_cpu_does_not():

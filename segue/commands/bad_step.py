@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from segue import models, stages
-from segue.errors import CheckpointError, PlanError
-from segue.plan import load_plan
+from segue import stages
+from segue.errors import CheckpointError, PlanError, laid_out
+from segue.inference.predict import model_of
+from segue.plan_file import load_kept
 from segue.run_folder import PLAN
 from segue.training import bad_step, checkpoint
 from segue.training.bad_step import Again
@@ -26,8 +27,9 @@ def describe_bad_step(folder: Path, as_json: bool) -> str:
     """
     card, tensors = checkpoint.read(folder)
     state = checkpoint.read_state(folder)
-    learner = _learner(folder, card, tensors, state)
-    again = bad_step.run_again(learner, bad_step.begun(state))
+    with laid_out(folder, "a step that this version kept"):
+        learner, begun = _learner(folder, card, tensors, state), bad_step.begun(state)
+    again = bad_step.run_again(learner, begun)
     if as_json:
         return json.dumps(_plain(card, state, again), indent=2)
     precision = str(learner.precision).removeprefix("torch.")
@@ -62,7 +64,7 @@ def _learner(folder: Path, card: Card, tensors: dict[str, Any], state: dict[str,
     """The learner as it was when the step began; on the CPU where its device is not here."""
     home = folder.absolute().parent.parent
     try:
-        plan = load_plan(home / PLAN)
+        plan = load_kept(home / PLAN)
     except PlanError as error:
         raise CheckpointError(folder, f"no plan beside it ({error.message})", "the step in its run's folder") from None
     stage = plan.stage(card.stage)
@@ -72,13 +74,12 @@ def _learner(folder: Path, card: Card, tensors: dict[str, Any], state: dict[str,
         device = stages.pick_device(state["device"])
     except PlanError:
         device = "cpu"
-    family = models.get(card.spec.family)
-    chain = family.build(card.spec, masks=any(name.startswith(family.PARTS[-1] + ".") for name in tensors))
-    chain.load_state_dict(tensors)
+    chain = model_of(card.spec, tensors, folder)
     chain.freeze_to(state["frozen_to"])
     learner = stages.new_learner(plan, stage, chain.to(device), device)
     learner.progress.images_per_forward = state["images_per_forward"]
-    learner.scaler.load_state_dict(state["scaler"])
+    if state["scaler"]:  # of a device without half precision it is empty
+        learner.scaler.load_state_dict(state["scaler"])
     return learner
 
 

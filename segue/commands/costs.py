@@ -73,13 +73,18 @@ def taken(plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, device: str
     per_epoch = -(-len(samples) // stage.images_per_step)
     steps = stage.steps or (stage.epochs or 0) * per_epoch
     starts = [epoch for epoch, _ in _phases(chain, stage)] + [-(-steps // per_epoch)]
+    pays = stage.cache is not None and not stages.why_no_cache(samples, stage, learner, plan.runs)[0]
     seconds, lines = 0.0, []
     for number, start in enumerate(starts[:-1]):
         if start:
             learner.thaw(span(stage.thaw[start].part, chain.order)[0], stage.thaw[start].lr_factor)
-        probe = _probe(learner, samples, stage, steps, cached=stage.cache is not None and not start)
+        probe = _probe(learner, samples, stage, steps, cached=pays and not start)
         done = min(starts[number + 1] * per_epoch, steps) - start * per_epoch
         seconds += done * probe.each
+        if stage.cache is not None and probe.fill:
+            once = probe.fill * per_epoch * stage.cache.views
+            seconds += once
+            lines.append(f"about {_long(once)} to fill the cache, once")
         when = f"after {start} epochs: " if start else ""
         lines.append(f"{when}about {_long(probe.each)} a step here ({probe}), {_long(probe.each * per_epoch)} an epoch")
         if (images := learner.progress.images_per_forward) < (stage.images_per_forward or stage.images_per_step):
@@ -96,12 +101,13 @@ def taken(plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, device: str
 @dataclass(frozen=True)
 class Probe:
     """Median seconds of a step: of training, and of loading its images in one process; workers load meanwhile on a GPU,
-    but take their time from training on a CPU."""
+    but take their time from training on a CPU. fill: of what a cache keeps for a step, which then opens no image."""
 
     train: float
     load: float
     workers: int
     device: str
+    fill: float = 0.0
 
     @property
     def each(self) -> float:
@@ -110,7 +116,8 @@ class Probe:
         return self.train + self.load
 
     def __str__(self) -> str:
-        return f"training {_long(self.train)}, loading {_long(self.load)} in one process"
+        load = "from the cache" if self.fill else f"loading {_long(self.load)} in one process"
+        return f"training {_long(self.train)}, {load}"
 
 
 def _probe(learner: Learner, samples: Samples, stage: StagePlan, steps: int, cached: bool) -> Probe:
@@ -125,8 +132,9 @@ def _probe(learner: Learner, samples: Samples, stage: StagePlan, steps: int, cac
                     return
                 start = time.perf_counter()
                 batch = collate([samples[position] for position in step])
+                batch = _behind_the_frozen(learner, batch) if cached else batch
                 loads.append(time.perf_counter() - start)
-                yield _behind_the_frozen(learner, batch) if cached else batch
+                yield batch
             epoch += 1
 
     per_epoch = -(-len(samples) // stage.images_per_step)
@@ -135,7 +143,8 @@ def _probe(learner: Learner, samples: Samples, stage: StagePlan, steps: int, cac
         trains.append(numbers["seconds"])
 
     train_epoch(learner, batches(), steps, per_epoch, note, lambda _step, error: error)
-    return Probe(statistics.median(trains[1:]), statistics.median(loads[1:]), stage.workers, learner.device)
+    train, load = statistics.median(trains[1:]), statistics.median(loads[1:])
+    return Probe(train, 0.0 if cached else load, stage.workers, learner.device, load if cached else 0.0)
 
 
 def _behind_the_frozen(learner: Learner, batch: Batch) -> Batch:

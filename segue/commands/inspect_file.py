@@ -12,18 +12,11 @@ import torch
 from torch import Tensor
 
 from segue import models
-from segue.errors import SegueError, printable
+from segue.errors import SegueError, laid_out, printable
 from segue.models import ModelSpec
 from segue.models.weights import Weights, foreign
 
 KEYS = 8  # of a file's keys that are listed
-OF_OTHERS = (
-    SegueError,
-    KeyError,
-    IndexError,
-    ValueError,
-    RuntimeError,
-)  # what readers raise at names of other families
 
 
 @dataclass(frozen=True)
@@ -77,10 +70,10 @@ def best_fit(path: Path) -> Fit | None:
     half do."""
     found = []
     for name in models.names():
-        with suppress(*OF_OTHERS):
+        with suppress(SegueError), laid_out(path, "weights"):
             weights = models.get(name).import_weights(str(path))
             for size in models.get(name).SIZES:
-                with suppress(*OF_OTHERS):
+                with suppress(SegueError), laid_out(path, "weights"):
                     found.append(_fit(name, size, weights))
     best = max(found, key=lambda fit: fit.tensors / max(fit.of, 1), default=None)
     return best if best is not None and 2 * best.tensors >= best.of else None

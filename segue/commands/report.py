@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,7 @@ def report(targets: Sequence[Path], against: str | None, out: Path | None, as_js
         show(rewrite_report(targets[0]))
         return
     where = out or (targets[0] if len(targets) == 1 and (targets[0] / SWEEP).is_file() else Path("comparison"))
-    with laid_out(targets[0] if len(targets) == 1 else "these runs", "what runs leave"):
-        page = compare_runs(targets, against, Console())
+    page = compare_runs(targets, against, Console())
     path = write_page(page, where)
     show(json.dumps(page.as_json()) if as_json else f"{page.as_text()}\n\n{path}")
 
@@ -78,16 +78,19 @@ def compare_runs(targets: Sequence[Path], against: str | None, console: Console)
         DataError: if the runs were not measured on the same images, labels and classes as they are now.
         PlanError: if there is no run called `against`, or it is not complete.
     """
-    found, rest = _found(targets)
+    left = partial(laid_out, targets[0] if len(targets) == 1 else "these runs", "what runs leave")
+    with left():
+        found, rest = _found(targets)
     names = [one.row.name for one in found]
     if against is not None and against not in names:
         raise PlanError("--against", f"no complete run called {against}", "one of " + ", ".join(names))
     title = ", ".join(target.resolve().name for target in targets)
     if not found:
         return Comparison(title, "box", "", tuple(rest), {})
-    measured, facts = _measured(found)
-    kinds = ("mask", "box") if all("mask" in metrics.kinds for metrics in measured) else ("box",)
-    rows = [_with_figures(one, kinds[0]) for one in found]
+    with left():
+        measured, facts = _measured(found)
+        kinds = ("mask", "box") if all("mask" in metrics.kinds for metrics in measured) else ("box",)
+        rows = [_with_figures(one, kinds[0]) for one in found]
     best = against or sorted_rows(rows)[0].name
     first = measured[names.index(best)]
     rows = [

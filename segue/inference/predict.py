@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -26,6 +26,7 @@ from segue.training.handover import adopt
 
 Picture = str | Path | np.ndarray | Image.Image | Tensor
 DEFAULT_MOST = 300
+MOST_FRESH = 4  # times what a file holds: what a model may have beside it, such as a mask head, is less
 
 
 @dataclass(slots=True)
@@ -123,13 +124,12 @@ def load(source: str | Path, device: str = "auto") -> Predictor:
         return from_card(_weights_of_file(path), device=device)
     card, tensors = single_file.read(path) if path.is_file() else checkpoint.read(find_checkpoint(path))
     with laid_out(path, "a model's card with its weights"):
-        chain = _built(card.spec, tensors, path)
-        chain.load_state_dict(tensors)
+        chain = model_of(card.spec, tensors, path)
     return Predictor(chain.to(_device(device)).eval(), card)
 
 
-def _built(spec: models.ModelSpec, tensors: Mapping[str, Tensor], where: Path) -> Chain:
-    """The model of a card, built only after one without memory was found to have just these tensors.
+def model_of(spec: models.ModelSpec, tensors: Mapping[str, Tensor], where: Path) -> Chain:
+    """The model of a card with its weights, built only after one without memory was found to have just these tensors.
 
     Raises:
         CheckpointError: if they are of another one. A card may claim a model that fits into no machine.
@@ -142,7 +142,9 @@ def _built(spec: models.ModelSpec, tensors: Mapping[str, Tensor], where: Path) -
         sides = [tuple(some[name].shape) if name in some else "none" for some in (wanted, tensors)]
         if sides[0] != sides[1]:
             raise CheckpointError(where, f"{name} of {sides[1]}", f"{sides[0]}, as its card says")
-    return family.build(spec, masks=masks)
+    chain = family.build(spec, masks=masks)
+    chain.load_state_dict(tensors)
+    return chain
 
 
 def _weights_of_file(path: Path) -> Weights:
@@ -212,19 +214,19 @@ def _adopted(spec: models.ModelSpec, weights: Weights, masks: bool, device: str)
     head = family.PARTS[-1]
     keep = masks and any(name.startswith(head + ".") for name in weights.tensors)
     with laid_out(weights.source, "weights of a model that its card describes"):
-        _refuse_larger(family.build, spec, keep, weights)
+        _refuse_larger(spec, keep, weights)
         chain = family.build(spec, masks=keep)
         adopt(chain, weights, drop=() if keep else (head,))
     card = checkpoint.Card(spec=spec, came_from=weights.came_from, data=(weights.card or {}).get("data", {}))
     return Predictor(chain.to(_device(device)).eval(), card)
 
 
-def _refuse_larger(build: Callable[..., Chain], spec: models.ModelSpec, masks: bool, weights: Weights) -> None:
+def _refuse_larger(spec: models.ModelSpec, masks: bool, weights: Weights) -> None:
     """Refuse a model of several times what its file holds before it takes memory; a hand-over compares the rest."""
     with torch.device("meta"):
-        claimed = sum(value.numel() for value in build(spec, masks=masks).state_dict().values())
+        claimed = sum(value.numel() for value in models.get(spec.family).build(spec, masks=masks).state_dict().values())
     given = sum(value.numel() for value in weights.tensors.values())
-    if claimed > 4 * given:
+    if claimed > MOST_FRESH * given:
         raise CheckpointError(weights.source, f"{given:,} values for a model of {claimed:,}", "weights of that model")
 
 

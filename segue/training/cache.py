@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ def worth_it(cache: Cache, epochs: int, record_bytes: int, records: int, folder:
         return f"cache off: {epochs} epochs would use each of {cache.views} views once at most"
     if (folder / "cache" / KEY).is_file():
         return ""  # begun before, and what it has written since is not a reason against it
-    size, free = record_bytes * records * cache.views, shutil.disk_usage(folder).free
+    size, free = record_bytes * records * cache.views, disk.free(folder)
     if size > free * MOST_OF_DISK:
         return f"cache off: {size / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; lower cache.views"
     return ""
@@ -158,6 +159,7 @@ def _write(folder: Path, index: dict[str, Any], outputs: dict[str, Tensor], targ
         with path.open("r+b" if path.exists() else "w+b") as file:
             file.seek((len(offsets) - 1) * tensor[0].nbytes)
             file.write(tensor.contiguous().numpy().data)
+            _flush(file)
     offsets += _append_targets(folder / TARGETS, offsets[-1], targets)
     staging = folder / (INDEX + ".writing")
     staging.write_text(json.dumps(index))
@@ -173,7 +175,14 @@ def _append_targets(path: Path, start: int, targets: Iterable[Target]) -> list[i
         for target in targets:
             file.write(target_bytes(target))
             ends.append(file.tell())
+        _flush(file)
     return ends
+
+
+def _flush(file: BinaryIO) -> None:
+    """What the index names must be on the disk before the index is, also when the power fails."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def target_bytes(target: Target) -> bytes:

@@ -22,7 +22,7 @@ import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from segue.errors import CheckpointError, NonFiniteError
 from segue.models import ModelSpec
@@ -39,6 +39,11 @@ class PartSummary(Settings):
     tensors: int
     parameters: int
     frozen: bool
+
+    @classmethod
+    def of(cls, part: nn.Module, frozen: bool) -> PartSummary:
+        counts = [parameter.numel() for parameter in part.parameters()]
+        return cls(tensors=len(counts), parameters=sum(counts), frozen=frozen)
 
 
 class Card(Settings):
@@ -129,7 +134,7 @@ def read_card(folder: Path) -> Card:
         return Card.model_validate(content)
     except FileNotFoundError:
         raise CheckpointError(folder, "no card.json", "a segue checkpoint folder") from None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
         what = f"written by another version{_said(error)}" if isinstance(error, ValidationError) else "damaged"

@@ -20,7 +20,8 @@ AGAIN = "the same command again, which goes on from what was saved"
 def full(where: Path, found: str, error: OSError, needed: int = 0, remedy: str = "") -> TrainingError:
     """The error that ends a stage. needed: bytes, if known; remedy: what helps beside free disk space."""
     told = f"{found} ({error.strerror or error}): " + (f"{megabytes(needed)} needed, " if needed else "")
-    expected = "free disk space" + (f", or {remedy}" if remedy else "")
+    failing = error.errno is None or error.errno in FAILING  # what a checkpoint is written by has no number
+    expected = "free disk space" + (f", or {remedy}" if remedy else "") if failing else "a folder to write to"
     return TrainingError(where, f"{told}{megabytes(free(where))} free", expected, AGAIN)
 
 

@@ -91,6 +91,7 @@ class Journal:
     def close(self) -> None:
         with suppress(OSError):
             self.flush()
+        with suppress(OSError):
             if self.tensorboard is not None:
                 self.tensorboard.close()
         if self.wandb is not None:

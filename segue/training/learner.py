@@ -102,7 +102,8 @@ class Learner:
             self.thaw(**thawed)
         self.progress = Progress(**state["progress"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # of a device without half precision it is empty
+            self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         set_random_state(state["rng"], self.device)

@@ -42,7 +42,7 @@ def keep_best(folder: Path, weights: Mapping[str, Tensor], card: Card, most: int
     Raises:
         OSError: if the disk is full; nothing is removed then.
     """
-    for path in (folder / KEPT).glob("*.*"):  # half written or half removed by a run that was killed
+    for path in (folder / KEPT).glob("epoch-*.*"):  # half written or half removed by a run that was killed
         shutil.rmtree(path)
     others = kept(folder)
     worth = _worth(card)

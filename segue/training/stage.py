@@ -153,6 +153,7 @@ def fit(stage: Stage) -> None:
                 keep_bad = partial(bad_step.keep, stage.folder, learner, partial(_card, stage, {}), stage.images)
                 train_epoch(learner, batches, stage.steps, stage.steps_per_epoch, after_step, keep_bad)
                 _pause(stage, tick)
+            tick()  # the last evaluation is long, and the next stage must not begin
         except Interrupted as stop:
             if not stop.at_once:
                 _save_last(stage, final=True)  # here, because averaged weights under evaluation are swapped back by now
@@ -239,11 +240,20 @@ def _evaluated(stage: Stage, tick: Callable[[], None]) -> dict[str, float]:
         progress.stale += 1
     if processes.rank() == 0:
         keep = partial(keep_evaluated, stage.folder, card, best, stage.training.keep)
+        weights = stage.learner.chain.state_dict()
         try:
-            keep(stage.learner.chain.state_dict())
+            _write_unsaved(stage)  # in their order: what is written last is what is selected
+            keep(weights)
         except OSError:  # the weights will have moved on by the time the disk has room
-            stage.unsaved.append(partial(keep, {n: t.clone() for n, t in stage.learner.chain.state_dict().items()}))
+            stage.unsaved.append(partial(keep, {n: t.detach().to("cpu", copy=True) for n, t in weights.items()}))
     return metrics
+
+
+def _write_unsaved(stage: Stage) -> None:
+    """Write the evaluated weights that wait for room on the disk."""
+    while stage.unsaved:
+        stage.unsaved[0]()
+        stage.unsaved.pop(0)
 
 
 def _stopped_early(stage: Stage) -> bool:
@@ -262,9 +272,7 @@ def _save_last(stage: Stage, final: bool = False) -> None:
         try:
             if stage.journal is not None:
                 stage.journal.flush()
-            while stage.unsaved:
-                stage.unsaved[0]()
-                stage.unsaved.pop(0)
+            _write_unsaved(stage)
             card = _card(stage, stage.learner.progress.metrics)
             checkpoint.write(stage.folder / "last", weights, card, state, keep_previous=True)
             stage.failed_saves = 0
@@ -285,13 +293,7 @@ def _card(stage: Stage, metrics: dict[str, float]) -> Card:
             "step": progress.steps,
             "metrics": metrics,
             "selected_by": stage.metric,
-            "parts": {name: summary(chain.part(name), name in chain.frozen) for name in chain.order},
+            "parts": {name: PartSummary.of(chain.part(name), name in chain.frozen) for name in chain.order},
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
     )
-
-
-def summary(part, frozen: bool) -> PartSummary:  # noqa: ANN001
-    """Tensors and parameters of a part."""
-    parameters = list(part.parameters())
-    return PartSummary(tensors=len(parameters), parameters=sum(p.numel() for p in parameters), frozen=frozen)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from pathlib import Path
 
 import pytest
 import torch
 
 from segue import stages
-from segue.errors import OutOfMemoryError, TrainingError
+from segue.errors import Interrupted, OutOfMemoryError, TrainingError
 from segue.models.parts.chain import Chain
 from segue.run_folder import read_note
+from segue.training import checkpoint, stage
 from segue.training.journal import Journal
 from tests.conftest import toy_plan
 from tests.toy import detector_only, losses, run
@@ -66,3 +70,39 @@ def test_a_frozen_value_that_moves_by_its_last_bit_fails_the_stage(rendered, tmp
     folder = tmp_path / "toy-1"
     assert read_note(folder)["stages"]["masks"]["state"] == "failed" and not (folder / "2-masks/metrics.json").exists()
     promise("P13", 1, "frozen values that moved by one bit")
+
+
+def test_weights_that_waited_for_the_disk_do_not_replace_better_ones(rendered, tmp_path, monkeypatch, promise):
+    """The disk is full in the second evaluation and the save after it; the third selects newer weights."""
+    write, selected = checkpoint.write, []
+
+    def full_for_a_while(folder: Path, *values, **options):
+        selected.append(folder.name)
+        if selected.count("selected") in (2, 3) and folder.name == "selected":
+            raise OSError(28, "No space left on device")
+        write(folder, *values, **options)
+
+    monkeypatch.setattr(checkpoint, "write", full_for_a_while)
+    folder = run(detector_only(rendered, tmp_path, epochs=3)) / "1-detector"
+    assert selected.count("selected") == 5 and checkpoint.read_card(folder / "selected").epoch == 3
+    promise("P8", 2, "lacks of space for weights that were selected")
+
+
+def test_a_signal_in_the_last_evaluation_keeps_the_next_stage_from_starting(rendered, tmp_path, monkeypatch, promise):
+    evaluated = stage._evaluated
+
+    def and_then_asked(stage_, tick):
+        metrics = evaluated(stage_, tick)
+        if stage_.learner.progress.steps == stage_.steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return metrics
+
+    plan = toy_plan(rendered, tmp_path, detector={"epochs": 1}, masks={"epochs": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "_evaluated", and_then_asked)
+        with pytest.raises(Interrupted):
+            run(plan)
+    assert not list(tmp_path.glob("toy-1/2-masks/last"))
+    run(plan)
+    assert read_note(tmp_path / "toy-1")["stages"]["masks"]["state"] == "complete"
+    promise("P7", 1, "signals after the last step of a stage")

@@ -23,7 +23,7 @@ from segue import models
 from segue.commands.inspect import describe_checkpoint
 from segue.models import ModelSpec
 from segue.structures.channels import RGB, Channel
-from segue.training import checkpoint, stage
+from segue.training import checkpoint
 from segue.training.checkpoint import Card
 
 STORED = Path(__file__).parent / "checkpoints"
@@ -73,7 +73,7 @@ def write(family_name: str, folder: Path) -> None:
     torch.manual_seed(0)
     chain, generator = family.build(spec, masks=True), torch.Generator().manual_seed(1)
     tensors = {name: small(tensor, generator) for name, tensor in chain.state_dict().items()}
-    parts = {name: stage.summary(chain.part(name), False) for name in chain.order}
+    parts = {name: checkpoint.PartSummary.of(chain.part(name), False) for name in chain.order}
     card = Card(spec=spec, plan="golden", stage="masks", task="joint", complete=True, parts=parts)
     checkpoint.write(folder / family_name, tensors, card.model_copy(update={"code": {"segue": segue.__version__}}))
     (folder / f"{family_name}.json").write_text(json.dumps(found_by(folder / family_name, MOST)) + "\n")

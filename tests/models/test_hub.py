@@ -27,14 +27,13 @@ def served(tmp_path, monkeypatch) -> SimpleNamespace:
         def model_info(self, repo_id: str, files_metadata: bool) -> SimpleNamespace:
             hub_.asked += 1
             files = [("model.safetensors", hub_.size), ("model.pkl", 10**15), ("config.json", 2)]
-            return SimpleNamespace(sha="abc", siblings=[SimpleNamespace(rfilename=n, size=s) for n, s in files])
+            return SimpleNamespace(siblings=[SimpleNamespace(rfilename=n, size=s) for n, s in files])
 
-    def snapshot(repo_id: str, allow_patterns: list[str], local_files_only: bool = False, revision: str = "") -> str:
+    def snapshot(repo_id: str, allow_patterns: list[str], local_files_only: bool = False) -> str:
         assert allow_patterns == ["config.json", "*.safetensors"]
         if local_files_only and not folder.exists():
             raise LocalEntryNotFoundError("not here")
         if not local_files_only:
-            assert revision == "abc"
             folder.mkdir()
             (tmp_path / NAME).write_bytes(hub_.content)
             (folder / "model.safetensors").symlink_to(tmp_path / NAME)

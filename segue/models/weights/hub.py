@@ -55,7 +55,7 @@ def _fetched(repo_id: str) -> Path:
     size = sum(file.size or 0 for file in listed)
     if size > MOST_BYTES:
         raise CheckpointError(repo_id, f"a model of {size:,} bytes", f"at most {MOST_BYTES:,}")
-    return Path(snapshot_download(repo_id, revision=info.sha, allow_patterns=[CONFIG, WEIGHTS]))
+    return Path(snapshot_download(repo_id, allow_patterns=[CONFIG, WEIGHTS]))
 
 
 def _compare(path: Path) -> None:
