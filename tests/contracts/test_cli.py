@@ -79,37 +79,49 @@ def test_run_stops_after_the_stage_asked_for(rendered, tmp_path):
     assert not (tmp_path / "runs" / "toy-1" / "2-masks").exists()
 
 
-def test_check_lists_data_models_and_hand_overs_and_trains_nothing(rendered, tmp_path):
+@pytest.fixture
+def typed(capfd):
+    """A command line in this process, which has torch already; what runs in one of its own is tested above."""
+
+    def command(*arguments: object) -> subprocess.CompletedProcess:
+        capfd.readouterr()
+        code = main([*map(str, arguments)])
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+
+    return command
+
+
+def test_check_lists_data_models_and_hand_overs_and_trains_nothing(rendered, tmp_path, typed):
     write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs"))
-    done = segue("check", tmp_path / "plan.yaml")
+    done = typed("check", tmp_path / "plan.yaml")
     assert done.returncode == 0, done.stderr
     for words in ("torch ", "train: 16 images", "parameters handed over", "frozen", "4 steps of 8 images", "ready"):
         assert words in done.stdout, done.stdout
     assert not (tmp_path / "runs").exists()
-    as_json = json.loads(segue("check", rendered, "--json").stdout)
+    as_json = json.loads(typed("check", rendered, "--json").stdout)
     assert as_json["errors"] == [] and "classes: cell, rod, tube" in as_json["sections"]["data"]
 
 
-def test_inspect_tells_parts_and_true_counts(finished):
-    done = segue("inspect", finished)
+def test_inspect_tells_parts_and_true_counts(finished, typed):
+    done = typed("inspect", finished)
     assert done.returncode == 0, done.stderr
     assert "mask_head" in done.stdout and "learned" in done.stdout and "1-detector/selected" in done.stdout
-    card = json.loads(segue("inspect", finished / "1-detector", "--json").stdout)
+    card = json.loads(typed("inspect", finished / "1-detector", "--json").stdout)
     assert card["spec"]["classes"] == ["cell", "rod", "tube"] and card["complete"]
 
 
-def test_evaluate_gives_the_figures_the_run_wrote(finished, rendered, tmp_path):
-    done = segue("evaluate", finished, rendered, "--json", "--out", tmp_path / "out")
+def test_evaluate_gives_the_figures_the_run_wrote(finished, rendered, tmp_path, typed):
+    done = typed("evaluate", finished, rendered, "--json", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     written = json.loads((finished / "2-masks" / "metrics.json").read_text())["valid"]
     assert {name: figures[name] for name in written} == written
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == figures
-    assert "mask_ap50" in segue("evaluate", finished, rendered, "--split", "test").stdout
+    assert "mask_ap50" in typed("evaluate", finished, rendered, "--split", "test").stdout
 
 
-def test_predict_writes_overlays_and_a_complete_coco_file(finished, rendered, tmp_path):
-    done = segue("predict", finished, rendered / "test", "--out", tmp_path / "out", "--threshold", 0.05)
+def test_predict_writes_overlays_and_a_complete_coco_file(finished, rendered, tmp_path, typed):
+    done = typed("predict", finished, rendered / "test", "--out", tmp_path / "out", "--threshold", 0.05)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out" / "predictions.coco.json").read_text())
     assert len(result["images"]) == 3 and len(result["categories"]) == 3
@@ -119,30 +131,30 @@ def test_predict_writes_overlays_and_a_complete_coco_file(finished, rendered, tm
         assert overlay.size == (entry["width"], entry["height"])
 
 
-def test_the_report_can_be_written_again(finished):
+def test_the_report_can_be_written_again(finished, typed):
     before = (finished / "report.html").read_text()
     (finished / "report.html").unlink()
-    assert segue("report", finished).returncode == 0
+    assert typed("report", finished).returncode == 0
     assert (finished / "report.html").read_text().count("<img") == before.count("<img") > 0
 
 
-def test_heads_are_kept_and_stripped(finished, tmp_path):
-    done = segue("head", "keep", finished / "1-detector", tmp_path / "two", "tube", "cell")
+def test_heads_are_kept_and_stripped(finished, tmp_path, typed):
+    done = typed("head", "keep", finished / "1-detector", tmp_path / "two", "tube", "cell")
     assert done.returncode == 0 and "3 -> 2 classes" in done.stdout
-    assert "classes    tube, cell" in segue("inspect", tmp_path / "two").stdout
-    assert segue("head", "strip", finished / "1-detector", tmp_path / "none").returncode == 0
-    wrong = segue("head", "keep", finished / "1-detector", tmp_path / "wrong", "tubes")
+    assert "classes    tube, cell" in typed("inspect", tmp_path / "two").stdout
+    assert typed("head", "strip", finished / "1-detector", tmp_path / "none").returncode == 0
+    wrong = typed("head", "keep", finished / "1-detector", tmp_path / "wrong", "tubes")
     assert wrong.returncode == 2 and "no class tubes; expected cell, rod, tube" in wrong.stderr
 
 
-def test_head_and_predict_never_replace_what_is_there(finished, rendered, tmp_path):
+def test_head_and_predict_never_replace_what_is_there(finished, rendered, tmp_path, typed):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "precious.txt").write_text("mine")
     for verb in (("keep", finished / "1-detector", tmp_path / "data", "cell"), ("strip", finished, tmp_path / "data")):
-        done = segue("head", *verb)
+        done = typed("head", *verb)
         assert done.returncode == 2 and "data: exists; expected a name that is free" in done.stderr
     assert (tmp_path / "data" / "precious.txt").read_text() == "mine"
-    done = segue("predict", finished, rendered / "test", "--out", rendered / "test")
+    done = typed("predict", finished, rendered / "test", "--out", rendered / "test")
     assert done.returncode == 2 and "is the folder of the images" in done.stderr
 
 

@@ -18,12 +18,12 @@ from tests.toy import detector_only, losses, run
 
 @pytest.fixture
 def reading(monkeypatch):
-    """Let something happen when an image of this name is read."""
+    """Let something happen when an image of one of these names is read."""
     read = samples.read_image
 
-    def set_to(name: str, happens) -> None:
+    def set_to(names: set[str], happens) -> None:
         def reading(record, channels):
-            if record.image.name == name:
+            if record.image.name in names:
                 happens()
             return read(record, channels)
 
@@ -34,16 +34,14 @@ def reading(monkeypatch):
 
 
 def test_an_image_that_is_never_read_to_its_end_is_named(rendered, tmp_path, monkeypatch, reading, promise):
-    reading("train_0005.png", lambda: time.sleep(3600))
-    monkeypatch.setattr(loading, "PATIENCE", 1.0)
+    reading({"train_0005.png"}, lambda: time.sleep(3600))
+    monkeypatch.setattr(loading, "PATIENCE", 5.0)
     plan = detector_only(rendered, tmp_path, workers=2)
-    began = time.monotonic()
     with pytest.raises(DataError) as error:
         run(plan)
     said = error.value.message
-    assert said.startswith(f"reading {rendered / 'train' / 'train_0005.png'}: not done after 1 s; expected")
+    assert said.startswith(f"reading {rendered / 'train' / 'train_0005.png'}: not done after 5 s; expected")
     assert "the same command goes on from what was saved" in said and "\n" not in said
-    assert time.monotonic() - began < 30
     assert multiprocessing.active_children() == []  # or the command would never end
     folder = tmp_path / "toy-1"
     assert read_note(folder)["stages"]["detector"]["state"] == "failed"
@@ -54,16 +52,17 @@ def test_an_image_that_is_never_read_to_its_end_is_named(rendered, tmp_path, mon
 
 def test_many_images_that_take_their_time_are_waited_for(rendered, tmp_path, monkeypatch, reading):
     """One after the other they take longer than one may take."""
-    for path in (rendered / "train").glob("*.png"):
-        reading(path.name, lambda: time.sleep(0.3))
-    monkeypatch.setattr(loading, "PATIENCE", 0.8)
+    names = {path.name for path in (rendered / "train").glob("*.png")}
+    assert len(names) * 0.2 > 3
+    reading(names, lambda: time.sleep(0.2))
+    monkeypatch.setattr(loading, "PATIENCE", 3.0)
     folder = run(detector_only(rendered, tmp_path, workers=1, epochs=1, images_per_step=8))
     assert len(losses(folder / "1-detector")) == 2
 
 
 def test_an_image_whose_worker_dies_is_named(rendered, tmp_path, reading, promise):
     """As when the system kills it because memory ran out, or a decoder crashes."""
-    reading("train_0005.png", lambda: os.kill(os.getpid(), signal.SIGKILL))
+    reading({"train_0005.png"}, lambda: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(DataError) as error:
         run(detector_only(rendered, tmp_path, workers=2))
     said = error.value.message
