@@ -139,20 +139,31 @@ def _put_part(
     placed: dict[Path, Path] = {}
     for number, (record, name) in enumerate(records, 1):
         target = place / _free(name.replace("/", "_"), taken)
-        written.append(replace(record, image=put(record.image, target), id=number))
+        image = put(record.image, target)
+        _claim(image, record.image, placed, folder)
+        written.append(replace(record, image=image, id=number))
         for other, partners in beside.items():
             count[other] += record.image in partners
             for partner in partners.get(record.image, ()):
                 goal = folder / other / (target.stem + partner.suffix)
-                first = placed.setdefault(goal, partner)
-                if first == partner:
-                    goal.parent.mkdir(exist_ok=True)
-                    put(partner, goal)
-                elif first.read_bytes() != partner.read_bytes():
-                    raise DataError(
-                        partner, f"a second {other}/{goal.name}; the first is {first}", "other names of images"
-                    )
+                if goal in placed and (placed[goal] == partner or placed[goal].read_bytes() == partner.read_bytes()):
+                    continue
+                _claim(goal, partner, placed, folder)
+                goal.parent.mkdir(exist_ok=True)
+                _claim(put(partner, goal), partner, placed, folder)
     return written
+
+
+def _claim(place: Path, source: Path, placed: dict[Path, Path], folder: Path) -> None:
+    """Note which file is in a place of `folder`; two may be meant for one because both get another suffix.
+
+    Raises:
+        DataError: if another file is there.
+    """
+    first = placed.setdefault(place, source)
+    if first != source:
+        name = place.relative_to(folder).as_posix()
+        raise DataError(source, f"a second {name}; the first is {first}", "other names of images")
 
 
 def _annotate(folder: Path, records: Sequence[Record], ids: Mapping[str, int], kind: Kind, count: Counter[str]) -> None:

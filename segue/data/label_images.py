@@ -34,9 +34,11 @@ def read(path: Path) -> np.ndarray:
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise DataError(path, "a mask as JPEG, which changes numbers", f"PNG or TIFF: {EXPECTED}")
     stack = images.stack(path)
-    if stack.shape[1] in (2, 4) and (path.suffix.lower() not in images.TIFF or stacks.has_transparency(path)):
+    suffix = path.suffix.lower()
+    picture_file = suffix not in (*images.TIFF, ".npy")
+    if stack.shape[1] in (2, 4) and (picture_file or (suffix in images.TIFF and stacks.has_transparency(path))):
         stack = stack[:, :-1]
-    if stack.shape[1] == 3 and path.suffix.lower() not in (*images.TIFF, ".npy"):
+    if stack.shape[1] == 3 and picture_file:
         with Image.open(path, formats=images.FORMATS) as picture:
             if picture.mode == "P":
                 stack = np.array(ImageOps.exif_transpose(picture))[None, None]

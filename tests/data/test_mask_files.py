@@ -86,6 +86,13 @@ def test_palettes_grey_in_three_channels_and_one_bit_are_numbers(tmp_path):
     assert rasters(split, 2) == [("object", (LABELS == 7).tobytes())]
 
 
+def test_a_last_channel_of_npy_that_differs_is_no_transparency(tmp_path):
+    image(tmp_path / "images" / "a.png")
+    mask(tmp_path / "masks" / "a.npy", np.dstack([LABELS, np.roll(LABELS, 9)]))
+    (problem,) = only(tmp_path).problems
+    assert "a mask of 2 different channels" in problem.found
+
+
 def test_classes_are_folders_and_pages_are_objects_that_overlap(tmp_path):
     image(tmp_path / "images" / "a.png")
     pages = np.stack([LABELS, np.roll(LABELS, -3, axis=1)])
