@@ -87,8 +87,7 @@ def link(image: Path, target: Path) -> Path:
 def partners_of(root: Path, splits: Mapping[str, Split]) -> Beside:
     """Pictures of other cameras that lie beside a data set's images, by the name of their folder and the image."""
     pictures = [record.image for split in splits.values() for record in split.records]
-    inside = root if root.is_dir() else Path(os.path.commonpath([path.absolute().parent for path in (root, *pictures)]))
-    return companions(pictures, inside)
+    return companions(pictures, root)
 
 
 def write_folder(
@@ -176,6 +175,10 @@ def _annotate(folder: Path, records: Sequence[Record], ids: Mapping[str, int], k
         (folder / "annotations.xml").write_text(text, encoding="utf-8")
         return
     stems: set[str] = set()
+    alike = set(ids) & {record.image.stem for record in records} - {OBJECT}
+    if kind == "masks" and alike:
+        found = "called like an image, so that its folder of masks could be that image's"
+        raise DataError(f"class {min(alike)}", found, "another name, or another format")
     for record in records:
         name = record.image.name
         if record.image.stem in stems:

@@ -164,4 +164,7 @@ def test_a_class_that_no_folder_can_be_called_is_refused(tmp_path, capsys):
         path.write_text(json.dumps(content))
         assert main(["data", "convert", str(path.parent), "--to", "masks", "--out", str(tmp_path / "out")]) == 2
         assert f"class {name}: a name that no folder can have" in capsys.readouterr().err
+    path.write_text(path.read_text().replace('".hidden"', '"a"'))
+    assert main(["data", "convert", str(path.parent), "--to", "masks", "--out", str(tmp_path / "out")]) == 2
+    assert "class a: called like an image" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
