@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from segue.data import images, stacks
+from segue.data.records import Problem, Record
 from segue.errors import DataError
 from segue.structures.masks import Rle, encoded
 from segue.structures.regions import Region, intersection, is_empty
@@ -52,6 +53,21 @@ def read(path: Path) -> np.ndarray:
     if values.min() < 0 or values.max() >= LARGEST:
         raise DataError(path, f"a mask with numbers from {values.min():.10g} to {values.max():.10g}", "0 to 2**31 - 1")
     return values.astype(np.int64)
+
+
+def pages_of(image: Record, path: Path, problems: list[Problem]) -> np.ndarray | None:
+    """The pages of an image's mask; None, with a problem, if it cannot be read or is of another size."""
+    try:
+        pages = read(path)
+    except DataError as error:
+        problems.append(Problem("error", error.where, error.found, error.expected))
+        return None
+    height, width = pages.shape[1:]
+    if (height, width) != (image.height, image.width):
+        found = f"a mask of {width} x {height} pixels"
+        problems.append(Problem("error", str(path), found, f"{image.width} x {image.height}, as {image.image}"))
+        return None
+    return pages
 
 
 def objects(page: np.ndarray) -> list[tuple[int, Rle, int]]:

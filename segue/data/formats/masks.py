@@ -20,7 +20,6 @@ from segue.data import drawn, images, label_images
 from segue.data.drawn import Shape
 from segue.data.formats import SPLIT_WORDS, WHOLE, SplitSource, paired
 from segue.data.records import Problem, Record, Split
-from segue.errors import DataError
 from segue.structures.masks import encoded
 
 FOLDER, PICTURES = "masks", "images"
@@ -161,22 +160,15 @@ def _shapes(files: list[MaskFile], image: Record, problems: list[Problem], piece
     """The objects of an image; None, with a problem, if one of its masks cannot be read: its objects are missing."""
     shapes: list[Shape] = []
     for file in files:
-        try:
-            pages = label_images.read(file.path)
-        except DataError as error:
-            problems.append(Problem("error", error.where, error.found, error.expected))
-            return None
-        height, width = pages.shape[1:]
-        if (height, width) != (image.height, image.width):
-            found = f"a mask of {width} x {height} pixels"
-            problems.append(
-                Problem("error", str(file.path), found, f"{image.width} x {image.height}, as {image.image}")
-            )
+        pages = label_images.pages_of(image, file.path, problems)
+        if pages is None:
             return None
         if file.single:
             bits = pages.max(0) > 0
             if bits.any():
-                shapes.append(Shape(file.class_name, encoded(bits, 0, 0, height, width), where=str(file.path)))
+                shapes.append(
+                    Shape(file.class_name, encoded(bits, 0, 0, image.height, image.width), where=str(file.path))
+                )
             continue
         for number, page in enumerate(pages):
             for value, mask, count in label_images.objects(page):

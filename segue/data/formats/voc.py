@@ -21,7 +21,6 @@ from segue.data import drawn, label_images, markup
 from segue.data.drawn import BadAnnotation, ImageFinder
 from segue.data.formats import SplitSource, parts
 from segue.data.records import Annotation, Problem, Record, Split
-from segue.errors import DataError
 from segue.structures.masks import Rle
 
 EXPECTED = "a Pascal VOC annotation"
@@ -213,15 +212,10 @@ def _masks(path: Path, image: Record, problems: list[Problem]) -> dict[int, Rle]
     picture = path.parent.parent / "SegmentationObject" / f"{path.stem}.png"
     if not picture.is_file():
         return {}
-    try:
-        page = label_images.read(picture)[0]
-    except DataError as error:
-        problems.append(Problem("error", error.where, error.found, error.expected))
+    pages = label_images.pages_of(image, picture, problems)
+    if pages is None:
         return None
-    if page.shape != (image.height, image.width):
-        found = f"a mask of {page.shape[1]} x {page.shape[0]} pixels"
-        problems.append(Problem("error", str(picture), found, f"{image.width} x {image.height}, as {image.image}"))
-        return None
+    page = pages[0]
     page[page == VOID] = 0
     return {number: mask for number, mask, _ in label_images.objects(page)}
 
