@@ -2,12 +2,13 @@
 
     masks/NAME.tif               a label image: every number above 0 is an object (PNG, TIFF, npy; 8, 16 or 32 bits)
     masks/CLASS/NAME.tif         the same for each class, where images/ has no folder of this name; else `object`
-    masks/NAME/ANYTHING.png      a picture for each object, in which all above 0 is one; not ANYTHING called like images
+    masks/NAME/ANYTHING.png      a picture for each object, in which all above 0 is one
     ID/images/ANYTHING.png + ID/masks/*.png    the same with a folder for each image (Data Science Bowl 2018)
 
 A TIFF may have several pages, for objects that overlap: a number is an object of its own on each. A name may end in
 `.labels` (segue's own), `_masks`, `_cp_masks` (Cellpose) or `_mask`. An empty mask says that nothing is there; an image
-without a mask is not labelled, and no part of the data.
+without a mask is not labelled, and no part of the data. Where folders and files are both called like images (1/2.png),
+the reading that fits all files of a part is meant; if both do, it is an error.
 """
 
 from __future__ import annotations
