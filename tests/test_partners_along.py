@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +42,7 @@ def found(root: Path) -> dict[str, np.ndarray]:
     return {name: images.stack(path)[0, 0] for name, path in places.items()}
 
 
-def same(root: Path) -> bool:
+def same_levels(root: Path) -> bool:
     return all((values == levels(int(name[-4:]))).all() for name, values in found(root).items())
 
 
@@ -48,18 +50,17 @@ def same(root: Path) -> bool:
 def test_they_are_converted_with_every_format(flat, tmp_path, capsys, kind):
     assert main(["data", "convert", str(flat), "--to", kind, "--out", str(tmp_path / kind)]) == 0
     assert f"thermal: {COUNT} partners of {COUNT} images go along" in capsys.readouterr().out
-    assert len(found(tmp_path / kind)) == COUNT and same(tmp_path / kind)
+    assert len(found(tmp_path / kind)) == COUNT and same_levels(tmp_path / kind)
 
 
 def test_they_are_split_and_linked_as_their_images_are(flat, tmp_path):
     out = tmp_path / "parts"
     assert main(["data", "split", str(flat), "--out", str(out), "--shares", "0.5,0.5", "--link"]) == 0
-    assert same(out) and {part: len(list((out / part / "thermal").iterdir())) for part in ("train", "valid")} == {
-        "train": COUNT // 2, "valid": COUNT // 2,
-    }  # fmt: skip
+    counts = [len(list((out / part / "thermal").iterdir())) for part in ("train", "valid")]
+    assert same_levels(out) and counts == [COUNT // 2, COUNT // 2]
     assert all(path.stat().st_nlink == 2 for path in out.rglob("*.png"))
     assert main(["data", "split", str(out), "--out", str(tmp_path / "again"), "--shares", "1,1"]) == 0
-    assert same(tmp_path / "again") and len(found(tmp_path / "again")) == COUNT
+    assert same_levels(tmp_path / "again") and len(found(tmp_path / "again")) == COUNT
 
 
 def test_they_are_merged_and_some_that_are_missing_are_counted(flat, tmp_path, capsys):
@@ -85,7 +86,42 @@ def test_two_of_one_name_are_refused_and_neither_is_overwritten(flat, tmp_path, 
     Image.fromarray(levels(50)).save(other / "thermal" / path.name)
     assert main(["data", "merge", str(flat), str(other), "--out", str(tmp_path / "one"), *link]) == 2
     assert f"a second thermal/{path.name}; the first is {flat / 'thermal' / path.name}" in capsys.readouterr().err
-    assert same(flat) and not (tmp_path / "one").exists()
+    assert same_levels(flat) and not (tmp_path / "one").exists()
+
+
+@pytest.mark.parametrize("same", ["manual", "both"])
+def test_those_beside_one_of_two_equal_images_go_along_whichever_is_kept(flat, tmp_path, capsys, same):
+    other = Path(shutil.copytree(flat, tmp_path / "other"))
+    for number, path in enumerate(sorted((flat / "thermal").iterdir())):
+        (path if number % 2 else other / "thermal" / path.name).unlink()
+    assert main(["data", "merge", str(flat), str(other), "--out", str(tmp_path / "one"), "--same", same]) == 0
+    assert f"thermal: {COUNT} partners of {COUNT} images go along" in capsys.readouterr().out
+    assert same_levels(tmp_path / "one")
+
+
+def with_bitmap(folder: Path) -> Path:
+    """The first image, which from now on is there as a bitmap of the same name, too."""
+    path = sorted(folder.glob("*.png"))[0]
+    Image.open(path).save(path.with_suffix(".bmp"))
+    label = folder / "_annotations.coco.json"
+    content = json.loads(label.read_text())
+    content["images"].append({**content["images"][0], "id": 99, "file_name": path.with_suffix(".bmp").name})
+    label.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("link", [[], ["--link"]])
+def test_two_images_of_one_stem_share_their_partner(flat, tmp_path, link):
+    with_bitmap(flat)
+    out = tmp_path / "out"
+    assert main(["data", "convert", str(flat), "--to", "coco", "--out", str(out), *link]) == 0
+    assert len(list((out / "thermal").iterdir())) == COUNT and same_levels(out)
+
+
+def test_images_that_only_a_suffix_tells_apart_do_not_become_one_when_scaled(flat, tmp_path, capsys):
+    path = with_bitmap(flat)
+    assert main(["data", "scale", str(flat), "--out", str(tmp_path / "half"), "--factor", "0.5"]) == 2
+    assert f"a second {path.name}; the first is {path}" in capsys.readouterr().err and not (tmp_path / "half").exists()
 
 
 def test_they_are_scaled_with_all_their_levels(flat, tmp_path):

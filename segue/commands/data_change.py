@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+import hotcoco.mask as coco_mask
 
 from segue.data.dataset import class_ids
 from segue.data.folders import (
@@ -18,8 +21,10 @@ from segue.data.folders import (
     write_folder,
 )
 from segue.data.groups import groups, split_groups
+from segue.data.records import Record
 from segue.data.scaling import scaled_record, write_scaled
 from segue.errors import DataError, PlanError
+from segue.structures.masks import coco_rle
 
 PARTS = ("train", "valid", "test")
 
@@ -97,9 +102,26 @@ def convert_data(root: Path, out: Path, kind: Kind, put: Put) -> str:
             root, found, f"masks, which are all that {kind} has", "--to coco, labelme or cvat, or yolo or voc"
         )
     parts = {name: named(split.records) for name, split in splits.items()}
+    blank = 0
+    for name, records in parts.items() if kind in ONLY_MASKS else ():
+        parts[name] = [(_shown(record), image) for record, image in records]
+        blank += sum(
+            len(r.annotations) - len(s.annotations) for (r, _), (s, _) in zip(records, parts[name], strict=True)
+        )
     said = [write_folder(out, parts, class_ids(splits.values()), kind, put, partners_of(root, splits))]
+    if blank:
+        said.append(f"{blank} objects are left out: their masks have no pixel, and {kind} has nothing else")
     if crowds and kind not in WITH_CROWDS:
         said.append(f"{crowds} crowd regions are left out: {kind} has none")
     if masks and kind in ONLY_BOXES:
         said.append(f"{masks} masks are left out, their boxes stay: {kind} has boxes only")
     return "\n".join(said)
+
+
+def _shown(record: Record) -> Record:
+    """The record without objects whose masks have no pixel, such as slivers between two."""
+    height, width = record.height, record.width
+    kept = [
+        a for a in record.annotations if a.crowd or a.mask is None or coco_mask.area(coco_rle(a.mask, height, width))
+    ]
+    return replace(record, annotations=tuple(kept))

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from segue.data.dataset import class_ids
-from segue.data.folders import Beside, Named, Put, named, partners_of, read_folder, write_folder
+from segue.data.folders import Named, Put, named, partners_of, read_folder, write_folder
 from segue.data.formats import WHOLE
 from segue.data.groups import group_of
 from segue.data.records import Record, Split
 from segue.errors import DataError, PlanError
 
 Same = Literal["manual", "both"]
+Partners = dict[str, dict[Path, Sequence[Path]]]
 SOURCES = ("manual", "algorithm", "model")
 
 
@@ -39,19 +40,19 @@ def merge_data(first: Path, second: Path, out: Path, same: Same, sources: Sequen
         found = f"{whole} has no parts, the other has {', '.join(parts)}"
         raise DataError("merge", found, "both divided or neither", f"segue data split {whole} --out FOLDER")
     _refuse_leaks(a, b)
-    parts, said = {}, []
+    parts, said, beside = {}, [], _beside((first, a), (second, b))
     for name in [*a, *(name for name in b if name not in a)]:
         mine, theirs = (named(splits[name].records) if name in splits else [] for splits in (a, b))
-        parts[name], found = _united(mine, theirs, same)
+        parts[name], found = _united(mine, theirs, same, beside)
         said += [f"{name}: {line}" for line in found]
     ids = class_ids([*a.values(), *b.values()])
     said += _alike(list(ids)) + _shared_groups(parts)
-    return "\n".join([write_folder(out, parts, ids, "coco", put, _beside((first, a), (second, b))), *said])
+    return "\n".join([write_folder(out, parts, ids, "coco", put, beside), *said])
 
 
-def _beside(*roots: tuple[Path, dict[str, Split]]) -> Beside:
+def _beside(*roots: tuple[Path, dict[str, Split]]) -> Partners:
     """The partners of the images of both, by folder."""
-    united: dict[str, dict[Path, Sequence[Path]]] = {}
+    united: Partners = {}
     for root, splits in roots:
         for name, found in partners_of(root, splits).items():
             united.setdefault(name, {}).update(found)
@@ -81,8 +82,13 @@ def _refuse_leaks(a: dict[str, Split], b: dict[str, Split]) -> None:
                 raise DataError(record.image, found, "an image in the same part of both")
 
 
-def _united(mine: Sequence[Named], theirs: Sequence[Named], same: Same) -> tuple[list[Named], list[str]]:
-    """The records of both, an image that both have once, and what was said about those."""
+def _united(
+    mine: Sequence[Named], theirs: Sequence[Named], same: Same, beside: Partners
+) -> tuple[list[Named], list[str]]:
+    """The records of both, an image that both have once, and what was said about those.
+
+    beside: what lies beside one of an image's two files alone is the other's partner, too, from now on.
+    """
     known = {_digest(record): number for number, (record, _) in enumerate(mine)}
     united, kept = list(mine), {"both": 0, "first": 0, "second": 0}
     for record, name in theirs:
@@ -91,6 +97,10 @@ def _united(mine: Sequence[Named], theirs: Sequence[Named], same: Same) -> tuple
             united.append((record, name))
             continue
         first, name = united[number]
+        for found in beside.values():
+            for one, other in ((first.image, record.image), (record.image, first.image)):
+                if one in found:
+                    found.setdefault(other, found[one])
         if same == "both":
             united[number] = replace(first, annotations=first.annotations + record.annotations), name
             kept["both"] += 1

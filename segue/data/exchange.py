@@ -81,6 +81,7 @@ def to_voc(record: Record, name: str) -> str:
         for key, text in (("name", annotation.class_name), ("pose", "Unspecified"), ("difficult", difficult)):
             SubElement(thing, key).text = text
         x0, y0, x1, y1 = (round(value) for value in annotation.box_xyxy)
+        x0, y0 = min(x0, record.width - 1), min(y0, record.height - 1)  # a thin box at the edge has a pixel, too
         box = SubElement(thing, "bndbox")
         for key, value in (("xmin", x0 + 1), ("ymin", y0 + 1), ("xmax", max(x1, x0 + 1)), ("ymax", max(y1, y0 + 1))):
             SubElement(box, key).text = str(value)

@@ -87,8 +87,7 @@ def link(image: Path, target: Path) -> Path:
 def partners_of(root: Path, splits: Mapping[str, Split]) -> Beside:
     """Pictures of other cameras that lie beside a data set's images, by the name of their folder and the image."""
     pictures = [record.image for split in splits.values() for record in split.records]
-    inside = root if root.is_dir() else Path(os.path.commonpath([path.absolute().parent for path in (root, *pictures)]))
-    return companions(pictures, inside)
+    return companions(pictures, root)
 
 
 def write_folder(
@@ -139,20 +138,31 @@ def _put_part(
     placed: dict[Path, Path] = {}
     for number, (record, name) in enumerate(records, 1):
         target = place / _free(name.replace("/", "_"), taken)
-        written.append(replace(record, image=put(record.image, target), id=number))
+        image = put(record.image, target)
+        _claim(image, record.image, placed, folder)
+        written.append(replace(record, image=image, id=number))
         for other, partners in beside.items():
             count[other] += record.image in partners
             for partner in partners.get(record.image, ()):
                 goal = folder / other / (target.stem + partner.suffix)
-                first = placed.setdefault(goal, partner)
-                if first == partner:
-                    goal.parent.mkdir(exist_ok=True)
-                    put(partner, goal)
-                elif first.read_bytes() != partner.read_bytes():
-                    raise DataError(
-                        partner, f"a second {other}/{goal.name}; the first is {first}", "other names of images"
-                    )
+                if goal in placed and (placed[goal] == partner or placed[goal].read_bytes() == partner.read_bytes()):
+                    continue
+                _claim(goal, partner, placed, folder)
+                goal.parent.mkdir(exist_ok=True)
+                _claim(put(partner, goal), partner, placed, folder)
     return written
+
+
+def _claim(place: Path, source: Path, placed: dict[Path, Path], folder: Path) -> None:
+    """Note which file is in a place of `folder`; two may be meant for one because both get another suffix.
+
+    Raises:
+        DataError: if another file is there.
+    """
+    first = placed.setdefault(place, source)
+    if first != source:
+        name = place.relative_to(folder).as_posix()
+        raise DataError(source, f"a second {name}; the first is {first}", "other names of images")
 
 
 def _annotate(folder: Path, records: Sequence[Record], ids: Mapping[str, int], kind: Kind, count: Counter[str]) -> None:
@@ -165,6 +175,10 @@ def _annotate(folder: Path, records: Sequence[Record], ids: Mapping[str, int], k
         (folder / "annotations.xml").write_text(text, encoding="utf-8")
         return
     stems: set[str] = set()
+    alike = set(ids) & {record.image.stem for record in records} - {OBJECT}
+    if kind == "masks" and alike:
+        found = "called like an image, so that its folder of masks could be that image's"
+        raise DataError(f"class {min(alike)}", found, "another name, or another format")
     for record in records:
         name = record.image.name
         if record.image.stem in stems:

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from segue.data import images, stacks
+from segue.data.records import Problem, Record
 from segue.errors import DataError
 from segue.structures.masks import Rle, encoded
 from segue.structures.regions import Region, intersection, is_empty
@@ -34,9 +35,11 @@ def read(path: Path) -> np.ndarray:
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise DataError(path, "a mask as JPEG, which changes numbers", f"PNG or TIFF: {EXPECTED}")
     stack = images.stack(path)
-    if stack.shape[1] in (2, 4) and (path.suffix.lower() not in images.TIFF or stacks.has_transparency(path)):
+    suffix = path.suffix.lower()
+    picture_file = suffix not in (*images.TIFF, ".npy")
+    if stack.shape[1] in (2, 4) and (picture_file or (suffix in images.TIFF and stacks.has_transparency(path))):
         stack = stack[:, :-1]
-    if stack.shape[1] == 3 and path.suffix.lower() not in (*images.TIFF, ".npy"):
+    if stack.shape[1] == 3 and picture_file:
         with Image.open(path, formats=images.FORMATS) as picture:
             if picture.mode == "P":
                 stack = np.array(ImageOps.exif_transpose(picture))[None, None]
@@ -50,6 +53,21 @@ def read(path: Path) -> np.ndarray:
     if values.min() < 0 or values.max() >= LARGEST:
         raise DataError(path, f"a mask with numbers from {values.min():.10g} to {values.max():.10g}", "0 to 2**31 - 1")
     return values.astype(np.int64)
+
+
+def pages_of(image: Record, path: Path, problems: list[Problem]) -> np.ndarray | None:
+    """The pages of an image's mask; None, with a problem, if it cannot be read or is of another size."""
+    try:
+        pages = read(path)
+    except DataError as error:
+        problems.append(Problem("error", error.where, error.found, error.expected))
+        return None
+    height, width = pages.shape[1:]
+    if (height, width) != (image.height, image.width):
+        found = f"a mask of {width} x {height} pixels"
+        problems.append(Problem("error", str(path), found, f"{image.width} x {image.height}, as {image.image}"))
+        return None
+    return pages
 
 
 def objects(page: np.ndarray) -> list[tuple[int, Rle, int]]:

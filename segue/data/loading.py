@@ -97,6 +97,7 @@ def loader(samples: Dataset, steps: StepSampler, workers: int = 0) -> Iterator[B
 
 def _next(left: Iterator[Batch | SegueError], samples: Dataset, at: Tensor) -> Batch | SegueError | None:
     """The next batch, however long it takes, as long as no single image takes too long; None at the end."""
+    seen: set[tuple[int, float]] = set()  # records that were late when we looked last, and since when
     while True:
         try:
             return next(left, None)
@@ -116,8 +117,9 @@ def _next(left: Iterator[Batch | SegueError], samples: Dataset, at: Tensor) -> B
                 "a file that can be decoded, and memory for all workers",
                 "a lower workers:, or the data without this file; the same command goes on from what was saved",
             )
-        late = [record for _, record, since in busy if time.monotonic() - since > PATIENCE]
-        if late:
+        overdue = {(record, since) for _, record, since in busy if time.monotonic() - since > PATIENCE}
+        late, seen = [record for record, _ in seen & overdue], overdue
+        if late:  # at two looks: of a run that was paused all are, at the first one after it goes on
             for process, _, _ in busy:  # one that hangs does not end when it is told to, and we would wait for it
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)

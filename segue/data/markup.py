@@ -44,7 +44,7 @@ def parsed(path: Path, expected: str, problems: list[Problem]) -> Element | None
         return builder.close()
     except FileNotFoundError:
         problems.append(Problem("error", str(path), "no such file", expected))
-    except (OSError, expat.ExpatError, AssertionError, ValueError) as error:
+    except (OSError, expat.ExpatError, AssertionError, ValueError, LookupError) as error:
         problems.append(Problem("error", str(path), f"not readable as XML ({error})", expected))
     except BadAnnotation as error:
         problems.append(Problem("error", str(path), *error.args))

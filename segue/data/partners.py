@@ -15,6 +15,7 @@ equal ones; three equal channels become one. Whatever reads the pixels of a mode
 from __future__ import annotations
 
 import filecmp
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -70,18 +71,18 @@ def files(image: Path, channels: Sequence[Channel]) -> dict[Path, list[int]]:
     return found
 
 
-def refuse_unknown_folders(pictures: Sequence[Path], channels: Sequence[Channel], inside: Path) -> None:
+def refuse_unknown_folders(pictures: Sequence[Path], channels: Sequence[Channel], root: Path) -> None:
     """A folder in which no image at all has a partner is called otherwise, and said once instead of for each image.
 
     Raises:
-        DataError: naming the folders below `inside` that have some.
+        DataError: naming the folders of the data set `root` (see `companions`) that have some.
     """
     for folder, name in {channel.folder: channel.name for channel in channels if channel.folder is not None}.items():
         if pictures and not any(_has_partner(picture, folder) for picture in pictures):
-            near = companions(pictures, inside)
+            near = companions(pictures, root)
             having = ", ".join(f"{known} ({len(pairs)} images)" for known, pairs in sorted(near.items()))
             expected = f"folder: one of {having}" if having else f"{folder}/ beside the images or their folder"
-            raise DataError(inside, f"no image has a partner in a folder {folder}, for channel {name}", expected)
+            raise DataError(root, f"no image has a partner in a folder {folder}, for channel {name}", expected)
 
 
 def _has_partner(picture: Path, folder: str) -> bool:
@@ -100,21 +101,23 @@ def without_partners(paths: Iterable[Path], root: Path, channels: Sequence[Chann
     return [path for path in paths if not is_partner(path)]
 
 
-def companions(pictures: Sequence[Path], inside: Path) -> dict[str, dict[Path, list[Path]]]:
+def companions(pictures: Sequence[Path], root: Path) -> dict[str, dict[Path, list[Path]]]:
     """The partners that images may have for a plan that names them, without one: by folder name, then by image.
 
-    A partner is a picture of an image's name in one of the places where it is looked for, below `inside`, that is
-    neither a copy of it nor an image of the data set itself, and in no folder for annotations or a part. A folder
-    in which none has the height and width of its image holds something else.
+    A partner is a picture of an image's name in one of the places where it is looked for, inside the data set, that
+    is no copy of it, and in no folder for annotations or a part, or that holds images of the data set itself. A folder
+    in which none has the height and width of its image holds something else. root: the data set's folder, or its
+    annotations: then what holds these and the images.
     """
-    own, inside = {path.resolve() for path in pictures}, inside.resolve()
+    own, inside = {path.resolve() for path in pictures}, _holding(pictures, root)
+    own_folders, below = {picture.absolute().parent for picture in pictures}, dict[Path, set[str]]()
     names: dict[Path, list[str]] = {}
     listed: dict[Path, dict[str, list[Path]]] = {}
     found: dict[str, dict[Path, list[Path]]] = {}
     for picture in pictures:
         folder = picture.absolute().parent
         if folder not in names:
-            names[folder] = sorted(_folder_names(folder, inside))
+            names[folder] = sorted(_folder_names(folder, inside, own_folders, below))
         for name in names[folder]:
             for place in _places(folder, name):
                 if place not in listed:
@@ -126,12 +129,26 @@ def companions(pictures: Sequence[Path], inside: Path) -> dict[str, dict[Path, l
     return {name: pairs for name, pairs in found.items() if any(_fits(picture, pairs[picture][0]) for picture in pairs)}
 
 
-def _folder_names(folder: Path, inside: Path) -> set[str]:
-    """Names of folders that lie where partners of a folder's images are looked for."""
-    above = {place.parent for place in _places(folder, "any")} | {folder.parent}
-    bases = [path for path in above if path.is_dir() and path.resolve().is_relative_to(inside)]
-    below = {path.name for base in bases for path in base.iterdir() if path.is_dir() and path.name[0] != "."}
-    return {name for name in below if name.lower() not in OTHERS}
+def _holding(pictures: Sequence[Path], root: Path) -> Path:
+    """The folder of a data set whose `root` may be a file, or a folder of annotations beside that of the images."""
+    folders = {path.absolute().parent for path in pictures}
+    if root.is_dir() and all(folder.resolve().is_relative_to(root.resolve()) for folder in folders):
+        return root.resolve()
+    return Path(os.path.commonpath([root.absolute().parent, *folders])).resolve()
+
+
+def _folder_names(folder: Path, inside: Path, own: set[Path], below: dict[Path, set[str]]) -> set[str]:
+    """Names of folders that lie where partners of a folder's images are looked for.
+
+    own: folders of the data set's images, which are nobody's partners. below: the names in every folder that was
+    listed before, as thousands of folders of images may lie side by side.
+    """
+    bases = {place.parent for place in _places(folder, "any")} | {folder.parent}
+    for base in bases - below.keys():
+        there = base.iterdir() if base.is_dir() and base.resolve().is_relative_to(inside) else ()
+        folders = (path for path in there if path.is_dir() and path not in own and path.name[0] != ".")
+        below[base] = {path.name for path in folders if path.name.lower() not in OTHERS}
+    return {name for base in bases for name in below[base]}
 
 
 def _fits(picture: Path, partner: Path) -> bool:

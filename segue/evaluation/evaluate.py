@@ -50,9 +50,9 @@ def evaluate(
             found = family.postprocess(chain, state, sizes, metrics.most)
             for target, detections in zip(batch.targets, found, strict=True):
                 if not bool(detections.scores.isfinite().all() and detections.boxes_xyxy.isfinite().all()):
-                    found = "the model puts out scores or boxes that are NaN or infinite"
+                    said = "the model puts out scores or boxes that are NaN or infinite"
                     image = records[target.record].image
-                    raise NonFiniteError(image, found, "finite values", "a lower optimizer.lr, or optimizer.clip: 1")
+                    raise NonFiniteError(image, said, "finite values", "a lower optimizer.lr, or optimizer.clip: 1")
                 metrics.add(target.record, detections)
         tick()
     everything = [entry for entries in processes.gathered(metrics.results) for entry in entries]

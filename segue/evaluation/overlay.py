@@ -48,7 +48,8 @@ def draw_detections(picture: Image.Image, found: Detections, scores: bool = True
     A colour means a class, or, where there is but one, an object, so that what crosses can be told apart.
     """
     hues = found.labels.tolist() if len(found.class_names) > 1 else range(len(found))
-    texts = [f"{name} {score:.2f}" if scores else name for name, score in zip(found.names, found.scores, strict=True)]
+    names = [name[:LONGEST] for name in found.names]
+    texts = [f"{name} {score:.2f}" if scores else name for name, score in zip(names, found.scores, strict=True)]
     return _draw(
         picture,
         found.boxes_xyxy.tolist(),
@@ -69,7 +70,9 @@ def draw_truth(picture: Image.Image, record: Record, class_names: Sequence[str],
             nothing if a.mask is None else bitmap(Rle(*size, coco_rle(a.mask, *size)["counts"])) for a in objects
         ]
     colours = [colour(class_names.index(a.class_name)) for a in objects]
-    return _draw(picture, [list(a.box_xyxy) for a in objects], colours, [a.class_name for a in objects], rasters)
+    return _draw(
+        picture, [list(a.box_xyxy) for a in objects], colours, [a.class_name[:LONGEST] for a in objects], rasters
+    )
 
 
 def _draw(
@@ -96,7 +99,7 @@ def _draw(
         if masks is None:
             pen.rectangle(box, outline=tint, width=width)
         x, y = box[0], max(0.0, box[1] - size - 2)
-        text = printable(text[:LONGEST])
+        text = printable(text)
         left, top, right, bottom = pen.textbbox((x, y), text, font=font)
         pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=(0, 0, 0))
         pen.text((x, y), text, fill=tint, font=font)

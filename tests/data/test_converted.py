@@ -130,6 +130,32 @@ def test_objects_without_masks_are_refused_where_there_is_nothing_else(tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("kind", ["masks", "yolo-seg"])
+def test_masks_without_a_pixel_are_left_out_and_counted(tmp_path, capsys, kind):
+    path = odd(tmp_path / "in") / "_annotations.coco.json"
+    content = json.loads(path.read_text())
+    sliver = [[10, 10.2, 30, 10.2, 30, 10.3]]
+    for number, mask in enumerate(({"size": [60, 80], "counts": [4800]}, sliver, [*sliver, *sliver]), 4):
+        entry = {"id": number, "image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 1], "segmentation": mask}
+        content["annotations"].append(entry)
+    path.write_text(json.dumps(content))
+    ((_, again),) = pairs(*converted(path.parent, kind, tmp_path / "out"))
+    said = capsys.readouterr().out
+    assert len(again.annotations) == 2 and "all 1 images, 3 objects" in said  # the crowd is counted, and said
+    assert f"3 objects are left out: their masks have no pixel, and {kind} has nothing else" in said
+
+
+def test_thin_boxes_at_the_far_edges_stay_in_voc(tmp_path):
+    path = odd(tmp_path / "in") / "_annotations.coco.json"
+    content = json.loads(path.read_text())
+    boxes = [[79.6, 10, 0.4, 20], [10, 59.6, 20, 0.4]]
+    for entry, box in zip(content["annotations"], boxes, strict=False):
+        entry |= {"bbox": box, "segmentation": []}
+    path.write_text(json.dumps(content))
+    ((_, again),) = pairs(*converted(path.parent, "voc", tmp_path / "out"))
+    assert [a.box_xyxy for a in again.annotations[:2]] == [(79, 10, 80, 30), (10, 59, 30, 60)]
+
+
 def test_a_class_that_no_folder_can_be_called_is_refused(tmp_path, capsys):
     path = odd(tmp_path / "in") / "_annotations.coco.json"
     for name in ("../up", "a/b", ".hidden"):
@@ -138,4 +164,7 @@ def test_a_class_that_no_folder_can_be_called_is_refused(tmp_path, capsys):
         path.write_text(json.dumps(content))
         assert main(["data", "convert", str(path.parent), "--to", "masks", "--out", str(tmp_path / "out")]) == 2
         assert f"class {name}: a name that no folder can have" in capsys.readouterr().err
+    path.write_text(path.read_text().replace('".hidden"', '"a"'))
+    assert main(["data", "convert", str(path.parent), "--to", "masks", "--out", str(tmp_path / "out")]) == 2
+    assert "class a: called like an image" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"in"}

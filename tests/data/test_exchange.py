@@ -204,7 +204,8 @@ FILES = {
     "cvat": ["<annotations><image>", "<annotations>" + "<a>" * 30, BOMB + "<annotations>&b;</annotations>",
              '<annotations><image name="a.png" width="x" height="5"/></annotations>',
              '<annotations><image name="b.png" width="5" height="5"/></annotations>',
-             '<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotations/>'],
+             '<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotations/>',
+             '<?xml version="1.0" encoding="foo"?><annotations/>'],
     "via": ['{"_via_img_metadata": [1]}', '{"_via_img_metadata": {"a": 1}}', '{"_via_' + "[" * 100_000,
             '{"_via_img_metadata": {"a": {"filename": "../b.png", "regions": []}}}'],
 }  # fmt: skip

@@ -86,6 +86,13 @@ def test_palettes_grey_in_three_channels_and_one_bit_are_numbers(tmp_path):
     assert rasters(split, 2) == [("object", (LABELS == 7).tobytes())]
 
 
+def test_a_last_channel_of_npy_that_differs_is_no_transparency(tmp_path):
+    image(tmp_path / "images" / "a.png")
+    mask(tmp_path / "masks" / "a.npy", np.dstack([LABELS, np.roll(LABELS, 9)]))
+    (problem,) = only(tmp_path).problems
+    assert "a mask of 2 different channels" in problem.found
+
+
 def test_classes_are_folders_and_pages_are_objects_that_overlap(tmp_path):
     image(tmp_path / "images" / "a.png")
     pages = np.stack([LABELS, np.roll(LABELS, -3, axis=1)])
@@ -142,16 +149,48 @@ def test_a_picture_for_each_object_is_read_in_both_layouts(tmp_path):
         assert rasters(only(tmp_path / root)) == expected(LABELS)
 
 
+def test_folders_called_like_images_hold_their_objects_also_where_all_names_are_numbers(tmp_path):
+    for number in (1, 2):
+        image(tmp_path / "images" / f"{number}.png")
+        for value, one in enumerate((2, 7, 300), 1):
+            mask(tmp_path / "masks" / str(number) / f"{value}.png", ((one == LABELS) * 255).astype(np.uint8))
+    split = only(tmp_path)  # no image is called 3, so that the folders are no classes
+    assert rasters(split, 0) == rasters(split, 1) == expected(LABELS) and split.problems == []
+    for number in (1, 2):
+        (tmp_path / "masks" / str(number) / "3.png").unlink()
+    (problem,) = (problem for problem in only(tmp_path).problems if problem.severity == "error")
+    assert "both called like images (first: 1/1.png): classes or images?" in problem.found
+    mask(tmp_path / "masks" / "rod" / "2.tif")  # which only a class can be
+    assert [[name for name, _ in rasters(only(tmp_path), n)] for n in (0, 1)] == [["1", "2"], ["1", "2", *["rod"] * 3]]
+
+
+def test_a_mask_with_the_whole_name_of_an_image_is_that_of_its_folder(tmp_path):
+    for number, folder in enumerate(("s1", "s2")):
+        for name in ("a.png", "b.png"):
+            image(tmp_path / "images" / folder / name)
+            mask(tmp_path / "masks" / folder / f"{name}.labels.tif", np.roll(LABELS, -number, axis=1))
+    split = only(tmp_path)
+    wanted = [expected(np.roll(LABELS, -n, axis=1)) for n in (0, 0, 1, 1)]
+    assert [rasters(split, n) for n in range(4)] == wanted and split.problems == []
+
+
+def test_other_files_beside_an_image_do_not_hide_a_folder_for_each_image(tmp_path):
+    for name in ("one", "two"):
+        image(tmp_path / name / "images" / "a.png")
+        mask(tmp_path / name / "masks" / "1.png", ((LABELS == 7) * 255).astype(np.uint8))
+    (tmp_path / "one" / "images" / "Aaa.db").write_bytes(b"")
+    split = only(tmp_path)
+    assert [rasters(split, n) for n in (0, 1)] == [expected(LABELS == 7)] * 2 and split.problems == []
+
+
 def test_an_empty_mask_says_that_nothing_is_there_and_no_mask_says_nothing(tmp_path):
-    for name in "abc":
+    for name in "abcd":
         image(tmp_path / "images" / f"{name}.png")
     mask(tmp_path / "masks" / "a.tif")
     mask(tmp_path / "masks" / "b.tif", LABELS * 0)
     split = only(tmp_path)
     assert [(r.image.name, len(r.annotations)) for r in split.records] == [("a.png", 3), ("b.png", 0)]
-    assert [str(problem).partition(";")[0] for problem in split.problems] == [
-        f"note: {tmp_path / 'images' / 'c.png'}: no mask for c.png"
-    ]
+    assert list(map(str, split.problems)) == [f"note: {tmp_path / 'masks'}: 2 images without a mask (first: c.png)"]
 
 
 def test_label_images_that_segue_wrote_are_read_back_exactly(tmp_path):

@@ -196,6 +196,19 @@ def test_a_folder_without_any_partner_is_said_once_with_those_that_have_some(ren
     said = r"no image has a partner in a folder heat, for channel heat; expected folder: one of warm \(3 images\)"
     with pytest.raises(DataError, match=said):
         read_splits(Data.model_validate({"root": data, "channels": channels}))
+    files = {part: {"annotations": data / part / "_annotations.coco.json"} for part in ("train", "valid")}
+    with pytest.raises(DataError, match=said):
+        read_splits(Data.model_validate({**files, "channels": channels}))
+
+
+def test_scenes_side_by_side_are_no_partners_of_each_other_and_are_listed_once(tmp_path, monkeypatch):
+    pictures = [save(tmp_path / f"scene_{number}" / f"{number}.png", PHOTO) for number in range(6)]
+    save(tmp_path / "scene_2" / "1.png", LEVELS)  # which nobody has labelled
+    thermal = save(tmp_path / "scene_3" / "thermal" / "3.png", LEVELS)
+    listed, iterdir = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
+    assert partners.companions(pictures, tmp_path) == {"thermal": {pictures[3]: [thermal]}}
+    assert listed.count(tmp_path) == 1
 
 
 def test_partners_are_no_images_to_predict(tmp_path):

@@ -126,6 +126,16 @@ def test_the_image_beside_a_file_is_surer_than_the_name_written_in_it(tmp_path):
     assert [record.image.name for record in split.records] == ["a.jpg", "b.jpg", "c.jpg"] and split.problems == []
 
 
+def test_of_two_images_of_one_stem_the_file_says_which(tmp_path):
+    write(tmp_path / "a.xml", thing(), name="a.tif")
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.tif")
+    split = only(tmp_path)
+    assert [record.image.name for record in split.records] == ["a.tif"] and split.problems == []
+    write(tmp_path / "a.xml", thing(), name="IMG_1")
+    split = only(tmp_path)
+    assert split.records == [] and "a second image of this name: a.jpg, a.tif" in split.problems[0].found
+
+
 def test_difficult_objects_are_ignored_and_counted(tmp_path):
     easy = thing((40, 6, 60, 25), more="<truncated>1</truncated><difficult>0</difficult>")
     write(tmp_path / "a.xml", thing(more="<difficult>1</difficult>"), easy)

@@ -117,6 +117,12 @@ def second_image(data: Path) -> None:
     Image.open(data / "train" / "images" / f"{NAME}.png").convert("RGB").save(data / "train" / "images" / f"{NAME}.jpg")
 
 
+def like_images(data: Path) -> None:
+    """Folders of masks called like images, and so are the files in them."""
+    for number, folder in enumerate(sorted((data / "train" / "masks").iterdir())):
+        folder.rename(folder.with_name(f"train_{number:04d}"))
+
+
 def no_masks(data: Path) -> None:
     for path in (data / "train" / "masks").glob(f"*/{NAME}.tif"):
         path.unlink()
@@ -156,6 +162,8 @@ OTHERS: list[tuple[str, str, Plant]] = [
     ("damaged image", "masks", masks(lambda path: path.write_bytes(path.read_bytes()[:99]))),
     ("missing image", "masks", lambda data: (data / "train" / "images" / f"{NAME}.png").unlink()),
     ("unlabelled image", "masks", no_masks),
+    ("images without masks", "masks", no_masks),
+    ("folder of a class or an image", "masks", like_images),
     ("foreground, not objects", "masks", masks(foreground)),
     ("object in several pieces", "masks", masks(in_two)),
     ("image name twice", "masks", second_image),
@@ -166,6 +174,7 @@ OTHERS: list[tuple[str, str, Plant]] = [
     ("unknown category", "yolo", yolo("", "7 0.5 0.5 0.1 0.1\n")),
     ("missing image", "yolo", lambda data: (data / "train" / "images" / f"{NAME}.png").unlink()),
     ("category without a name", "yolo", labels("data.yaml", "names:.*", "names: [a, a]\n")),
+    ("number of classes", "yolo", labels("data.yaml", "names:", "nc: 99\nnames:")),
     ("image name twice", "labelme", lambda d: shutil.copy(d / f"train/{NAME}.json", d / "train/x.json")),
     ("shape that is none", "labelme", shape(shape_type="star")),
     ("shape that is none", "labelme", shape(shape_type="circle")),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 
 import pytest
+import torch
 
 from segue.data import loading, samples
 from segue.errors import DataError
@@ -58,6 +60,30 @@ def test_many_images_that_take_their_time_are_waited_for(rendered, tmp_path, mon
     monkeypatch.setattr(loading, "PATIENCE", 3.0)
     folder = run(detector_only(rendered, tmp_path, workers=1, epochs=1, images_per_step=8))
     assert len(losses(folder / "1-detector")) == 2
+
+
+class Kept:
+    """Batches that come after one look at the workers."""
+
+    def __init__(self) -> None:
+        self.outcomes = [RuntimeError("DataLoader timed out after 5 seconds"), "a batch"]
+
+    def __next__(self) -> str:
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def test_a_run_that_was_paused_goes_on_although_its_images_are_late_by_then():
+    """Time goes on while Ctrl-Z keeps a run and its workers: `fg` is no reason to end them."""
+    worker = subprocess.Popen(["sleep", "60"])
+    try:
+        at = torch.tensor([[worker.pid, 0, time.monotonic() - 2 * loading.PATIENCE]], dtype=torch.float64)
+        assert loading._next(Kept(), None, at) == "a batch" and worker.poll() is None
+    finally:
+        worker.kill()
+        worker.wait()
 
 
 def test_an_image_whose_worker_dies_is_named(rendered, tmp_path, reading, promise):

@@ -106,6 +106,16 @@ def test_overlays_of_regions_are_those_of_masks(painted):
     assert (drawn != 50).any(-1)[painted.masks.any(0).numpy()].all()
 
 
+def test_a_long_name_is_cut_and_its_score_stays():
+    one, black = np.zeros((40, 900), dtype=bool), Image.new("RGB", (900, 40))
+    one[20:30, 5:20] = True
+    short, long, longer = (some([one], ("i" * count,)) for count in (60, 80, 90))
+    poor = replace(long, scores=long.scores - 0.5)
+    drawn = [np.asarray(draw_detections(black, found)) for found in (short, long, longer, poor)]
+    assert np.array_equal(drawn[0], drawn[1]) and np.array_equal(drawn[1], drawn[2])
+    assert not np.array_equal(drawn[1], drawn[3])
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
     """A real model of random weights: what it finds is nonsense, and enough of it."""

@@ -35,6 +35,7 @@ KINDS: dict[str, tuple[Action, str]] = {
     # classes
     "unknown category": ("quarantine", "the object is left out"),
     "category without a name": ("error", "its objects have no class"),
+    "number of classes": ("error", "which names are missing, or too many, is not guessed"),
     "category id twice": ("error", "its objects have no certain class"),
     "category name twice": ("error", "its objects have no certain class"),
     "category names alike": ("note", "they stay different classes"),
@@ -99,6 +100,8 @@ KINDS: dict[str, tuple[Action, str]] = {
     # pictures of masks
     "mask of another size": ("quarantine", "the image and its objects are left out"),
     "mask that is no label image": ("quarantine", "the image and its objects are left out"),
+    "images without masks": ("note", "not used: nothing says what they show"),
+    "folder of a class or an image": ("error", "not guessed: rename folders or files in a copy"),
     "foreground, not objects": ("error", "not guessed: number the objects in copies of the masks"),
     "object in several pieces": ("note", "it stays one object"),
     # objects and images together
@@ -162,7 +165,8 @@ def plain(text: object) -> str:
 
 # What formats say about a problem, and which kind it is. The first that is found counts.
 WORDS = [
-    (r"^no mask for ", "unlabelled image"),
+    (r"^\d+ images without a mask", "images without masks"),
+    (r": classes or images\?$", "folder of a class or an image"),
     (r"^no annotation file", "missing annotation file"),
     (r"^\d+ objects are difficult", "difficult object"),
     (r"but its mask's is", "box that does not match its mask"),
@@ -191,7 +195,8 @@ WORDS = [
     (r"^image_id .* is not in", "object of an unknown image"),
     (r"^the id of both", "id twice"),
     (r"^a second category", "category name twice"),
-    (r"^names? |^nc: ", "category without a name"),
+    (r"^nc: ", "number of classes"),
+    (r"^names? ", "category without a name"),
     (r"^file_name |^no filename", "image entry without id or name"),
     (r"^height and width missing", "missing size"),
     (r"^height .* width|^\d+ x \d+ pixels$", "impossible size"),

@@ -7,7 +7,8 @@
 
 A TIFF may have several pages, for objects that overlap: a number is an object of its own on each. A name may end in
 `.labels` (segue's own), `_masks`, `_cp_masks` (Cellpose) or `_mask`. An empty mask says that nothing is there; an image
-without a mask is not labelled, and no part of the data.
+without a mask is not labelled, and no part of the data. Where folders and files are both called like images (1/2.png),
+the reading that fits all files of a part is meant; if both do, it is an error.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from segue.data import drawn, images, label_images
 from segue.data.drawn import Shape
 from segue.data.formats import SPLIT_WORDS, WHOLE, SplitSource, paired
 from segue.data.records import Problem, Record, Split
-from segue.errors import DataError
 from segue.structures.masks import encoded
 
 FOLDER, PICTURES = "masks", "images"
@@ -58,7 +58,11 @@ def splits(root: Path) -> dict[str, SplitSource]:
 def _folders_of_images(root: Path) -> list[Path]:
     """The folders below `root` that hold one image each, with its masks."""
     there = [path.parent for path in sorted(root.glob(f"*/{FOLDER}")) if (path.parent / PICTURES).is_dir()]
-    return there if all(len(list((folder / PICTURES).glob("[!.]*.*"))) == 1 for folder in there) else []
+    return there if all(len(_pictures_in(folder)) == 1 for folder in there) else []
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    return [path for path in (folder / PICTURES).glob("[!.]*.*") if path.suffix.lower() in images.SUFFIXES]
 
 
 def _mask_files(source: SplitSource) -> list[Path]:
@@ -74,12 +78,7 @@ def read(source: SplitSource, name: str) -> Split:
     files = _mask_files(source)
     pictures, owned = _owned(source, files, split.problems)
     pieces: Counter[str] = Counter()
-    for key, path in sorted(pictures.items()):
-        if key not in owned:
-            split.problems.append(
-                Problem("note", str(path), f"no mask for {path.name}", f"one in {source.annotations}")
-            )
-            continue
+    for key, path in sorted((key, path) for key, path in pictures.items() if key in owned):
         record = drawn.record(path, len(split.records) + 1, split.problems)
         shapes = None if record is None else _shapes(owned[key], record, split.problems, pieces)
         if record is not None and shapes is not None:
@@ -87,6 +86,10 @@ def read(source: SplitSource, name: str) -> Split:
     split.files = tuple(files)
     split.categories = drawn.categories(split.records)
     split.problems += _in_pieces(source.annotations, pieces)
+    without = [pictures[key].name for key in sorted(pictures) if key not in owned]
+    if without:
+        found = f"{len(without)} images without a mask (first: {without[0]})"
+        split.problems.append(Problem("note", str(source.annotations), found))
     return split
 
 
@@ -97,35 +100,60 @@ def _owned(
     folders = _folders_of_images(source.annotations)
     owned: dict[str, list[MaskFile]] = {}
     if folders:
-        pictures = {folder.name: next((folder / PICTURES).glob("[!.]*.*")) for folder in folders}
+        pictures = {folder.name: path for folder in folders for path in _pictures_in(folder)}
         for path in files:
             owned.setdefault(path.parent.parent.name, []).append(MaskFile(path, OBJECT, True))
         return pictures, owned
     pictures = drawn.pictures(source.image_folders, problems)
-    by_whole_name = {path.name: key for key, path in pictures.items()}  # a.png.labels.tif beside a.jpg.labels.tif
+    places = {path: path.relative_to(source.annotations) for path in files}
+    of_image, of_object, of_class = _readings(places, pictures)
     for path in files:
-        place = path.relative_to(source.annotations)
-        for class_name, steps in ((OBJECT, place.parts), (place.parts[0], place.parts[1:])):
-            key = _named("/".join(steps), pictures, by_whole_name) if steps else None
-            if key is not None:
-                owned.setdefault(key, []).append(MaskFile(path, class_name, False))
-                break
-        else:
-            if place.parent.as_posix() in pictures:
-                owned.setdefault(place.parent.as_posix(), []).append(MaskFile(path, OBJECT, True))
-            else:
-                expected = "one in " + ", ".join(map(str, source.image_folders))
-                problems.append(Problem("error", str(path), "no image of this name", expected))
+        if path in of_image:
+            owned.setdefault(of_image[path], []).append(MaskFile(path, OBJECT, False))
+        elif path in of_object and path not in of_class:
+            owned.setdefault(of_object[path], []).append(MaskFile(path, OBJECT, True))
+        elif path in of_class and path not in of_object:
+            owned.setdefault(of_class[path], []).append(MaskFile(path, places[path].parts[0], False))
+        elif path not in of_class:
+            expected = "one in " + ", ".join(map(str, source.image_folders))
+            problems.append(Problem("error", str(path), "no image of this name", expected))
+    both = [places[path].as_posix() for path in files if path in of_object and path in of_class]
+    if both:
+        found = f"folders and files that are both called like images (first: {both[0]}): classes or images?"
+        problems.append(Problem("error", str(source.annotations), found, "other names of the folders, or of the files"))
     return pictures, owned
 
 
-def _named(name: str, pictures: dict[str, Path], by_whole_name: dict[str, str]) -> str | None:
+def _readings(places: dict[Path, Path], pictures: dict[str, Path]) -> tuple[dict[Path, str], ...]:
+    """The images of masks: as label images, as objects in a folder called like the image, and in a class's folder.
+
+    Names that are numbers may fit the last two. What fits all files of a part is meant; a file is in both if both do.
+    """
+    whole = {f"{key}{path.suffix}": key for key, path in pictures.items()}  # a.png.labels.tif beside a.jpg.labels.tif
+    of_image: dict[Path, str] = {}
+    of_object: dict[Path, str] = {}
+    of_class: dict[Path, str] = {}
+    for path, place in places.items():
+        own, folder = _named(place.as_posix(), pictures, whole), place.parent.as_posix()
+        below = _named("/".join(place.parts[1:]), pictures, whole)
+        if own is not None:
+            of_image[path] = own
+            continue
+        of_object |= {path: folder} if folder in pictures else {}
+        of_class |= {path: below} if below is not None else {}
+    all_objects, all_classes = (len(of_image) + len(found) == len(places) for found in (of_object, of_class))
+    if all_classes:
+        return of_image, of_object if all_objects else {}, of_class
+    return of_image, of_object, {path: key for path, key in of_class.items() if path not in of_object}
+
+
+def _named(name: str, pictures: dict[str, Path], whole: dict[str, str]) -> str | None:
     """The image that a mask's name is for."""
     stem = name.rpartition(".")[0]
     for ending in ("", *ENDINGS):
         plain = stem.removesuffix(ending)
-        if plain in pictures or plain in by_whole_name:
-            return plain if plain in pictures else by_whole_name[plain]
+        if plain in pictures or plain in whole:
+            return plain if plain in pictures else whole[plain]
     return None
 
 
@@ -133,22 +161,15 @@ def _shapes(files: list[MaskFile], image: Record, problems: list[Problem], piece
     """The objects of an image; None, with a problem, if one of its masks cannot be read: its objects are missing."""
     shapes: list[Shape] = []
     for file in files:
-        try:
-            pages = label_images.read(file.path)
-        except DataError as error:
-            problems.append(Problem("error", error.where, error.found, error.expected))
-            return None
-        height, width = pages.shape[1:]
-        if (height, width) != (image.height, image.width):
-            found = f"a mask of {width} x {height} pixels"
-            problems.append(
-                Problem("error", str(file.path), found, f"{image.width} x {image.height}, as {image.image}")
-            )
+        pages = label_images.pages_of(image, file.path, problems)
+        if pages is None:
             return None
         if file.single:
             bits = pages.max(0) > 0
             if bits.any():
-                shapes.append(Shape(file.class_name, encoded(bits, 0, 0, height, width), where=str(file.path)))
+                shapes.append(
+                    Shape(file.class_name, encoded(bits, 0, 0, image.height, image.width), where=str(file.path))
+                )
             continue
         for number, page in enumerate(pages):
             for value, mask, count in label_images.objects(page):

@@ -21,7 +21,6 @@ from segue.data import drawn, label_images, markup
 from segue.data.drawn import BadAnnotation, ImageFinder
 from segue.data.formats import SplitSource, parts
 from segue.data.records import Annotation, Problem, Record, Split
-from segue.errors import DataError
 from segue.structures.masks import Rle
 
 EXPECTED = "a Pascal VOC annotation"
@@ -89,7 +88,7 @@ def read(source: SplitSource, name: str) -> Split:
     finder, marks = ImageFinder(folders), Counter[str]()
     for key, path in files.items():
         root = markup.parsed(path, EXPECTED, split.problems)
-        record = None if root is None else _record(root, path, pictures.get(key), finder, split)
+        record = None if root is None else _record(root, path, pictures.get(key, []), finder, split)
         masks = None if record is None else _masks(path, record, split.problems)
         if root is not None and record is not None and masks is not None:
             objects = _objects(root, record, path, masks, split.problems, marks)
@@ -103,13 +102,15 @@ def read(source: SplitSource, name: str) -> Split:
     return split
 
 
-def _beside(folders: tuple[Path, ...]) -> dict[str, Path]:
+def _beside(folders: tuple[Path, ...]) -> dict[str, list[Path]]:
     """Images by name: a file's own name is surer than the one written in it, which stays when files are renamed."""
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
     for folder in folders:
+        here: dict[str, list[Path]] = {}
         for path in sorted(folder.glob("[!.]*.*")):
             if path.suffix.lower() in drawn.SUFFIXES:
-                found.setdefault(path.stem, path)
+                here.setdefault(path.stem, []).append(path)
+        found = here | found
     return found
 
 
@@ -134,10 +135,17 @@ def _listed(path: Path, annotations: Path, problems: list[Problem]) -> dict[str,
     return found
 
 
-def _record(root: Element, path: Path, beside: Path | None, finder: ImageFinder, split: Split) -> Record | None:
+def _record(root: Element, path: Path, beside: list[Path], finder: ImageFinder, split: Split) -> Record | None:
     said = (root.findtext("filename") or "").strip()
-    image = beside or (finder.find(said) if said else None)
     number = len(split.records) + 1
+    if len(beside) > 1:
+        named = [image for image in beside if image.name == Path(said.replace("\\", "/")).name]
+        if not named:
+            found = f"a second image of this name: {', '.join(image.name for image in beside)}"
+            split.problems.append(Problem("error", str(path), found, "one, or <filename> that says which"))
+            return None
+        beside = named
+    image = beside[0] if beside else finder.find(said) if said else None
     if image is None:
         split.problems.append(Problem("error", str(path), f"no image {said[:80]}", f"it beside {path.name}"))
         return None
@@ -204,15 +212,10 @@ def _masks(path: Path, image: Record, problems: list[Problem]) -> dict[int, Rle]
     picture = path.parent.parent / "SegmentationObject" / f"{path.stem}.png"
     if not picture.is_file():
         return {}
-    try:
-        page = label_images.read(picture)[0]
-    except DataError as error:
-        problems.append(Problem("error", error.where, error.found, error.expected))
+    pages = label_images.pages_of(image, picture, problems)
+    if pages is None:
         return None
-    if page.shape != (image.height, image.width):
-        found = f"a mask of {page.shape[1]} x {page.shape[0]} pixels"
-        problems.append(Problem("error", str(picture), found, f"{image.width} x {image.height}, as {image.image}"))
-        return None
+    page = pages[0]
     page[page == VOID] = 0
     return {number: mask for number, mask, _ in label_images.objects(page)}
 
