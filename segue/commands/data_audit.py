@@ -37,6 +37,8 @@ def audit_data(folder: Path, out: Path | None, quick: bool, as_json: bool) -> No
         first = f"{bad[0].place}: {bad[0].kind}: {bad[0].found}"
         hint = "data.quarantine in the plan leaves out what is listed" if out is not None else ""
         hint = hint or f"segue data audit {folder} --out FOLDER"
+        if any(finding.action == "error" for finding in bad):
+            hint = "mend in a copy what is called error; for the rest " + hint
         raise DataError(folder, f"{len(bad)} findings that training refuses (first: {first})", "none", hint)
 
 

@@ -124,6 +124,9 @@ def read_splits(data: Data) -> dict[str, Split]:
         splits = {name: format.read(source, name) for name, source in format.splits(data.root).items()}
         if not splits:
             raise DataError(data.root, f"no data of format {data.format}", "what data.format says, or no data.format")
+        if data.format is None and (also := formats.others(data.root, format)):
+            read = f"also looks like {', '.join(also)}; read as {format.__name__.rpartition('.')[2]}"
+            next(iter(splits.values())).problems.append(Problem("note", str(data.root), read))
         _compare_channels(splits, data, data.root)
         return splits if data.split is None else divided(splits, data.split, data.root)
     given = {"train": data.train, "valid": data.valid, "test": data.test}

@@ -37,7 +37,7 @@ def applied(splits: dict[str, Split], path: Path | None) -> dict[str, Split]:
     if path is None:
         return splits
     content = _read(path)
-    said = {(entry["where"], entry["found"]) for some in content.values() for entry in some}
+    said = {(_key(entry["where"]), entry["found"]) for some in content.values() for entry in some}
     whole = {_key(entry["path"]) for entry in content["images"] if entry["path"]}
     objects = {
         (_key(entry["path"]), str(entry["annotation"])): entry["kind"] for entry in content["objects"] if entry["path"]
@@ -56,7 +56,7 @@ def _without(
     before = sum(len(record.annotations) for record in split.records if _key(record.image) not in whole)
     gone = before - sum(len(record.annotations) for record in kept)
     problems = [
-        replace(problem, severity="dropped") if (problem.where, plain(problem.found)) in said else problem
+        replace(problem, severity="dropped") if (_key(problem.where), plain(problem.found)) in said else problem
         for problem in split.problems
     ]
     if gone or len(kept) < len(split.records):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -26,11 +27,15 @@ from segue.training.optim import Thaw
 from segue.training.select import better, keep_evaluated
 from segue.training.signals import stop_signals
 
+NOTHING = 0.001  # a metric up to this is of a model that finds nothing yet
 MOST_FAILED_SAVES = 3  # in a row, before a stage gives up
 
 
 class EarlyStop(Settings):
-    """Stop after `patience` evaluations in which the stage's metric did not rise by more than `min_delta`; 0: never."""
+    """Stop after `patience` evaluations in which the stage's metric did not rise by more than `min_delta`; 0: never.
+
+    They count from where something is found (a metric above 0.001): before that there is nothing to lose.
+    """
 
     patience: int = Field(10, ge=0)
     min_delta: float = Field(0.001, ge=0)
@@ -149,11 +154,16 @@ def fit(stage: Stage) -> None:
                 if progress.step == 0 and progress.epoch in stage.thaw:
                     _thaw(stage, stage.thaw[progress.epoch])
                 count = min(stage.epoch_ends, stage.next_evaluation) - progress.steps
-                batches = _at_most(stage.batches(progress.epoch, progress.step), count)
+                batches = islice(stage.batches(progress.epoch, progress.step), max(count, 0))  # loads none after them
                 keep_bad = partial(bad_step.keep, stage.folder, learner, partial(_card, stage, {}), stage.images)
                 train_epoch(learner, batches, stage.steps, stage.steps_per_epoch, after_step, keep_bad)
                 _pause(stage, tick)
             tick()  # the last evaluation is long, and the next stage must not begin
+            if progress.epoch < stage.epochs:
+                stage.say(
+                    f"stopped early after epoch {progress.epoch}: {stage.metric} has not risen for {progress.stale} "
+                    "evaluations (early_stop.patience; 0 never stops)"
+                )
         except Interrupted as stop:
             if not stop.at_once:
                 _save_last(stage, final=True)  # here, because averaged weights under evaluation are swapped back by now
@@ -193,15 +203,6 @@ def _say_if_split(stage: Stage) -> None:
     stage.seen_split = images
 
 
-def _at_most(batches: Iterable[Batch], count: int) -> Iterator[Batch]:
-    """The first `count` batches; the one after them is not even loaded."""
-    if count > 0:
-        for number, batch in enumerate(batches, 1):
-            yield batch
-            if number == count:
-                return
-
-
 def _pause(stage: Stage, tick: Callable[[], None]) -> None:
     """After an epoch, and wherever an evaluation is due: evaluate, keep the best weights, write everything down."""
     learner, progress = stage.learner, stage.learner.progress
@@ -232,12 +233,10 @@ def _evaluated(stage: Stage, tick: Callable[[], None]) -> dict[str, float]:
     stop = stage.training.early_stop
     card = _card(stage, metrics).model_copy(update={"epoch": progress.epoch + 1})
     best = better(value, progress.best)
+    rose = progress.best is None or value > progress.best + stop.min_delta
     if best:
-        enough = progress.best is None or value > progress.best + stop.min_delta
         progress.best, progress.best_epoch = value, progress.epoch + 1
-        progress.stale = 0 if enough else progress.stale + 1
-    else:
-        progress.stale += 1
+    progress.stale = 0 if rose or (progress.best or 0.0) <= NOTHING else progress.stale + 1
     if processes.rank() == 0:
         keep = partial(keep_evaluated, stage.folder, card, best, stage.training.keep)
         weights = stage.learner.chain.state_dict()

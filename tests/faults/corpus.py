@@ -263,6 +263,7 @@ CASES: list[tuple[str, Plant] | tuple[str, Plant, tuple[Channel, ...]]] = [
     ("missing partner", partners(Path.unlink), WARM),
     ("several partners", partners(lambda path: shutil.copy(path, path.with_suffix(".bmp"))), WARM),
     ("partner of another size", partners(lambda path: Image.new("L", (96, 48)).save(path)), WARM),
+    ("several formats", lambda data: (data / "train" / "x.json").write_text('{"shapes": [], "imagePath": "x.png"}')),
     ("RLE bomb", rle([10**6, 10**6], [0, 10**12])),
     ("box without a mask", edit(only_box)),
     ("mask without a box", thing(bbox=None)),

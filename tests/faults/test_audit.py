@@ -25,6 +25,7 @@ from tests.faults.corpus_formats import OTHERS
 # Not to be planted in a data set that segue writes, or not in one of this size.
 ELSEWHERE = {
     "channel of another name",
+    "quarantine list",
     "region without a class",
     "shape without area",
     "other",

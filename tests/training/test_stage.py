@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from segue import stages
+from segue.console import Console
 from segue.models import rfdetr
 from segue.models.parts.chain import Chain
+from segue.plan import Plan
+from segue.run import run_plan
 from segue.training import checkpoint
 from segue.training.journal import read_rows
 from segue.training.select import kept as kept_in
@@ -54,7 +57,7 @@ def test_a_stage_ends_when_its_metric_stops_rising_and_keeps_the_best_epoch(rend
 
 
 def test_of_equal_figures_the_earlier_weights_stay_unless_nothing_was_found_yet(rendered, tmp_path, scores):
-    """Weights that found nothing are best where they have learned the longest; patience runs out all the same."""
+    """Weights that found nothing are best where they have learned the longest."""
     for name, values, selected, kept in (
         ("nothing", [0.0, 0.0, 0.0, 0.0], 3, {2, 3}), ("found", [0.0, 0.0, 0.4, 0.4], 2, {2, 3}),
     ):  # fmt: skip
@@ -62,9 +65,15 @@ def test_of_equal_figures_the_earlier_weights_stay_unless_nothing_was_found_yet(
         folder = run(detector(rendered, tmp_path / name, epochs=3, keep=2)) / "1-detector"
         assert checkpoint.read_card(folder / "selected").epoch == selected
         assert {card.epoch for _, card in kept_in(folder)} == kept and kept_in(folder)[0][1].epoch == selected
-    scores([0.0] * 9)
-    folder = run(detector(rendered, tmp_path, epochs=8, early_stop={"patience": 2})) / "1-detector"
-    assert checkpoint.read_card(folder / "selected").epoch == checkpoint.read_card(folder / "last").epoch == 3
+
+
+def test_patience_begins_where_something_is_found_and_a_stop_is_said(rendered, tmp_path, scores, capsys):
+    scores([0.0, 0.0, 0.0, 0.0005, 0.2, 0.2, 0.2, 0.2, 0.2])
+    plan = detector(rendered, tmp_path, epochs=8, early_stop={"patience": 2})
+    run_plan(Plan.model_validate(plan), Console())
+    assert checkpoint.read_card(tmp_path / "toy-1" / "1-detector" / "last").epoch == 6
+    said = "stopped early after epoch 6: box_ap has not risen for 2 evaluations (early_stop.patience; 0 never stops)"
+    assert said in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_rise_smaller_than_min_delta_is_kept_but_does_not_count(rendered, tmp_path, scores):

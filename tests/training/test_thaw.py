@@ -11,7 +11,7 @@ from segue import stages
 from segue.data import samples
 from segue.errors import PlanError
 from segue.plan_file import from_values
-from segue.training import checkpoint, saving
+from segue.training import checkpoint, saving, stage
 from segue.training.journal import Journal, read_rows
 from segue.training.loop import accumulate
 from segue.training.optim import Schedule, set_rates
@@ -204,7 +204,8 @@ def test_a_cache_serves_until_the_first_thaw(rendered, parent, tmp_path, monkeyp
     assert per_epoch == [0, 0, 0, 8, 8] and len(losses(folder)) == 10
 
 
-def test_early_stopping_waits_for_the_thaw_and_starts_anew_there(rendered, parent, tmp_path):
+def test_early_stopping_waits_for_the_thaw_and_starts_anew_there(rendered, parent, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "NOTHING", -2.0)  # so short a stage finds nothing yet
     changes = {"epochs": 6, "thaw": {3: "backbone"}, "early_stop": {"patience": 2, "min_delta": 1}}
     folder = run(plan_of(rendered, tmp_path, parent, **changes)) / "1-tune"
     assert checkpoint.read_card(folder / "last").epoch == 5  # nothing gains 1; two epochs of patience after the thaw

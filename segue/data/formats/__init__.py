@@ -88,9 +88,19 @@ def get(name: str) -> ModuleType:
 
 
 def of(root: Path) -> ModuleType | None:
-    """The first format that recognises a folder or annotation file; masks last, as pictures may be anything."""
-    ordered = sorted(names(), key=lambda name: name == "masks")
-    return next((get(name) for name in ordered if get(name).detect(root)), None)
+    """The first format that recognises a folder or annotation file."""
+    return next((get(name) for name in _ordered() if get(name).detect(root)), None)
+
+
+def others(root: Path, chosen: ModuleType) -> list[str]:
+    """The other formats whose layout a folder has, too; pictures may be anything, so that masks are none of them."""
+    found = [name for name in _ordered() if name != "masks" and get(name).detect(root)]
+    return [name for name in found if get(name) is not chosen]
+
+
+def _ordered() -> list[str]:
+    """Masks last, as pictures may be anything."""
+    return sorted(names(), key=lambda name: name == "masks")
 
 
 def detect(root: Path) -> ModuleType:
