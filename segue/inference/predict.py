@@ -253,7 +253,8 @@ def find_checkpoint(path: Path) -> Path:
     if finished:
         return finished[-1]
     found = "no such folder" if not path.exists() else f"no {'finished stage' if stages else 'checkpoint'} in it"
-    raise CheckpointError(path, found, "a folder with card.json, such as runs/NAME-1/2-masks/selected")
+    such = stages[-1].parent if stages else "runs/NAME-1/2-masks/selected"
+    raise CheckpointError(path, found, f"a folder with card.json, such as {such}")
 
 
 def _stage_number(card: Path) -> int:

@@ -55,7 +55,9 @@ def read_pickle(path: Path) -> dict[str, Any]:
         raise CheckpointError(path, "no such file", "a checkpoint") from None
     except pickle.UnpicklingError as error:
         found = "damaged or not a checkpoint" if not _is_archive(path) else "holds code or unknown objects"
-        raise CheckpointError(path, f"{found} ({_first_line(error)})", "tensors and plain values only") from None
+        named = re.search(r"GLOBAL (\S+)", str(error))  # the rest of torch's text is advice to load it all the same
+        found += f" ({named[1]})" if named else ""
+        raise CheckpointError(path, found, "tensors and plain values only") from None
     except (EOFError, OSError, SafetensorError, zipfile.BadZipFile, *DAMAGED) as error:
         if isinstance(error, CheckpointError):
             raise
