@@ -127,6 +127,7 @@ def convert(
     *,
     to: Literal["coco", "labelme", "cvat", "voc", "yolo", "yolo-seg", "masks"],
     out: Path,
+    quarantine: Path | None = None,
     link: Link = False,
 ) -> None:
     """Write a data set in another format, with its images and their partners.
@@ -137,8 +138,10 @@ def convert(
         voc and yolo have boxes, yolo-seg outlines, masks label images (TIFF); the others both.
     out
         A new folder.
+    quarantine
+        A list that segue data audit wrote: what it names is left out.
     """
     from segue.commands.data_change import convert_data
     from segue.data import folders
 
-    show(convert_data(folder, out, to, folders.link if link else folders.copy))
+    show(convert_data(folder, out, to, folders.link if link else folders.copy, quarantine))

@@ -85,13 +85,15 @@ def scale_data(root: Path, out: Path, factor: float | None, side: int | None) ->
     return write_folder(out, parts, class_ids(splits.values()), "coco", put, beside)
 
 
-def convert_data(root: Path, out: Path, kind: Kind, put: Put) -> str:
-    """Write a data set in another format; says what that has no place for.
+def convert_data(root: Path, out: Path, kind: Kind, put: Put, quarantined: Path | None = None) -> str:
+    """Write a data set in another format; says what that has no place for, and what was left out as wrong.
+
+    quarantined: the list of an audit; what it names is left out.
 
     Raises:
         DataError: if objects have no mask and the format has nothing else: its images would seem to show less.
     """
-    splits = read_folder(root)
+    splits = read_folder(root, quarantined)
     objects = [(record, a) for split in splits.values() for record in split.records for a in record.annotations]
     crowds, masks = sum(a.crowd for _, a in objects), sum(a.mask is not None and not a.crowd for _, a in objects)
     without = next((record for record, a in objects if a.mask is None and not a.crowd), None)
@@ -115,6 +117,10 @@ def convert_data(root: Path, out: Path, kind: Kind, put: Put) -> str:
         said.append(f"{crowds} crowd regions are left out: {kind} has none")
     if masks and kind in ONLY_BOXES:
         said.append(f"{masks} masks are left out, their boxes stay: {kind} has boxes only")
+    dropped = [problem for split in splits.values() for problem in split.problems if problem.severity == "dropped"]
+    if dropped:
+        first = f"{dropped[0].where}: {dropped[0].found}"
+        said.append(f"{len(dropped)} things that are wrong are left out (first: {first})")
     return "\n".join(said)
 
 

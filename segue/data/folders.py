@@ -14,7 +14,7 @@ from typing import Literal
 
 import yaml
 
-from segue.data import exchange, label_images
+from segue.data import exchange, label_images, quarantine
 from segue.data.coco_writer import coco, write_json
 from segue.data.dataset import Data, read_splits
 from segue.data.formats import WHOLE
@@ -34,13 +34,15 @@ Named = tuple[Record, str]
 Beside = Mapping[str, Mapping[Path, Sequence[Path]]]
 
 
-def read_folder(root: Path) -> dict[str, Split]:
+def read_folder(root: Path, without: Path | None = None) -> dict[str, Split]:
     """The parts of a data set folder (or annotation file), which must be without errors.
 
+    without: a list that `segue data audit --out` wrote; what it names is left out.
+
     Raises:
-        DataError: the first error there is.
+        DataError: the first error there is, or if there is no such list.
     """
-    splits = read_splits(Data(root=root))
+    splits = quarantine.applied(read_splits(Data(root=root)), without)
     refuse_errors((p for split in splits.values() for p in split.problems), f"segue check {root}")
     return splits
 

@@ -116,6 +116,11 @@ def test_the_rest_is_used_with_the_quarantine_list(data, tmp_path, capsys):
     if entry["image_id"] in before:
         before[entry["image_id"]] -= 1
     assert left == before and kept.manifest != whole.manifest
+    listed, rest = str(tmp_path / "audit" / "quarantine.json"), str(tmp_path / "rest")
+    assert main(["data", "convert", str(data), "--to", "coco", "--out", rest, "--quarantine", listed]) == 0
+    assert "things that are wrong are left out (first: " in capsys.readouterr().out
+    written = read_dataset(Data(root=tmp_path / "rest"))
+    assert sum(len(r.annotations) for r in written.splits["train"].records) == sum(left.values())
 
 
 def test_an_object_that_is_there_twice_is_left_out_once(data, tmp_path, capsys):
