@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from segue.inference.tiles import Tiling, predict_file
 from segue.structures.detections import Detections
 
 OUTPUTS = ("overlays", "coco", "labels", "rois", "measurements")
+OURS = ("predictions.coco.json", "measurements.csv", "*.labels.tif", "*.RoiSet.zip")
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def predict_to_folder(
     Raises:
         DataError: if images cannot be read; everything is written for the others first, and each broken one said.
     """
-    wanted = wanted or Wanted()
+    began, wanted = time.time_ns(), wanted or Wanted()
     predictor = load(checkpoint, device)
     tiling = wanted.tiling(predictor)
     channels = predictor.chain.spec.channels
@@ -128,12 +130,18 @@ def predict_to_folder(
     if len(broken) == len(paths):
         _refuse(broken, images, len(paths))
     console.say(f"{results.objects} objects in {len(results.images)} images; {', '.join(wanted.outputs)} in {out}")
-    for line in (results.levels.unlike(), _nothing(predictor.highest, threshold, results)):
+    written = results.finish()
+    for line in (results.levels.unlike(), _nothing(predictor.highest, threshold, results), _stale(out, began)):
         if line:
             console.say(line)
-    written = results.finish()
     _refuse(broken, images, len(paths))
     return written
+
+
+def _stale(out: Path, began: int) -> str:
+    """What to say of files that were there before: they may be of other images, or of another threshold."""
+    older = sorted(path for name in OURS for path in out.rglob(name) if path.stat().st_mtime_ns < began)
+    return f"{len(older)} files of an earlier predict stay in {out} (first: {older[0].name})" if older else ""
 
 
 def _nothing(highest: float, threshold: float, results: _Results) -> str:

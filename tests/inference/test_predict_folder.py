@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,14 @@ def test_a_folder_of_damaged_images_writes_no_results(folder, capsys):
         path.write_bytes(b"no picture")
     code, coco = predict(folder)
     assert code == 2 and coco is None and "3 of 3 images cannot be read" in capsys.readouterr().err
+
+
+def test_files_of_an_earlier_call_are_said(folder, capsys):
+    (folder.parent / "out").mkdir()
+    (folder.parent / "out" / "measurements.csv").write_text("image,area\n")
+    os.utime(folder.parent / "out" / "measurements.csv", (1, 1))
+    assert predict(folder)[0] == 0
+    assert "1 files of an earlier predict stay in" in capsys.readouterr().err
 
 
 def test_where_nothing_is_found_the_highest_score_says_what_to_do(folder, capsys):
