@@ -50,6 +50,11 @@ def test_a_file_of_no_known_model_is_still_listed(tmp_path, capsys):
     }
 
 
+def test_tensors_of_segue_without_their_card_are_told(tmp_path, capsys):
+    torch.save({"model": {"backbone.a": torch.zeros(3), "decoder.b": torch.zeros(5)}}, tmp_path / "x.pth")
+    assert "as a file; named like the parts of detr: use its checkpoint's folder" in said(tmp_path / "x.pth", capsys)
+
+
 class Code:
     def __reduce__(self):
         return os.mkdir, ("marker",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ def describe_file(path: Path, as_json: bool) -> str:
         str(path),
         f"file       {_counted(tensors)} of {', '.join(kinds)}",
         f"keys       {', '.join(keys[:KEYS])}" + (f" and {len(keys) - KEYS} more" if len(keys) > KEYS else ""),
-        f"fits       {fit}" if fit else "fits       no model of segue's",
+        f"fits       {fit or _nearly(parts.keys())}",
     ]
     if fit is not None:
         lines += [f"classes    {', '.join(map(str, fit.classes))}"] if any(fit.classes) else []
@@ -63,6 +63,13 @@ def describe_file(path: Path, as_json: bool) -> str:
     for name, some in parts.items():
         lines.append(f"{name[:24]:24} {len(some):8} {sum(tensor.numel() for tensor in some):14,}")
     return "\n".join(printable(line) for line in lines)
+
+
+def _nearly(parts: Set[str]) -> str:
+    """What to say of a file that no reader knows: perhaps it is segue's, without what makes it one."""
+    own = [name for name in models.names() if parts <= set(models.get(name).PARTS)]
+    said = "no model of segue's"
+    return f"{said} as a file; named like the parts of {own[0]}: use its checkpoint's folder" if own else said
 
 
 def best_fit(path: Path) -> Fit | None:
