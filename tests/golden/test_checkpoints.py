@@ -1,6 +1,6 @@
 """Checkpoints that earlier versions wrote are read by this one, and answer as they did then.
 
-`checkpoints/<version>/<family>.tar.xz` is a checkpoint folder of that version, and `<family>.json` what its model
+`checkpoints/<version>/<family>.zip` is a checkpoint folder of that version, and `<family>.json` what its model
 found in an image then. Before a release, those of its version are written, once, and never changed again:
 
     python -m tests.golden.test_checkpoints
@@ -9,9 +9,8 @@ found in an image then. Before a release, those of its version are written, once
 from __future__ import annotations
 
 import json
-import lzma
 import sys
-import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -77,19 +76,17 @@ def write(family_name: str, folder: Path) -> None:
     card = Card(spec=spec, plan="golden", stage="masks", task="joint", complete=True, parts=parts)
     checkpoint.write(folder / family_name, tensors, card.model_copy(update={"code": {"segue": segue.__version__}}))
     (folder / f"{family_name}.json").write_text(json.dumps(found_by(folder / family_name, MOST)) + "\n")
-    with (
-        lzma.open(folder / f"{family_name}.tar.xz", "wb", preset=9 | lzma.PRESET_EXTREME) as packed,
-        tarfile.open(fileobj=packed, mode="w") as archive,
-    ):
-        archive.add(folder / family_name, family_name)
+    with zipfile.ZipFile(folder / f"{family_name}.zip", "w", zipfile.ZIP_LZMA) as archive:
+        for path in sorted((folder / family_name).iterdir()):
+            archive.write(path, f"{family_name}/{path.name}")
     checkpoint.discard(folder / family_name)
 
 
-@pytest.mark.parametrize("stored", sorted(STORED.glob("*/*.tar.xz")), ids=lambda p: f"{p.parent.name}-{p.name[:-7]}")
+@pytest.mark.parametrize("stored", sorted(STORED.glob("*/*.zip")), ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_a_checkpoint_of_an_earlier_version_answers_as_it_did_then(stored, tmp_path, promise):
-    family = stored.name.removesuffix(".tar.xz")
-    with tarfile.open(stored) as archive:
-        archive.extractall(tmp_path, filter="data")
+    family = stored.stem
+    with zipfile.ZipFile(stored) as archive:
+        archive.extractall(tmp_path)
     folder = tmp_path / family
     card = checkpoint.verify(folder)
     assert card.spec.family == family and card.complete and card.code["segue"] == stored.parent.name
@@ -103,8 +100,8 @@ def test_a_checkpoint_of_an_earlier_version_answers_as_it_did_then(stored, tmp_p
 
 
 def test_every_family_of_this_version_is_stored_and_small():
-    stored = sorted(STORED.glob(f"{segue.__version__}/*.tar.xz"))
-    assert [path.name.removesuffix(".tar.xz") for path in stored] == sorted(FAMILIES) == models.names()
+    stored = sorted(STORED.glob(f"{segue.__version__}/*.zip"))
+    assert [path.stem for path in stored] == sorted(FAMILIES) == models.names()
     assert all(path.stat().st_size < 200_000 for path in STORED.rglob("*"))
 
 
