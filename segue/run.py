@@ -6,7 +6,7 @@ was frozen did not move, and hand the selected checkpoint on.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,12 +222,8 @@ def train(
         say=console.say,
         images=[record.image for record in samples.records],
     )
-    try:
-        with console.stage(ours):
-            fit(ours)
-    finally:
-        if journal is not None:
-            journal.close()
+    with closing(journal) if journal is not None else nullcontext(), console.stage(ours):
+        fit(ours)
     thaws = {event["step"]: f"until step {event['step']} {event['proof']}" for event in read_events(folder, "thaw")}
     nothing = "then everything learned" if thaws else "nothing frozen"
     proof_line = ours.proof.check(chain) if ours.proof.label else nothing
