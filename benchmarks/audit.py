@@ -19,7 +19,7 @@ from PIL import Image
 
 from segue.data.audit import audit
 from segue.data.dataset import Data, read_splits
-from segue.data.rendered import render_dataset
+from segue.data.synthetic import render_dataset
 
 IMAGES, OBJECTS, SIDE, DRAWN = 5_000, 36_000, 640, 40
 PARTS = {"train": 4_000, "valid": 1_000}

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from segue import stages
-from segue.commands.costs import needed, taken
-from segue.console import Console
+from segue.cli.commands.costs import needed, taken
 from segue.data.dataset import Data, read_dataset
-from segue.plan import Plan
-from segue.run import run_plan
+from segue.plan.schema import Plan
+from segue.run import build
+from segue.run.console import Console
+from segue.run.runner import run_plan
 from segue.training.journal import read_rows
 
 
@@ -73,7 +73,7 @@ def main() -> None:
             plan, console = plan_of(path, runs, args), Timed()
             data = read_dataset(plan.data)
             for stage in plan.stages:
-                chain = stages.build_model(plan, stage, data, None, args.device, lambda line: None)
+                chain = build.build_model(plan, stage, data, None, args.device, lambda line: None)
                 chain.freeze_through(stage.freeze)
                 print(f"{path.name} {stage.name}: foretold")
                 for line in needed(chain, stage, data, args.device) + taken(plan, stage, data, chain, args.device):

@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from rendered_fields import Drawn, render_field
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from skimage import filters
 
-from segue.data import images as image_files
 from segue.data.dataset import Data, read_splits
+from segue.data.images import image_io as image_files
 from segue.data.records import Record
-from segue.data.rendered_fields import Drawn, render_field
 from segue.evaluation.overlay import as_picture
 from segue.labelling.auto import Job, find, read_any
 from segue.labelling.kinds import Shape, blobs, tubes

@@ -14,9 +14,10 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from segue.console import Console
-from segue.plan import Plan, load_plan
-from segue.run import run_plan
+from segue.plan.reading import load_plan
+from segue.plan.schema import Plan
+from segue.run.console import Console
+from segue.run.runner import run_plan
 from segue.training.journal import read_rows
 
 

@@ -17,17 +17,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from segue import stages
-from segue.cli import guarded
-from segue.cli import main as segue
-from segue.console import Console
+from rendered_fields import render_fields
+
+from segue.cli.app import guarded
+from segue.cli.app import main as segue
 from segue.data.dataset import Data, DataSet, read_dataset
-from segue.data.rendered_fields import render_fields
+from segue.evaluation.bootstrap import compare
 from segue.evaluation.coco_metrics import CocoMetrics
-from segue.evaluation.compare import compare
 from segue.inference.predict import load
-from segue.plan import Plan
-from segue.run import run_plan
+from segue.plan.schema import Plan
+from segue.run import build
+from segue.run.console import Console
+from segue.run.runner import run_plan
 
 UNLABELLED, IMAGES = 160, {"train": 5, "valid": 5, "test": 80}
 SIDE = 128
@@ -100,7 +101,7 @@ def checkpoints(folder: Path, steps: tuple[int, int], seed: int) -> dict[str, Pa
 
 def measured(checkpoint: Path, data: DataSet) -> CocoMetrics:
     """Detections of a checkpoint in the test images."""
-    return stages.measure(data, "test", load(checkpoint, "cpu").chain, 8, 0, lambda: None)
+    return build.measure(data, "test", load(checkpoint, "cpu").chain, 8, 0, lambda: None)
 
 
 def table(ways: dict[str, Path], data: DataSet) -> dict[str, CocoMetrics]:

@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from segue.data import coco_writer
+from segue.base.files import write_json
 from segue.data.records import Annotation, Record
+from segue.data.writing.coco import coco
 from segue.structures.masks import encoded
 from segue.structures.strokes import around, raster, resampled
 
@@ -87,8 +88,8 @@ def render_fields(
             Image.fromarray(values).save(path, compress_level=1)
             annotations = tuple(_annotation(drawn, kind[:-1], side) for drawn in truth)
             records.append(Record(path, side, side, number + 1, annotations))
-        content = coco_writer.coco(records, {kind[:-1]: 1}, lambda record: record.image.name)
-        coco_writer.write_json(root / part / "_annotations.coco.json", content)
+        content = coco(records, {kind[:-1]: 1}, lambda record: record.image.name)
+        write_json(root / part / "_annotations.coco.json", content)
     return root
 
 

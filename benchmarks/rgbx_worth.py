@@ -18,15 +18,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segue import stages
-from segue.cli import guarded
-from segue.console import Console
+from segue.cli.app import guarded
 from segue.data.dataset import read_dataset
+from segue.evaluation.bootstrap import compare
 from segue.evaluation.coco_metrics import CocoMetrics
-from segue.evaluation.compare import compare
 from segue.inference.predict import load
-from segue.plan import Plan
-from segue.run import run_plan
+from segue.plan.schema import Plan
+from segue.run import build
+from segue.run.console import Console
+from segue.run.runner import run_plan
 
 PARTS = {"train": 24, "valid": 4, "test": 12}
 CHANNELS = ["r", "g", "b", {"name": "template", "folder": "template"}]
@@ -71,7 +71,7 @@ def trained(data: dict[str, Any], folder: Path, seed: int, fusion: str, steps: i
         }
     )  # fmt: skip
     run = run_plan(plan, Console())
-    return stages.measure(read_dataset(plan.data), "test", load(run, "cpu").chain, 4, 0, lambda: None)
+    return build.measure(read_dataset(plan.data), "test", load(run, "cpu").chain, 4, 0, lambda: None)
 
 
 def pooled(metrics: Sequence[CocoMetrics]) -> CocoMetrics:

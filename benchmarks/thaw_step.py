@@ -28,7 +28,7 @@ from steps import batch_of, medians, peak_bytes
 from segue.models import ModelSpec, detr
 from segue.models.parts.chain import Chain
 from segue.training import optim
-from segue.training.saving import counted
+from segue.training.freeze_benefit import counted
 
 WAYS = ("thawed", "frozen", "cached")
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from segue.cli import main
+from segue.cli.app import main
 
 sys.exit(main())

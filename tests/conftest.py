@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from segue.data.rendered import render_dataset
+from segue.data.synthetic import render_dataset
 
 ROOT = Path(__file__).parent.parent
 # Small real data sets, if they lie beside the checkout; never committed.

@@ -8,11 +8,11 @@ import re
 import pytest
 import torch
 
-from segue import stages
-from segue.commands import costs
-from segue.commands.check import check_target
+from segue.cli.commands import costs
+from segue.cli.commands.check import check_target
 from segue.data.dataset import read_dataset
-from segue.plan import Plan
+from segue.plan.schema import Plan
+from segue.run import build
 from segue.training.estimate import needs
 from tests.conftest import toy_plan, write_plan
 
@@ -49,7 +49,7 @@ def ready(data, folder, **changes) -> tuple:
     plan["stages"] = [{**plan["stages"][0], "images_per_step": 2, "start": "elsewhere", **changes}]
     plan = Plan.model_validate(plan)
     stage, read = plan.stages[0], read_dataset(plan.data)
-    chain = stages.build_model(plan, stage, read, None, "cpu", lambda line: None)
+    chain = build.build_model(plan, stage, read, None, "cpu", lambda line: None)
     chain.freeze_through(stage.freeze)
     return plan, stage, read, chain
 

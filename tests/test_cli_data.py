@@ -11,12 +11,12 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segue.cli import main
-from segue.data import images
+from segue.cli.app import main
 from segue.data.dataset import Data, read_dataset, read_splits
-from segue.data.groups import groups
-from segue.data.rendered import render_dataset
-from segue.data.scales import micrometres_per_pixel
+from segue.data.images import image_io
+from segue.data.images.pixel_size import micrometres_per_pixel
+from segue.data.scene_groups import groups
+from segue.data.synthetic import render_dataset
 
 SIDE = 64
 
@@ -132,7 +132,7 @@ def test_what_exists_is_never_replaced_and_a_failure_leaves_nothing(data, flat, 
         code, _, said = data(*verb, "--out", tmp_path / "mine")
         assert code == 2 and "mine: exists; expected a name that is free" in said
     assert digest(tmp_path / "mine").keys() == {"thesis.txt"}
-    monkeypatch.setattr("segue.data.folders.write_json", lambda path, content: 1 / 0)
+    monkeypatch.setattr("segue.data.writing.folders.write_json", lambda path, content: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         data("split", flat, "--out", tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
@@ -233,7 +233,7 @@ def test_scaling_scales_pixels_masks_and_the_physical_size(data, tmp_path):
     code, *_ = data("scale", folder, "--out", tmp_path / "half", "--side", 40)
     (split,) = read_splits(Data(root=tmp_path / "half")).values()
     record = split.records[0]
-    stack = images.stack(record.image)
+    stack = image_io.stack(record.image)
     assert code == 0 and split.problems == [] and (record.height, record.width) == (30, 40)
     assert stack.shape == (2, 1, 30, 40) and stack.dtype == np.uint16 and stack[0, 0, 15, 20] == 4095
     assert micrometres_per_pixel(record.image) == pytest.approx(1.0)

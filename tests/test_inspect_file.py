@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 
-from segue.cli import main
+from segue.cli.app import main
 from segue.models.weights import mask2former as mask2former_files
 from segue.training import single_file
 from segue.training.checkpoint import Card

@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
-from segue.console import Console
 from segue.errors import DataError
-from segue.plan import Plan
-from segue.run import run_plan
-from segue.run_folder import read_note
+from segue.plan.schema import Plan
+from segue.run.console import Console
+from segue.run.folder import read_note
+from segue.run.runner import run_plan
 from segue.training import checkpoint
 from tests.conftest import toy_plan
 

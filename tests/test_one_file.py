@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from segue import models
-from segue.cli import main
+from segue.cli.app import main
 from segue.training import checkpoint
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from segue.data.records import Annotation, Record
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.evaluation.overlay import draw_detections
-from segue.outcome import detections_of, remarks
+from segue.run.results import detections_of, remarks
 from segue.structures.detections import Detections
 from segue.structures.masks import encoded
 from segue.structures.regions import Region

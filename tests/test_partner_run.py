@@ -12,13 +12,13 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from segue import recipes
-from segue.cli import main
-from segue.commands import evaluate as command
+from segue.cli.app import main
+from segue.cli.commands import evaluate as command
 from segue.errors import PlanError
 from segue.inference.predict import load
 from segue.models.parts.layers import Normalise
-from segue.plan_file import from_values
+from segue.plan import recipes
+from segue.plan.reading import from_values
 from tests.conftest import toy_plan, write_plan
 from tests.toy import run
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segue.cli import main
-from segue.data import images, partners
+from segue.cli.app import main
 from segue.data.dataset import Data, read_splits
-from segue.data.rendered import render_dataset
+from segue.data.images import image_io, multi_file
+from segue.data.synthetic import render_dataset
 from tests.data.test_partners import THERMAL
 
 SIDE, COUNT = 64, 6
@@ -37,9 +37,9 @@ def flat(tmp_path) -> Path:
 def found(root: Path) -> dict[str, np.ndarray]:
     """The thermal channel of every image, as a plan that names it finds it."""
     records = [record for split in read_splits(Data(root=root)).values() for record in split.records]
-    assert all(len(partners.files(record.image, THERMAL)) == 2 for record in records)
-    places = {r.image.stem: next(p for p in partners.files(r.image, THERMAL) if p != r.image) for r in records}
-    return {name: images.stack(path)[0, 0] for name, path in places.items()}
+    assert all(len(multi_file.files(record.image, THERMAL)) == 2 for record in records)
+    places = {r.image.stem: next(p for p in multi_file.files(r.image, THERMAL) if p != r.image) for r in records}
+    return {name: image_io.stack(path)[0, 0] for name, path in places.items()}
 
 
 def same_levels(root: Path) -> bool:
@@ -70,7 +70,7 @@ def test_they_are_merged_and_some_that_are_missing_are_counted(flat, tmp_path, c
         Image.fromarray(levels(50)).save(other / "thermal" / path.name)
     assert main(["data", "merge", str(flat), str(other), "--out", str(tmp_path / "one")]) == 0
     assert f"thermal: {COUNT + 2} partners of {COUNT + 3} images go along" in capsys.readouterr().out
-    values = [int(images.stack(path).min()) for path in (tmp_path / "one" / "thermal").iterdir()]
+    values = [int(image_io.stack(path).min()) for path in (tmp_path / "one" / "thermal").iterdir()]
     assert sorted(values) == sorted([*(5000 + 100 * n for n in range(COUNT)), 10_000, 10_000])
 
 

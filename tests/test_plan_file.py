@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from segue.errors import PlanError
-from segue.plan import load_plan
-from segue.plan_file import parse, read_yaml
+from segue.plan.reading import load_plan, parse, read_yaml
 
 PLAN = """\
 name: toy

@@ -11,8 +11,8 @@ import pytest
 
 from segue.errors import PlanError
 from segue.models import rfdetr
-from segue.plan_file import from_values
-from segue.run_folder import read_note
+from segue.plan.reading import from_values
+from segue.run.folder import read_note
 from segue.training import checkpoint
 from tests.conftest import ROOT, toy_plan
 from tests.toy import run
@@ -95,9 +95,9 @@ import sys; sys.path.insert(0, {str(ROOT)!r})
 from dataclasses import replace
 from pathlib import Path
 from segue.data.dataset import Data, read_dataset
-from segue.data.loading import loader
-from segue.data.samples import Samples, StepSampler
-from segue.data.transforms import View
+from segue.data.pipeline.loader import loader
+from segue.data.pipeline.samples import Samples, StepSampler
+from segue.data.pipeline.transforms import View
 from segue.errors import DataError
 from segue.structures.channels import RGB
 data = read_dataset(Data(root={str(rendered)!r}))

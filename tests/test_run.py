@@ -10,8 +10,9 @@ import torch
 import yaml
 
 from segue.errors import DataError, HandoverError, PlanError
-from segue.plan import Plan, load_plan
-from segue.run_folder import read_note
+from segue.plan.reading import load_plan
+from segue.plan.schema import Plan
+from segue.run.folder import read_note
 from segue.training import checkpoint
 from segue.training.journal import read_rows
 from tests.conftest import toy_plan, write_plan
@@ -96,7 +97,7 @@ def test_a_stage_refuses_a_parent_that_is_not_complete(rendered, tmp_path, promi
     note = json.loads((first / "run.json").read_text())
     note["stages"]["detector"]["state"] = "interrupted"
     (first / "run.json").write_text(json.dumps(note))
-    from segue.run_folder import RunFolder
+    from segue.run.folder import RunFolder
 
     plan = Plan.model_validate(toy_plan(rendered, tmp_path))
     folder = RunFolder(first, plan, True, note["stages"], note["digest"])

@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from segue.cli import main
+from segue.cli.app import main
 from segue.data.dataset import Data, read_dataset
 from segue.errors import PlanError
-from segue.members import members_of, names_of, swept_keys, values_in
 from segue.models import ModelSpec
-from segue.run_folder import RunFolder, key_of
-from segue.sweep import SweepFolder
+from segue.run.folder import RunFolder, key_of
+from segue.sweep.combinations import members_of, names_of, swept_keys, values_in
+from segue.sweep.runner import SweepFolder
 from segue.training import checkpoint
 from tests.conftest import toy_plan, write_plan
 from tests.toy import Console, losses, same_tensors

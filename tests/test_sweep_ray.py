@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from segue import launch
 from segue.errors import PlanError
-from segue.launch import Job, OnRay, join_ray
-from segue.sweep import LOG, reason_of
+from segue.sweep import launch
+from segue.sweep.launch import Job, OnRay, join_ray
+from segue.sweep.runner import LOG, reason_of
 from tests.test_sweep import command, stop_once_there, toy_sweep
 from tests.toy import losses, same_tensors
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from segue.console import Console
-from segue.plan import Plan
-from segue.run import run_plan
+from segue.plan.schema import Plan
+from segue.run.console import Console
+from segue.run.runner import run_plan
 from segue.training import checkpoint
 from segue.training.journal import Journal, read_rows
 from tests.conftest import toy_plan

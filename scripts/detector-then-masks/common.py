@@ -11,15 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segue.cli import guarded
-from segue.console import Console
+from segue.cli.app import guarded
+from segue.compat.common import warn
 from segue.errors import CheckpointError, PlanError, show
 from segue.models import rfdetr
 from segue.models.weights import foreign, hub
 from segue.models.weights.rfdetr import rfdetr_file
-from segue.originals import warn
-from segue.plan_file import from_values
-from segue.run import run_plan
+from segue.plan.reading import from_values
+from segue.run.console import Console
+from segue.run.runner import run_plan
 from segue.training import checkpoint
 
 SIZES = ("nano", "small", "base", "medium", "large", "pico")

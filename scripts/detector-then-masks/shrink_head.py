@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common import main
 
-from segue.commands.head import keep_classes
+from segue.cli.commands.head import keep_classes
 from segue.errors import show
 
 

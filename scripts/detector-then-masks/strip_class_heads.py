@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common import main
 
-from segue.commands.head import strip_heads
+from segue.cli.commands.head import strip_heads
 from segue.errors import show
 
 

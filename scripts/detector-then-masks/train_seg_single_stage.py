@@ -23,9 +23,9 @@ from common import (
 from segue.errors import PlanError, show
 from segue.models.rfdetr import SIZES as FAMILY_SIZES
 from segue.models.weights.rfdetr import layout_of
-from segue.plan import Model
-from segue.run import open_weights
-from segue.stages import pick_device
+from segue.plan.schema import Model
+from segue.run.build import pick_device
+from segue.run.runner import open_weights
 
 
 def parse() -> argparse.Namespace:

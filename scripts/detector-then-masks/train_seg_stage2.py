@@ -9,7 +9,7 @@ from pathlib import Path
 from common import SIZES, add_switch, add_training, main, positive, print_test, run_as_promised, training
 
 from segue.errors import CheckpointError, show
-from segue.stages import pick_device
+from segue.run.build import pick_device
 from segue.training import checkpoint
 
 SEARCHED = (

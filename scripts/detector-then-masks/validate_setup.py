@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common import main
 
-from segue.commands.check import check_target
+from segue.cli.commands.check import check_target
 from segue.data.dataset import Data, read_splits, require_masks
 from segue.errors import DataError, show
 

@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from segue.cli import guarded
-from segue.data.two_sources import organise
+from segue.cli.app import guarded
+from segue.data.writing.merge import organise
 from segue.errors import show
 
 

@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from segue.cli import guarded
-from segue.data import two_sources
+from segue.cli.app import guarded
 from segue.data.records import refuse_errors
+from segue.data.writing import merge
 from segue.errors import show
 
 REGISTERED = {
@@ -29,7 +29,7 @@ def command() -> None:
     for flag in ("panoptic", "both"):
         if getattr(args, flag):
             sys.stderr.write(f"WARNING: --{flag} has no effect: these are instances\n")
-    splits = two_sources.read(args.dataset_root)
+    splits = merge.read(args.dataset_root)
     refuse_errors((problem for split in splits.values() for problem in split.problems), "setup_two_stage.py")
     for name, key in REGISTERED.items():
         if key in splits:

@@ -7,9 +7,9 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from segue.cli import guarded
-from segue.commands.data_info import part_figures
-from segue.data import two_sources
+from segue.cli.app import guarded
+from segue.cli.commands.data.info import part_figures
+from segue.data.writing import merge
 from segue.errors import DataError, show
 
 FOLDERS = ("myotube_dataset", "myotube_batch_output")
@@ -37,7 +37,7 @@ def _data() -> int:
         show(f"data: MISSING, neither {' nor '.join(FOLDERS)} is here; next: organize_unified_dataset.py")
         return 1
     try:
-        splits = two_sources.read(root)
+        splits = merge.read(root)
     except DataError as error:
         show(f"data: {error.message}")
         return 1

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from stage_unread import take_unread
 
+from segue.base.settings import Settings
+from segue.compat.common import read_config
 from segue.errors import PlanError
-from segue.originals import read_config
-from segue.settings import Settings
 from segue.structures.channels import Channel
 
 

@@ -19,14 +19,14 @@ from typing import Any
 import yaml
 from stage_config import Config
 
-from segue.console import Console
 from segue.errors import HandoverError
 from segue.models.weights import foreign
 from segue.models.weights import mask2former as files
-from segue.run_folder import read_note
+from segue.run.console import Console
+from segue.run.folder import read_note
 from segue.training import checkpoint, processes
 from segue.training.journal import read_rows
-from segue.training.select import kept
+from segue.training.selection import kept
 from segue.training.stage import Stage
 
 FINAL, OWNER, INFERENCE = "model_final.pth", "run.txt", "inference"

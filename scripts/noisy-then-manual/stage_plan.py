@@ -10,13 +10,13 @@ import torch
 from register_two_stage_datasets import REGISTERED
 from stage_config import Config, Input, ModelKeys, Solver
 
-from segue.data.coco_writer import write_json
-from segue.data.groups import group_of, split_groups
+from segue.base.files import write_json
+from segue.base.plugins import nearest
+from segue.base.settings import Settings
+from segue.compat.common import warn
+from segue.data.scene_groups import group_of, split_groups
 from segue.errors import DataError, PlanError
 from segue.models.mask2former import SIZES
-from segue.originals import warn
-from segue.plugins import nearest
-from segue.settings import Settings
 from segue.structures.channels import RGB, Channel
 
 VALID_SHARE = 0.2  # of the training images, where there is no file to validate on

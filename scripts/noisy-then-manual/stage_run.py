@@ -14,17 +14,17 @@ from stage_config import Config
 from stage_files import FINAL, INFERENCE, Logged, leave, percent, progress_of, trained, unfinished
 from stage_plan import channels_of, data_of, model_of, plan_of
 
-from segue.console import Console
+from segue.compat.common import warn
 from segue.data.dataset import DataSet, read_dataset
 from segue.errors import CheckpointError, DataError, PlanError, show
 from segue.inference.predict import Predictor, from_card, from_weights, load
-from segue.originals import warn
-from segue.outcome import write_predictions
-from segue.plan import Model, Plan, load_plan
-from segue.plan_file import from_values
-from segue.run import open_weights, run_plan
-from segue.run_folder import PLAN, digest_of, read_note, runs_of
-from segue.stages import measure, pick_device
+from segue.plan.reading import from_values, load_plan
+from segue.plan.schema import Model, Plan
+from segue.run.build import measure, pick_device
+from segue.run.console import Console
+from segue.run.folder import PLAN, digest_of, read_note, runs_of
+from segue.run.results import write_predictions
+from segue.run.runner import open_weights, run_plan
 from segue.training import processes
 
 STAGE_1 = "python train_two_stage.py --stage 1"

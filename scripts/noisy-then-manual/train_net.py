@@ -9,9 +9,9 @@ from pathlib import Path
 from stage_config import pairs, read
 from stage_run import check, evaluate, launch, train
 
-from segue.cli import guarded
+from segue.cli.app import guarded
+from segue.compat.common import at_least
 from segue.errors import PlanError
-from segue.originals import at_least
 
 
 def parse() -> argparse.Namespace:

@@ -10,9 +10,9 @@ from stage_config import Config, pairs, read
 from stage_files import FINAL
 from stage_run import check, evaluate, launch, train
 
-from segue.cli import guarded
+from segue.cli.app import guarded
+from segue.compat.common import at_least
 from segue.errors import PlanError, show
-from segue.originals import at_least
 
 OWN = ("OUTPUT_DIR", "DATASETS.TRAIN", "DATASETS.TEST")  # keys that cannot be the same in both stages
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sweep_plan import BACKBONES, add_data, add_training
 
-from segue.originals import at_least, warn
+from segue.compat.common import at_least, warn
 
 EPOCHS, LR, BACKBONE = 15, 0.005, "mit_b1"
 

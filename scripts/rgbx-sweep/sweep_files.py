@@ -17,11 +17,11 @@ from typing import Any
 from sweep_plan import STAGE
 from sweep_tables import BATCHES, EPOCHS, Row, append_row, batch_row, epoch_row, now, read_table, write_table
 
-from segue.console import Console
-from segue.data.folders import link
+from segue.base.files import write_json
+from segue.data.writing.folders import link
 from segue.models import rgbx_rcnn
 from segue.models.parts.chain import Chain
-from segue.run_folder import write_json
+from segue.run.console import Console
 from segue.training import checkpoint, single_file
 from segue.training.checkpoint import Card
 from segue.training.optim import Schedule
@@ -105,7 +105,7 @@ class Member:
         self.logs.mkdir(parents=True, exist_ok=True)
         head = {"backbone": self.backbone, "status": status, "timestamp": now()}
         content = {**head, "config": self.config, "model": self.model, "training": training, **further}
-        write_json(self.logs / INFO, content)
+        write_json(self.logs / INFO, content, indent=2)
 
 
 class Followed(Console):

@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from segue.compat.common import at_least
 from segue.data.formats import WHOLE, yolo
 from segue.errors import PlanError
 from segue.models import rgbx_rcnn
-from segue.originals import at_least
-from segue.plan import Plan
-from segue.plan_file import from_values
+from segue.plan.reading import from_values
+from segue.plan.schema import Plan
 
 BACKBONES = ("mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5")
 ALL = ("mit_b0", "mit_b1", "mit_b2", "mit_b4", "mit_b5")  # what the text trains when none is named

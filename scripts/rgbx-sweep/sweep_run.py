@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from sweep_plan import STAGE, plan_of
 
-from segue.cli import guarded
-from segue.console import Console
+from segue.cli.app import guarded
 from segue.errors import Interrupted, SegueError, printable
-from segue.run import read_all_data
+from segue.run.console import Console
+from segue.run.runner import read_all_data
 from segue.training import checkpoint, single_file
 
 Result = dict[str, Any]

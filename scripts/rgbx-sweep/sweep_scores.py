@@ -14,19 +14,19 @@ import torch
 from PIL import Image
 from sweep_plan import data_of
 
+from segue.compat.common import warn
 from segue.data.dataset import Data, DataSet, read_dataset
+from segue.data.pipeline.samples import Samples, read_image
+from segue.data.pipeline.transforms import View
 from segue.data.records import Record
-from segue.data.samples import Samples, read_image
-from segue.data.transforms import View
 from segue.errors import DataError, HandoverError
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.evaluation.evaluate import input_size
 from segue.evaluation.overlay import as_picture, draw_detections, draw_truth
 from segue.inference.predict import Predictor, load
 from segue.models import rgbx_rcnn
-from segue.originals import warn
-from segue.plan_file import validated
-from segue.stages import measure, pick_device
+from segue.plan.reading import validated
+from segue.run.build import measure, pick_device
 from segue.structures.channels import IMAGENET, Channel
 from segue.structures.target import Batch, collate
 

@@ -6,9 +6,9 @@ from single_flags import BACKBONE, parse
 from sweep_plan import plan_of
 from sweep_run import main, write_selected
 
-from segue.console import Console
 from segue.errors import show
-from segue.run import run_plan
+from segue.run.console import Console
+from segue.run.runner import run_plan
 
 
 def command() -> None:

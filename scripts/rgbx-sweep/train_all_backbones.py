@@ -10,9 +10,9 @@ from pathlib import Path
 from sweep_plan import add_backbones, add_data, add_training, plan_of
 from sweep_run import Result, attempted, main, ranked, refuse_bad_data, write_selected
 
-from segue.console import Console
 from segue.errors import show
-from segue.run import run_plan
+from segue.run.console import Console
+from segue.run.runner import run_plan
 
 
 def parse() -> argparse.Namespace:

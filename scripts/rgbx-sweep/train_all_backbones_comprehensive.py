@@ -15,9 +15,9 @@ from sweep_plan import add_backbones, add_data, add_schedule, add_training, plan
 from sweep_run import Result, attempted, main, ranked, refuse_bad_data
 from sweep_tables import now, read_table
 
+from segue.base.files import write_json
 from segue.errors import Interrupted, PlanError, show
-from segue.run import run_plan
-from segue.run_folder import write_json
+from segue.run.runner import run_plan
 
 CONFIG, SUMMARY = "run_config.json", "final_summary.json"
 
@@ -62,7 +62,7 @@ def command() -> int:
     config = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
     config.pop("resume")
     if args.resume is None:
-        write_json(folder / CONFIG, config)
+        write_json(folder / CONFIG, config, indent=2)
     show(f"run {folder}: {', '.join(args.backbones)}, {args.epochs} epochs each")
     began, results = time.monotonic(), []
     for backbone in args.backbones:
@@ -75,7 +75,7 @@ def command() -> int:
     seconds = time.monotonic() - began
     summary = {"run_config": config, "total_time_sec": seconds, "total_time_hours": seconds / 3600, "results": results}
     counts = {"successful": len(results) - failed, "failed": failed, "timestamp": now()}
-    write_json(folder / SUMMARY, {**summary, **counts})
+    write_json(folder / SUMMARY, {**summary, **counts}, indent=2)
     show("\n".join(summary_lines(results)))
     show(f"{counts['successful']} of {len(results)} trained; {folder / SUMMARY}")
     return 1 if failed else 0

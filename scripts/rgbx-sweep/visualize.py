@@ -10,7 +10,7 @@ from sweep_scores import drawn, open_model
 from segue.data.dataset import Data, read_splits
 from segue.data.records import refuse_errors
 from segue.errors import DataError, show
-from segue.plan_file import validated
+from segue.plan.reading import validated
 
 
 def command() -> None:

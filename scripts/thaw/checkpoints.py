@@ -8,9 +8,9 @@ from config import Config, model_of, size_of
 
 from segue.errors import PlanError
 from segue.inference.predict import Predictor, from_card, from_weights, load
-from segue.plan import Model
-from segue.run import open_weights
-from segue.stages import pick_device
+from segue.plan.schema import Model
+from segue.run.build import pick_device
+from segue.run.runner import open_weights
 
 
 def open_checkpoint(path: str | None, config: Config, device: str) -> Predictor:

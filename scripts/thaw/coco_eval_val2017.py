@@ -13,15 +13,15 @@ import hotcoco
 from checkpoints import open_checkpoint
 from config import Config, read
 
-from segue.cli import guarded
-from segue.console import Console
+from segue.base.files import write_json
+from segue.cli.app import guarded
+from segue.compat.common import at_least
 from segue.data import formats
 from segue.data.records import Split, refuse_errors
 from segue.errors import DataError, PlanError, show
 from segue.evaluation.coco_metrics import CocoMetrics, summarise
 from segue.evaluation.evaluate import evaluate
-from segue.originals import at_least
-from segue.run_folder import write_json
+from segue.run.console import Console
 
 DEFAULT = Path(__file__).parent / "configs" / "default.yaml"
 
@@ -127,8 +127,7 @@ def with_area(entry: dict, box_xyxy: Sequence[float]) -> dict:
 
 
 def write(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, content) if isinstance(content, dict) else path.write_text(json.dumps(content), encoding="utf-8")
+    write_json(path, content, indent=2 if isinstance(content, dict) else None)
 
 
 if __name__ == "__main__":

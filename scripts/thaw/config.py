@@ -10,11 +10,11 @@ import timm
 import torch
 from pydantic import Field
 
+from segue.base.settings import Settings
+from segue.compat.common import read_config, warn
 from segue.errors import DataError, PlanError
 from segue.evaluation.coco_metrics import FIGURES
 from segue.models.detr import SIZES
-from segue.originals import read_config, warn
-from segue.settings import Settings
 
 METRICS = tuple(f"box_{figure[0]}" for figure in FIGURES)
 # Sections and keys that the original reads for its own trainer. They may stand in a file, and are said to do nothing.

@@ -12,14 +12,14 @@ from checkpoints import open_checkpoint
 from config import read
 from torch import Tensor
 
-from segue.cli import guarded
-from segue.data.transforms import View
+from segue.cli.app import guarded
+from segue.data.pipeline.transforms import View
 from segue.errors import PlanError, show
 from segue.evaluation.overlay import as_picture, draw_detections
 from segue.inference.predict import pictures_in
 from segue.models import detr
-from segue.models.parts.answers import best_queries, detections
 from segue.models.parts.chain import Chain, State
+from segue.models.parts.postprocess import best_queries, detections
 from segue.structures.detections import Detections
 
 DEFAULT = Path(__file__).parent / "configs" / "default.yaml"

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from config import plan_of, pretrained, read
 
-from segue.cli import guarded
-from segue.console import Console
+from segue.cli.app import guarded
 from segue.errors import show
 from segue.models.weights import foreign
-from segue.plan_file import from_values
-from segue.run import run_plan
+from segue.plan.reading import from_values
+from segue.run.console import Console
+from segue.run.runner import run_plan
 from segue.training import checkpoint, processes
 from segue.training.journal import read_rows
-from segue.training.select import kept
+from segue.training.selection import kept
 
 DEFAULT = Path(__file__).parent / "configs" / "default.yaml"
 OWNER = "run.txt"  # says which run of segue's a version belongs to

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from segue import __version__
-from segue.cli_data import data
-from segue.cli_label import label
+from segue.cli.data import data
+from segue.cli.label import label
 from segue.errors import Interrupted, SegueError, printable, show
 
 app = App(
@@ -72,7 +72,7 @@ def demo(folder: Path = Path("segue-demo"), *, quick: bool = False, quiet: Quiet
     quick
         Only a few steps: shows that everything works, learns next to nothing.
     """
-    from segue.commands.demo import run_demo
+    from segue.cli.commands.demo import run_demo
 
     run_demo(folder, quick, quiet)
 
@@ -80,7 +80,7 @@ def demo(folder: Path = Path("segue-demo"), *, quick: bool = False, quiet: Quiet
 @app.command
 def init(recipe: str = "detector-then-masks") -> None:
     """Print a recipe, a plan to start from: segue init detector-then-masks > plan.yaml."""
-    from segue.recipes import text
+    from segue.plan.recipes import text
 
     sys.stdout.write(text(recipe))
 
@@ -100,7 +100,7 @@ def check(target: Path = Path("plan.yaml"), *overrides: str, json: bool = False,
     time
         Say how long a plan's stages will take, from a few steps of each; nothing of these is kept.
     """
-    from segue.commands.check import check_target
+    from segue.cli.commands.check import check_target
 
     check_target(target, overrides, json, time)
 
@@ -126,9 +126,9 @@ def run(
     opts
         The same as pairs: --opts stages.masks.epochs 5.
     """
-    from segue.console import Console
-    from segue.plan import load_plan
-    from segue.run import run_plan
+    from segue.plan.reading import load_plan
+    from segue.run.console import Console
+    from segue.run.runner import run_plan
 
     pairs = tuple(f"{key}={value}" for key, value in opts or [])
     show(run_plan(load_plan(plan, (*overrides, *pairs)), Console(quiet), stage))
@@ -161,8 +161,8 @@ def sweep(
     threads
         CPU threads of each member. A sweep keeps the number it began with: it can change the last bits.
     """
-    from segue.commands.sweep import Where, sweep_plan
-    from segue.console import Console
+    from segue.cli.commands.sweep import Where, sweep_plan
+    from segue.run.console import Console
 
     where = Where(on, jobs, tuple(devices.split(",")) if devices else (), threads)
     show(sweep_plan(plan, overrides, where, Console(quiet)))
@@ -208,7 +208,7 @@ def predict(
     write
         Some of overlays,coco,labels,rois,measurements.
     """
-    from segue.commands.predict import Wanted, predict_to_folder
+    from segue.cli.commands.predict import Wanted, predict_to_folder
 
     wanted = Wanted.of((tile, grid, overlap), refine or [], scale, write)
     show(predict_to_folder(checkpoint, images, out, threshold, device, wanted))
@@ -247,7 +247,7 @@ def evaluate(
     any_class
         Take all classes, of the model and of the data, as one: is it found, whatever it is called?
     """
-    from segue.commands.evaluate import Asked, evaluate_checkpoint
+    from segue.cli.commands.evaluate import Asked, evaluate_checkpoint
 
     evaluate_checkpoint(checkpoint, data, split, out, json, Asked(without or (), shift or (), any_class))
 
@@ -255,7 +255,7 @@ def evaluate(
 @app.command
 def inspect(checkpoint: Path, *, json: bool = False) -> None:
     """Show what a checkpoint is, what a file of weights fits, or, run again, where a bad-step was not finite."""
-    from segue.commands.inspect import describe_checkpoint
+    from segue.cli.commands.inspect import describe_checkpoint
 
     show(describe_checkpoint(checkpoint, json))
 
@@ -275,7 +275,7 @@ def report(*runs: Path, against: str | None = None, out: Path | None = None, jso
     json
         Print the table as JSON.
     """
-    from segue.commands.report import report as write
+    from segue.cli.commands.report import report as write
 
     write(runs, against, out, json)
 
@@ -283,7 +283,7 @@ def report(*runs: Path, against: str | None = None, out: Path | None = None, jso
 @head.command
 def keep(source: Path, target: Path, *classes: str) -> None:
     """Write a checkpoint whose heads have only these classes, in this order; their scores stay the same."""
-    from segue.commands.head import keep_classes
+    from segue.cli.commands.head import keep_classes
 
     show(keep_classes(source, target, classes))
 
@@ -291,7 +291,7 @@ def keep(source: Path, target: Path, *classes: str) -> None:
 @head.command
 def strip(source: Path, target: Path) -> None:
     """Write a checkpoint without class heads; whatever starts from it begins with fresh ones."""
-    from segue.commands.head import strip_heads
+    from segue.cli.commands.head import strip_heads
 
     show(strip_heads(source, target))
 

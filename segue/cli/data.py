@@ -29,7 +29,7 @@ def info(folder: Path, *, group: Group = None, json: bool = False) -> None:
     json
         Print the figures as JSON.
     """
-    from segue.commands.data_info import describe_data
+    from segue.cli.commands.data.info import describe_data
 
     show(describe_data(folder, group, json))
 
@@ -49,7 +49,7 @@ def audit(folder: Path, *, out: Path | None = None, quick: bool = False, json: b
     json
         Print the findings as JSON.
     """
-    from segue.commands.data_audit import audit_data
+    from segue.cli.commands.data.audit import audit_data
 
     audit_data(folder, out, quick, json)
 
@@ -75,8 +75,8 @@ def merge(
     sources
         What the objects of the two are, such as algorithm,manual; as their files say if left out.
     """
-    from segue.commands.data_merge import merge_data
-    from segue.data import folders
+    from segue.cli.commands.data.merge import merge_data
+    from segue.data.writing import folders
 
     named = tuple(name.strip() for name in sources.split(",")) if sources else ()
     show(merge_data(first, second, out, same, named, folders.link if link else folders.copy))
@@ -97,8 +97,8 @@ def split(
     seed
         Another seed is another split.
     """
-    from segue.commands.data_change import split_data
-    from segue.data import folders
+    from segue.cli.commands.data.change import split_data
+    from segue.data.writing import folders
 
     show(split_data(folder, out, shares, seed, group, folders.link if link else folders.copy))
 
@@ -116,7 +116,7 @@ def scale(folder: Path, *, out: Path, factor: float | None = None, side: int | N
     side
         Pixels of the longer side, instead of a factor.
     """
-    from segue.commands.data_change import scale_data
+    from segue.cli.commands.data.change import scale_data
 
     show(scale_data(folder, out, factor, side))
 
@@ -141,7 +141,7 @@ def convert(
     quarantine
         A list that segue data audit wrote: what it names is left out.
     """
-    from segue.commands.data_change import convert_data
-    from segue.data import folders
+    from segue.cli.commands.data.change import convert_data
+    from segue.data.writing import folders
 
     show(convert_data(folder, out, to, folders.link if link else folders.copy, quarantine))

@@ -53,7 +53,7 @@ def auto(
     replace
         Replace the labels in --out, though they are of other settings or images, or there are labels by hand.
     """
-    from segue.commands.label_auto import job_of, label_folder
+    from segue.cli.commands.label.auto import job_of, label_folder
 
     job = job_of(kind, settings, channel, class_name, scale, show_steps)
     show(label_folder(images, out, job, valid, keep_doubtful, replace))
@@ -110,8 +110,8 @@ def pick(
     json
         Print the list as JSON.
     """
-    from segue.commands.label_auto import job_of
-    from segue.commands.label_pick import Asked, kind_eye, label_eye, model_eye, pick_images
+    from segue.cli.commands.label.auto import job_of
+    from segue.cli.commands.label.pick import Asked, kind_eye, label_eye, model_eye, pick_images
     from segue.errors import DataError, PlanError
 
     if not images.exists():
@@ -159,6 +159,6 @@ def import_(
     keep_unreviewed
         Take images in which nothing was changed since label pick as well.
     """
-    from segue.commands.label_import import Import, import_labels
+    from segue.cli.commands.label.import_labels import Import, import_labels
 
     show(import_labels(corrected, into, Import(classes, held, picked, group, keep_unreviewed)))

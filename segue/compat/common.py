@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from segue.errors import PlanError, printable
-from segue.plan_file import apply_override, read_yaml, validated
+from segue.plan.reading import apply_override, read_yaml, validated
 
 Kind = TypeVar("Kind", bound=BaseModel)
 TakeDead = Callable[[dict[str, Any]], list[tuple[str, str]]]

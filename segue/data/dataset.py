@@ -10,11 +10,12 @@ from pathlib import Path
 
 from pydantic import model_validator
 
-from segue.data import formats, partners, quarantine
-from segue.data.division import Division, divided
+from segue.base.settings import Settings
+from segue.data import formats, quarantine
+from segue.data.images import multi_file
 from segue.data.records import Problem, Split, refuse_errors
+from segue.data.splitting import Division, divided
 from segue.errors import DataError
-from segue.settings import Settings
 from segue.structures.channels import RGB, Channel
 
 
@@ -142,7 +143,7 @@ def _compare_channels(splits: dict[str, Split], data: Data, place: Path) -> None
         DataError: if a folder has no partner at all, or channels have another order than the data set says.
     """
     pictures = [record.image for split in splits.values() for record in split.records]
-    partners.refuse_unknown_folders(pictures, data.channels, place)
+    multi_file.refuse_unknown_folders(pictures, data.channels, place)
     own = [channel for channel in data.channels if channel.folder is None]
     for split in splits.values() if "channels" in data.model_fields_set else ():
         said = f"its description calls the channels {', '.join(split.channels)}"
@@ -234,7 +235,7 @@ def manifest(splits: dict[str, Split], classes: tuple[str, ...], channels: tuple
         split = splits[name]
         total.update(repr((name, [len(record.annotations) for record in split.records])).encode())
         files = split.files or [path for path in (split.source,) if path.is_file()]
-        pictures = (p for r in split.records for p in dict.fromkeys((r.image, *partners.files(r.image, channels))))
+        pictures = (p for r in split.records for p in dict.fromkeys((r.image, *multi_file.files(r.image, channels))))
         for path in (*files, *pictures):
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())

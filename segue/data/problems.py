@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from segue.data.images import MOST_PIXELS
+from segue.data.images.image_io import MOST_PIXELS
 from segue.data.records import Problem, Split
 from segue.errors import printable
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segue.data.audit.findings import LISTED, Finding, plain
+from segue.base.parsing import read_json
+from segue.data.problems import LISTED, Finding, plain
 from segue.data.records import Annotation, Problem, Record, Split
 from segue.errors import DataError
-from segue.texts import read_json
 
 EXPECTED = "a quarantine.json that segue data audit wrote"
 LATER_ONLY = "object twice"  # whose first is kept, whatever their ids

@@ -12,6 +12,9 @@ from typing import Literal
 from segue.errors import DataError
 from segue.structures.masks import Mask
 
+# The names of a data set's parts, and the words that folders and files use for them.
+SPLIT_WORDS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
+
 
 @dataclass(frozen=True, slots=True)
 class Annotation:

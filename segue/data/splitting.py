@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from segue.data.groups import split_groups
+from segue.base.settings import Settings
 from segue.data.records import Split, names_in
+from segue.data.scene_groups import split_groups
 from segue.errors import DataError
-from segue.settings import Settings
 
 
 class Division(Settings):

@@ -14,9 +14,9 @@ import jinja2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from segue.data import images
-from segue.data.audit.findings import Finding, counted
-from segue.data.drawn import mask_box
+from segue.data.formats._shapes import mask_box
+from segue.data.images import image_io
+from segue.data.problems import Finding, counted
 from segue.data.records import Annotation, Record, Split
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture, draw_truth
@@ -60,7 +60,7 @@ def _first(found: list[Finding]) -> list[Finding]:
 def _picture(finding: Finding, record: Record | None) -> str | None:
     """The image with the object that is meant, cut to its surroundings; None if it cannot be decoded."""
     try:
-        picture = as_picture(images.shown(Path(finding.path)))
+        picture = as_picture(image_io.shown(Path(finding.path)))
     except DataError:
         return None
     annotation = _annotation(finding, record)

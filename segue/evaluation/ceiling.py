@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from segue.data.pipeline.samples import Outlines
 from segue.data.records import Annotation, Record
-from segue.data.samples import Outlines
 from segue.evaluation.coco_metrics import CocoMetrics, detections_needed
 from segue.structures.detections import Detections
 from segue.structures.masks import PackedMasks

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
-from segue.evaluation.compare import Difference
+from segue.evaluation.bootstrap import Difference
 from segue.evaluation.report import svg
 
 COMPLETE = "complete"

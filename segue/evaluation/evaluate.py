@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 
 from segue import models
-from segue.data.loading import loader
+from segue.data.pipeline.loader import loader
+from segue.data.pipeline.samples import Samples, StepSampler
+from segue.data.pipeline.transforms import View
 from segue.data.records import Record
-from segue.data.samples import Samples, StepSampler
-from segue.data.transforms import View
 from segue.errors import NonFiniteError
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.models.parts.chain import Chain

@@ -14,9 +14,9 @@ import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 
-from segue.data import images
+from segue.data.images import image_io
+from segue.evaluation.bootstrap import Difference
 from segue.evaluation.coco_metrics import CocoMetrics
-from segue.evaluation.compare import Difference
 from segue.evaluation.overlay import as_picture, draw_detections, draw_truth
 from segue.structures.channels import RGB, Channel
 from segue.structures.detections import Detections
@@ -132,7 +132,7 @@ def _pictures(pages: Sequence[StagePage]) -> list[dict[str, Any]]:
     rows = []
     for index in chosen:
         record = last.records[index]
-        picture = as_picture(images.shown(record.image), own)
+        picture = as_picture(image_io.shown(record.image), own)
         truth = draw_truth(picture, record, last.class_names, "mask" in last.kinds)
         found = [draw_detections(picture, page.found[index].above(SHOWN_SCORE)) for page in pages]
         rows.append({"name": record.image.name, "images": [_data_uri(image) for image in (truth, *found)]})

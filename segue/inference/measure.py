@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segue.inference.extras import extra
+from segue.base.extras import extra
 from segue.inference.skeletons import skeleton
 from segue.structures.detections import Detections
 from segue.structures.regions import Region

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tifffile
 
+from segue.base.extras import extra
 from segue.errors import DataError
-from segue.inference.extras import extra
 from segue.structures.detections import Detections
 from segue.structures.outlines import rings_of
 

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from segue import models
-from segue.data import images as image_files
-from segue.data import partners
-from segue.data.transforms import View
+from segue.data.images import image_io as image_files
+from segue.data.images import multi_file
+from segue.data.pipeline.transforms import View
 from segue.errors import CheckpointError, DataError, laid_out
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights, foreign
@@ -90,7 +90,7 @@ class Predictor:
         """(C, H, W) uint8 or float32 in 0..1, with the model's channels."""
         channels = self.chain.spec.channels
         if isinstance(image, str | Path):
-            pixels = partners.read(Path(image), channels)
+            pixels = multi_file.read(Path(image), channels)
         elif isinstance(image, Tensor):
             pixels = image.cpu()
         else:
@@ -274,7 +274,7 @@ def pictures_in(path: Path, channels: Sequence[Channel] = ()) -> list[Path]:
     if path.is_file():
         return [path]
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in image_files.SUFFIXES and p.name[0] != ".")
-    found = partners.without_partners(found, path, channels)
+    found = multi_file.without_partners(found, path, channels)
     if not found:
         raise DataError(path, "no images" if path.is_dir() else "no such file or folder", "images")
     return found

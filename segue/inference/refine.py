@@ -16,9 +16,9 @@ import torch
 from pydantic import Field, ValidationError
 from scipy import ndimage
 
+from segue.base.settings import Settings
 from segue.errors import PlanError
 from segue.inference.measure import axes
-from segue.settings import Settings
 from segue.structures.detections import Detections
 from segue.structures.regions import Region, overlap, union
 

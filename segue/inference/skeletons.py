@@ -18,7 +18,7 @@ from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from segue.inference.extras import extra
+from segue.base.extras import extra
 
 Graph = dict[int, dict[int, float]]  # pixel -> its neighbours and how far they are
 

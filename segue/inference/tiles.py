@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from segue.data import partners
+from segue.data.images import multi_file
 from segue.errors import PlanError
 from segue.inference.joining import Tile, join
 from segue.inference.predict import Predictor
@@ -126,5 +126,5 @@ def predict_file(predictor: Predictor, path: Path, tiling: Tiling, threshold: fl
     Raises:
         DataError: if it, or a partner, cannot be read.
     """
-    pixels = partners.read(path, predictor.chain.spec.channels)
+    pixels = multi_file.read(path, predictor.chain.spec.channels)
     return pixels, predict_tiled(predictor, pixels, tiling, threshold)

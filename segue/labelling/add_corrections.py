@@ -10,15 +10,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segue.data.coco_files import Content, combined
-from segue.data.coco_writer import coco, write_json
-from segue.data.folders import link
-from segue.data.groups import group_of, groups, split_groups
+from segue.base.files import write_json
+from segue.base.parsing import read_json
 from segue.data.records import Record
+from segue.data.scene_groups import group_of, groups, split_groups
+from segue.data.writing.coco import coco
+from segue.data.writing.coco_merge import Content, combined
+from segue.data.writing.folders import link
 from segue.errors import DataError
-from segue.labelling.corrected import Corrected
+from segue.labelling.read_corrections import Corrected
 from segue.labelling.sources import ALGORITHMIC, MANUAL, Sources, image_name
-from segue.texts import read_json
 
 TRAIN = "train"
 HELD = ("valid", "test")

@@ -18,19 +18,20 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from segue.data import coco_writer
-from segue.data import images as image_files
-from segue.data.folders import link
-from segue.data.groups import groups, split_groups
+from segue.base.files import write_json
+from segue.base.parsing import read_json
+from segue.base.settings import Settings
+from segue.data.images import image_io as image_files
+from segue.data.images.pixel_size import micrometres_per_pixel
 from segue.data.records import Annotation, Record
-from segue.data.scales import micrometres_per_pixel
+from segue.data.scene_groups import groups, split_groups
+from segue.data.writing.coco import coco
+from segue.data.writing.folders import link
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture
 from segue.labelling.kinds import Finding, Show, unseen
 from segue.labelling.pictures import drawn, step_picture
-from segue.settings import Settings
 from segue.structures.masks import encoded
-from segue.texts import read_json
 
 DOUBTFUL = "doubtful"
 PARTS = ("train", "valid", DOUBTFUL)
@@ -192,7 +193,7 @@ def write(out: Path, found: dict[str, list[Labelled]], job: Job) -> None:
     for part, done in found.items():
         target = annotations_of(out, part)
         if done:
-            coco_writer.write_json(target, _content(out, done, job))
+            write_json(target, _content(out, done, job))
         else:
             target.unlink(missing_ok=True)
 
@@ -201,7 +202,7 @@ def _content(out: Path, done: Sequence[Labelled], job: Job) -> dict[str, Any]:
     def name_of(record: Record) -> str:
         return record.image.relative_to(out / "images").as_posix()
 
-    content = coco_writer.coco([labelled.record for labelled in done], {job.class_name: 1}, name_of)
+    content = coco([labelled.record for labelled in done], {job.class_name: 1}, name_of)
     content["info"] = {"description": "labelled by segue label auto", "made_by": _made_by(job)}
     for image, labelled in zip(content["images"], done, strict=True):
         image |= {"doubt": labelled.finding.doubt} if labelled.finding.doubt else {}

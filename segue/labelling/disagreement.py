@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segue.data import partners
+from segue.data.images import multi_file
+from segue.data.images.pixel_size import micrometres_per_pixel
 from segue.data.records import Record
-from segue.data.scales import micrometres_per_pixel
 from segue.inference.predict import Predictor
 from segue.inference.tiles import Tiling, moved, predict_tiled
 from segue.labelling.auto import Job, find, read_any, settled
@@ -48,7 +48,8 @@ class Seen:
 class Eye:
     """A way to look at images, which are named by file and by their name. features: only what it looks like.
 
-    source: what its objects are from. channels: of a model; some may lie in partner folders (`data/partners.py`).
+    source: what its objects are from.
+    channels: of a model; some may lie in partner folders (`data/images/multi_file.py`).
     threshold: of a model, above which something is found.
     """
 
@@ -63,7 +64,7 @@ def of_model(predictor: Predictor, threshold: float, tiling: Tiling = WHOLE) -> 
     """Looks with a model. tiling: how images are cut to find objects; what they look like is of the whole."""
 
     def look(path: Path, _name: str) -> Seen:
-        pixels = partners.read(path, predictor.chain.spec.channels)
+        pixels = multi_file.read(path, predictor.chain.spec.channels)
         found = _compressed(predict_tiled(predictor, pixels, tiling, threshold))
         mirrored = [mirror(predict_tiled(predictor, pixels.flip(axes), tiling, threshold), axes) for axes in MIRRORS]
         return Seen(found, disagreement(found, mirrored), predictor.features(predictor.pixels(pixels)).numpy())

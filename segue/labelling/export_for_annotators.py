@@ -16,12 +16,13 @@ from typing import Any
 
 from PIL import Image
 
-from segue.data import images as image_files
-from segue.data.coco_writer import write_json
-from segue.data.folders import Kind, copy, link, new_folder, write_folder
+from segue.base.files import write_json
+from segue.base.parsing import read_json
 from segue.data.formats import WHOLE
 from segue.data.formats.coco import ROBOFLOW
+from segue.data.images import image_io as image_files
 from segue.data.records import Annotation, Record
+from segue.data.writing.folders import Kind, copy, link, new_folder, write_folder
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture, draw_detections
 from segue.labelling.kinds import Shape
@@ -31,7 +32,6 @@ from segue.labelling.sources import flat
 from segue.structures.detections import Detections
 from segue.structures.masks import Rle
 from segue.structures.outlines import traced
-from segue.texts import read_json
 
 PROGRAMS: tuple[Kind, ...] = ("cvat", "labelme", "coco")
 SHOWN_BY_ALL = (".png", ".jpg", ".jpeg")

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
-from segue.labelling.views import Seen
+from segue.labelling.disagreement import Seen
 
 SAME = 1e-3  # of the typical distance between two images: nearer ones are copies
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from segue.base.plugins import nearest
 from segue.data import formats
-from segue.data import images as image_files
 from segue.data.formats import SplitSource
 from segue.data.formats import coco as coco_format
+from segue.data.images import image_io as image_files
 from segue.data.records import Annotation, Problem, Record, Split, refuse_errors
 from segue.errors import DataError
 from segue.labelling.auto import placed
-from segue.labelling.handing import AS_PICKED, LIST, PROGRAMS, read_list
+from segue.labelling.export_for_annotators import AS_PICKED, LIST, PROGRAMS, read_list
 from segue.labelling.sources import flat, image_name
-from segue.plugins import nearest
 from segue.structures.masks import Polygon, coco_rle
 
 Key = tuple[str, object]

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from segue.base.parsing import read_json
 from segue.data.dataset import Data, class_ids, read_splits
 from segue.data.formats import coco as coco_format
 from segue.data.records import Record, Split, refuse_errors
 from segue.errors import DataError
-from segue.texts import read_json
 
 MANUAL, ALGORITHMIC, DOUBTFUL = "manual", "algorithmic", "doubtful"
 

@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from segue.base.settings import Settings
 from segue.losses import terms
 from segue.losses.matcher import Costs, Matches, match
 from segue.losses.noise import Noise, away_from_outline, spared
 from segue.losses.points import point_count, sample_logits, uncertain_points
-from segue.settings import Settings
 from segue.structures.boxes import cxcywh_to_xyxy, iou_and_giou
 from segue.structures.masks import PackedMasks
 from segue.structures.predictions import Predictions

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from segue.base.settings import Settings
 from segue.errors import NonFiniteError
-from segue.settings import Settings
 from segue.structures.boxes import cxcywh_to_xyxy, iou_and_giou
 from segue.structures.masks import PackedMasks
 from segue.structures.predictions import Predictions

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from segue.base.settings import Settings
 from segue.losses.matcher import Matches
-from segue.settings import Settings
 from segue.structures.masks import PackedMasks
 from segue.structures.predictions import Predictions
 from segue.structures.target import Target

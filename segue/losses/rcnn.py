@@ -17,9 +17,9 @@ from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.ops import box_iou
 
+from segue.base.settings import Settings
 from segue.errors import PlanError
 from segue.losses.noise import Noise
-from segue.settings import Settings
 from segue.structures.boxes import cxcywh_to_xyxy, scale_xy
 from segue.structures.predictions import RegionSource
 from segue.structures.seeds import uniform

@@ -30,9 +30,9 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from segue.base.plugins import ALLOWED, find_module, may_be_named, modules_in
+from segue.base.settings import Settings
 from segue.errors import PlanError
-from segue.plugins import ALLOWED, find_module, may_be_named, modules_in
-from segue.settings import Settings
 from segue.structures.channels import RGB, Channel
 
 

@@ -15,19 +15,19 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from segue.base.settings import Settings
 from segue.errors import HandoverError, PlanError
 from segue.losses.criterion import Criterion, task_weights
 from segue.losses.matcher import Costs
 from segue.models import ModelSpec
 from segue.models._detr_parts import Backbone, ConditionalDecoder, Decoder, Encoder, configure, network, trained_with
 from segue.models.parts import mask_heads
-from segue.models.parts.answers import best_pairs, best_queries, detections
 from segue.models.parts.chain import Chain, State
 from segue.models.parts.layers import sides_around
+from segue.models.parts.postprocess import best_pairs, best_queries, detections
 from segue.models.weights import Weights as Loaded
 from segue.models.weights import detr as files
 from segue.models.weights import hub
-from segue.settings import Settings
 from segue.structures.channels import Channel
 from segue.structures.detections import Detections
 from segue.structures.predictions import Predictions

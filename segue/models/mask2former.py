@@ -15,18 +15,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from segue.base.settings import Settings
 from segue.errors import PlanError
 from segue.losses.criterion import Criterion, Weights
 from segue.losses.matcher import Costs
 from segue.models import ModelSpec
 from segue.models._mask2former_parts import configure, parts_of
-from segue.models.parts.answers import best_pairs, boxes_around
 from segue.models.parts.chain import Chain, State
 from segue.models.parts.layers import sides_around
+from segue.models.parts.postprocess import best_pairs, boxes_around
 from segue.models.weights import Weights as Loaded
 from segue.models.weights import hub
 from segue.models.weights import mask2former as files
-from segue.settings import Settings
 from segue.structures.boxes import scale_xy
 from segue.structures.channels import Channel
 from segue.structures.detections import Detections

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig
 
+from segue.base.settings import Settings
 from segue.errors import HandoverError, PlanError
 from segue.losses.criterion import Criterion, task_weights
 from segue.losses.matcher import Costs
@@ -23,13 +24,12 @@ from segue.models import ModelSpec
 from segue.models._rfdetr_parts import Backbone, Decoder, Projector
 from segue.models._rfdetr_sizes import SIZES, Size
 from segue.models.parts import mask_heads
-from segue.models.parts.answers import best_pairs, detections
 from segue.models.parts.chain import Chain, State
 from segue.models.parts.layers import sides_around
+from segue.models.parts.postprocess import best_pairs, detections
 from segue.models.weights import Weights as Loaded
 from segue.models.weights import hub
 from segue.models.weights import rfdetr as files
-from segue.settings import Settings
 from segue.structures.channels import Channel
 from segue.structures.detections import Detections
 from segue.structures.predictions import Predictions

@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from segue.base.settings import Settings
 from segue.errors import PlanError
 from segue.losses import rcnn
 from segue.models import ModelSpec
@@ -29,7 +30,6 @@ from segue.models.parts.regions import MaskHead, RegionHead, Regions, pasted
 from segue.models.weights import Weights as Loaded
 from segue.models.weights import hub
 from segue.models.weights import segformer as files
-from segue.settings import Settings
 from segue.structures.boxes import scale_xy
 from segue.structures.channels import IMAGENET, Channel
 from segue.structures.detections import Detections

@@ -16,10 +16,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from segue import models
+from segue.base.parsing import check_yaml
+from segue.base.plugins import may_be_named
 from segue.errors import PlanError, SegueError
-from segue.plan import Plan
-from segue.plugins import may_be_named
-from segue.texts import check_yaml
+from segue.plan.schema import Plan
 
 Place = tuple[str | int, ...]
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -62,8 +62,13 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _float)
 _Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 
-def load(path: Path, overrides: tuple[str, ...] = ()) -> Plan:
-    """The plan in a file, with overrides applied."""
+def load_plan(path: str | Path, overrides: tuple[str, ...] = ()) -> Plan:
+    """Read a plan file; overrides are `key=value` with dotted keys, such as `stages.masks.epochs=5`.
+
+    Raises:
+        PlanError: listing everything that is wrong, each with file, line and column.
+    """
+    path = Path(path)
     return parse(_text(path), str(path), overrides)
 
 

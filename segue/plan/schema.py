@@ -1,6 +1,6 @@
 """A plan is data: what to train on, which model, and the stages, one after another.
 
-Everything is validated before anything is imported that could train. `segue.plan_file` reads YAML into this and
+Everything is validated before anything is imported that could train. `segue.plan.reading` reads YAML into this and
 adds file, line and the nearest name to complaints.
 """
 
@@ -13,14 +13,14 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from segue import models
+from segue.base.settings import Settings
 from segue.data.dataset import Data
-from segue.data.transforms import Augment
+from segue.data.pipeline.transforms import Augment
 from segue.errors import PlanError
 from segue.evaluation.coco_metrics import FIGURES
 from segue.losses.criterion import TERMS
 from segue.losses.noise import Noise
 from segue.models.parts.chain import span
-from segue.settings import Settings
 from segue.structures.channels import rows_of
 from segue.training.cache import Cache
 from segue.training.optim import Optimizer, Schedule, Thaw
@@ -271,14 +271,3 @@ class Plan(Settings):
         """All settings that decide what comes out of a stage, as plain values."""
         settings = stage.model_dump(mode="json", exclude=WITHOUT_EFFECT | {"name", "start"})
         return {"seed": self.seed, "model": self.model.model_dump(mode="json", exclude={"weights"}), **settings}
-
-
-def load_plan(path: str | Path, overrides: tuple[str, ...] = ()) -> Plan:
-    """Read a plan file; overrides are `key=value` with dotted keys, such as `stages.masks.epochs=5`.
-
-    Raises:
-        PlanError: listing everything that is wrong, each with file, line and column.
-    """
-    from segue.plan_file import load
-
-    return load(Path(path), overrides)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from segue import __version__
+from segue.base.files import write_json
+from segue.base.parsing import read_json
 from segue.data.audit import audit
-from segue.data.audit.findings import counted, refused, summed
-from segue.data.coco_writer import write_json
 from segue.data.dataset import DataSet
+from segue.data.problems import counted, refused, summed
 from segue.errors import DataError
 from segue.structures.channels import Channel
-from segue.texts import read_json
 
 FOLDER = ".audited"  # in the folder of runs
 SAID_ANYWAY = {"category without objects"}  # by the data set's own notes

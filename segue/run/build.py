@@ -12,18 +12,18 @@ import transformers
 from torch.utils.data import Dataset
 
 from segue import __version__, models
-from segue.console import Console
 from segue.data.dataset import DataSet
-from segue.data.loading import loader
-from segue.data.samples import Samples, StepSampler
-from segue.data.transforms import View
+from segue.data.pipeline.loader import loader
+from segue.data.pipeline.samples import Samples, StepSampler
+from segue.data.pipeline.transforms import View
 from segue.errors import HandoverError, PlanError
 from segue.evaluation.coco_metrics import CocoMetrics, detections_needed
 from segue.evaluation.evaluate import evaluate
 from segue.models import ModelSpec
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
-from segue.plan import Plan, StagePlan
+from segue.plan.schema import Plan, StagePlan
+from segue.run.console import Console
 from segue.structures.channels import Channel
 from segue.structures.seeds import seed_for
 from segue.structures.target import Batch

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from segue.errors import printable
 from segue.training import processes
-from segue.training.select import better
+from segue.training.selection import better
 from segue.training.stage import Stage
 
 SHOWN_EVERY = 30.0  # seconds between progress lines where there is no terminal

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +18,10 @@ from typing import Any
 import yaml
 
 from segue import __version__
+from segue.base.files import write_json
+from segue.base.parsing import read_json
 from segue.errors import CheckpointError, HandoverError
-from segue.plan import Plan, StagePlan
-from segue.texts import read_json
+from segue.plan.schema import Plan, StagePlan
 from segue.training import checkpoint, processes
 
 NOTE, PLAN, REPORT, SWEEP = "run.json", "plan.yaml", "report.html", "sweep.json"
@@ -69,7 +69,7 @@ class RunFolder:
             staging.mkdir(parents=True)
             resolved = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
             (staging / PLAN).write_text(resolved, encoding="utf-8")
-            write_json(staging / NOTE, run._note())
+            write_json(staging / NOTE, run._note(), indent=2)
             staging.rename(run.path)
         processes.barrier()
         return run
@@ -166,7 +166,7 @@ class RunFolder:
             self._write()
 
     def _write(self) -> None:
-        write_json(self.path / NOTE, self._note())
+        write_json(self.path / NOTE, self._note(), indent=2)
 
     def _note(self) -> dict[str, Any]:
         return {"plan": self.plan.name, "digest": self.digest, "segue": __version__, "stages": self.stages}
@@ -204,14 +204,3 @@ def read_note(path: Path) -> dict[str, Any]:
     if not isinstance(note, dict):
         raise CheckpointError(path / NOTE, f"a {type(note).__name__}", "a run's notes")
     return note
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Replace a JSON file in one rename, flushed to disk."""
-    staging = path.with_name(path.name + ".writing")
-    with staging.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    staging.replace(path)

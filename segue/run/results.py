@@ -9,22 +9,24 @@ from typing import Any
 
 import torch
 
-from segue import __version__, stages
-from segue.console import Console
+from segue import __version__
+from segue.base.files import write_json
 from segue.data.dataset import DataSet
 from segue.data.records import Record
+from segue.evaluation.bootstrap import compare
 from segue.evaluation.coco_metrics import CocoMetrics
-from segue.evaluation.compare import compare
 from segue.evaluation.report import SHOWN_SCORE, StagePage, render
-from segue.plan import StagePlan
-from segue.run_folder import REPORT, RunFolder, write_json
+from segue.plan.schema import StagePlan
+from segue.run import build
+from segue.run.console import Console
+from segue.run.folder import REPORT, RunFolder
 from segue.structures.detections import Detections
 from segue.structures.masks import Rle, bitmap
 from segue.structures.regions import Region
 from segue.training import bad_step, checkpoint, processes
 from segue.training.journal import read_rows
 from segue.training.learner import Learner
-from segue.training.select import kept
+from segue.training.selection import kept
 
 PREDICTIONS, METRICS, SAVING = "predictions.coco.json", "metrics.json", "saving.json"
 
@@ -49,13 +51,13 @@ def write_outcome(
     }
     for part in ("valid", "test"):
         if part in data.splits and data.splits[part].records:
-            metrics = stages.measure(data, part, chain, images, stage.workers, lambda: None)
+            metrics = build.measure(data, part, chain, images, stage.workers, lambda: None)
             outcome[part] = {**metrics.figures(), "detections_counted": metrics.most}
             outcome[part] |= {f"{kind}_ap_by_class": metrics.by_class(kind) for kind in metrics.kinds}
             if part == "valid" and processes.rank() == 0:
                 write_predictions(folder / PREDICTIONS, metrics, data)
     if processes.rank() == 0:
-        write_json(folder / METRICS, outcome)
+        write_json(folder / METRICS, outcome, indent=2)
         for path in (folder / "selected", *(path for path, _ in kept(folder))):
             checkpoint.mark_complete(path)
         for path in (folder / "cache", *folder.glob(f"{bad_step.FOLDER}*")):  # the stage got past that step

@@ -11,22 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segue import models, stages
-from segue.console import Console
-from segue.data.audit import once
-from segue.data.audit.findings import SIDED
+from segue import models
+from segue.base.files import write_json
 from segue.data.dataset import DataSet, read_dataset, require_masks
-from segue.data.samples import Samples
+from segue.data.pipeline.samples import Samples
+from segue.data.problems import SIDED
 from segue.errors import CheckpointError, DataError, HandoverError, Interrupted, PlanError, SegueError
 from segue.evaluation.coco_metrics import COCO_COUNTED, detections_needed
 from segue.inference.predict import find_checkpoint
 from segue.models.parts.chain import Chain, span
 from segue.models.weights import Weights
-from segue.outcome import SAVING, write_outcome, write_report
-from segue.plan import Model, Plan, StagePlan
-from segue.run_folder import REPORT, RunFolder, key_of, write_json
+from segue.plan.schema import Model, Plan, StagePlan
+from segue.run import audit_cache, build
+from segue.run.console import Console
+from segue.run.folder import REPORT, RunFolder, key_of
+from segue.run.results import SAVING, write_outcome, write_report
 from segue.structures.target import collate
-from segue.training import checkpoint, disk, processes, saving, single_file
+from segue.training import checkpoint, disk, freeze_benefit, processes, single_file
 from segue.training.estimate import Peak
 from segue.training.freeze import FrozenProof
 from segue.training.handover import Report, adopt
@@ -46,7 +47,7 @@ def run_plan(plan: Plan, console: Console | None = None, only: str | None = None
         SegueError: if something is wrong with the plan, the data, a checkpoint or the training.
         Interrupted: on SIGTERM or SIGINT; what was done is saved.
     """
-    device = stages.pick_device(plan.device)
+    device = build.pick_device(plan.device)
     processes.start(device)
     device = processes.local_device(device)
     console = console or Console()
@@ -87,7 +88,7 @@ def read_all_data(plan: Plan, console: Console, only: str | None = None) -> dict
             run = "; ".join(filter(None, [error.run, before if number else ""]))
             raise DataError(error.where, error.found, error.expected, run) from None
     if processes.rank() == 0:
-        once.keep(plan.runs, audits)
+        audit_cache.keep(plan.runs, audits)
     return read
 
 
@@ -103,7 +104,7 @@ def _data_of(
         data = read_dataset(settings)
         with console.progress("looking at the data") as tick:
             run = f"segue check {settings.root or ''}".strip()
-            said = audits[data.manifest] = once.audited(data, settings.channels, plan.runs, tick, run)
+            said = audits[data.manifest] = audit_cache.audited(data, settings.channels, plan.runs, tick, run)
         for note in (*data.notes, *(line for kind, line in said.items() if kind != SIDED or plan.flips(settings))):
             console.say(f"data: {note}")
         counted = detections_needed(data.most_objects)
@@ -192,17 +193,17 @@ def train(
     """One stage: build, adopt, freeze, resume, fit, prove, and write down what came out."""
     plan, folder = run.plan, run.stage_folder(stage)
     begun = begun_options(folder / "last")
-    chain = stages.build_model(plan, stage, data, weights, device, console.say, begun)
+    chain = build.build_model(plan, stage, data, weights, device, console.say, begun)
     if report := hand_over(chain, weights, stage):
         console.say(f"{stage.name}: {report}")
     chain.to(device)
     proof = FrozenProof.of(chain)
-    learner = stages.new_learner(plan, stage, chain, device)
+    learner = build.new_learner(plan, stage, chain, device)
     resume(learner, stage, folder / "last", console)
     proof = proof if chain.frozen_to == proof.position else FrozenProof.of(chain)  # it went on after a thaw
-    stages.refuse_late_thaws(stage, data)
-    samples = stages.training_samples(plan, stage, data, learner)
-    cached = stages.cached_samples(samples, stage, learner, data.manifest, folder, console)
+    build.refuse_late_thaws(stage, data)
+    samples = build.training_samples(plan, stage, data, learner)
+    cached = build.cached_samples(samples, stage, learner, data.manifest, folder, console)
     note_saving(learner, samples, folder, console)
     done = learner.progress
     journal = Journal(folder, done.steps, done.evaluated, plan.wandb) if processes.rank() == 0 else None
@@ -211,11 +212,11 @@ def train(
         learner=learner,
         training=stage,
         steps_per_epoch=-(-len(samples) // stage.images_per_step),
-        batches=stages.step_batches(samples, cached, stage),
-        evaluate=stages.evaluator(data, stage, learner),
+        batches=build.step_batches(samples, cached, stage),
+        evaluate=build.evaluator(data, stage, learner),
         metric=stage.metric,
         folder=folder,
-        card=stages.card_of(plan, stage, data, chain, weights),
+        card=build.card_of(plan, stage, data, chain, weights),
         journal=journal,
         proof=proof,
         thaw=stage.thaw,
@@ -257,10 +258,10 @@ def note_saving(learner: Learner, samples: Samples, folder: Path, console: Conso
     if learner.progress.steps or not learner.chain.frozen_label():
         return
     if processes.rank() == 0:
-        first = [samples[(0, i)] for i in range(min(len(samples), saving.MOST_IMAGES))]
-        found = saving.measure(learner, collate(first))
+        first = [samples[(0, i)] for i in range(min(len(samples), freeze_benefit.MOST_IMAGES))]
+        found = freeze_benefit.measure(learner, collate(first))
         if found is not None:
-            write_json(folder / SAVING, found.as_dict())
+            write_json(folder / SAVING, found.as_dict(), indent=2)
             console.say(str(found))
     processes.barrier()
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from segue.base.settings import Settings
 from segue.errors import PlanError
-from segue.settings import Settings
 
 # What DINOv2, ResNet and Swin were trained with: torchvision's ImageNet statistics, of values in 0..1.
 IMAGENET = {"r": (0.485, 0.229), "g": (0.456, 0.224), "b": (0.406, 0.225)}

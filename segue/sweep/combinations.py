@@ -10,13 +10,14 @@ from pathlib import Path
 
 import torch
 
-from segue import stages
-from segue.console import Console
 from segue.data.dataset import DataSet
 from segue.errors import PlanError, SegueError
-from segue.plan import Plan, load_plan
-from segue.run import read_all_data
-from segue.run_folder import digest_of, key_of
+from segue.plan.reading import load_plan
+from segue.plan.schema import Plan
+from segue.run import build
+from segue.run.console import Console
+from segue.run.folder import digest_of, key_of
+from segue.run.runner import read_all_data
 
 LONGEST_NAME = 100
 NOT_SWEPT = {"name": "it follows from the values", "runs": "it follows from the plan", "device": "use --devices"}
@@ -170,9 +171,9 @@ def _data_of(plan: Plan, read: dict[str, dict[str, DataSet]], console: Console) 
 
 def _build(plan: Plan, data: dict[str, DataSet]) -> None:
     """Every stage's model, without values."""
-    device = stages.pick_device(plan.device)
+    device = build.pick_device(plan.device)
     for stage in plan.stages:
-        stages.refuse_late_thaws(stage, data[stage.name])
-        stages.monitored(data[stage.name], stage)
+        build.refuse_late_thaws(stage, data[stage.name])
+        build.monitored(data[stage.name], stage)
         with torch.device("meta"):
-            stages.build_model(plan, stage, data[stage.name], None, device, lambda line: None)
+            build.build_model(plan, stage, data[stage.name], None, device, lambda line: None)

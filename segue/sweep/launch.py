@@ -54,7 +54,7 @@ class Local:
     def __init__(self, job: Job) -> None:
         context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         if sys.platform == "linux":
-            context.set_forkserver_preload(["segue.run"])
+            context.set_forkserver_preload(["segue.run.runner"])
         self.process = context.Process(target=run_job, args=(job,))
         self.process.start()
 
@@ -135,8 +135,8 @@ def run_job(job: Job) -> None:
     os.dup2(log, 2)
     import torch
 
-    from segue.plan import load_plan
-    from segue.run import run_plan
+    from segue.plan.reading import load_plan
+    from segue.run.runner import run_plan
 
     torch.set_num_threads(job.threads)
     try:

@@ -20,14 +20,15 @@ from typing import Any
 
 import yaml
 
-from segue.console import Console
+from segue.base.files import write_json
+from segue.base.parsing import read_json
 from segue.errors import CheckpointError, Interrupted
-from segue.launch import POLL, Job, Running
-from segue.members import Member
-from segue.outcome import METRICS, describe
-from segue.plan import Plan
-from segue.run_folder import PLAN, SWEEP, RunFolder, write_json
-from segue.texts import read_json
+from segue.plan.schema import Plan
+from segue.run.console import Console
+from segue.run.folder import PLAN, SWEEP, RunFolder
+from segue.run.results import METRICS, describe
+from segue.sweep.combinations import Member
+from segue.sweep.launch import POLL, Job, Running
 from segue.training import checkpoint
 from segue.training.signals import stop_signals
 
@@ -97,7 +98,7 @@ class SweepFolder:
         (folder / PLAN).write_text(resolved, encoding="utf-8")
 
     def write(self) -> None:
-        write_json(self.path / SWEEP, {"plan": self.plan, "threads": self.threads, "members": self.notes})
+        write_json(self.path / SWEEP, {"plan": self.plan, "threads": self.threads, "members": self.notes}, indent=2)
 
     def note(self, name: str, state: str, reason: str = "") -> None:
         self.notes[name] |= {"state": state, "reason": reason}

@@ -24,10 +24,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segue.data.samples import Position, Samples
+from segue.base.settings import Settings
+from segue.data.pipeline.samples import Position, Samples
 from segue.errors import NonFiniteError
 from segue.models.parts.chain import Chain
-from segue.settings import Settings
 from segue.structures.masks import PackedMasks
 from segue.structures.seeds import seed_for
 from segue.structures.target import Target, collate

@@ -24,11 +24,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from segue.base.parsing import read_json
+from segue.base.settings import Settings
 from segue.errors import CheckpointError, NonFiniteError
 from segue.models import ModelSpec
 from segue.models.weights import Weights, foreign
-from segue.settings import Settings
-from segue.texts import read_json
 
 CARD, WEIGHTS, STATE = "card.json", "weights.safetensors", "state.pt"
 

@@ -22,8 +22,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[missing-module-attribute]
 from tensorboardX.summary import scalar
 
+from segue.base.parsing import parse_json
 from segue.errors import PlanError
-from segue.texts import parse_json
 
 
 class Journal:

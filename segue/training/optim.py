@@ -11,8 +11,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from segue.base.settings import Settings
 from segue.models.parts.chain import Chain, block_numbers
-from segue.settings import Settings
 
 UNDECAYED = ("position_embeddings", "pos_embed", "cls_token", "mask_token", "reg_token", "dist_token")
 

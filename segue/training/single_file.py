@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor
 
+from segue.base.parsing import read_json
 from segue.errors import CheckpointError
 from segue.models.weights import Weights, foreign
-from segue.texts import read_json
 from segue.training import checkpoint
 from segue.training.checkpoint import Card, on_cpu
 

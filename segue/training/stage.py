@@ -13,9 +13,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from segue.base.settings import Settings
 from segue.errors import Interrupted
 from segue.models.parts.chain import span
-from segue.settings import Settings
 from segue.structures.target import Batch
 from segue.training import bad_step, checkpoint, disk, processes
 from segue.training.checkpoint import Card, PartSummary
@@ -24,7 +24,7 @@ from segue.training.journal import Journal
 from segue.training.learner import Learner
 from segue.training.loop import train_epoch
 from segue.training.optim import Thaw
-from segue.training.select import better, keep_evaluated
+from segue.training.selection import better, keep_evaluated
 from segue.training.signals import stop_signals
 
 NOTHING = 0.001  # a metric up to this is of a model that finds nothing yet

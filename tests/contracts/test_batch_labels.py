@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segue.data import images
-from segue.data.rendered_fields import render_field
+from benchmarks.rendered_fields import render_field
+from segue.data.images import image_io
 from tests.conftest import ROOT
 
 SCRIPT = ROOT / "scripts" / "noisy-then-manual" / "utils" / "batch_myotube_processing.py"
@@ -59,7 +59,7 @@ def test_it_leaves_what_the_original_left_and_keeps_twins_together(fields, monke
         assert image["myotube_count"] == len(own) > 3 and max(image["height"], image["width"]) == 300
         assert image["channel_type"] in image["file_name"]
     assert f"annotations.json: {2 * FIELDS} images, {len(everything['annotations'])} myotubes" in said
-    assert images.read(fields / "out" / "images" / "plate_field0_green_processed.png").int().max() > 255
+    assert image_io.read(fields / "out" / "images" / "plate_field0_green_processed.png").int().max() > 255
 
 
 def test_grey_gets_the_masks_of_its_green_twin(fields, monkeypatch, capsys):

@@ -10,7 +10,7 @@ import sys
 import pytest
 from PIL import Image
 
-from segue.cli import app, head, main
+from segue.cli.app import app, head, main
 from tests.conftest import segue, toy_plan, write_plan
 
 VERBS = {"demo", "init", "check", "run", "sweep", "predict", "evaluate", "inspect", "report", "head", "label", "data"}
@@ -166,7 +166,7 @@ def test_head_and_predict_never_replace_what_is_there(finished, rendered, tmp_pa
     ],
 )
 def test_what_the_machine_cannot_do_is_one_line_and_exit_code_3(error, words, monkeypatch, capsys):
-    from segue.commands import demo
+    from segue.cli.commands import demo
 
     def fails(*_):
         raise error

@@ -25,7 +25,7 @@ MODULES = {
     **dict.fromkeys(("requests", "httpx", "urllib", "http", "ftplib", "socket", "aiohttp", "urllib3", "wget"), set()),
     **dict.fromkeys(("tarfile", "xml.sax", "xml.dom", "lxml", "xmlrpc"), set()),
     "huggingface_hub": {NETWORK},
-    "zipfile": {DOOR, "segue/inference/export.py"},  # reads a table of contents; writes ROIs
+    "zipfile": {DOOR, "segue/inference/outputs.py"},  # reads a table of contents; writes ROIs
     "subprocess": {
         "benchmarks/stage2_step.py",
         "benchmarks/thaw_step.py",
@@ -45,9 +45,9 @@ METHODS = {
 # A module whose name is not written there: where, and where the name comes from.
 IMPORTS = {
     ("segue/__init__.py", "_HOMES[name]"): "a table above it",
-    ("segue/inference/extras.py", "module"): "written by whoever calls it",
-    ("segue/plugins.py", "f'{package}.{name}'"): "a file of the package itself",
-    ("segue/plugins.py", "name"): "a plan or a command line; may_be_named holds data off",
+    ("segue/base/extras.py", "module"): "written by whoever calls it",
+    ("segue/base/plugins.py", "f'{package}.{name}'"): "a file of the package itself",
+    ("segue/base/plugins.py", "name"): "a plan or a command line; may_be_named holds data off",
     ("scripts/detector-then-masks/validate_setup.py", "name"): "a table above it",
 }
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from segue import models
-from segue.cli import guarded
+from segue.cli.app import guarded
 from segue.losses.noise import Noise
-from segue.plan_file import from_values
+from segue.plan.reading import from_values
 from segue.structures.channels import RGB
 from segue.training.optim import Schedule
 from tests.contracts.test_noisy_training import FOLDER, SHORT, files_of, merged

@@ -11,8 +11,8 @@ import tifffile
 import torch
 
 import segue
-from segue.cli import main
-from segue.data.rendered_fields import render_field
+from benchmarks.rendered_fields import render_field
+from segue.cli.app import main
 from tests.contracts.test_noisy_training import OUT, stage, typed, write_configs
 from tests.labelling.scoring import levels
 

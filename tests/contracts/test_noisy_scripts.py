@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segue.data import two_sources
 from segue.data.dataset import Data, read_dataset
-from segue.data.groups import group_of
-from segue.data.rendered import render_dataset
+from segue.data.scene_groups import group_of
+from segue.data.synthetic import render_dataset
+from segue.data.writing import merge
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "scripts" / "noisy-then-manual"
@@ -97,7 +97,7 @@ def test_two_sources_are_one_folder_with_every_object_once_and_no_field_in_two_p
     for word, expected in (("algorithmic", labs[1]), ("manual", labs[2])):
         counts = [len(content[f"{word}_{part}_annotations.json"]["annotations"]) for part in ("train", "test")]
         assert sum(counts) == expected and f"{word}_train: " in said and f"images, {counts[1]} objects" in said
-    splits = two_sources.read(folder)
+    splits = merge.read(folder)
     assert {a.source for r in splits["algorithmic_train"].records for a in r.annotations} == {"algorithm"}
     assert {a.source for r in splits["manual_train"].records for a in r.annotations} == {"manual"}
     fields = {key: {group_of(r.image.name) for r in split.records} for key, split in splits.items()}

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from segue.cli import guarded
+from segue.cli.app import guarded
 from segue.models import mask2former
 from segue.training import checkpoint
 from segue.training.journal import Journal

@@ -11,13 +11,14 @@ import pytest
 import torch
 import yaml
 
-from segue import models, recipes
+from segue import models
+from segue.base.settings import Settings
 from segue.data import formats
 from segue.models import ModelSpec
 from segue.models.parts.chain import Chain
-from segue.plan_file import parse
-from segue.run import run_plan
-from segue.settings import Settings
+from segue.plan import recipes
+from segue.plan.reading import parse
+from segue.run.runner import run_plan
 from segue.structures.channels import RGB, Channel
 from segue.training import checkpoint
 from tests.conftest import toy_plan

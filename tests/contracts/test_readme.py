@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from segue.plan_file import parse
+from segue.plan.reading import parse
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -89,7 +89,7 @@ def test_the_python_sample_runs(place):
 
 
 def test_the_recipe_that_the_commands_start_from_differs_from_the_plan_in_length_only():
-    from segue.recipes import text
+    from segue.plan.recipes import text
 
     shown, recipe = (yaml.safe_load(source) for source in (BLOCKS["plan"], text("detector-then-masks")))
     assert [s["name"] for s in shown["stages"]] == [s["name"] for s in recipe["stages"]]

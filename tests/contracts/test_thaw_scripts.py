@@ -13,7 +13,7 @@ import timm
 import torch
 import yaml
 
-from segue.cli import guarded
+from segue.cli.app import guarded
 from segue.training.journal import read_rows
 from tests.conftest import ROOT, SAMPLES
 from tests.contracts.test_thaw_figures import pycocotools_figures

@@ -7,12 +7,12 @@ import shutil
 
 import pytest
 
-from segue.commands.check import check_target
-from segue.console import Console
-from segue.data.audit import once
+from segue.cli.commands.check import check_target
 from segue.errors import DataError
-from segue.plan import Plan
-from segue.run import read_all_data
+from segue.plan.schema import Plan
+from segue.run import audit_cache
+from segue.run.console import Console
+from segue.run.runner import read_all_data
 from tests.conftest import toy_plan, write_plan
 
 
@@ -23,8 +23,8 @@ def data(rendered, tmp_path):
 
 def looked(monkeypatch) -> list[int]:
     calls: list[int] = []
-    real = once.audit
-    monkeypatch.setattr(once, "audit", lambda *arguments: (calls.append(1), real(*arguments))[1])
+    real = audit_cache.audit
+    monkeypatch.setattr(audit_cache, "audit", lambda *arguments: (calls.append(1), real(*arguments))[1])
     return calls
 
 
@@ -36,7 +36,7 @@ def test_the_second_run_does_not_repeat_it_and_says_the_same(data, tmp_path, mon
     first = capsys.readouterr().err
     read_all_data(plan, Console())
     assert len(calls) == 1 and capsys.readouterr().err == first and "unlabelled image, 1 times" in first
-    kept = list((tmp_path / "runs" / once.FOLDER).iterdir())
+    kept = list((tmp_path / "runs" / audit_cache.FOLDER).iterdir())
     assert len(kept) == 1 and len(json.loads(kept[0].read_text())["lines"]) >= 1
 
 
@@ -50,14 +50,14 @@ def test_other_bytes_are_looked_at_anew_and_what_is_refused_is_not_kept(data, tm
         with pytest.raises(DataError, match=r"train_0002\.png.*next: segue check"):
             read_all_data(plan, Console(quiet=True))
         assert len(calls) == count
-    assert len(list((tmp_path / "runs" / once.FOLDER).iterdir())) == 1
+    assert len(list((tmp_path / "runs" / audit_cache.FOLDER).iterdir())) == 1
 
 
 def test_what_another_version_found_does_not_count(data, tmp_path, monkeypatch):
     calls = looked(monkeypatch)
     plan = Plan.model_validate(toy_plan(data, tmp_path / "runs"))
     read_all_data(plan, Console(quiet=True))
-    path = next((tmp_path / "runs" / once.FOLDER).iterdir())
+    path = next((tmp_path / "runs" / audit_cache.FOLDER).iterdir())
     path.write_text(path.read_text().replace('"segue": "', '"segue": "0.0.0-'))
     read_all_data(plan, Console(quiet=True))
     path.write_text("not JSON")

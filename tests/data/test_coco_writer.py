@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segue.data import coco_writer
+from segue.base.files import write_json
 from segue.data.formats import SplitSource, coco
 from segue.data.records import Annotation, Record
+from segue.data.writing import coco as coco_writer
 from segue.structures.masks import Polygon, encoded
 
 
@@ -32,7 +33,7 @@ def record(tmp_path) -> Record:
 
 def test_what_is_written_is_what_is_read(record, tmp_path):
     content = coco_writer.coco([record], {"cell": 3, "tube": 5}, lambda r: r.image.name)
-    path = coco_writer.write_json(tmp_path / "annotations" / "train.json", content)
+    path = write_json(tmp_path / "annotations" / "train.json", content)
     split = coco.read(SplitSource(path, (tmp_path,)), "train")
     assert split.problems == [] and split.categories == {"cell": 3, "tube": 5}
     (back,) = split.records

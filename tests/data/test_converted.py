@@ -12,10 +12,10 @@ import tifffile
 import yaml
 from PIL import Image
 
-from segue.cli import main
+from segue.cli.app import main
 from segue.data.dataset import Data, read_splits
 from segue.data.records import Record, Split
-from segue.data.rendered import render_dataset
+from segue.data.synthetic import render_dataset
 from segue.structures.masks import coco_rle
 
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from segue.data.dataset import Data, read_dataset
-from segue.data.rendered import render_dataset
+from segue.data.synthetic import render_dataset
 from segue.errors import DataError
 
 SHARES = {"valid": 0.25, "test": 0.25, "seed": 3}

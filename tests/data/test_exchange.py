@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segue.data import exchange, formats
-from segue.data.coco_writer import write_json
+from segue.base.files import write_json
+from segue.data import formats
 from segue.data.dataset import Data, read_dataset, read_splits
 from segue.data.records import Annotation, Record, Split
+from segue.data.writing import annotation_files
 from segue.errors import DataError
 from segue.structures.masks import Mask, Polygon, coco_rle, encoded
 
@@ -237,9 +238,9 @@ def test_what_is_written_is_read_back(tmp_path, kind):
     image(tmp_path)
     record = Record(tmp_path / "a.png", HEIGHT, WIDTH, 1, tuple(written))
     if kind == "labelme":
-        write_json(tmp_path / "a.json", exchange.to_labelme(record, "a.png"))
+        write_json(tmp_path / "a.json", annotation_files.to_labelme(record, "a.png"))
     else:
-        (tmp_path / "a.xml").write_text(exchange.to_cvat([(record, "a.png")]))
+        (tmp_path / "a.xml").write_text(annotation_files.to_cvat([(record, "a.png")]))
     split = only(tmp_path)
     two, found, box = split.records[0].annotations
     assert split.problems == [] and [a.class_name for a in (two, found, box)] == ["two", "disc", "box <&>"]

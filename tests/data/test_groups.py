@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.data.groups import group_of, groups, split_groups
+from segue.data.scene_groups import group_of, groups, split_groups
 from segue.errors import DataError
 
 TWINS = {

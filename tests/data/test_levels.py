@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 import segue
 from segue import models
-from segue.cli import main
-from segue.data import images, stacks
+from segue.cli.app import main
 from segue.data.dataset import Data
+from segue.data.images import image_io, tiff
+from segue.data.pipeline.samples import Samples
+from segue.data.pipeline.transforms import Augment, View
 from segue.data.records import Record
-from segue.data.samples import Samples
-from segue.data.transforms import Augment, View
 from segue.errors import DataError
 from segue.models.parts.layers import Normalise
 from segue.structures.channels import Channel
@@ -87,7 +87,7 @@ def test_prediction_sees_the_same_values_as_training(tmp_path, scale):
     samples = Samples([Record(path, SIDE, SIDE, 1)], (), wanted, View(SIDE, SIDE), seed=0)
     trained_on = Normalise(wanted)(samples[0, 0][0]["images"][None])[0]
     predictor = saved_model(tmp_path / "model", wanted)
-    for picture in (path, images.read(path, 1)):  # `segue predict` decodes first
+    for picture in (path, image_io.read(path, 1)):  # `segue predict` decodes first
         seen = seen_by(predictor, picture)
         assert distinct(seen) == 1024 and torch.equal(seen, trained_on)
 
@@ -114,23 +114,23 @@ def test_inspect_tells_what_becomes_of_the_values_of_each_channel(tmp_path, caps
 
 def test_augmentation_makes_no_levels_equal():
     view = View(SIDE, SIDE, Augment(flip=1, vertical_flip=1, crop=0, brightness=0.3, contrast=0.3, saturation=0))
-    image = images.scaled(torch.from_numpy(LEVELS.astype(np.uint16))[None].expand(3, -1, -1), channels(1023) * 3)
+    image = image_io.scaled(torch.from_numpy(LEVELS.astype(np.uint16))[None].expand(3, -1, -1), channels(1023) * 3)
     changed, _, _ = view(image, torch.zeros(0, 4), torch.zeros(0, 2), seed=3)
     assert changed.max() > 1 and distinct(changed) == 1024
 
 
 def test_percentiles_are_those_of_the_image_and_hot_pixels_do_not_reach_far():
     stored = np.arange(1000, dtype=np.uint16).reshape(1, 20, 50)
-    values = images.scaled(torch.from_numpy(stored), channels("percentile", percentiles=(10, 90)))[0].ravel()
+    values = image_io.scaled(torch.from_numpy(stored), channels("percentile", percentiles=(10, 90)))[0].ravel()
     assert values[99] == 0 and values[899] == 1 and float(values[499]) == pytest.approx(0.5)
     stored[0, 0, 0] = 65535
-    hot = images.scaled(torch.from_numpy(stored), channels("percentile"))
+    hot = image_io.scaled(torch.from_numpy(stored), channels("percentile"))
     assert 4 < hot.max() < 7 and hot.median() == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("stored", [np.full((8, 8), 7), np.pad(np.array([[900]]), 40, constant_values=20)])
 def test_an_image_of_nearly_one_value_stays_finite(stored):
-    values = images.scaled(torch.from_numpy(stored.astype(np.uint16))[None], channels("percentile"))
+    values = image_io.scaled(torch.from_numpy(stored.astype(np.uint16))[None], channels("percentile"))
     assert values.min() >= 0 and values.max() <= 1 and distinct(values) == len(np.unique(stored))
 
 
@@ -155,33 +155,33 @@ def write_stack(path: Path, axis: str) -> None:
 def test_a_stack_is_its_brightest_values_or_one_plane(tmp_path, name, axis):
     path = tmp_path / name
     write_stack(path, axis)
-    brightest = images.read(path, channels(None))
+    brightest = image_io.read(path, channels(None))
     assert brightest.shape == (1, SIDE, SIDE) and brightest[0, 3, 4] == 200 and brightest[0, 0, 0] == 5
-    assert (images.read(path, channels(None, plane=2)) == 3).all()
-    three = images.read(path, [Channel(name=f"z{plane}", plane=plane) for plane in (1, 2, 4)])
+    assert (image_io.read(path, channels(None, plane=2)) == 3).all()
+    three = image_io.read(path, [Channel(name=f"z{plane}", plane=plane) for plane in (1, 2, 4)])
     assert three[:, 0, 0].tolist() == [2, 3, 5]
-    assert images.read(path, 3).shape == (3, SIDE, SIDE) and images.size(path) == (SIDE, SIDE)
+    assert image_io.read(path, 3).shape == (3, SIDE, SIDE) and image_io.size(path) == (SIDE, SIDE)
     with pytest.raises(DataError, match="5 planes; expected plane 5, counted from 0"):
-        images.read(path, channels(None, plane=5))
+        image_io.read(path, channels(None, plane=5))
 
 
 def test_named_channels_of_a_stack_stay_channels(tmp_path):
     values = np.zeros((4, 2, SIDE, SIDE), np.uint16)
     values[2, 1, 5, 6] = 3000
     tifffile.imwrite(tmp_path / "h.tif", values, imagej=True, metadata={"axes": "ZCYX"})
-    image = images.read(tmp_path / "h.tif", channels(4095, ("gfp", "dapi")))
+    image = image_io.read(tmp_path / "h.tif", channels(4095, ("gfp", "dapi")))
     assert image.shape == (2, SIDE, SIDE) and image[1, 5, 6] == 3000 and not image[0].numpy().any()
     with pytest.raises(DataError, match="2 channels in 4 planes; expected 3"):
-        images.read(tmp_path / "h.tif", 3)
+        image_io.read(tmp_path / "h.tif", 3)
 
 
 def test_a_grey_model_reads_grey_saved_as_colour_but_no_colour(tmp_path):
     grey = (LEVELS % 256).astype(np.uint8)
     Image.fromarray(grey).convert("RGB").save(tmp_path / "grey.png")
-    assert np.array_equal(images.read(tmp_path / "grey.png", channels(None))[0].numpy(), grey)
+    assert np.array_equal(image_io.read(tmp_path / "grey.png", channels(None))[0].numpy(), grey)
     Image.fromarray(np.dstack([grey, grey, 255 - grey])).save(tmp_path / "colour.png")
     with pytest.raises(DataError, match="3 channels; expected 1"):
-        images.read(tmp_path / "colour.png", channels(None))
+        image_io.read(tmp_path / "colour.png", channels(None))
 
 
 @pytest.mark.parametrize(
@@ -201,9 +201,9 @@ def test_other_types_of_numbers_keep_their_levels_or_are_refused(tmp_path, value
     wanted = channels(scale)
     if isinstance(levels, str):
         with pytest.raises(DataError, match=levels):
-            images.read(tmp_path / "a.tif", wanted)
+            image_io.read(tmp_path / "a.tif", wanted)
         return
-    image = images.scaled(images.read(tmp_path / "a.tif", wanted), wanted)
+    image = image_io.scaled(image_io.read(tmp_path / "a.tif", wanted), wanted)
     assert distinct(image) == levels and image.min() > -3 and image.max() < 3
 
 
@@ -212,11 +212,11 @@ def test_pages_of_several_shapes_and_stacks_too_large_are_refused_with_their_siz
         file.write(np.zeros((64, 80), np.uint16))
         file.write(np.zeros((32, 40), np.uint16))
     with pytest.raises(DataError, match="several shapes or types .64 x 80, 32 x 40."):
-        images.read(tmp_path / "mixed.tif")
+        image_io.read(tmp_path / "mixed.tif")
     write_stack(tmp_path / "z.tif", "Z")
-    monkeypatch.setattr(stacks, "MOST_VALUES", 20_000)
+    monkeypatch.setattr(tiff, "MOST_VALUES", 20_000)
     with pytest.raises(DataError, match="5 x 64 x 64 values; expected at most 20000"):
-        images.read(tmp_path / "z.tif")
+        image_io.read(tmp_path / "z.tif")
 
 
 @pytest.mark.parametrize("fields", [{"percentiles": (1, 99)}, {"scale": "percentile", "percentiles": (99, 1)},

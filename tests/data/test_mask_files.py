@@ -10,12 +10,13 @@ import tifffile
 from hotcoco.mask import decode
 from PIL import Image
 
-from segue.data import formats, label_images
+from segue.data import formats
 from segue.data.dataset import Data, manifest, read_dataset, read_splits
-from segue.data.folders import read_folder
+from segue.data.images import label_images
 from segue.data.records import Split
+from segue.data.writing.folders import read_folder
 from segue.errors import DataError
-from segue.inference.export import label_image, write_labels
+from segue.inference.outputs import label_image, write_labels
 from segue.structures.channels import RGB
 from segue.structures.regions import Region
 from tests.data.test_exchange import HEIGHT, WIDTH, bits

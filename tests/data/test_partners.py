@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from segue.data import images, partners
 from segue.data.audit import audit
-from segue.data.audit.findings import refused
 from segue.data.dataset import Data, manifest, read_dataset, read_splits
+from segue.data.images import image_io, multi_file
+from segue.data.pipeline.samples import Samples, read_image
+from segue.data.pipeline.transforms import View
+from segue.data.problems import refused
 from segue.data.records import Record
-from segue.data.samples import Samples, read_image
-from segue.data.transforms import View
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture
 from segue.inference.predict import pictures_in
@@ -59,11 +59,11 @@ def test_a_stage_takes_some_channels_of_a_file_by_their_number(tmp_path):
     five = np.random.default_rng(2).integers(0, 256, (SIDE, SIDE, 5), np.uint8)
     path = save(tmp_path / "a.npy", five)
     some = [Channel(name="event", at=4), Channel(name="thermal", at=3)]
-    assert np.array_equal(partners.read(path, some), five[..., [4, 3]].transpose(2, 0, 1))
+    assert np.array_equal(multi_file.read(path, some), five[..., [4, 3]].transpose(2, 0, 1))
     with pytest.raises(DataError, match=r"5 channels; expected 3 \(or at: for each\)"):
-        partners.read(path, channels())
+        multi_file.read(path, channels())
     with pytest.raises(DataError, match=r"5 channels, counted from 0; expected one at 5"):
-        partners.read(path, [Channel(name="depth", at=5)])
+        multi_file.read(path, [Channel(name="depth", at=5)])
     with pytest.raises(ValidationError, match=r"some of one file say where they are \(at:\); all of them have to"):
         channels({"name": "thermal", "at": 3})
 
@@ -84,26 +84,26 @@ def test_a_partner_is_found_where_people_put_it(tmp_path, place, monkeypatch):
     image = save(tmp_path / place, PHOTO)
     path = tmp_path / PLACES[place]
     save(path.with_suffix(path.suffix.lower()), LEVELS).rename(path)
-    assert partners.files(image, THERMAL) == {image: [0, 1, 2], path: [3]}
+    assert multi_file.files(image, THERMAL) == {image: [0, 1, 2], path: [3]}
     monkeypatch.chdir(image.parent)
-    assert list(partners.files(Path(image.name), THERMAL)) == [Path(image.name), path]
+    assert list(multi_file.files(Path(image.name), THERMAL)) == [Path(image.name), path]
     image.unlink()
     path.rename(tmp_path / "elsewhere")
     save(image, PHOTO)
     with pytest.raises(
         DataError, match="x.*: no partner .*thermal.* for channel thermal; expected an image in a folder"
     ):
-        partners.files(image, THERMAL)
+        multi_file.files(image, THERMAL)
 
 
 def test_the_nearest_folder_wins_and_two_files_for_one_partner_are_refused(tmp_path):
     image = save(tmp_path / "images" / "train" / "x.png", PHOTO)
     save(tmp_path / "thermal" / "x.png", LEVELS)
     far = save(tmp_path / "thermal" / "train" / "x.png", LEVELS)
-    assert list(partners.files(image, THERMAL))[1] == far
+    assert list(multi_file.files(image, THERMAL))[1] == far
     save(tmp_path / "thermal" / "train" / "x.npy", LEVELS)
     with pytest.raises(DataError, match=r"images/train/x.png: several partners for channel thermal: .*x.npy, x.png"):
-        partners.read(image, THERMAL)
+        multi_file.read(image, THERMAL)
 
 
 def test_8_bit_colour_beside_16_bit_thermal_keeps_all_levels_of_both(photo, tmp_path):
@@ -115,10 +115,10 @@ def test_8_bit_colour_beside_16_bit_thermal_keeps_all_levels_of_both(photo, tmp_
         assert inputs.dtype == torch.float32 and distinct(Normalise(wanted)(inputs[None])[0][3:]) == 1024
         torch.testing.assert_close(inputs[:3], torch.from_numpy(PHOTO).permute(2, 0, 1) / 255)
         assert torch.equal(inputs[3].flatten().argsort(stable=True), torch.tensor(LEVELS.ravel()).argsort(stable=True))
-    alone = images.scaled(images.read(photo.parent / "thermal" / "a.png", wanted[3:]), wanted[3:])
+    alone = image_io.scaled(image_io.read(photo.parent / "thermal" / "a.png", wanted[3:]), wanted[3:])
     torch.testing.assert_close(inputs[3], alone[0])  # percentiles are those of the partner, taken once
     predictor = saved_model(tmp_path / "model", wanted)
-    for picture in (photo, partners.read(photo, wanted)):
+    for picture in (photo, multi_file.read(photo, wanted)):
         assert torch.equal(seen_by(predictor, picture), Normalise(wanted)(inputs[None])[0])
 
 
@@ -132,29 +132,29 @@ def test_channels_that_name_one_folder_are_its_files_in_order_wherever_they_are_
     save(photo.parent / "other" / "a.npy", np.stack([LEVELS, LEVELS * 2], -1))
     one, two = ({"name": name, "folder": "other"} for name in ("one", "two"))
     listed = Data.model_validate({"root": ".", "channels": [one, "b", "g", "r", two]}).channels
-    pixels = partners.read(photo, listed)
+    pixels = multi_file.read(photo, listed)
     assert torch.equal(pixels[0] * 65535, torch.from_numpy(LEVELS.astype(np.float32)))
     assert torch.equal(pixels[4], pixels[0] * 2) and torch.equal(
         pixels[1] * 255, torch.from_numpy(PHOTO[..., 0]).float()
     )
     alone = Data.model_validate({"root": ".", "channels": [one, two]}).channels
-    assert torch.equal(partners.read(photo, alone)[0], torch.from_numpy(LEVELS))  # a picture no channel is taken from
+    assert torch.equal(multi_file.read(photo, alone)[0], torch.from_numpy(LEVELS))  # a picture no channel is taken from
 
 
 def test_a_partner_of_three_equal_channels_is_one_and_any_other_number_is_refused_with_both_names(photo):
     path = photo.parent / "thermal" / "a.png"
     grey = PHOTO[..., 0]
     save(path, np.stack([grey] * 3, -1))
-    assert torch.equal(partners.read(photo, THERMAL)[3], torch.from_numpy(grey))
+    assert torch.equal(multi_file.read(photo, THERMAL)[3], torch.from_numpy(grey))
     save(path, PHOTO)
     message = f"{path}: 3 channels; expected 1 (or at: for each) for thermal, as partner of {photo}"
     with pytest.raises(DataError) as error:
-        partners.read(photo, THERMAL)
+        multi_file.read(photo, THERMAL)
     assert str(error.value) == message
     save(path, grey)
     three = channels(*({"name": name, "folder": "thermal"} for name in ("x", "y")))
     with pytest.raises(DataError, match=f"{path}: 1 channels; expected 2 for x, y, as partner of {photo}"):
-        partners.read(photo, three)
+        multi_file.read(photo, three)
 
 
 @pytest.mark.parametrize("listed", [THERMAL, THERMAL[3:]])
@@ -163,7 +163,7 @@ def test_a_partner_of_another_size_is_refused_with_both_names(photo, listed):
     with pytest.raises(
         DataError, match=f"{path}: a partner of 50 x 64 pixels .*; expected 64 x 64, as its partner {photo}"
     ):
-        partners.read(photo, listed)
+        multi_file.read(photo, listed)
 
 
 def test_what_is_wrong_with_partners_is_said_before_training_and_their_bytes_count(rendered, tmp_path):
@@ -207,7 +207,7 @@ def test_scenes_side_by_side_are_no_partners_of_each_other_and_are_listed_once(t
     thermal = save(tmp_path / "scene_3" / "thermal" / "3.png", LEVELS)
     listed, iterdir = [], Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
-    assert partners.companions(pictures, tmp_path) == {"thermal": {pictures[3]: [thermal]}}
+    assert multi_file.companions(pictures, tmp_path) == {"thermal": {pictures[3]: [thermal]}}
     assert listed.count(tmp_path) == 1
 
 
@@ -232,7 +232,7 @@ def test_coco_images_in_a_folder_beside_their_partners_are_the_images(rendered, 
 def test_an_image_is_not_its_own_partner(tmp_path):
     image = save(tmp_path / "train" / "thermal" / "a.png", PHOTO)
     with pytest.raises(DataError, match="no partner .*thermal/a.* for channel thermal"):
-        partners.read(image, THERMAL)
+        multi_file.read(image, THERMAL)
 
 
 def test_channels_are_told_apart_and_folders_are_relative():

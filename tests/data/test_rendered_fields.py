@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.rendered_fields import MOST_COVERED, render_field, render_fields
 from segue.data.dataset import Data, read_splits
-from segue.data.rendered_fields import MOST_COVERED, render_field, render_fields
 
 
 def truth_on(side, truth):

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from segue.data import formats
-from segue.data.loading import loader
+from segue.data.pipeline.loader import loader
+from segue.data.pipeline.samples import Samples, StepSampler, read_image
+from segue.data.pipeline.transforms import Augment, View
 from segue.data.records import Annotation, Record
-from segue.data.samples import Samples, StepSampler, read_image
-from segue.data.transforms import Augment, View
 from segue.errors import DataError
 from segue.structures.channels import RGB
 from segue.structures.masks import Rle, coco_rle

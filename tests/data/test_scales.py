@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segue.data.scales import micrometres_per_pixel
+from segue.data.images.pixel_size import micrometres_per_pixel
 
 PIXELS = np.zeros((8, 8), np.uint16)
 SAID = {

@@ -6,8 +6,8 @@ import torch
 import torchvision.transforms.v2.functional as VF
 from torchvision import tv_tensors
 
-from segue.data.failing import DisturbedView, shifted
-from segue.data.transforms import Augment, Points, View, _Colour
+from segue.data.pipeline.corruptions import DisturbedView, shifted
+from segue.data.pipeline.transforms import Augment, Points, View, _Colour
 from segue.models.parts.layers import Normalise
 from segue.structures.channels import RGB, Channel
 from segue.structures.masks import raster_polygon

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segue.cli import main
+from segue.cli.app import main
 from segue.data import formats
 from segue.data.dataset import Data, manifest, read_dataset, read_splits
 from segue.errors import DataError

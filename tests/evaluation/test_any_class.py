@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 
-from segue.cli import main
-from segue.commands.evaluate import ANY, _as_one
+from segue.cli.app import main
+from segue.cli.commands.evaluate import ANY, _as_one
 from segue.data.dataset import Data, read_splits
-from segue.data.rendered import CLASSES
+from segue.data.synthetic import CLASSES
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.models import ModelSpec, rfdetr
 from segue.structures.detections import Detections

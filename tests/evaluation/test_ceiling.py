@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segue.commands.check import check_target
+from segue.cli.commands.check import check_target
 from segue.data.dataset import Data, read_splits
 from segue.data.records import Annotation, Record
 from segue.evaluation.ceiling import advice, mask_ceiling, perfect

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from segue.data.records import Annotation, Record
+from segue.evaluation.bootstrap import compare
 from segue.evaluation.coco_metrics import CocoMetrics, detections_needed, ground_truth
-from segue.evaluation.compare import compare
 from segue.structures.detections import Detections
 from segue.structures.masks import Polygon
 

@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from segue.evaluation.compare import Difference
+from segue.evaluation.bootstrap import Difference
 from segue.evaluation.comparison import Comparison, Row, sorted_rows
 
 

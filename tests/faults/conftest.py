@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segue.data.rendered import render_dataset
+from segue.data.synthetic import render_dataset
 from tests.faults import struck
 
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-import segue.run
-from segue import outcome
-from segue.cli import main
-from segue.evaluation import compare
-from segue.run_folder import read_note
+import segue.run.runner
+from segue.cli.app import main
+from segue.evaluation import bootstrap
+from segue.run import results
+from segue.run.folder import read_note
 from segue.training import checkpoint
 from tests.conftest import toy_plan, write_plan
 from tests.toy import losses, same_tensors
@@ -101,15 +101,15 @@ def command(plan: Path, blow: Blow | None, counts: Path | None) -> None:
     time, are left out."""
     os.dup2(os.open(plan.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     torch.set_num_threads(1)
-    outcome.render = lambda *_: "no curves"
-    compare.RESAMPLES = 1
+    results.render = lambda *_: "no curves"
+    bootstrap.RESAMPLES = 1
     striker = Striker(blow)
     if counts is not None:
         sys.setprofile(striker.count)
     for place, (module, name) in PLACES.items():
         striker.watch(importlib.import_module(module), name, place)
     striker.enter(BETWEEN)
-    striker.watch(segue.run, "fit", BETWEEN, inside=False)
+    striker.watch(segue.run.runner, "fit", BETWEEN, inside=False)
     code = main(["run", str(plan)])
     sys.setprofile(None)
     striker.leave(BETWEEN)
@@ -124,7 +124,7 @@ def run(plan: Path, blow: Blow | None = None, counts: Path | None = None) -> tup
     counts: where to write how much happens in each call of each place.
     """
     context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["segue.run", "segue.cli", "segue.models.rfdetr"])
+    context.set_forkserver_preload(["segue.run.runner", "segue.cli.app", "segue.models.rfdetr"])
     process = context.Process(target=command, args=(plan, blow, counts))
     process.start()
     process.join(300)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segue.cli import main
+from segue.cli.app import main
 from segue.data.audit import audit
-from segue.data.audit.findings import KINDS, Finding
-from segue.data.audit.pictures import best_match
-from segue.data.audit.shapes import Rings, crossing
+from segue.data.audit.images import best_match
+from segue.data.audit.outlines import Rings, crossing
 from segue.data.dataset import Data, read_dataset, read_splits
-from segue.data.rendered import render_dataset
+from segue.data.problems import KINDS, Finding
+from segue.data.synthetic import render_dataset
 from segue.errors import DataError
 from tests.conftest import ROOT
 from tests.faults.corpus import CASES, CROSSED, picture, thing

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from segue.commands.data_change import convert_data
+from segue.cli.commands.data.change import convert_data
 from segue.data.audit import audit
-from segue.data.audit.findings import REFUSED, Finding
 from segue.data.dataset import Data, read_splits
-from segue.data.folders import copy
-from segue.data.rendered import render_dataset
+from segue.data.problems import REFUSED, Finding
+from segue.data.synthetic import render_dataset
+from segue.data.writing.folders import copy
 from tests.faults.corpus_formats import OTHERS
 from tests.faults.test_audit import hashes
 

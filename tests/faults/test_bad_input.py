@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segue.cli import main
+from segue.cli.app import main
 from tests.conftest import toy_plan
 
 

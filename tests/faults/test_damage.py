@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from segue.console import Console
 from segue.errors import CheckpointError
 from segue.models import ModelSpec
-from segue.plan import Plan
-from segue.run import run_plan
+from segue.plan.schema import Plan
+from segue.run.console import Console
+from segue.run.runner import run_plan
 from segue.training import checkpoint
 from segue.training.checkpoint import CARD, STATE, WEIGHTS, Card
 from tests.conftest import toy_plan

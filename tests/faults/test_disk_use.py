@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segue import stages
+from segue.run import build
 from segue.training import checkpoint
 from tests.conftest import toy_plan
 from tests.faults.struck import names
@@ -30,7 +30,7 @@ def rising(monkeypatch):
 
         return figures
 
-    monkeypatch.setattr(stages, "evaluator", better)
+    monkeypatch.setattr(build, "evaluator", better)
 
 
 def in_steps(data: Path, folder: Path, steps: int) -> dict:

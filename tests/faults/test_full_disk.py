@@ -10,7 +10,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from segue.errors import TrainingError
-from segue.run_folder import read_note
+from segue.run.folder import read_note
 from segue.training import checkpoint
 from segue.training.journal import Journal, read_rows
 from segue.training.stage import MOST_FAILED_SAVES

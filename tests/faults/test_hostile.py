@@ -17,9 +17,9 @@ import torch
 
 import segue
 from segue import models
-from segue.cli import main
-from segue.data import images
-from segue.data.rendered import render_dataset
+from segue.cli.app import main
+from segue.data.images import image_io
+from segue.data.synthetic import render_dataset
 from segue.errors import DataError, SegueError
 from segue.models import ModelSpec, rfdetr
 from segue.rfdetr import RFDETRPico
@@ -274,11 +274,11 @@ def test_an_image_is_refused_by_its_header_before_a_pixel_is_decoded(tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.process_time()
     for path in files:
-        for read in (images.stack, images.shown, images.read):
+        for read in (image_io.stack, image_io.shown, image_io.read):
             with pytest.raises(DataError):
                 read(path)
         try:
-            assert np.prod(images.size(path), dtype=float) >= 144e6
+            assert np.prod(image_io.size(path), dtype=float) >= 144e6
         except DataError as error:
             assert "pixels" in error.message or "shape" in error.message or "limit" in error.message
     assert [path.suffix for path in files] == [".bmp", ".jpg", ".npy", ".png", ".tif", ".png"]

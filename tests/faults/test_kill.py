@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from segue.plan import Plan
-from segue.run_folder import RunFolder, read_note
+from segue.plan.schema import Plan
+from segue.run.folder import RunFolder, read_note
 from segue.training import checkpoint
 from tests.conftest import toy_plan, write_plan
 from tests.faults import struck
@@ -61,12 +61,12 @@ def test_killed_while_its_folder_is_made_a_run_begins_under_the_same_name(few, t
     (tmp_path / "toy-7").mkdir()  # not a run, and not to be taken for one
     plan = Plan.model_validate(toy_plan(few, tmp_path))
 
-    def deadly(*_) -> None:
+    def deadly(*_, **__) -> None:
         raise Stopped
 
     for name in ("write_json", "processes.barrier"):
         with monkeypatch.context() as patch, pytest.raises(Stopped):
-            patch.setattr(f"segue.run_folder.{name}", deadly)
+            patch.setattr(f"segue.run.folder.{name}", deadly)
             RunFolder.open(plan, ["a", "b"])
     assert RunFolder.open(plan, ["a", "b"]).path.name == "toy-8"
     assert {path.name for path in tmp_path.iterdir()} == {"toy-7", "toy-8"}

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from segue import stages
-from segue.commands.inspect import describe_checkpoint
+from segue.cli.commands.inspect import describe_checkpoint
 from segue.errors import NonFiniteError
 from segue.losses.criterion import Criterion
-from segue.run_folder import read_note
+from segue.run import build
+from segue.run.folder import read_note
 from segue.training import bad_step, checkpoint, stage
 from segue.training.journal import read_rows
 from segue.training.loop import MOST_SKIPPED
@@ -83,14 +83,14 @@ def test_a_loss_that_is_not_finite_stops_before_any_weight_moves(rendered, tmp_p
 
 
 def test_a_gradient_that_is_not_finite_stops_too_and_is_named(rendered, tmp_path, monkeypatch, promise):
-    build = stages.build_model
+    build_model = build.build_model
 
     def built(*arguments):
-        chain = build(*arguments)
+        chain = build_model(*arguments)
         dict(chain.named_parameters())["decoder.box_head.layers.2.bias"].register_hook(lambda g: g * float("nan"))
         return chain
 
-    monkeypatch.setattr(stages, "build_model", built)
+    monkeypatch.setattr(build, "build_model", built)
     kept = fails(detector_only(rendered, tmp_path), "step 1: the gradient became NaN")
     assert not (kept.parent / "last").exists()
     promise("P9", 1, "gradients that are NaN")
@@ -155,16 +155,16 @@ def test_a_model_that_puts_out_nan_ends_in_words_in_every_family(
     rendered, tmp_path, monkeypatch, family, measured, promise
 ):
     """Whether it is measured or trained first: no traceback of the matcher's, and no measure of nothing."""
-    build = stages.build_model
+    build_model = build.build_model
 
     def built(*arguments):
-        chain = build(*arguments)
+        chain = build_model(*arguments)
         with torch.no_grad():
             for parameter in chain.parameters():
                 parameter.mul_(1e25)  # finite, as all that is read from files is
         return chain
 
-    monkeypatch.setattr(stages, "build_model", built)
+    monkeypatch.setattr(build, "build_model", built)
     plan = detector_only(rendered, tmp_path, task="joint" if family == "mask2former" else "boxes")
     plan["model"] = {"family": family, "size": "pico", "resolution": 128}
     if measured:  # R-CNN drops what is NaN, so that nothing is found; its loss is not finite then

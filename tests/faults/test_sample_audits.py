@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from segue.data import images
 from segue.data.audit import audit
-from segue.data.audit.findings import Finding, refused
 from segue.data.dataset import Data, read_splits
+from segue.data.images import image_io
+from segue.data.problems import Finding, refused
 from segue.evaluation.overlay import as_picture, draw_truth
 
 # Findings of each sample, counted; all that is found but what says only that the area is the box's.
@@ -59,7 +59,7 @@ def test_a_polygon_of_two_points_is_named_with_image_and_object(sample_data):
 def test_pictures_with_a_row_less_than_annotated_are_drawn(sample_data):
     split = read_splits(Data(root=sample_data("dirty/height-off-by-one-flakes")))["train"]
     record = split.records[0]
-    picture = as_picture(images.shown(record.image))
+    picture = as_picture(image_io.shown(record.image))
     assert (picture.height, record.height) == (1713, 1714)
     assert draw_truth(picture, record, tuple(split.class_counts()), True).size == picture.size
 

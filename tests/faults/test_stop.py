@@ -8,9 +8,9 @@ from signal import SIGINT, SIGTERM
 import pytest
 
 from segue.errors import HandoverError
-from segue.plan import Model
-from segue.run import open_weights
-from segue.run_folder import read_note
+from segue.plan.schema import Model
+from segue.run.folder import read_note
+from segue.run.runner import open_weights
 from segue.training import checkpoint
 from tests.faults import struck
 from tests.faults.struck import BETWEEN, Blow

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from segue.sweep import LOG
+from segue.sweep.runner import LOG
 from segue.training import checkpoint
 from tests.conftest import ROOT
 from tests.families import starved

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from segue import stages
 from segue.errors import Interrupted, OutOfMemoryError, TrainingError
 from segue.models.parts.chain import Chain
-from segue.run_folder import read_note
+from segue.run import build
+from segue.run.folder import read_note
 from segue.training import checkpoint, stage
 from segue.training.journal import Journal
 from tests.conftest import toy_plan
@@ -57,13 +57,13 @@ def test_an_image_that_does_not_fit_alone_ends_the_stage_with_advice(rendered, t
 def test_a_frozen_value_that_moves_by_its_last_bit_fails_the_stage(rendered, tmp_path, monkeypatch, part, promise):
     plan = toy_plan(rendered, tmp_path, detector={"epochs": 1}, masks={"epochs": 1})
     run(plan, "detector")
-    build, chains = stages.build_model, []
+    build_model, chains = build.build_model, []
 
     def nudge(self, row):
         value = next(p for p in chains[0].part(part).parameters() if p.numel() > 100).data.view(-1)[:1]
         value.copy_(torch.nextafter(value, value + 1))
 
-    monkeypatch.setattr(stages, "build_model", lambda *a: chains.append(build(*a)) or chains[-1])
+    monkeypatch.setattr(build, "build_model", lambda *a: chains.append(build_model(*a)) or chains[-1])
     monkeypatch.setattr(Journal, "step", nudge)
     with pytest.raises(TrainingError, match=r"frozen backbone, projector, decoder: changed while it was frozen"):
         run(plan)

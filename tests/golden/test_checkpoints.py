@@ -19,7 +19,7 @@ import torch
 
 import segue
 from segue import models
-from segue.commands.inspect import describe_checkpoint
+from segue.cli.commands.inspect import describe_checkpoint
 from segue.models import ModelSpec
 from segue.structures.channels import RGB, Channel
 from segue.training import checkpoint

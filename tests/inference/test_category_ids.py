@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segue.commands.predict import predict_to_folder
+from segue.cli.commands.predict import predict_to_folder
 from segue.inference.predict import load
 from segue.training import checkpoint, single_file
 from segue.training.checkpoint import Card

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 from segue import models
-from segue.cli import main
+from segue.cli.app import main
 from segue.errors import DataError
 from segue.evaluation.overlay import draw_detections
-from segue.inference.export import label_image, rois, write_rois
 from segue.inference.measure import as_csv, columns, measurements
+from segue.inference.outputs import label_image, rois, write_rois
 from segue.structures.detections import Detections
 from segue.structures.regions import Region
 from segue.training import checkpoint as checkpoints

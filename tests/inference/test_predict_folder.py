@@ -11,14 +11,14 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segue.cli import main
+from segue.cli.app import main
 from tests.inference import painted
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """Three pictures with one red square each, for a model that finds what is red, with a score of 0.9."""
-    monkeypatch.setattr("segue.commands.predict.load", lambda *_: painted.model(64))
+    monkeypatch.setattr("segue.cli.commands.predict.load", lambda *_: painted.model(64))
     pixels = np.zeros((64, 64, 3), dtype=np.uint8)
     pixels[20:40, 10:30, 0] = 255
     (tmp_path / "images").mkdir()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from segue.cli import main
-from segue.data.rendered_fields import render_field
+from benchmarks.rendered_fields import render_field
+from segue.cli.app import main
 from tests.labelling.scoring import levels
 
 TRAINED = ("a.tif", "b_green.tif", "b_red.tif", "plate/d.tif")

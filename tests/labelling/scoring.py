@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segue.data.rendered_fields import Drawn
+from benchmarks.rendered_fields import Drawn
 from segue.labelling.kinds import Shape
 
 

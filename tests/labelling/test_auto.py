@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segue.cli import main
-from segue.data.rendered_fields import render_field, render_fields
+from benchmarks.rendered_fields import render_field, render_fields
+from segue.cli.app import main
 from segue.labelling.auto import Job, find, read_any
 from segue.labelling.kinds import blobs
 from tests.labelling.scoring import levels

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from benchmarks.rendered_fields import Drawn, render_field
+from segue.base.settings import Settings
 from segue.data.dataset import Data, read_splits
-from segue.data.rendered_fields import Drawn, render_field
 from segue.errors import DataError
 from segue.labelling import kinds
 from segue.labelling.auto import Job, find, read_any
 from segue.labelling.kinds import blobs
 from segue.labelling.kinds._planes import clearest
-from segue.settings import Settings
 from segue.structures.masks import bitmap
 from tests.labelling.scoring import f1, full, halved, levels, right
 

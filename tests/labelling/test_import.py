@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from segue.cli import main
-from segue.data.rendered_fields import render_field
-from segue.data.two_sources import read
+from benchmarks.rendered_fields import render_field
+from segue.cli.app import main
+from segue.data.writing.merge import read
 from segue.structures.masks import coco_rle
 from tests.conftest import write_plan
 from tests.labelling.scoring import levels

@@ -11,14 +11,14 @@ import tifffile
 import torch
 from PIL import Image, ImageDraw
 
-from segue.cli import main
-from segue.commands.label_auto import job_of
+from benchmarks.rendered_fields import render_field
+from segue.cli.app import main
+from segue.cli.commands.label.auto import job_of
 from segue.data.dataset import Data, read_splits
-from segue.data.rendered_fields import render_field
 from segue.inference.predict import load
 from segue.labelling.auto import find, settled
+from segue.labelling.disagreement import Seen, disagreement, mirror, of_kind, of_model
 from segue.labelling.pick import Candidate, choose
-from segue.labelling.views import Seen, disagreement, mirror, of_kind, of_model
 from segue.structures.detections import Detections
 from segue.structures.masks import coco_rle
 from segue.structures.regions import Region

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segue.cli import main
+from segue.cli.app import main
 from tests.labelling.one_eyed import RED, paint, saved
 
 

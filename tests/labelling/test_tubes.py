@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from segue.data.rendered_fields import Drawn, render_field
+from benchmarks.rendered_fields import Drawn, render_field
 from segue.labelling.kinds import tubes
 from segue.labelling.kinds._lines import joined, near_junctions, pieces
 from segue.structures.strokes import around, raster, resampled

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from segue.data.structure import unexplained, visible
+from segue.data.pipeline.unlabelled_regions import unexplained, visible
 from segue.losses import criterion
 from segue.losses.criterion import Criterion, Weights
 from segue.losses.matcher import Costs, match
 from segue.losses.noise import Noise, away_from_outline, spared
-from segue.plan import Plan
+from segue.plan.schema import Plan
 from segue.structures.masks import PackedMasks
 from segue.structures.predictions import Predictions
 from segue.structures.target import Batch, Target

@@ -8,9 +8,9 @@ import torch
 
 from segue import models
 from segue.data.dataset import Data, read_dataset
-from segue.data.rendered import CLASSES
-from segue.data.samples import Samples
-from segue.data.transforms import View
+from segue.data.pipeline.samples import Samples
+from segue.data.pipeline.transforms import View
+from segue.data.synthetic import CLASSES
 from segue.models import ModelSpec
 from segue.models.parts.chain import Chain
 from segue.structures.channels import RGB

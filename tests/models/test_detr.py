@@ -10,8 +10,8 @@ from pytest import approx, fixture, mark, raises
 from segue.errors import CheckpointError, HandoverError, PlanError
 from segue.models import ModelSpec, detr
 from segue.models.weights import Weights
-from segue.plan import Model
-from segue.run import open_weights
+from segue.plan.schema import Model
+from segue.run.runner import open_weights
 from segue.structures.channels import RGB, Channel
 from segue.training import optim
 from segue.training.freeze import FrozenProof

@@ -9,14 +9,14 @@ import torch.nn.functional as F
 
 from segue.errors import PlanError
 from segue.models import ModelSpec, mask2former
-from segue.models.parts.answers import boxes_around
+from segue.models.parts.postprocess import boxes_around
 from segue.models.weights import Weights
-from segue.plan import Plan
+from segue.plan.schema import Plan
 from segue.structures.channels import RGB, Channel
 from segue.training import checkpoint
 from segue.training.estimate import needs
+from segue.training.freeze_benefit import counted
 from segue.training.handover import adopt
-from segue.training.saving import counted
 from tests.conftest import toy_plan
 from tests.toy import losses, run, run_until, same_tensors
 

@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 
-from segue.data.rendered import render_dataset
+from segue.data.synthetic import render_dataset
 from segue.errors import PlanError
 from segue.models import rgbx_rcnn
-from segue.plan import Plan
+from segue.plan.schema import Plan
 from segue.structures.target import Batch
 from segue.training import cache, checkpoint
 from segue.training.freeze import FrozenProof

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from matplotlib.path import Path as Outline
 from scipy import ndimage
 
-from segue.data.rendered import render_image
+from segue.data.synthetic import render_image
 from segue.structures.masks import Rle, encoded, raster_polygon
 from segue.structures.outlines import ring_area, rings_of, traced
 

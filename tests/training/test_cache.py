@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from segue.data.dataset import Data, read_dataset
-from segue.data.samples import Samples
-from segue.data.transforms import Augment, View
+from segue.data.pipeline.samples import Samples
+from segue.data.pipeline.transforms import Augment, View
 from segue.models import ModelSpec, rfdetr
 from segue.structures.target import collate
 from segue.training import cache

@@ -8,7 +8,7 @@ import torch
 
 from segue import models
 from segue.training.estimate import _Counted, free_bytes, needs
-from segue.training.saving import counted
+from segue.training.freeze_benefit import counted
 from tests.models.pico import MODELS, batch_for, build, forward
 
 

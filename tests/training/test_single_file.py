@@ -8,8 +8,8 @@ import torch
 import segue
 from segue.errors import CheckpointError, HandoverError
 from segue.models import ModelSpec, rfdetr
-from segue.plan import Model
-from segue.run import open_weights
+from segue.plan.schema import Model
+from segue.run.runner import open_weights
 from segue.training import single_file
 from segue.training.checkpoint import Card
 

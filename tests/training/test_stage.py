@@ -7,15 +7,15 @@ import json
 import pytest
 import torch
 
-from segue import stages
-from segue.console import Console
 from segue.models import rfdetr
 from segue.models.parts.chain import Chain
-from segue.plan import Plan
-from segue.run import run_plan
+from segue.plan.schema import Plan
+from segue.run import build
+from segue.run.console import Console
+from segue.run.runner import run_plan
 from segue.training import checkpoint
 from segue.training.journal import read_rows
-from segue.training.select import kept as kept_in
+from segue.training.selection import kept as kept_in
 from tests.conftest import toy_plan
 from tests.toy import losses, run, run_until
 
@@ -38,9 +38,9 @@ def scores(monkeypatch):
                 value = next(left)
                 return {"box_ap": value, "box_ap50": value}
 
-        measure = stages.measure
+        measure = build.measure
         monkeypatch.setattr(
-            stages, "measure", lambda data, part, chain, images, workers, tick: Given()
+            build, "measure", lambda data, part, chain, images, workers, tick: Given()
             if tick.__name__ == "tick" else measure(data, part, chain, images, workers, tick),
         )  # fmt: skip
 

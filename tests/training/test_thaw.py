@@ -7,15 +7,15 @@ import json
 import pytest
 import torch
 
-from segue import stages
-from segue.data import samples
+from segue.data.pipeline import samples
 from segue.errors import PlanError
-from segue.plan_file import from_values
-from segue.training import checkpoint, saving, stage
+from segue.plan.reading import from_values
+from segue.run import build
+from segue.training import checkpoint, freeze_benefit, stage
 from segue.training.journal import Journal, read_rows
 from segue.training.loop import accumulate
 from segue.training.optim import Schedule, set_rates
-from segue.training.select import kept
+from segue.training.selection import kept
 from tests.conftest import toy_plan
 from tests.toy import losses, run, run_until, same_tensors
 
@@ -229,7 +229,7 @@ def test_no_memory_to_measure_with_changes_nothing(rendered, parent, tmp_path, m
         if len(calls) == call:
             raise torch.OutOfMemoryError("simulated")
 
-    monkeypatch.setattr(saving, "accumulate", scarce)
+    monkeypatch.setattr(freeze_benefit, "accumulate", scarce)
     folder = run(plan_of(rendered, tmp_path, parent)) / "1-tune"
     assert losses(folder) == losses(whole) and same_tensors(folder / "last", whole / "last")
     if call == 1:  # not even the frozen step fits
@@ -250,13 +250,13 @@ def test_only_the_best_epochs_are_kept_and_marked_as_finished(rendered, parent, 
 
 def test_between_epochs_only_the_monitored_images_count_and_at_the_end_all(rendered, parent, tmp_path, monkeypatch):
     measured = []
-    measure = stages.measure
+    measure = build.measure
 
     def noted(data, part, *rest):
         measured.append((part, [record.id for record in data.splits[part].records]))
         return measure(data, part, *rest)
 
-    monkeypatch.setattr(stages, "measure", noted)
+    monkeypatch.setattr(build, "measure", noted)
     run(plan_of(rendered, tmp_path, parent, epochs=2, thaw={}, monitor={"images": 2, "start": 1}))
     everything = measured[-2][1]
     assert measured[:3] == [("valid", everything[1:3])] * 3  # before training, and after both epochs

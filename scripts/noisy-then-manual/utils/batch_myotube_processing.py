@@ -17,19 +17,20 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, uint16
 
-from segue.cli import guarded
-from segue.console import Console
-from segue.data.coco_writer import coco, write_json
-from segue.data.folders import new_folder
-from segue.data.groups import split_groups
+from segue.base.files import write_json
+from segue.cli.app import guarded
+from segue.compat.common import at_least
 from segue.data.records import Record
-from segue.data.scaling import scaled_record
+from segue.data.scene_groups import split_groups
+from segue.data.writing.coco import coco
+from segue.data.writing.folders import new_folder
+from segue.data.writing.resize import scaled_record
 from segue.errors import DataError, show
 from segue.evaluation.overlay import as_picture
 from segue.inference.predict import pictures_in
 from segue.labelling import kinds
 from segue.labelling.auto import Job, find, read_any, record_of
-from segue.originals import at_least
+from segue.run.console import Console
 
 CLASS = "myotube"
 SEED, TEST_SHARE = 42, 0.1

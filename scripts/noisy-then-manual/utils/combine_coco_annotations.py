@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from segue.cli import guarded
-from segue.data import drawn
-from segue.data.coco_files import Content, combined
-from segue.data.coco_writer import write_json
+from segue.base.files import write_json
+from segue.cli.app import guarded
+from segue.data.formats import _shapes
 from segue.data.records import Problem, refuse_errors
+from segue.data.writing.coco_merge import Content, combined
 from segue.errors import DataError, PlanError, show
 
 KEYS = ("images", "annotations", "categories")
@@ -37,7 +37,7 @@ def command() -> None:
 
 def _read(path: Path) -> Content:
     problems: list[Problem] = []
-    content = drawn.read_json(path, "a COCO instances JSON", problems)
+    content = _shapes.read_json(path, "a COCO instances JSON", problems)
     refuse_errors(problems, "")
     lists = [content.get(key) for key in KEYS] if isinstance(content, dict) else [None]
     if not all(isinstance(one, list) and all(isinstance(entry, dict) for entry in one) for one in lists):

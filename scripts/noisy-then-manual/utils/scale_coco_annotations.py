@@ -7,14 +7,15 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from segue.cli import guarded
-from segue.data import images
-from segue.data.coco_writer import coco, write_json
-from segue.data.folders import named
+from segue.base.files import write_json
+from segue.cli.app import guarded
 from segue.data.formats import SplitSource
 from segue.data.formats import coco as coco_format
+from segue.data.images import image_io
 from segue.data.records import refuse_errors
-from segue.data.scaling import scaled_record
+from segue.data.writing.coco import coco
+from segue.data.writing.folders import named
+from segue.data.writing.resize import scaled_record
 from segue.errors import PlanError, show
 
 
@@ -29,7 +30,7 @@ def command() -> None:
         raise PlanError(args.output, "exists", "a name that is free")
     split = coco_format.read(SplitSource(args.input, (args.image_dir,)), "all")
     refuse_errors(split.problems, "")
-    records = [scaled_record(record, *images.size(record.image)) for record in split.records]
+    records = [scaled_record(record, *image_io.size(record.image)) for record in split.records]
     changes = Counter(
         f"{old.width} x {old.height} -> {new.width} x {new.height}"
         for old, new in zip(split.records, records, strict=True)

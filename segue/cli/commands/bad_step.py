@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from segue import stages
 from segue.errors import CheckpointError, PlanError, laid_out
 from segue.inference.predict import model_of
-from segue.plan_file import load_kept
-from segue.run_folder import PLAN
+from segue.plan.reading import load_kept
+from segue.run import build
+from segue.run.folder import PLAN
 from segue.training import bad_step, checkpoint
 from segue.training.bad_step import Again
 from segue.training.checkpoint import Card
@@ -71,12 +71,12 @@ def _learner(folder: Path, card: Card, tensors: dict[str, Any], state: dict[str,
     if stage is None:
         raise CheckpointError(folder, f"of a stage {card.stage!r} that {home / PLAN} has not", "its run's folder")
     try:
-        device = stages.pick_device(state["device"])
+        device = build.pick_device(state["device"])
     except PlanError:
         device = "cpu"
     chain = model_of(card.spec, tensors, folder)
     chain.freeze_to(state["frozen_to"])
-    learner = stages.new_learner(plan, stage, chain.to(device), device)
+    learner = build.new_learner(plan, stage, chain.to(device), device)
     learner.progress.images_per_forward = state["images_per_forward"]
     if state["scaler"]:  # of a device without half precision it is empty
         learner.scaler.load_state_dict(state["scaler"])

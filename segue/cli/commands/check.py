@@ -12,23 +12,25 @@ from pathlib import Path
 import torch
 import transformers
 
-from segue import __version__, models, stages
-from segue.commands.costs import needed, taken
-from segue.console import Console
+from segue import __version__, models
+from segue.cli.commands.costs import needed, taken
 from segue.data import quarantine
 from segue.data.audit import audit
-from segue.data.audit.findings import REFUSED, SIDED, Finding, counted, summed
 from segue.data.dataset import Data, DataSet, read_dataset, read_splits, require_masks
-from segue.data.division import Division
 from segue.data.formats import WHOLE, coco
+from segue.data.problems import REFUSED, SIDED, Finding, counted, summed
 from segue.data.records import Split
+from segue.data.splitting import Division
 from segue.errors import DataError, SegueError, printable, show
 from segue.evaluation.ceiling import advice
 from segue.evaluation.coco_metrics import detections_needed
 from segue.models.parts.chain import Chain
 from segue.models.weights import Weights
-from segue.plan import SUFFIXES, Plan, StagePlan, load_plan
-from segue.run import hand_over, open_weights
+from segue.plan.reading import load_plan
+from segue.plan.schema import SUFFIXES, Plan, StagePlan
+from segue.run import build
+from segue.run.console import Console
+from segue.run.runner import hand_over, open_weights
 
 FOLDER = "data"  # the section of a data set without a plan
 LISTED = 20  # findings of a kind
@@ -147,7 +149,7 @@ def _plan(findings: Findings, plan: Plan, timed: bool) -> None:
     """Data of every stage, then every model and hand-over in turn, with the weights of none but the first."""
     seen: dict[str, DataSet | None] = {}
     before: dict[str, Weights] = {}
-    device = stages.pick_device(plan.device)
+    device = build.pick_device(plan.device)
     names = {stage.name for stage in plan.stages}
     for stage in plan.stages:
         settings = plan.data_of(stage)
@@ -187,9 +189,9 @@ def _hand_over(
         require_masks(data.splits)
     start = plan.start_of(stage)
     weights = before.get(start or "") or (open_weights(start, plan.model) if start else None)
-    chain = stages.build_model(plan, stage, data, weights, device, lambda line: findings.say(section, line))
-    stages.refuse_late_thaws(stage, data)
-    stages.monitored(data, stage)
+    chain = build.build_model(plan, stage, data, weights, device, lambda line: findings.say(section, line))
+    build.refuse_late_thaws(stage, data)
+    build.monitored(data, stage)
     report = hand_over(chain, weights, stage)
     if weights is not None:
         findings.say(section, f"from {weights.source}: {report}")

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from segue import stages
 from segue.data.dataset import DataSet
-from segue.data.samples import Samples, StepSampler
+from segue.data.pipeline.samples import Samples, StepSampler
 from segue.models.parts.chain import Chain, span
-from segue.plan import Plan, StagePlan
+from segue.plan.schema import Plan, StagePlan
+from segue.run import build
 from segue.structures.target import Batch, collate
 from segue.training.estimate import free_bytes, needs
 from segue.training.learner import Learner
@@ -30,7 +30,7 @@ def needed(chain: Chain, stage: StagePlan, data: DataSet, device: str) -> list[s
 
     The chain is frozen as the stage begins, and left so.
     """
-    precision, position = stages.pick_precision(stage.precision, device), chain.frozen_to
+    precision, position = build.pick_precision(stage.precision, device), chain.frozen_to
     free, lines = free_bytes(device), []
     for epoch, place in _phases(chain, stage):
         chain.freeze_to(place)
@@ -68,12 +68,12 @@ def taken(plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, device: str
     """
     chain.to(device)
     position = chain.frozen_to
-    learner = stages.new_learner(plan, stage, chain, device)
-    samples = stages.training_samples(plan, stage, data, learner)
+    learner = build.new_learner(plan, stage, chain, device)
+    samples = build.training_samples(plan, stage, data, learner)
     per_epoch = -(-len(samples) // stage.images_per_step)
     steps = stage.steps or (stage.epochs or 0) * per_epoch
     starts = [epoch for epoch, _ in _phases(chain, stage)] + [-(-steps // per_epoch)]
-    pays = stage.cache is not None and not stages.why_no_cache(samples, stage, learner, plan.runs)[0]
+    pays = stage.cache is not None and not build.why_no_cache(samples, stage, learner, plan.runs)[0]
     seconds, lines = 0.0, []
     for number, start in enumerate(starts[:-1]):
         if start:
@@ -89,7 +89,7 @@ def taken(plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, device: str
         lines.append(f"{when}about {_long(probe.each)} a step here ({probe}), {_long(probe.each * per_epoch)} an epoch")
         if (images := learner.progress.images_per_forward) < (stage.images_per_forward or stage.images_per_step):
             lines.append(f"{when}memory ran out with more than {images} images in a forward; steps are split")
-    looked = stages.monitored(data, stage).splits["valid"].records
+    looked = build.monitored(data, stage).splits["valid"].records
     one = _validation(learner, data, stage) * len(looked)
     times = 1 + -(-steps // (stage.evaluate_every_steps or per_epoch))
     lines.append(f"about {_long(one)} a validation of {len(looked)} images")
@@ -156,12 +156,12 @@ def _behind_the_frozen(learner: Learner, batch: Batch) -> Batch:
 
 def _validation(learner: Learner, data: DataSet, stage: StagePlan) -> float:
     """Seconds of an image, from its file to figures; the second time, when everything is warm."""
-    valid = stages.monitored(data, stage).splits["valid"]
+    valid = build.monitored(data, stage).splits["valid"]
     few = replace(data, splits={**data.splits, "valid": replace(valid, records=valid.records[:IMAGES])})
     for _ in range(2):
         began = time.perf_counter()
         images = learner.progress.images_per_forward
-        stages.measure(few, "valid", learner.chain, images, 0, lambda: None).figures()
+        build.measure(few, "valid", learner.chain, images, 0, lambda: None).figures()
     return (time.perf_counter() - began) / len(few.splits["valid"].records)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segue.console import Console
-from segue.data.rendered import render_dataset
+from segue.data.synthetic import render_dataset
 from segue.errors import show
-from segue.plan_file import parse
-from segue.run import run_plan
+from segue.plan.reading import parse
+from segue.run.console import Console
+from segue.run.runner import run_plan
 
 IMAGES = {"train": 320, "valid": 40, "test": 40}
 QUICK_IMAGES = {"train": 12, "valid": 4, "test": 4}

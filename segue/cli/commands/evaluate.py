@@ -9,21 +9,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segue.console import Console
+from segue.base.files import write_json
 from segue.data.dataset import Data, DataSet, read_splits
-from segue.data.failing import DisturbedView
-from segue.data.formats import SPLIT_WORDS, coco
-from segue.data.records import Split, refuse_errors
-from segue.data.transforms import View
+from segue.data.formats import coco
+from segue.data.pipeline.corruptions import DisturbedView
+from segue.data.pipeline.transforms import View
+from segue.data.records import SPLIT_WORDS, Split, refuse_errors
 from segue.errors import DataError, PlanError, show
+from segue.evaluation.bootstrap import Difference, compare
 from segue.evaluation.coco_metrics import CocoMetrics
-from segue.evaluation.compare import Difference, compare
 from segue.evaluation.evaluate import input_size
 from segue.inference.predict import Predictor, load
-from segue.outcome import METRICS, PREDICTIONS, write_predictions
-from segue.plan import SUFFIXES, load_plan
-from segue.run_folder import write_json
-from segue.stages import measure
+from segue.plan.reading import load_plan
+from segue.plan.schema import SUFFIXES
+from segue.run.build import measure
+from segue.run.console import Console
+from segue.run.results import METRICS, PREDICTIONS, write_predictions
 from segue.structures.channels import rows_of
 
 IMAGES_PER_FORWARD = 8
@@ -77,7 +78,7 @@ def evaluate_checkpoint(
         outcome["disturbed"] = {name: [_plain(one) for one in found] for name, found in differences.items()}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        write_json(out / METRICS, outcome)
+        write_json(out / METRICS, outcome, indent=2)
         write_predictions(out / PREDICTIONS, metrics, data)
     if as_json:
         show(json.dumps(outcome))

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from segue import models
-from segue.commands.bad_step import describe_bad_step
-from segue.commands.inspect_file import describe_file
+from segue.cli.commands.bad_step import describe_bad_step
+from segue.cli.commands.inspect_file import describe_file
 from segue.data.dataset import read_dataset
 from segue.errors import laid_out
 from segue.inference.predict import find_checkpoint
-from segue.outcome import write_report
-from segue.plan_file import load_kept
-from segue.run_folder import PLAN, RunFolder, read_note
+from segue.plan.reading import load_kept
+from segue.run.folder import PLAN, RunFolder, read_note
+from segue.run.results import write_report
 from segue.structures.channels import Channel
 from segue.training import bad_step, checkpoint, single_file
 

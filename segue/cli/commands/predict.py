@@ -12,18 +12,18 @@ from pathlib import Path
 from torch import Tensor
 
 from segue import models
-from segue.console import Console
-from segue.data.coco_writer import write_json
-from segue.data.levels import Levels
-from segue.data.scales import micrometres_per_pixel
+from segue.base.extras import extra
+from segue.base.files import write_json
+from segue.data.images.pixel_size import micrometres_per_pixel
+from segue.data.images.value_range import Levels
 from segue.errors import DataError, PlanError
 from segue.evaluation.overlay import as_picture, draw_detections
-from segue.inference.export import write_labels, write_rois
-from segue.inference.extras import extra
 from segue.inference.measure import as_csv, columns, measurements
+from segue.inference.outputs import write_labels, write_rois
 from segue.inference.predict import Predictor, load, pictures_in
 from segue.inference.refine import Refine, Step, refine, settings_of, summary
 from segue.inference.tiles import Tiling, predict_file
+from segue.run.console import Console
 from segue.structures.detections import Detections
 
 OUTPUTS = ("overlays", "coco", "labels", "rois", "measurements")

@@ -12,20 +12,21 @@ from typing import Any
 
 import torch
 
-from segue.commands.inspect import rewrite_report
-from segue.console import Console
+from segue.base.files import write_json
+from segue.cli.commands.inspect import rewrite_report
 from segue.data.dataset import DataSet, manifest, read_dataset
 from segue.errors import CheckpointError, DataError, PlanError, laid_out, show
+from segue.evaluation.bootstrap import compare
 from segue.evaluation.coco_metrics import CocoMetrics
-from segue.evaluation.compare import compare
 from segue.evaluation.comparison import COMPLETE, Comparison, Row, sorted_rows
 from segue.inference.predict import load
 from segue.inference.speed import MOST_IMAGES, milliseconds
-from segue.outcome import METRICS, PREDICTIONS, read_predictions
-from segue.plan_file import load_kept
-from segue.run_folder import NOTE, PLAN, SWEEP, RunFolder, read_note, write_json
-from segue.stages import pick_device
-from segue.sweep import SweepFolder
+from segue.plan.reading import load_kept
+from segue.run.build import pick_device
+from segue.run.console import Console
+from segue.run.folder import NOTE, PLAN, SWEEP, RunFolder, read_note
+from segue.run.results import METRICS, PREDICTIONS, read_predictions
+from segue.sweep.runner import SweepFolder
 from segue.training import checkpoint
 from segue.training.journal import read_rows
 
@@ -64,7 +65,7 @@ def report(targets: Sequence[Path], against: str | None, out: Path | None, as_js
 def write_page(page: Comparison, folder: Path) -> Path:
     """report.html, report.csv and report.json; returns the first."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / f"{STEM}.json", page.as_json())
+    write_json(folder / f"{STEM}.json", page.as_json(), indent=2)
     (folder / f"{STEM}.csv").write_text(page.as_csv(), encoding="utf-8")
     (folder / f"{STEM}.html").write_text(page.as_html(), encoding="utf-8")
     return folder / f"{STEM}.html"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from segue.commands.report import compare_runs, write_page
-from segue.console import Console
+from segue.cli.commands.report import compare_runs, write_page
 from segue.errors import PlanError, TrainingError
-from segue.launch import Job, Local, OnRay, Running, join_ray
-from segue.members import Member, members_of
-from segue.stages import pick_device
-from segue.sweep import SweepFolder, train_members
+from segue.run.build import pick_device
+from segue.run.console import Console
+from segue.sweep.combinations import Member, members_of
+from segue.sweep.launch import Job, Local, OnRay, Running, join_ray
+from segue.sweep.runner import SweepFolder, train_members
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from segue.data.audit.findings import Finding, plain
-from segue.data.audit.shapes import Rings
+from segue.base.parsing import read_json
+from segue.data.audit.outlines import Rings
+from segue.data.problems import Finding, plain
 from segue.data.records import Record, Split
-from segue.texts import read_json
 
 IDS = ("id", "image_id", "category_id")
 LARGEST = 1e12

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from segue.data import images
-from segue.data.audit.findings import SIDED, Finding, plain
-from segue.data.audit.pictures import Pictures, best_match, small_pictures
-from segue.data.groups import groups
+from segue.data.audit.images import Pictures, best_match, small_pictures
+from segue.data.images import image_io
+from segue.data.problems import SIDED, Finding, plain
 from segue.data.records import Annotation, Record, Split
+from segue.data.scene_groups import groups
 
 ALIKE = 0.995  # likeness of small pictures from which two are the same
 MOST_COMPARED = 20_000
@@ -99,7 +99,7 @@ def strays(splits: dict[str, Split]) -> Iterator[Finding]:
                 continue
             seen.add(folder)
             for path in sorted(folder.iterdir()):
-                picture = path.suffix.lower() in images.SUFFIXES
+                picture = path.suffix.lower() in image_io.SUFFIXES
                 if path.name.startswith("._"):
                     yield Finding("macOS companion file", split.name, str(path), path.name)
                 elif picture and path.resolve() not in used and path.name not in refused and path.is_file():

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from segue.data import images, stacks
-from segue.data.audit.findings import Finding, kind_of, plain
+from segue.data.images import image_io, tiff
+from segue.data.pipeline.samples import read_image
+from segue.data.problems import Finding, kind_of, plain
 from segue.data.records import Problem, Record, Split
-from segue.data.samples import read_image
 from segue.errors import DataError
 from segue.structures.channels import Channel
 
@@ -55,21 +55,21 @@ def read_header(path: Path) -> Header:
         DataError: if there is no such file, or its header cannot be read.
     """
     suffix = path.suffix.lower()
-    if suffix in images.TIFF or suffix == ".npy":
-        height, width = images.size(path)
-        bits = images.bits(path)
-        channels = stacks.shape(path)[1] if suffix in images.TIFF else 0
+    if suffix in image_io.TIFF or suffix == ".npy":
+        height, width = image_io.size(path)
+        bits = image_io.bits(path)
+        channels = tiff.shape(path)[1] if suffix in image_io.TIFF else 0
         return Header(height, width, f"{channels or 'several'} channels, {bits} bits", bits > 8)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=images.FORMATS) as image:
-                orientation = images.orientation(image)
+            with Image.open(path, formats=image_io.FORMATS) as image:
+                orientation = image_io.orientation(image)
                 width, height = image.size if orientation < 5 else image.size[::-1]
                 return Header(height, width, image.mode, image.mode.startswith("I"), orientation)
     except Image.DecompressionBombError as error:
-        raise DataError(path, f"exceeds limit of pixels ({error})", f"at most {images.MOST_PIXELS}") from None
-    except images.UNREADABLE as error:
+        raise DataError(path, f"exceeds limit of pixels ({error})", f"at most {image_io.MOST_PIXELS}") from None
+    except image_io.UNREADABLE as error:
         raise DataError(path, f"no readable image header ({str(error)[:120]})", "an undamaged image") from None
 
 
@@ -101,7 +101,7 @@ def _header(findings: list[Finding], split: Split, record: Record, modes: dict[s
         findings.append(_of("empty image file", split, record, f"{path.name} has 0 bytes"))
         return None
     header = read_header(path)
-    if header.height * header.width > images.MOST_PIXELS:
+    if header.height * header.width > image_io.MOST_PIXELS:
         found = f"{path.name}: {header.width} x {header.height} pixels"
         findings.append(_of("image too large", split, record, found))
         return None
@@ -122,10 +122,10 @@ def _decoded(
     findings: list[Finding], split: Split, record: Record, header: Header, channels: Sequence[Channel] | None
 ) -> np.ndarray:
     """The small picture of a decoded image, with a finding if its values do not fit their scale."""
-    pixels = images.shown(record.image) if channels is None else read_image(record, tuple(channels))
+    pixels = image_io.shown(record.image) if channels is None else read_image(record, tuple(channels))
     channels = channels or ()
     if header.wide and all(channel.scale != "percentile" for channel in channels):
-        largest = float(images.stack(record.image).max())
+        largest = float(image_io.stack(record.image).max())
         scales = [channel.scale for channel in channels if isinstance(channel.scale, float | int)]
         if scales and largest > min(scales):
             found = f"{record.image.name}: values up to {largest:g}, scale {min(scales):g}"

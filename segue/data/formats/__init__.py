@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from segue.base.plugins import find_module, modules_in
+from segue.data.records import SPLIT_WORDS
 from segue.errors import DataError
-from segue.plugins import find_module, modules_in
 
-SPLIT_WORDS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
 WHOLE = "all"
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import hotcoco.mask as coco_mask
 import numpy as np
 
-from segue import texts
-from segue.data.images import MOST_PIXELS, SUFFIXES, size
+from segue.base import parsing
+from segue.data.images.image_io import MOST_PIXELS, SUFFIXES, size
 from segue.data.records import Annotation, Problem, Record
 from segue.errors import DataError
 from segue.structures.masks import Mask, Polygon, Rle, coco_rle
@@ -231,7 +231,7 @@ def head(path: Path, count: int = 65_536) -> bytes:
 def read_json(path: Path, expected: str, problems: list[Problem]) -> Any:
     """The content of a JSON file; None, with a problem, if it cannot be read."""
     try:
-        return texts.read_json(path)
+        return parsing.read_json(path)
     except FileNotFoundError:
         problems.append(Problem("error", str(path), "no such file", expected))
     except (OSError, ValueError) as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from segue.data.drawn import BadAnnotation
+from segue.data.formats._shapes import BadAnnotation
 from segue.data.records import Problem
 
 DEEPEST = 20

@@ -20,10 +20,10 @@ from typing import Any
 import hotcoco.mask as coco_mask
 import numpy as np
 
-from segue.data import drawn, images
-from segue.data.drawn import BadAnnotation, ImageFinder, numbers
-from segue.data.formats import SPLIT_WORDS, WHOLE, SplitSource, folders_beside
-from segue.data.records import Annotation, Problem, Record, Split
+from segue.data.formats import WHOLE, SplitSource, _shapes, folders_beside
+from segue.data.formats._shapes import BadAnnotation, ImageFinder, numbers
+from segue.data.images import image_io
+from segue.data.records import SPLIT_WORDS, Annotation, Problem, Record, Split
 from segue.errors import DataError
 from segue.structures.masks import Mask, Polygon, Rle
 
@@ -101,7 +101,7 @@ def _whole(root: Path) -> list[Path]:
 
 
 def _looks_like_coco(path: Path) -> bool:
-    head = drawn.head(path)
+    head = _shapes.head(path)
     ours = any(word in head for word in (b'"images"', b'"annotations"', b'"categories"'))
     return path.suffix == ".json" and ours and not any(word in head for word in (b'"_via_', b'"shapes"'))
 
@@ -144,7 +144,7 @@ def read(source: SplitSource, name: str) -> Split:
 
 def _parse(path: Path, problems: list[Problem]) -> dict[str, list] | None:
     """The file's three lists, or None with a problem saying why not."""
-    content = drawn.read_json(path, "a COCO instances JSON", problems)
+    content = _shapes.read_json(path, "a COCO instances JSON", problems)
     if content is None:
         return None
     keys = ("images", "annotations", "categories")
@@ -204,11 +204,11 @@ def _size(height: Any, width: Any, path: Path, where: str, problems: list[Proble
     """Height and width of an image, from its file where none are written."""
     if height is None and width is None:
         try:
-            height, width = images.size(path)
+            height, width = image_io.size(path)
         except DataError:
             return None
         problems.append(Problem("fixed", where, f"height and width missing; {height} and {width} in {path.name}"))
-    return drawn.believable(height, width)
+    return _shapes.believable(height, width)
 
 
 def _annotation(
@@ -223,10 +223,10 @@ def _annotation(
         x, y, w, h = numbers(entry["bbox"], "box", 4)
         box = (x, y, x + w, y + h)
     elif mask is not None:
-        box = drawn.mask_box(mask, image)
+        box = _shapes.mask_box(mask, image)
     else:
         raise BadAnnotation("neither bbox nor segmentation", "at least one")
-    inside = drawn.clipped(box, image, where, problems)
+    inside = _shapes.clipped(box, image, where, problems)
     if inside is None:
         return None
     return Annotation(
@@ -254,7 +254,7 @@ def _mask(segmentation: Any, image: Record, where: str, problems: list[Problem])
         values = numbers(part, "polygon")
         if len(values) % 2:
             raise BadAnnotation(f"polygon of {len(values)} numbers", "x, y pairs")
-        ring = drawn.ring(np.asarray(values, dtype=np.float64).reshape(-1, 2), image)
+        ring = _shapes.ring(np.asarray(values, dtype=np.float64).reshape(-1, 2), image)
         if ring is None:
             problems.append(Problem("dropped", where, f"polygon part of {len(values) // 2} points without area"))
         else:

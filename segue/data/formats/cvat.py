@@ -14,9 +14,8 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from segue.data import drawn, markup
-from segue.data.drawn import BadAnnotation, ImageFinder, Shape
-from segue.data.formats import SplitSource, only_file, parts
+from segue.data.formats import SplitSource, _shapes, _xml, only_file, parts
+from segue.data.formats._shapes import BadAnnotation, ImageFinder, Shape
 from segue.data.records import Problem, Record, Split
 from segue.structures.masks import Rle, encoded
 
@@ -34,13 +33,13 @@ def splits(root: Path) -> dict[str, SplitSource]:
 
 
 def _looks_like_cvat(path: Path) -> bool:
-    return path.suffix == ".xml" and b"<annotations" in drawn.head(path)
+    return path.suffix == ".xml" and b"<annotations" in _shapes.head(path)
 
 
 def read(source: SplitSource, name: str) -> Split:
     """Records of one file. Images are found, not opened."""
     split = Split(name, source.annotations, [], {})
-    root = markup.parsed(source.annotations, "a CVAT XML 1.1 file", split.problems)
+    root = _xml.parsed(source.annotations, "a CVAT XML 1.1 file", split.problems)
     finder = ImageFinder(source.image_folders)
     skipped: Counter[str] = Counter()
     seen: set[str] = set()
@@ -55,16 +54,16 @@ def read(source: SplitSource, name: str) -> Split:
             continue
         seen.add(element.get("name", ""))
         shapes = [_shape(child, place, record, split, skipped) for place, child in enumerate(element, 1)]
-        split.records.append(drawn.with_shapes(record, filter(None, shapes), split.problems))
-    split.categories = drawn.categories(split.records)
-    split.problems += drawn.skipped(source.annotations, skipped)
+        split.records.append(_shapes.with_shapes(record, filter(None, shapes), split.problems))
+    split.categories = _shapes.categories(split.records)
+    split.problems += _shapes.skipped(source.annotations, skipped)
     return split
 
 
 def _record(element: Element, number: int, finder: ImageFinder, split: Split) -> Record | None:
     name, where = element.get("name", ""), f"{split.source}: image {number}"
     sides = [element.get(key, "") for key in ("height", "width")]
-    size = drawn.believable(*(int(side) if re.fullmatch("[0-9]{1,9}", side) else 0 for side in sides))
+    size = _shapes.believable(*(int(side) if re.fullmatch("[0-9]{1,9}", side) else 0 for side in sides))
     if size is None:
         found = f"height {sides[0]!r}, width {sides[1]!r} of {name}"
         split.problems.append(Problem("error", where, found, "pixels"))
@@ -90,7 +89,7 @@ def _shape(element: Element, place: int, image: Record, split: Split, skipped: C
         if element.tag == "box":
             corners = np.array([_numbers(element, "xtl", "ytl"), _numbers(element, "xbr", "ybr")])
             turned = math.radians(_numbers(element, "rotation")[0])
-            return Shape(label, None, drawn.box(_turned(corners, turned), image), "", source, where)
+            return Shape(label, None, _shapes.box(_turned(corners, turned), image), "", source, where)
         mask = {"polygon": _polygon, "mask": _mask, "ellipse": _ellipse}[element.tag](element, image)
         return Shape(label, mask, None, "" if group == "0" else group, source, where)
     except BadAnnotation as error:
@@ -105,7 +104,7 @@ def _numbers(element: Element, *keys: str) -> list[float]:
         values = [float(text) for text in texts]
     except ValueError:
         raise BadAnnotation(f"{', '.join(keys)}: {', '.join(texts)[:60]!r}", "numbers") from None
-    return drawn.numbers(values, ", ".join(keys))
+    return _shapes.numbers(values, ", ".join(keys))
 
 
 def _turned(corners: np.ndarray, angle: float) -> np.ndarray:
@@ -116,19 +115,19 @@ def _turned(corners: np.ndarray, angle: float) -> np.ndarray:
     return (np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) - centre) @ turn + centre
 
 
-def _polygon(element: Element, image: Record) -> drawn.Polygon:
+def _polygon(element: Element, image: Record) -> _shapes.Polygon:
     try:
         points = [[float(value) for value in pair.split(",")] for pair in element.get("points", "").split(";")]
     except ValueError:
         raise BadAnnotation(f"points {element.get('points', '')[:60]!r}", "x,y;x,y;...") from None
     if any(len(point) != 2 for point in points):
         raise BadAnnotation("points that are not pairs", "x,y;x,y;...")
-    return drawn.polygon(np.array(points), image)
+    return _shapes.polygon(np.array(points), image)
 
 
-def _ellipse(element: Element, image: Record) -> drawn.Polygon:
+def _ellipse(element: Element, image: Record) -> _shapes.Polygon:
     turned = math.radians(_numbers(element, "rotation")[0])
-    return drawn.ellipse(_numbers(element, "cx", "cy", "rx", "ry"), turned, image)
+    return _shapes.ellipse(_numbers(element, "cx", "cy", "rx", "ry"), turned, image)
 
 
 def _mask(element: Element, image: Record) -> Rle:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from segue.data import drawn, images
-from segue.data.drawn import BadAnnotation, ImageFinder, Shape, numbers
-from segue.data.formats import SplitSource, parts
+from segue.data.formats import SplitSource, _shapes, parts
+from segue.data.formats._shapes import BadAnnotation, ImageFinder, Shape, numbers
+from segue.data.images import image_io
 from segue.data.records import Problem, Record, Split
 from segue.errors import DataError
 from segue.structures.masks import Mask, encoded
@@ -43,7 +43,7 @@ def _annotations(place: Path) -> Path | None:
 
 
 def _looks_like_labelme(path: Path) -> bool:
-    head = drawn.head(path)
+    head = _shapes.head(path)
     return path.suffix == ".json" and b'"shapes"' in head and b'"images"' not in head
 
 
@@ -55,7 +55,7 @@ def read(source: SplitSource, name: str) -> Split:
     skipped: Counter[str] = Counter()
     seen: dict[Path, Path] = {}
     for path in files:
-        content = drawn.read_json(path, "a LabelMe file", split.problems)
+        content = _shapes.read_json(path, "a LabelMe file", split.problems)
         if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
             if content is not None:
                 split.problems.append(Problem("error", str(path), "no list shapes", "a LabelMe file"))
@@ -66,26 +66,26 @@ def read(source: SplitSource, name: str) -> Split:
             split.problems.append(Problem("error", str(path), found, f"one (the first is {seen[record.image].name})"))
         elif record is not None:
             shapes = [_shape(e, record, f"{path}: shape {n}", split, skipped) for n, e in enumerate(content["shapes"])]
-            split.records.append(drawn.with_shapes(record, filter(None, shapes), split.problems))
+            split.records.append(_shapes.with_shapes(record, filter(None, shapes), split.problems))
     split.files = tuple(files)
-    split.categories = drawn.categories(split.records)
-    split.problems += drawn.skipped(source.annotations, skipped)
+    split.categories = _shapes.categories(split.records)
+    split.problems += _shapes.skipped(source.annotations, skipped)
     return split
 
 
 def _record(path: Path, content: dict, finder: ImageFinder, number: int, problems: list[Problem]) -> Record | None:
     """The image of a file, by its imagePath or else by the file's own name."""
     said = content.get("imagePath")
-    named = [path.stem + suffix for suffix in sorted(images.SUFFIXES)]
+    named = [path.stem + suffix for suffix in sorted(image_io.SUFFIXES)]
     candidates = [said, *named] if isinstance(said, str) and said else named
     image = next((found for found in map(finder.find, candidates) if found), None)
     if image is None:
         problems.append(Problem("error", str(path), f"no image {str(said)[:80]}", f"it beside {path.name}"))
         return None
-    size = drawn.believable(content.get("imageHeight"), content.get("imageWidth"))
+    size = _shapes.believable(content.get("imageHeight"), content.get("imageWidth"))
     if size is None:
         try:
-            size = images.size(image)
+            size = image_io.size(image)
         except DataError as error:
             problems.append(Problem("error", error.where, error.found, error.expected))
             return None
@@ -108,7 +108,7 @@ def _shape(entry: Any, image: Record, where: str, split: Split, skipped: Counter
         points = np.array([numbers(point, "point", 2) for point in listed], dtype=np.float64).reshape(-1, 2)
         group = "" if entry.get("group_id") is None else str(entry["group_id"])
         if kind == "rectangle":
-            return Shape(entry["label"], None, drawn.box(points, image), group, where=where)
+            return Shape(entry["label"], None, _shapes.box(points, image), group, where=where)
         return Shape(entry["label"], _mask(kind, points, entry, image), group=group, where=where)
     except BadAnnotation as error:
         split.problems.append(Problem("error", where, *error.args))
@@ -117,12 +117,12 @@ def _shape(entry: Any, image: Record, where: str, split: Split, skipped: Counter
 
 def _mask(kind: object, points: np.ndarray, entry: dict, image: Record) -> Mask:
     if kind == "polygon":
-        return drawn.polygon(points, image)
+        return _shapes.polygon(points, image)
     if kind in ("circle", "mask") and len(points) != 2:
         raise BadAnnotation(f"{kind} of {len(points)} points", "two")
     if kind == "circle":  # its centre and a point on it
         radius = math.dist(*points)
-        return drawn.ellipse([*points[0], radius, radius], 0.0, image)
+        return _shapes.ellipse([*points[0], radius, radius], 0.0, image)
     if kind == "mask":
         return _bitmap(points, entry.get("mask"), image)
     raise BadAnnotation(f"shape_type {str(kind)[:40]!r}", "polygon, rectangle, circle or mask")
@@ -130,15 +130,15 @@ def _mask(kind: object, points: np.ndarray, entry: dict, image: Record) -> Mask:
 
 def _bitmap(points: np.ndarray, text: object, image: Record) -> Mask:
     """A PNG in base64 that fills the rectangle between two points, both included."""
-    drawn.box(points, image)
+    _shapes.box(points, image)
     (x, y), (right, bottom) = np.rint(points.min(0)).astype(int), np.rint(points.max(0)).astype(int)
     if x < 0 or y < 0 or right >= image.width or bottom >= image.height:
         raise BadAnnotation("mask that reaches out of the image", "one inside")
     try:
-        with Image.open(io.BytesIO(base64.b64decode(str(text), validate=True)), formats=images.FORMATS) as picture:
+        with Image.open(io.BytesIO(base64.b64decode(str(text), validate=True)), formats=image_io.FORMATS) as picture:
             if picture.size != (right - x + 1, bottom - y + 1):
                 raise BadAnnotation(f"mask of {picture.size[0]} x {picture.size[1]} pixels", "as its two points say")
             bits = np.array(picture.convert("L")) > 0
-    except (binascii.Error, *images.UNREADABLE, Image.DecompressionBombError):
+    except (binascii.Error, *image_io.UNREADABLE, Image.DecompressionBombError):
         raise BadAnnotation("mask that is no picture", "a PNG in base64") from None
     return encoded(bits, x, y, image.height, image.width)

@@ -17,10 +17,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from segue.data import drawn, images, label_images
-from segue.data.drawn import Shape
-from segue.data.formats import SPLIT_WORDS, WHOLE, SplitSource, paired
-from segue.data.records import Problem, Record, Split
+from segue.data.formats import WHOLE, SplitSource, _shapes, paired
+from segue.data.formats._shapes import Shape
+from segue.data.images import image_io, label_images
+from segue.data.records import SPLIT_WORDS, Problem, Record, Split
 from segue.structures.masks import encoded
 
 FOLDER, PICTURES = "masks", "images"
@@ -62,14 +62,14 @@ def _folders_of_images(root: Path) -> list[Path]:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    return [path for path in (folder / PICTURES).glob("[!.]*.*") if path.suffix.lower() in images.SUFFIXES]
+    return [path for path in (folder / PICTURES).glob("[!.]*.*") if path.suffix.lower() in image_io.SUFFIXES]
 
 
 def _mask_files(source: SplitSource) -> list[Path]:
     folders = _folders_of_images(source.annotations)
     found = [path for folder in folders for path in (folder / FOLDER).glob("[!.]*")]
     found = found or [path for path in source.annotations.rglob("[!.]*")]
-    return sorted(path for path in found if path.suffix.lower() in images.SUFFIXES)
+    return sorted(path for path in found if path.suffix.lower() in image_io.SUFFIXES)
 
 
 def read(source: SplitSource, name: str) -> Split:
@@ -79,12 +79,12 @@ def read(source: SplitSource, name: str) -> Split:
     pictures, owned = _owned(source, files, split.problems)
     pieces: Counter[str] = Counter()
     for key, path in sorted((key, path) for key, path in pictures.items() if key in owned):
-        record = drawn.record(path, len(split.records) + 1, split.problems)
-        shapes = None if record is None else _shapes(owned[key], record, split.problems, pieces)
+        record = _shapes.record(path, len(split.records) + 1, split.problems)
+        shapes = None if record is None else _shapes_of(owned[key], record, split.problems, pieces)
         if record is not None and shapes is not None:
-            split.records.append(drawn.with_shapes(record, shapes, split.problems))
+            split.records.append(_shapes.with_shapes(record, shapes, split.problems))
     split.files = tuple(files)
-    split.categories = drawn.categories(split.records)
+    split.categories = _shapes.categories(split.records)
     split.problems += _in_pieces(source.annotations, pieces)
     without = [pictures[key].name for key in sorted(pictures) if key not in owned]
     if without:
@@ -104,7 +104,7 @@ def _owned(
         for path in files:
             owned.setdefault(path.parent.parent.name, []).append(MaskFile(path, OBJECT, True))
         return pictures, owned
-    pictures = drawn.pictures(source.image_folders, problems)
+    pictures = _shapes.pictures(source.image_folders, problems)
     places = {path: path.relative_to(source.annotations) for path in files}
     of_image, of_object, of_class = _readings(places, pictures)
     for path in files:
@@ -157,7 +157,9 @@ def _named(name: str, pictures: dict[str, Path], whole: dict[str, str]) -> str |
     return None
 
 
-def _shapes(files: list[MaskFile], image: Record, problems: list[Problem], pieces: Counter[str]) -> list[Shape] | None:
+def _shapes_of(
+    files: list[MaskFile], image: Record, problems: list[Problem], pieces: Counter[str]
+) -> list[Shape] | None:
     """The objects of an image; None, with a problem, if one of its masks cannot be read: its objects are missing."""
     shapes: list[Shape] = []
     for file in files:

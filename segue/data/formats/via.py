@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from segue.data import drawn, images
-from segue.data.drawn import BadAnnotation, ImageFinder, Shape, numbers
-from segue.data.formats import SplitSource, only_file, parts
+from segue.base.parsing import parse_json
+from segue.data.formats import SplitSource, _shapes, only_file, parts
+from segue.data.formats._shapes import BadAnnotation, ImageFinder, Shape, numbers
+from segue.data.images import image_io
 from segue.data.records import Problem, Record, Split
 from segue.errors import DataError
-from segue.texts import parse_json
 
 CLASS_KEYS = ("class", "label", "name", "type", "category")
 NO_CLASS = "object"
@@ -39,8 +39,8 @@ def splits(root: Path) -> dict[str, SplitSource]:
 
 def _looks_like_via(path: Path) -> bool:
     if path.suffix == ".csv":
-        return all(column.encode() in drawn.head(path, 1000) for column in COLUMNS)
-    head = drawn.head(path) if path.suffix == ".json" else b""
+        return all(column.encode() in _shapes.head(path, 1000) for column in COLUMNS)
+    head = _shapes.head(path) if path.suffix == ".json" else b""
     return b'"_via_' in head or (b'"regions"' in head and b'"filename"' in head)
 
 
@@ -60,12 +60,12 @@ def read(source: SplitSource, name: str) -> Split:
         seen.add(record.image)
         shapes = [_shape(r, f"{split.source}: {image}: region {n}", record, split, skipped) for n, r in regions]
         nameless += sum(shape is not None and shape.class_name == NO_CLASS for shape in shapes)
-        split.records.append(drawn.with_shapes(record, filter(None, shapes), split.problems))
+        split.records.append(_shapes.with_shapes(record, filter(None, shapes), split.problems))
     if nameless:
         found = f"{nameless} regions without a class are called {NO_CLASS}"
         split.problems.append(Problem("note", str(split.source), found))
-    split.categories = drawn.categories(split.records)
-    split.problems += drawn.skipped(source.annotations, skipped)
+    split.categories = _shapes.categories(split.records)
+    split.problems += _shapes.skipped(source.annotations, skipped)
     return split
 
 
@@ -74,7 +74,7 @@ def _images(path: Path, problems: list[Problem]) -> Iterator[tuple[str, list[tup
     if path.suffix == ".csv":
         yield from _rows(path, problems)
         return
-    content = drawn.read_json(path, EXPECTED, problems)
+    content = _shapes.read_json(path, EXPECTED, problems)
     if isinstance(content, dict):
         content = content.get("_via_img_metadata", content)
     if not isinstance(content, dict):
@@ -121,7 +121,7 @@ def _record(name: str, finder: ImageFinder, number: int, split: Split) -> Record
         split.problems.append(Problem("error", str(split.source), found, f"it in {split.source.parent} or images/"))
         return None
     try:
-        height, width = images.size(path)
+        height, width = image_io.size(path)
     except DataError as error:
         split.problems.append(Problem("error", error.where, error.found, error.expected))
         return None
@@ -141,18 +141,18 @@ def _shape(region: Any, where: str, image: Record, split: Split, skipped: Counte
         name = _class_name(region.get("region_attributes"))
         if kind == "rect":
             x, y, width, height = _of(values, "x", "y", "width", "height")
-            return Shape(name, None, drawn.box(np.array([[x, y], [x + width, y + height]]), image), where=where)
+            return Shape(name, None, _shapes.box(np.array([[x, y], [x + width, y + height]]), image), where=where)
         if kind == "polygon":
             xs, ys = (numbers(values.get(key), key) for key in ("all_points_x", "all_points_y"))
             if len(xs) != len(ys):
                 raise BadAnnotation(f"{len(xs)} x and {len(ys)} y", "as many")
-            return Shape(name, drawn.polygon(np.array([xs, ys], dtype=np.float64).T, image), where=where)
+            return Shape(name, _shapes.polygon(np.array([xs, ys], dtype=np.float64).T, image), where=where)
         if kind == "circle":
             x, y, radius = _of(values, "cx", "cy", "r")
-            return Shape(name, drawn.ellipse([x, y, radius, radius], 0.0, image), where=where)
+            return Shape(name, _shapes.ellipse([x, y, radius, radius], 0.0, image), where=where)
         if kind == "ellipse":
             turned = _of({"theta": 0, **values}, "theta")[0]
-            return Shape(name, drawn.ellipse(_of(values, "cx", "cy", "rx", "ry"), turned, image), where=where)
+            return Shape(name, _shapes.ellipse(_of(values, "cx", "cy", "rx", "ry"), turned, image), where=where)
         raise BadAnnotation(f"shape {str(kind)[:40]!r}", "polygon, rect, circle or ellipse")
     except BadAnnotation as error:
         split.problems.append(Problem("error", where, *error.args))

@@ -17,9 +17,9 @@ from collections import Counter
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from segue.data import drawn, label_images, markup
-from segue.data.drawn import BadAnnotation, ImageFinder
-from segue.data.formats import SplitSource, parts
+from segue.data.formats import SplitSource, _shapes, _xml, parts
+from segue.data.formats._shapes import BadAnnotation, ImageFinder
+from segue.data.images import label_images
 from segue.data.records import Annotation, Problem, Record, Split
 from segue.structures.masks import Rle
 
@@ -64,7 +64,7 @@ def _annotations(place: Path) -> Path | None:
 
 
 def _looks_like_voc(path: Path) -> bool:
-    head = drawn.head(path)
+    head = _shapes.head(path)
     return path.suffix == ".xml" and b"<annotation" in head and b"<annotations" not in head
 
 
@@ -87,7 +87,7 @@ def read(source: SplitSource, name: str) -> Split:
     pictures = _beside(folders)
     finder, marks = ImageFinder(folders), Counter[str]()
     for key, path in files.items():
-        root = markup.parsed(path, EXPECTED, split.problems)
+        root = _xml.parsed(path, EXPECTED, split.problems)
         record = None if root is None else _record(root, path, pictures.get(key, []), finder, split)
         masks = None if record is None else _masks(path, record, split.problems)
         if root is not None and record is not None and masks is not None:
@@ -95,7 +95,7 @@ def read(source: SplitSource, name: str) -> Split:
             split.records.append(Record(record.image, record.height, record.width, record.id, tuple(objects)))
     listed = (source.annotations,) if source.annotations.is_file() and files else ()
     split.files = tuple(dict.fromkeys((*listed, *files.values())))
-    split.categories = drawn.categories(split.records)
+    split.categories = _shapes.categories(split.records)
     if marks["difficult"]:
         found = f"{marks['difficult']} objects are difficult"
         split.problems.append(Problem("note", str(source.annotations), found))
@@ -108,7 +108,7 @@ def _beside(folders: tuple[Path, ...]) -> dict[str, list[Path]]:
     for folder in folders:
         here: dict[str, list[Path]] = {}
         for path in sorted(folder.glob("[!.]*.*")):
-            if path.suffix.lower() in drawn.SUFFIXES:
+            if path.suffix.lower() in _shapes.SUFFIXES:
                 here.setdefault(path.stem, []).append(path)
         found = here | found
     return found
@@ -151,12 +151,12 @@ def _record(root: Element, path: Path, beside: list[Path], finder: ImageFinder, 
         return None
     sides = [(root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")]
     if sides in (["", ""], ["0", "0"]):  # as some versions of labelImg write them
-        record = drawn.record(image, number, split.problems)
+        record = _shapes.record(image, number, split.problems)
         if record is not None:
             found = f"height and width missing; {record.height} and {record.width} in {image.name}"
             split.problems.append(Problem("fixed", str(path), found))
         return record
-    size = drawn.believable(*(int(side) if re.fullmatch("[0-9]{1,9}", side) else 0 for side in sides))
+    size = _shapes.believable(*(int(side) if re.fullmatch("[0-9]{1,9}", side) else 0 for side in sides))
     if size is None:
         found = f"height {sides[0]!r}, width {sides[1]!r} of {image.name}"
         split.problems.append(Problem("error", str(path), found, "pixels"))
@@ -172,7 +172,7 @@ def _objects(
     for number, element in enumerate(root.findall("object"), 1):
         where = f"{path}: object {number}"
         try:
-            box = drawn.clipped(_box(element, first), image, where, problems)
+            box = _shapes.clipped(_box(element, first), image, where, problems)
             name = (element.findtext("name") or "").strip()
             if not name:
                 raise BadAnnotation("no label", "a name")
@@ -185,7 +185,7 @@ def _objects(
         marks["difficult"] += difficult
         mask = masks.get(number)
         if mask is not None:
-            _compare(box, drawn.mask_box(mask, image), where, problems)
+            _compare(box, _shapes.mask_box(mask, image), where, problems)
         found.append(Annotation(box, name, mask, difficult, number))
     return found
 
@@ -198,7 +198,7 @@ def _box(element: Element, first: float) -> tuple[float, float, float, float]:
     keys = ("xmin", "ymin", "xmax", "ymax")
     texts = [(box.findtext(key) or "").strip() for key in keys]
     try:
-        x0, y0, x1, y1 = drawn.numbers([float(text) for text in texts], "box", 4)
+        x0, y0, x1, y1 = _shapes.numbers([float(text) for text in texts], "box", 4)
     except ValueError:
         raise BadAnnotation(f"box {texts!s:.60}", "xmin, ymin, xmax and ymax as numbers") from None
     if x0 > x1 or y0 > y1:

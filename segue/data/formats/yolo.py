@@ -20,12 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from segue.data import drawn
-from segue.data.drawn import BadAnnotation, Shape
-from segue.data.formats import SPLIT_WORDS, WHOLE, SplitSource, paired
-from segue.data.records import Problem, Record, Split
+from segue.base.parsing import parse_yaml
+from segue.data.formats import WHOLE, SplitSource, _shapes, paired
+from segue.data.formats._shapes import BadAnnotation, Shape
+from segue.data.records import SPLIT_WORDS, Problem, Record, Split
 from segue.errors import DataError
-from segue.texts import parse_yaml
 
 DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml")
 CLASSES = "classes.txt"  # of labelImg and Label Studio: a name on each line
@@ -101,14 +100,14 @@ def read(source: SplitSource, name: str) -> Split:
     found = (path for path in sorted(source.annotations.rglob("*.txt")) if path.name != CLASSES)
     labels = {path.relative_to(source.annotations).with_suffix("").as_posix(): path for path in found}
     # Folders without a counterpart in the labels hold something else.
-    pictures = drawn.pictures(source.image_folders, split.problems, lambda name: (source.annotations / name).is_dir())
+    pictures = _shapes.pictures(source.image_folders, split.problems, lambda name: (source.annotations / name).is_dir())
     for key in sorted(labels.keys() - pictures.keys()):
         split.problems.append(Problem("error", str(labels[key]), "no image of this name", _places(source)))
     for key, path in sorted(pictures.items()):
-        record = drawn.record(path, len(split.records) + 1, split.problems)
+        record = _shapes.record(path, len(split.records) + 1, split.problems)
         if record is not None:
-            shapes = _shapes(labels[key], record, names, split.problems) if key in labels else []
-            split.records.append(drawn.with_shapes(record, shapes, split.problems))
+            shapes = _shapes_of(labels[key], record, names, split.problems) if key in labels else []
+            split.records.append(_shapes.with_shapes(record, shapes, split.problems))
     split.files, split.channels = (*described, *labels.values()), _channels(described)
     used = [int(name.removeprefix("class ")) for name in split.class_counts()] if names is None else []
     known = {number: f"class {number}" for number in range(max(used, default=-1) + 1)} if names is None else names
@@ -174,7 +173,7 @@ def _named_in(path: Path) -> dict[int, str] | None:
     return names
 
 
-def _shapes(path: Path, image: Record, names: dict[int, str] | None, problems: list[Problem]) -> list[Shape]:
+def _shapes_of(path: Path, image: Record, names: dict[int, str] | None, problems: list[Problem]) -> list[Shape]:
     """The objects of a label file."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -202,7 +201,7 @@ def _shape(words: list[str], image: Record, names: dict[int, str] | None, where:
         raise BadAnnotation(f"coordinates {' '.join(words[1:9])}", "shares of width and height, 0 to 1")
     if len(values) > 4:
         points = np.array(values).reshape(-1, 2) * (image.width, image.height)
-        return Shape(name, drawn.polygon(points, image), where=where)
+        return Shape(name, _shapes.polygon(points, image), where=where)
     x, y, w, h = values[0] * image.width, values[1] * image.height, values[2] * image.width, values[3] * image.height
     return Shape(name, None, (x - w / 2, y - h / 2, x + w / 2, y + h / 2), where=where)
 

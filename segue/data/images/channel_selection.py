@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segue.data import stacks
+from segue.data.images import tiff
 from segue.errors import DataError
 from segue.structures.channels import Channel
 
@@ -62,4 +62,4 @@ def projected(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.n
 def _last_is_transparency(path: Path) -> bool:
     """Whether the second or fourth channel of a file is no colour but transparency; in microscopy it is a colour."""
     suffix = path.suffix.lower()
-    return stacks.has_transparency(path) if suffix in (".tif", ".tiff") else suffix != ".npy"
+    return tiff.has_transparency(path) if suffix in (".tif", ".tiff") else suffix != ".npy"

@@ -22,7 +22,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from segue.data import stacks, taken
+from segue.data.images import channel_selection, tiff
 from segue.errors import DataError
 from segue.structures.channels import Channel
 
@@ -52,7 +52,7 @@ def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
         DataError: if the file is missing, damaged, too large or has other channels or planes.
     """
     wanted = [Channel(name="any")] * channels if isinstance(channels, int) else channels
-    image = taken.projected(path, taken.with_channels(path, stack(path), wanted), wanted)
+    image = channel_selection.projected(path, channel_selection.with_channels(path, stack(path), wanted), wanted)
     if image.dtype not in (np.uint8, np.uint16):
         image = _as_levels(path, image, all(channel.scale == "percentile" for channel in wanted))
     return torch.from_numpy(np.ascontiguousarray(image))
@@ -150,7 +150,7 @@ def size(path: Path) -> tuple[int, int]:
     """
     with _header_of(path):
         if path.suffix.lower() in TIFF:
-            return stacks.shape(path)[2:]
+            return tiff.shape(path)[2:]
         if path.suffix.lower() == ".npy":
             height, width, *_ = _header_of_array(path)[0]
             return height, width
@@ -173,7 +173,7 @@ def bits(path: Path) -> int:
     """
     with _header_of(path):
         if path.suffix.lower() in TIFF:
-            return stacks.item_bits(path)
+            return tiff.item_bits(path)
         if path.suffix.lower() == ".npy":
             return _header_of_array(path)[1].itemsize * 8
         with _quiet_open(path) as image:
@@ -198,7 +198,7 @@ def check_size(path: Path) -> None:
         DataError: if the image is too large. OSError and others if the header cannot be read.
     """
     if path.suffix.lower() in TIFF:
-        pixels = math.prod(stacks.shape(path)[2:])
+        pixels = math.prod(tiff.shape(path)[2:])
     elif path.suffix.lower() == ".npy":
         pixels = math.prod(_header_of_array(path)[0][:2])
     else:
@@ -218,7 +218,7 @@ def _header_of_array(path: Path) -> tuple[tuple[int, ...], np.dtype]:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
-    if dtype.kind not in "iufb" or len(shape) not in (2, 3) or math.prod(shape) > stacks.MOST_VALUES:
+    if dtype.kind not in "iufb" or len(shape) not in (2, 3) or math.prod(shape) > tiff.MOST_VALUES:
         raise DataError(path, f"an array of {dtype} and shape {shape}", "numbers, height x width x channels")
     return shape, dtype
 
@@ -227,7 +227,7 @@ def _decode(path: Path) -> np.ndarray:
     """(P, C, H, W) as stored; only TIFF files have more planes than one."""
     suffix = path.suffix.lower()
     if suffix in TIFF:
-        return stacks.read(path)
+        return tiff.read(path)
     if suffix == ".npy":
         values = np.load(path, allow_pickle=False)
     elif suffix == ".png" and _is_16_bit_colour(path):

@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from segue.data import images, stacks
+from segue.data.images import image_io, tiff
 from segue.data.records import Problem, Record
 from segue.errors import DataError
 from segue.structures.masks import Rle, encoded
@@ -34,13 +34,13 @@ def read(path: Path) -> np.ndarray:
     """
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise DataError(path, "a mask as JPEG, which changes numbers", f"PNG or TIFF: {EXPECTED}")
-    stack = images.stack(path)
+    stack = image_io.stack(path)
     suffix = path.suffix.lower()
-    picture_file = suffix not in (*images.TIFF, ".npy")
-    if stack.shape[1] in (2, 4) and (picture_file or (suffix in images.TIFF and stacks.has_transparency(path))):
+    picture_file = suffix not in (*image_io.TIFF, ".npy")
+    if stack.shape[1] in (2, 4) and (picture_file or (suffix in image_io.TIFF and tiff.has_transparency(path))):
         stack = stack[:, :-1]
     if stack.shape[1] == 3 and picture_file:
-        with Image.open(path, formats=images.FORMATS) as picture:
+        with Image.open(path, formats=image_io.FORMATS) as picture:
             if picture.mode == "P":
                 stack = np.array(ImageOps.exif_transpose(picture))[None, None]
     if stack.shape[1] > 1 and (stack != stack[:, :1]).any():

@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from segue.data import images
-from segue.data.formats import SPLIT_WORDS
+from segue.data.images import image_io
+from segue.data.records import SPLIT_WORDS
 from segue.errors import DataError
 from segue.structures.channels import Channel
 
@@ -31,7 +31,7 @@ from segue.structures.channels import Channel
 OTHERS = {"images", "masks", "labels", "annotations", "segmentationobject", "segmentationclass", "jpegimages"}
 OTHERS |= {word for words in SPLIT_WORDS.values() for word in words}
 
-_SUFFIXES = [*sorted(images.SUFFIXES), *sorted(suffix.upper() for suffix in images.SUFFIXES)]
+_SUFFIXES = [*sorted(image_io.SUFFIXES), *sorted(suffix.upper() for suffix in image_io.SUFFIXES)]
 
 
 def read(image: Path, channels: Sequence[Channel]) -> Tensor:
@@ -45,9 +45,9 @@ def read(image: Path, channels: Sequence[Channel]) -> Tensor:
     """
     sources = files(image, channels)
     if list(sources) == [image]:
-        return images.read(image, channels)
+        return image_io.read(image, channels)
     parts = {path: _part(path, image, [channels[row] for row in rows]) for path, rows in sources.items()}
-    height, width = parts[image].shape[1:] if image in parts else images.size(image)
+    height, width = parts[image].shape[1:] if image in parts else image_io.size(image)
     for path, part in parts.items():
         if part.shape[1:] != (height, width):
             found = f"a partner of {part.shape[1]} x {part.shape[2]} pixels (height x width)"
@@ -153,7 +153,7 @@ def _folder_names(folder: Path, inside: Path, own: set[Path], below: dict[Path, 
 
 def _fits(picture: Path, partner: Path) -> bool:
     try:
-        return images.size(picture) == images.size(partner)
+        return image_io.size(picture) == image_io.size(partner)
     except DataError:
         return False
 
@@ -165,7 +165,7 @@ def _same_bytes(one: Path, other: Path) -> bool:
 def _by_stem(place: Path, own: set[Path]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in sorted(place.iterdir()) if place.is_dir() else ():
-        if path.suffix.lower() in images.SUFFIXES and path.resolve() not in own:
+        if path.suffix.lower() in image_io.SUFFIXES and path.resolve() not in own:
             found.setdefault(path.stem, []).append(path)
     return found
 
@@ -195,7 +195,7 @@ def _places(folder: Path, name: str) -> list[Path]:
 
 def _part(path: Path, image: Path, channels: Sequence[Channel]) -> Tensor:
     try:
-        return images.read(path, channels)
+        return image_io.read(path, channels)
     except DataError as error:
         if path == image:
             raise
@@ -206,4 +206,4 @@ def _part(path: Path, image: Path, channels: Sequence[Channel]) -> Tensor:
 def _as_shares(part: Tensor, channels: Sequence[Channel]) -> Tensor:
     """Values in 0..1 by the scale of each channel, or the largest of the type where percentiles are still to come."""
     plain = [c.model_copy(update={"scale": None if c.scale == "percentile" else c.scale}) for c in channels]
-    return images.scaled(part, plain)
+    return image_io.scaled(part, plain)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from segue.data.transforms import View, at_mean
+from segue.data.pipeline.transforms import View, at_mean
 from segue.structures.channels import Channel
 
 

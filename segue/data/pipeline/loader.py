@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from segue.data.pipeline.samples import Position, StepSampler
 from segue.data.records import Record
-from segue.data.samples import Position, StepSampler
 from segue.errors import DataError, SegueError
 from segue.structures.target import Batch, Target, collate
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segue.data import images, partners
+from segue.data.images import image_io, multi_file
+from segue.data.pipeline.transforms import View
+from segue.data.pipeline.unlabelled_regions import unexplained
 from segue.data.records import Annotation, Record
-from segue.data.structure import unexplained
-from segue.data.transforms import View
 from segue.structures.boxes import scale_xy, xyxy_to_cxcywh
 from segue.structures.channels import Channel
 from segue.structures.masks import PackedMasks, Polygon, bitmap, raster_bitmap, raster_polygon
@@ -87,16 +87,16 @@ def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
     Raises:
         images.DataError: if a file is missing, damaged or not of the size its annotations say.
     """
-    image = partners.read(record.image, channels)
+    image = multi_file.read(record.image, channels)
     if max(abs(image.shape[-2] - record.height), abs(image.shape[-1] - record.width)) > 1:
         found = f"{image.shape[-2]} x {image.shape[-1]} pixels (height x width)"
-        raise images.DataError(record.image, found, f"{record.height} x {record.width}, as annotated")
+        raise image_io.DataError(record.image, found, f"{record.height} x {record.width}, as annotated")
     if image.shape[-2:] != (record.height, record.width):
         rows = torch.arange(record.height).clamp(max=image.shape[-2] - 1)
         image = image[:, rows][..., torch.arange(record.width).clamp(max=image.shape[-1] - 1)]
     if image.dtype == torch.uint8 and all(channel.scale is None for channel in channels):
         return image
-    return images.scaled(image, channels)
+    return image_io.scaled(image, channels)
 
 
 class Outlines:

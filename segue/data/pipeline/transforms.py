@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from segue.settings import Settings
+from segue.base.settings import Settings
 from segue.structures.channels import IMAGENET, RGB, Channel, rows_of
 
 GREY = torch.tensor([0.299, 0.587, 0.114])  # luma of r, g, b (ITU-R BT.601)

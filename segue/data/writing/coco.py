@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import hotcoco.mask as coco_mask
@@ -30,15 +27,6 @@ def coco(records: Iterable[Record], categories: Mapping[str, int], name_of: Call
             entry = {"id": number, "image_id": record.id, "category_id": categories[annotation.class_name]}
             content["annotations"].append(entry | _entry(annotation, record))
     return content
-
-
-def write_json(path: Path, content: Any) -> Path:
-    """Write in one go: a file under this name is complete, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".writing")
-    unfinished.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(unfinished, path)
-    return path
 
 
 def _entry(annotation: Annotation, record: Record) -> dict[str, Any]:

@@ -14,14 +14,17 @@ from typing import Literal
 
 import yaml
 
-from segue.data import exchange, label_images, quarantine
-from segue.data.coco_writer import coco, write_json
+from segue.base.files import write_json
+from segue.data import quarantine
 from segue.data.dataset import Data, read_splits
 from segue.data.formats import WHOLE
 from segue.data.formats.coco import ROBOFLOW
 from segue.data.formats.masks import OBJECT
-from segue.data.partners import companions
+from segue.data.images import label_images
+from segue.data.images.multi_file import companions
 from segue.data.records import Record, Split, names_in, refuse_errors
+from segue.data.writing import annotation_files
+from segue.data.writing.coco import coco
 from segue.errors import DataError, PlanError
 
 Kind = Literal["coco", "labelme", "cvat", "voc", "yolo", "yolo-seg", "masks"]
@@ -173,7 +176,7 @@ def _annotate(folder: Path, records: Sequence[Record], ids: Mapping[str, int], k
         write_json(folder / ROBOFLOW, coco(records, ids, lambda record: record.image.name))
         return
     if kind == "cvat":
-        text = exchange.to_cvat((record, record.image.name) for record in records)
+        text = annotation_files.to_cvat((record, record.image.name) for record in records)
         (folder / "annotations.xml").write_text(text, encoding="utf-8")
         return
     stems: set[str] = set()
@@ -187,15 +190,15 @@ def _annotate(folder: Path, records: Sequence[Record], ids: Mapping[str, int], k
             raise DataError(name, f"a second image called {record.image.stem}", "names that differ in more")
         stems.add(record.image.stem)
         if kind == "labelme":
-            write_json(record.image.with_suffix(".json"), exchange.to_labelme(record, name))
+            write_json(record.image.with_suffix(".json"), annotation_files.to_labelme(record, name))
         elif kind == "voc":
-            record.image.with_suffix(".xml").write_text(exchange.to_voc(record, name), encoding="utf-8")
+            record.image.with_suffix(".xml").write_text(annotation_files.to_voc(record, name), encoding="utf-8")
         elif kind == "masks":
             count[SEVERAL] += _write_masks(folder / "masks", record, ids)
         else:
             labels = {name: number for number, name in enumerate(sorted(ids, key=lambda name: ids[name]))}
             (folder / "labels").mkdir(exist_ok=True)
-            text = exchange.to_yolo(record, labels, kind == "yolo-seg")
+            text = annotation_files.to_yolo(record, labels, kind == "yolo-seg")
             (folder / "labels" / f"{record.image.stem}.txt").write_text(text, encoding="utf-8")
 
 
@@ -208,7 +211,7 @@ def _write_masks(folder: Path, record: Record, ids: Mapping[str, int]) -> int:
             raise DataError(f"class {name}", "a name that no folder can have", "another name, or another format")
         place = folder if set(ids) <= {OBJECT} else folder / name
         place.mkdir(parents=True, exist_ok=True)
-        pages = exchange.pages(record, name)
+        pages = annotation_files.pages(record, name)
         label_images.write(place / f"{record.image.stem}.tif", pages if len(pages) > 1 else pages[0])
         several += len(pages) > 1
     return several

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from segue.data.coco_writer import coco, write_json
+from segue.base.files import write_json
 from segue.data.dataset import class_ids
-from segue.data.folders import Named, copy, named, new_folder, read_folder
 from segue.data.formats import coco as coco_format
-from segue.data.groups import group_of, groups, split_groups
 from segue.data.records import Record, Split
+from segue.data.scene_groups import group_of, groups, split_groups
+from segue.data.writing.coco import coco
+from segue.data.writing.folders import Named, copy, named, new_folder, read_folder
 from segue.errors import DataError
 
 SOURCES = {"algorithmic": "algorithm", "manual": "manual"}  # the word in file names -> the source of objects

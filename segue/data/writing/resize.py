@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from segue.data import images
+from segue.data.images import image_io
+from segue.data.images.pixel_size import micrometres_per_pixel
 from segue.data.records import Annotation, Record
-from segue.data.scales import micrometres_per_pixel
 from segue.structures.masks import Mask, Polygon, bitmap, encoded, raster_bitmap
 
 
@@ -45,7 +45,7 @@ def write_scaled(image: Path, target: Path, height: int, width: int) -> Path:
     TIFF and npy stay what they are, with the physical size of the new pixels; others become PNG, or TIFF where PNG
     would lose levels.
     """
-    stack = images.stack(image)
+    stack = image_io.stack(image)
     smooth = F.interpolate(torch.from_numpy(stack.astype(np.float32)), (height, width), mode="bilinear", antialias=True)
     values = smooth.numpy()
     if stack.dtype.kind in "iu":
@@ -56,14 +56,14 @@ def write_scaled(image: Path, target: Path, height: int, width: int) -> Path:
     planes, channels = values.shape[:2]
     if suffix == ".npy":
         np.save(target, values[0].transpose(1, 2, 0))
-    elif suffix not in images.TIFF and (planes, channels) == (1, 1) and values.dtype in (np.uint8, np.uint16):
+    elif suffix not in image_io.TIFF and (planes, channels) == (1, 1) and values.dtype in (np.uint8, np.uint16):
         target = target.with_suffix(".png")
         Image.fromarray(values[0, 0]).save(target)
-    elif suffix not in images.TIFF and (planes, channels) == (1, 3) and values.dtype == np.uint8:
+    elif suffix not in image_io.TIFF and (planes, channels) == (1, 3) and values.dtype == np.uint8:
         target = target.with_suffix(".png")
         Image.fromarray(values[0].transpose(1, 2, 0)).save(target)
     else:
-        target = target if suffix in images.TIFF else target.with_suffix(".tif")
+        target = target if suffix in image_io.TIFF else target.with_suffix(".tif")
         side = micrometres_per_pixel(image)
         _write_tiff(target, values, side * stack.shape[3] / width if side else None)
     return target

@@ -22,8 +22,8 @@ from types import ModuleType
 
 import numpy as np
 
-from segue.inference.extras import extra
-from segue.plugins import find_module, modules_in
+from segue.base.extras import extra
+from segue.base.plugins import find_module, modules_in
 
 Show = Callable[[str, np.ndarray], None]
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from scipy import ndimage
 from skimage import feature, filters, measure, morphology, segmentation
 
-from segue import settings as base
+from segue.base import settings as base
 from segue.labelling.kinds import Finding, Shape, Show, _levels, unseen
 from segue.labelling.kinds._planes import Polarity, clearest
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from scipy import ndimage
 from skimage import filters, morphology
 
-from segue import settings as base
+from segue.base import settings as base
 from segue.labelling.kinds import Finding, Shape, Show, unseen
 from segue.labelling.kinds._lines import joined, near_junctions, pieces
 from segue.labelling.kinds._planes import Polarity, clearest

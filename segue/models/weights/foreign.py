@@ -25,9 +25,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from segue.base.parsing import read_json
 from segue.errors import CheckpointError, laid_out
 from segue.models.weights import Weights
-from segue.texts import read_json
 
 INERT: list[Any] = [argparse.Namespace, types.SimpleNamespace]
 # Before 2.10 the weights-only loader could be made to corrupt memory (CVE-2026-24747).

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from segue.base.plugins import nearest
 from segue.errors import PlanError
-from segue.plugins import nearest
 
 
 def names() -> list[str]:

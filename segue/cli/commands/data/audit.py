@@ -6,16 +6,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from segue.console import Console
+from segue.base.files import write_json
 from segue.data.audit import audit
-from segue.data.audit.findings import ACTIONS, Finding, counted, plain, refused
-from segue.data.coco_writer import write_json
 from segue.data.dataset import Data, read_splits
-from segue.data.folders import new_folder
+from segue.data.problems import ACTIONS, Finding, counted, plain, refused
 from segue.data.quarantine import listed
 from segue.data.records import Split
+from segue.data.writing.folders import new_folder
 from segue.errors import DataError, printable, show
 from segue.evaluation import audit_page
+from segue.run.console import Console
 
 SHOWN = 2  # places of each kind in the table
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import hotcoco.mask as coco_mask
 
 from segue.data.dataset import class_ids
-from segue.data.folders import (
+from segue.data.records import Record
+from segue.data.scene_groups import groups, split_groups
+from segue.data.writing.folders import (
     ONLY_BOXES,
     ONLY_MASKS,
     WITH_CROWDS,
@@ -20,9 +22,7 @@ from segue.data.folders import (
     read_folder,
     write_folder,
 )
-from segue.data.groups import groups, split_groups
-from segue.data.records import Record
-from segue.data.scaling import scaled_record, write_scaled
+from segue.data.writing.resize import scaled_record, write_scaled
 from segue.errors import DataError, PlanError
 from segue.structures.masks import coco_rle
 

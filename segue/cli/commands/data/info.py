@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from segue.data import images
 from segue.data.dataset import Data, read_splits
 from segue.data.formats import coco
-from segue.data.groups import groups
+from segue.data.images import image_io
 from segue.data.records import Split, names_in
+from segue.data.scene_groups import groups
 from segue.errors import DataError
 
 
@@ -71,9 +71,9 @@ def _bits(split: Split) -> dict[str, Any]:
     largest = 0.0
     for record in split.records:
         try:
-            depth = images.bits(record.image)
+            depth = image_io.bits(record.image)
             if depth > 8:  # the only ones that must be decoded to see how many of their bits are used
-                largest = max(largest, float(images.stack(record.image).max()))
+                largest = max(largest, float(image_io.stack(record.image).max()))
         except DataError:
             counts["unreadable"] += 1
             continue

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from segue.data.dataset import class_ids
-from segue.data.folders import Named, Put, named, partners_of, read_folder, write_folder
 from segue.data.formats import WHOLE
-from segue.data.groups import group_of
 from segue.data.records import Record, Split
+from segue.data.scene_groups import group_of
+from segue.data.writing.folders import Named, Put, named, partners_of, read_folder, write_folder
 from segue.errors import DataError, PlanError
 
 Same = Literal["manual", "both"]

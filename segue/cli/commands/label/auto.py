@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from segue.console import Console
 from segue.errors import DataError, PlanError
 from segue.inference.predict import pictures_in
 from segue.labelling import kinds, sheet
 from segue.labelling.auto import DOUBTFUL, Job, Labelled, label_images, parts, refuse_others, write
-from segue.plan_file import read_yaml, validated
+from segue.plan.reading import read_yaml, validated
+from segue.run.console import Console
 
 
 def label_folder(images: Path, out: Path, job: Job, valid: float, keep_doubtful: bool, replace: bool = False) -> Path:

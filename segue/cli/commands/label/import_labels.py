@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segue import recipes
-from segue.console import Console
 from segue.errors import DataError, PlanError
-from segue.labelling.corrected import Corrected, Handed, checked, put, read_corrected
-from segue.labelling.extend import ALGORITHMIC, MANUAL, TRAIN, Division, divide, extend, file_of
+from segue.labelling.add_corrections import ALGORITHMIC, MANUAL, TRAIN, Division, divide, extend, file_of
+from segue.labelling.read_corrections import Corrected, Handed, checked, put, read_corrected
 from segue.labelling.sources import read_sources
-from segue.plan_file import read_yaml
+from segue.plan import recipes
+from segue.plan.reading import read_yaml
+from segue.run.console import Console
 
 RECIPE, STAGE = "noisy-then-manual", "manual"
 
@@ -22,7 +22,8 @@ RECIPE, STAGE = "noisy-then-manual", "manual"
 class Import:
     """What is asked for. classes: those beside the data set's. held: share of the fields to hold back.
 
-    picked: what `label pick` wrote; else the folder in which the labels lie, if it is one. group: see `data/groups.py`.
+    picked: what `label pick` wrote; else the folder in which the labels lie, if it is one.
+    group: see `data/scene_groups.py`.
     """
 
     classes: tuple[str, ...] = ()

@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segue.commands.predict import side_of
-from segue.console import Console
-from segue.data.groups import group_of
+from segue.cli.commands.predict import side_of
+from segue.data.scene_groups import group_of
 from segue.errors import DataError, PlanError
 from segue.inference.predict import load, pictures_in
 from segue.inference.tiles import Tiling
-from segue.labelling import handing, views
+from segue.labelling import disagreement, export_for_annotators
 from segue.labelling.auto import Job
+from segue.labelling.disagreement import Eye
 from segue.labelling.pick import Candidate, Pick, choose
 from segue.labelling.sources import Sources, doubts, flat, read_sources
-from segue.labelling.views import Eye
+from segue.run.console import Console
 from segue.structures.channels import Channel
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked for. labels: a data set with what is labelled already; group: see `data/groups.py`."""
+    """What is asked for. labels: a data set with what is labelled already; group: see `data/scene_groups.py`."""
 
     count: int
     labels: Path | None = None
@@ -36,12 +36,12 @@ def model_eye(checkpoint: Path, threshold: float, device: str, tile: str | None)
     predictor = load(checkpoint, device)
     known = predictor.card.data.get("classes", {})
     ids = {name: known.get(name, number) for number, name in enumerate(predictor.class_names, 1)}
-    return views.of_model(predictor, threshold, Tiling(side_of(tile, predictor))), ids
+    return disagreement.of_model(predictor, threshold, Tiling(side_of(tile, predictor))), ids
 
 
 def kind_eye(job: Job) -> tuple[Eye, dict[str, int]]:
     """Looks with image processing."""
-    return views.of_kind(job), {job.class_name: 1}
+    return disagreement.of_kind(job), {job.class_name: 1}
 
 
 def label_eye(labels: Path | None) -> tuple[Eye, dict[str, int]]:
@@ -55,7 +55,9 @@ def label_eye(labels: Path | None) -> tuple[Eye, dict[str, int]]:
     if sources is None or not found:
         where = "labels made by hand only" if labels else "nothing to look at images with"
         raise PlanError("label pick", where, "--checkpoint CKPT, --kind tubes|blobs, or --labels with those of auto")
-    return views.of_labels({flat(name): record for name, record in found.items()}, list(sources.ids)), sources.ids
+    return disagreement.of_labels(
+        {flat(name): record for name, record in found.items()}, list(sources.ids)
+    ), sources.ids
 
 
 def pick_images(images: Path, eye: Eye, ids: dict[str, int], asked: Asked, as_json: bool) -> str:
@@ -87,11 +89,11 @@ def pick_images(images: Path, eye: Eye, ids: dict[str, int], asked: Asked, as_js
             found + (f": the other {rest} show fields or are copies of those" if rest else ": there are no more")
         )
     root = images if images.is_dir() else images.parent
-    handing.hand_over(asked.out, picks, eye.source, ids, {"images": str(root), "source": eye.source})
+    export_for_annotators.hand_over(asked.out, picks, eye.source, ids, {"images": str(root), "source": eye.source})
     console.say(f"correct {asked.out}/labelme, {asked.out}/cvat or {asked.out}/coco (overlays show what was found)")
     into = asked.labels or "DATASET"
     console.say(f"next: segue label import {asked.out}/labelme --into {into}")
-    return json.dumps(handing.entries(picks)) if as_json else "\n".join(_lines(picks))
+    return json.dumps(export_for_annotators.entries(picks)) if as_json else "\n".join(_lines(picks))
 
 
 def _pictures(images: Path, channels: Sequence[Channel]) -> list[tuple[str, Path]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segue.data.audit.findings import Finding
+from segue.data.problems import Finding
 from segue.data.records import Annotation, Record, Split
 from segue.structures.masks import Polygon, Rle
 

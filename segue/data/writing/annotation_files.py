@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
-from segue.data import label_images
+from segue.data.images import label_images
 from segue.data.records import Annotation, Record
 from segue.structures.masks import Mask, Polygon, Rle, bitmap, coco_rle
 from segue.structures.outlines import joined, traced

@@ -1,0 +1,1 @@
+"""From records to batches: views of images, and the workers that draw them."""
