@@ -34,17 +34,25 @@ def write(root: Path) -> None:
     rng = np.random.default_rng(0)
     count = 0
     for part, images in PARTS.items():
-        content: dict[str, list] = {"images": [], "annotations": [], "categories": drawn["categories"]}
+        content: dict[str, list] = {
+            "images": [],
+            "annotations": [],
+            "categories": drawn["categories"],
+        }
         (root / part).mkdir()
         wanted = OBJECTS * images // IMAGES
         for number in range(images):
             name = f"{part}_{number:05d}.jpg"
             picture(rng).save(root / part / name)
-            content["images"].append({"id": number, "file_name": name, "height": SIDE, "width": SIDE})
+            content["images"].append(
+                {"id": number, "file_name": name, "height": SIDE, "width": SIDE}
+            )
             objects = wanted * (number + 1) // images - wanted * number // images
             for entry in full[number % len(full)][:objects]:
                 count += 1
-                content["annotations"].append({**entry, **moved(entry, rng), "id": count, "image_id": number})
+                content["annotations"].append(
+                    {**entry, **moved(entry, rng), "id": count, "image_id": number}
+                )
         (root / part / "_annotations.coco.json").write_text(json.dumps(content))
     shutil.rmtree(root / "drawn")
 
@@ -78,8 +86,14 @@ def main() -> None:
         full = time.process_time() - began
         objects = sum(len(r.annotations) for split in splits.values() for r in split.records)
         total, read = min(taken)
-        print(f"{IMAGES} images, {objects} objects: {total:.1f} s of one core ({read:.1f} s reading the annotations)")
-        print(f"{len(found)} findings; with every picture decoded and compared {full:.1f} s beyond reading")
+        print(
+            f"{IMAGES} images, {objects} objects: {total:.1f} s of one core ({read:.1f} s "
+            "reading the annotations)"
+        )
+        print(
+            f"{len(found)} findings; with every picture decoded and compared {full:.1f} s beyond "
+            "reading"
+        )
 
 
 if __name__ == "__main__":

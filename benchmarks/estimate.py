@@ -1,10 +1,11 @@
 """What `segue check --time` foretells, and what a run then takes.
 
-    python benchmarks/estimate.py DATA [DATA ...] [--family rfdetr] [--resolution 320] [--epochs 3] [--threads 1]
+    python benchmarks/estimate.py DATA [DATA ...] [--family rfdetr] [--resolution 320] [--epochs 3]
+    [--threads 1]
 
-A detector, then masks on the frozen detector if the data have masks (other families: both at once), of size pico, 4
-images a step, on the real images of each data set. Seconds of a stage are those of its steps and validations, as its
-run says them.
+A detector, then masks on the frozen detector if the data have masks (other families: both at once),
+of size pico, 4 images a step, on the real images of each data set. Seconds of a stage are those of
+its steps and validations, as its run says them.
 """
 
 from __future__ import annotations
@@ -30,19 +31,33 @@ def plan_of(data: Path, runs: str, args: argparse.Namespace) -> Plan:
     common = {"epochs": args.epochs, "images_per_step": 4, "workers": 0}
     listed: list[dict[str, Any]] = [{"name": "both", "task": "joint", **common}]
     if args.family == "rfdetr" and with_masks(data):
-        masks = {"name": "masks", "task": "masks", "freeze": "decoder", "fresh": ["mask_head"], **common}
+        masks = {
+            "name": "masks",
+            "task": "masks",
+            "freeze": "decoder",
+            "fresh": ["mask_head"],
+            **common,
+        }
         listed = [{"name": "detector", **common}, masks]
     elif args.family == "rfdetr":
         listed = [{"name": "detector", **common}]
     model = {"family": args.family, "size": "pico", "resolution": args.resolution}
     return Plan.model_validate(
-        {"device": args.device, "data": {"root": str(data)}, "runs": runs, "model": model, "stages": listed}
+        {
+            "device": args.device,
+            "data": {"root": str(data)},
+            "runs": runs,
+            "model": model,
+            "stages": listed,
+        }
     )
 
 
 def with_masks(data: Path) -> bool:
     records = read_dataset(Data(root=data)).splits["train"].records
-    return any(annotation.mask is not None for record in records for annotation in record.annotations)
+    return any(
+        annotation.mask is not None for record in records for annotation in record.annotations
+    )
 
 
 class Timed(Console):
@@ -58,7 +73,9 @@ class Timed(Console):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", nargs="+", type=Path)
     parser.add_argument("--family", default="rfdetr")
     parser.add_argument("--resolution", type=int, default=320)
@@ -76,14 +93,17 @@ def main() -> None:
                 chain = build.build_model(plan, stage, data, None, args.device, lambda line: None)
                 chain.freeze_through(stage.freeze)
                 print(f"{path.name} {stage.name}: foretold")
-                for line in needed(chain, stage, data, args.device) + taken(plan, stage, data, chain, args.device):
+                for line in needed(chain, stage, data, args.device) + taken(
+                    plan, stage, data, chain, args.device
+                ):
                     print(f"  {line}")
             run = run_plan(plan, console)
             for number, stage in enumerate(plan.stages, 1):
                 name = f"{number}-{stage.name}"
                 steps = [float(row["seconds"]) for row in read_rows(run / name / "steps.csv")]
                 print(
-                    f"{path.name} {stage.name}: taken {console.seconds[name]}, {sum(steps) / len(steps):.3g} s a step"
+                    f"{path.name} {stage.name}: taken {console.seconds[name]}, "
+                    f"{sum(steps) / len(steps):.3g} s a step"
                 )
 
 

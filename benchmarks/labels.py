@@ -2,10 +2,11 @@
 
     python benchmarks/labels.py [--nuclei FOLDER] [--fields 20] [--side 800] [--overlays FOLDER]
 
-Nuclei: a data set with manual masks (nuclei-28: 14 fluorescence images, 14 of stained tissue on a bright background),
-blobs with default settings against a global threshold (Otsu). Fields: rendered tubes, 15 to 40 in each, seeds from 0
-(settings were chosen on others, from 1000); against Otsu, and against the same without joining. An object is found if
-an optimal one-to-one assignment gives it one with IoU above 0.5. `mean` is over images, `pooled` over all objects.
+Nuclei: a data set with manual masks (nuclei-28: 14 fluorescence images, 14 of stained tissue on a
+bright background), blobs with default settings against a global threshold (Otsu). Fields: rendered
+tubes, 15 to 40 in each, seeds from 0 (settings were chosen on others, from 1000); against Otsu, and
+against the same without joining. An object is found if an optimal one-to-one assignment gives it
+one with IoU above 0.5. `mean` is over images, `pooled` over all objects.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ DARK_BELOW = 100  # mean grey value: fluorescence is below, stained tissue above
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One image: objects there, found, and found rightly; the share of true overlap kept; whether it had a doubt."""
+    """One image: objects there, found, and found rightly; the share of true overlap kept; whether
+    it had a doubt.
+    """
 
     group: str
     true: int
@@ -53,14 +56,20 @@ class Score:
         return 2 * self.right / max(self.true + self.found, 1)
 
 
-def score(group: str, found: Sequence[Shape | Drawn], truth: Sequence[Shape | Drawn], doubt: str = "") -> Score:
+def score(
+    group: str, found: Sequence[Shape | Drawn], truth: Sequence[Shape | Drawn], doubt: str = ""
+) -> Score:
     """Found objects against the true ones of an image."""
-    ious = np.array([[iou(one, other) for other in truth] for one in found]).reshape(len(found), len(truth))
+    ious = np.array([[iou(one, other) for other in truth] for one in found]).reshape(
+        len(found), len(truth)
+    )
     rows, columns = linear_sum_assignment(-np.where(ious > 0.5, ious, 0))
     shared, kept = covers(truth), covers(found)
     both = sum(1 for pixel, count in shared.items() if count > 1 and kept.get(pixel, 0) > 1)
     overlap = both / max(sum(count > 1 for count in shared.values()), 1)
-    return Score(group, len(truth), len(found), int((ious[rows, columns] > 0.5).sum()), overlap, bool(doubt))
+    return Score(
+        group, len(truth), len(found), int((ious[rows, columns] > 0.5).sum()), overlap, bool(doubt)
+    )
 
 
 def iou(one: Shape | Drawn, other: Shape | Drawn) -> float:
@@ -69,7 +78,10 @@ def iou(one: Shape | Drawn, other: Shape | Drawn) -> float:
     y1 = min(one.y + one.mask.shape[0], other.y + other.mask.shape[0])
     if x1 <= x0 or y1 <= y0:
         return 0.0
-    parts = [shape.mask[y0 - shape.y : y1 - shape.y, x0 - shape.x : x1 - shape.x] for shape in (one, other)]
+    parts = [
+        shape.mask[y0 - shape.y : y1 - shape.y, x0 - shape.x : x1 - shape.x]
+        for shape in (one, other)
+    ]
     both = int((parts[0] & parts[1]).sum())
     return both / (int(one.mask.sum()) + int(other.mask.sum()) - both)
 
@@ -85,11 +97,15 @@ def covers(shapes: Sequence[Shape | Drawn]) -> dict[tuple[int, int], int]:
 
 
 def by_otsu(image: np.ndarray) -> list[Drawn]:
-    """What a global threshold shows, in the plane and polarity that segue chooses, without specks of 16 pixels."""
+    """What a global threshold shows, in the plane and polarity that segue chooses, without specks
+    of 16 pixels.
+    """
     plane = ndimage.gaussian_filter(clearest(image).values, 1)
     labels, _ = ndimage.label(plane > filters.threshold_otsu(plane))
     windows = ndimage.find_objects(labels)
-    cut = [Drawn(w[1].start, w[0].start, labels[w] == number) for number, w in enumerate(windows, 1)]
+    cut = [
+        Drawn(w[1].start, w[0].start, labels[w] == number) for number, w in enumerate(windows, 1)
+    ]
     return [shape for shape in cut if shape.mask.sum() > 16]
 
 
@@ -124,7 +140,10 @@ def fields(count: int, side: int, overlays: Path | None) -> dict[str, list[Score
         rng = np.random.default_rng(seed)
         field, truth = render_field(rng, side, "tubes", int(rng.integers(15, 41)))
         pixels = torch.from_numpy(np.rint(field * 4095).astype(np.uint16))[None]
-        for name, settings in (("segue", tubes.Settings()), ("segue, nothing joined", tubes.Settings(gap=0))):
+        for name, settings in (
+            ("segue", tubes.Settings()),
+            ("segue, nothing joined", tubes.Settings(gap=0)),
+        ):
             found = find(pixels, Job(tubes, settings, "tube"), None)
             rows[name].append(score("tubes", found.shapes, truth, found.doubt))
             if name == "segue":
@@ -151,7 +170,10 @@ def table(rows: dict[str, list[Score]], with_overlap: bool) -> str:
         for group in groups if len(groups) > 2 else ["all"]:
             some = [one for one in scores if group in ("all", one.group)]
             pooled = 2 * sum(s.right for s in some) / sum(s.true + s.found for s in some)
-            line = f"| {name}, {group} | {len(some)} | {np.mean([s.f1 for s in some]):.3f} | {pooled:.3f} |"
+            line = (
+                f"| {name}, {group} | {len(some)} | {np.mean([s.f1 for s in some]):.3f} | "
+                f"{pooled:.3f} |"
+            )
             rest = [s.f1 for s in some if not s.doubtful]
             if with_overlap:
                 line += f" {np.mean([s.overlap for s in some]):.3f} |"
@@ -162,7 +184,9 @@ def table(rows: dict[str, list[Score]], with_overlap: bool) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     shared = Path(__file__).parent.parent.parent / "shared" / "data" / "nuclei-28"
     parser.add_argument("--nuclei", type=Path, default=shared)
     parser.add_argument("--fields", type=int, default=20)
@@ -176,7 +200,14 @@ def main() -> None:
     for name, rows in results.items():
         print(f"\n{name}\n\n{table(rows, with_overlap=name == 'tubes')}")
     if args.json:
-        print(json.dumps({n: {k: [asdict(s) for s in v] for k, v in rows.items()} for n, rows in results.items()}))
+        print(
+            json.dumps(
+                {
+                    n: {k: [asdict(s) for s in v] for k, v in rows.items()}
+                    for n, rows in results.items()
+                }
+            )
+        )
 
 
 if __name__ == "__main__":

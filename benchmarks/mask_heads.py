@@ -1,9 +1,10 @@
-"""What each mask head learns on the same frozen detector, in how many epochs, and what its steps cost.
+"""What each mask head learns on the same frozen detector, in how many epochs, and what its steps
+cost.
 
     segue demo && python benchmarks/mask_heads.py segue-demo/runs/demo-1 [--epochs 5]
 
-Every head is trained as the demo's second stage is, from the demo's own detector; dot, which starts from nothing,
-also for twice as long.
+Every head is trained as the demo's second stage is, from the demo's own detector; dot, which starts
+from nothing, also for twice as long.
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ def masks_plan(demo: Path, head: str, epochs: int, runs: Path) -> Plan:
     masks = {**plan["stages"][1], "start": str(demo / "1-detector" / "selected"), "epochs": epochs}
     masks["early_stop"] = {"patience": 0}
     model = {**plan["model"], "mask_head": head}
-    return Plan.model_validate({**plan, "name": f"{head}-{epochs}", "runs": runs, "model": model, "stages": [masks]})
+    return Plan.model_validate(
+        {**plan, "name": f"{head}-{epochs}", "runs": runs, "model": model, "stages": [masks]}
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--epochs", type=int, default=5)
     args = parser.parse_args()
@@ -41,13 +46,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as runs:
         for head, epochs in (("dot", args.epochs), ("dot", 2 * args.epochs), ("attention-nano", args.epochs),
                              ("attention", args.epochs)):  # fmt: skip
-            folder = run_plan(masks_plan(args.run, head, epochs, Path(runs)), Console(quiet=True)) / "1-masks"
+            folder = (
+                run_plan(masks_plan(args.run, head, epochs, Path(runs)), Console(quiet=True))
+                / "1-masks"
+            )
             outcome = json.loads((folder / "metrics.json").read_text())
             before = read_rows(folder / "epochs.csv")[0]["mask_ap50"]
             step = statistics.median(row["seconds"] for row in read_rows(folder / "steps.csv"))
             figures = outcome["test"]
             print(
-                f"| {head} | {epochs} | {outcome['parts']['mask_head']['parameters']:,} | {before:.3f} | "
+                f"| {head} | {epochs} | {outcome['parts']['mask_head']['parameters']:,} | "
+                f"{before:.3f} | "
                 f"{figures['mask_ap']:.3f} | {figures['mask_ap50']:.3f} | {1000 * step:.0f} |",
                 flush=True,
             )

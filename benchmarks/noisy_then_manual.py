@@ -2,12 +2,13 @@
 
     python benchmarks/noisy_then_manual.py [--folder FOLDER] [--steps 600 200] [--seed 0] [--each]
 
-Renders fields of dim cells around bright nuclei, labels most of them with `segue label auto --kind blobs` (which takes
-many a nucleus for the cell, and halves and background for cells), takes the truth of a few as labels made by hand, and
-trains Mask2Former pico on the CPU in four ways: on the manual labels alone (for as many steps as both stages together),
-on the algorithmic labels alone, on one after the other, and so without the noise handling of the first stage. mask_ap
-on test images that none has seen, with paired intervals. With --each also what each part of the noise handling does to
-the first stage alone. Runs go on where they stopped.
+Renders fields of dim cells around bright nuclei, labels most of them with `segue label auto --kind
+blobs` (which takes many a nucleus for the cell, and halves and background for cells), takes the
+truth of a few as labels made by hand, and trains Mask2Former pico on the CPU in four ways: on the
+manual labels alone (for as many steps as both stages together), on the algorithmic labels alone, on
+one after the other, and so without the noise handling of the first stage. mask_ap on test images
+that none has seen, with paired intervals. With --each also what each part of the noise handling
+does to the first stage alone. Runs go on where they stopped.
 """
 
 from __future__ import annotations
@@ -66,7 +67,12 @@ def plan_of(name: str, folder: Path, seed: int, trained: list[dict[str, Any]]) -
 
 
 def noisy_stage(data: Path, steps: int, noise: dict[str, Any]) -> dict[str, Any]:
-    return {"name": "algorithmic", "data": {"root": str(data), "classes": ["cell"]}, "steps": steps, "noise": noise}
+    return {
+        "name": "algorithmic",
+        "data": {"root": str(data), "classes": ["cell"]},
+        "steps": steps,
+        "noise": noise,
+    }
 
 
 def each(folder: Path, steps: int, seed: int) -> dict[str, Path]:
@@ -76,7 +82,9 @@ def each(folder: Path, steps: int, seed: int) -> dict[str, Path]:
     found = {"no noise handling": ignored / "1-algorithmic" / "selected"}
     for name, value in NOISE.items():
         noise = {**NO_NOISE, name: value}
-        run = run_plan(plan_of(name, folder, seed, [noisy_stage(algorithmic, steps, noise)]), Console())
+        run = run_plan(
+            plan_of(name, folder, seed, [noisy_stage(algorithmic, steps, noise)]), Console()
+        )
         found[f"{name}: {value}"] = run / "1-algorithmic" / "selected"
     return {**found, "all three": both / "1-algorithmic" / "selected"}
 
@@ -88,7 +96,12 @@ def checkpoints(folder: Path, steps: tuple[int, int], seed: int) -> dict[str, Pa
 
     def clean(steps: int, lr: float) -> dict[str, Any]:
         data = {"root": str(manual), "classes": ["cell"]}
-        return {"name": "manual", "data": data, "steps": steps, "optimizer": {"lr": lr, "clip": 1.0}}
+        return {
+            "name": "manual",
+            "data": data,
+            "steps": steps,
+            "optimizer": {"lr": lr, "clip": 1.0},
+        }
 
     heeded, unheeded = (noisy_stage(algorithmic, first, noise) for noise in (NOISE, NO_NOISE))
     console = Console()
@@ -106,7 +119,10 @@ def measured(checkpoint: Path, data: DataSet) -> CocoMetrics:
 
 def table(ways: dict[str, Path], data: DataSet) -> dict[str, CocoMetrics]:
     """Measure each way, and print a line for it."""
-    print(f"\n| {len(data.splits['test'].records)} test images | mask_ap | mask_ap50 |\n|---|---:|---:|")
+    print(
+        f"\n| {len(data.splits['test'].records)} test images | mask_ap | mask_ap50 "
+        "|\n|---|---:|---:|"
+    )
     metrics = {}
     for way, path in ways.items():
         metrics[way] = measured(path, data)
@@ -116,11 +132,15 @@ def table(ways: dict[str, Path], data: DataSet) -> dict[str, CocoMetrics]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, default=Path("noisy-then-manual"))
     parser.add_argument("--steps", type=int, nargs=2, default=(600, 200))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--each", action="store_true", help="also each part of the noise handling by itself")
+    parser.add_argument(
+        "--each", action="store_true", help="also each part of the noise handling by itself"
+    )
     args = parser.parse_args()
     ways = checkpoints(args.folder, tuple(args.steps), args.seed)
     data = read_dataset(Data(root=args.folder / "manual"))

@@ -1,7 +1,8 @@
-"""Fields of view, drawn: thin crossing tubes, touching nuclei, or dim cells around nuclei, in uneven light; with truth.
+"""Fields of view, drawn: thin crossing tubes, touching nuclei, or dim cells around nuclei, in
+uneven light; with truth.
 
-Masks are amodal: where tubes cross, the crossing belongs to both. For tests and benchmarks of labelling, and to train
-on; the same on every machine for a seed.
+Masks are amodal: where tubes cross, the crossing belongs to both. For tests and benchmarks of
+labelling, and to train on; the same on every machine for a seed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ BLUR = 0.8  # pixels
 NOISE = 0.03
 TUBE_WIDTHS = (0.005, 0.0125)  # of the image's side: 4 to 10 px at 800
 TUBE_LENGTHS = (0.2, 0.7)
-MOST_COVERED: dict[Kind, float] = {"tubes": 0.5, "blobs": 0.02, "cells": 0.15}  # share of an object, by earlier ones
+# share of an object, by earlier ones
+MOST_COVERED: dict[Kind, float] = {"tubes": 0.5, "blobs": 0.02, "cells": 0.15}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,9 @@ class Drawn:
     mask: np.ndarray
 
 
-def render_field(rng: np.random.Generator, side: int, kind: Kind, objects: int) -> tuple[np.ndarray, list[Drawn]]:
+def render_field(
+    rng: np.random.Generator, side: int, kind: Kind, objects: int
+) -> tuple[np.ndarray, list[Drawn]]:
     """One field: float32 (side, side) in 0..1, objects bright, and its objects."""
     light = np.zeros((side, side))
     draw = _DRAW[kind]
@@ -81,7 +85,9 @@ def render_fields(
         rng = np.random.default_rng([seed, sorted(("test", "train", "valid", part)).index(part)])
         records = []
         for number in range(count):
-            field, truth = render_field(rng, side, kind, int(rng.integers(objects[0], objects[1] + 1)))
+            field, truth = render_field(
+                rng, side, kind, int(rng.integers(objects[0], objects[1] + 1))
+            )
             path = root / part / f"{part}_{number:04d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             values = np.rint(field * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
@@ -133,7 +139,9 @@ def _cell(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
     radius, centre = rng.uniform(0.08, 0.14) * side, rng.uniform(0.03, 0.97, (1, 2)) * side
     pixels, _, _ = around(centre, 1.3 * radius, side, side)
     angle = np.arctan2(*(pixels - centre).T)
-    reach = sum(rng.uniform(0, 0.07) * np.cos(waves * angle + rng.uniform(0, 6.3)) for waves in (2, 3, 4))
+    reach = sum(
+        rng.uniform(0, 0.07) * np.cos(waves * angle + rng.uniform(0, 6.3)) for waves in (2, 3, 4)
+    )
     inside = np.hypot(*(pixels - centre).T) <= radius * (1 + reach)
     nucleus = centre + rng.uniform(-0.3, 0.3, (1, 2)) * radius
     core = np.hypot(*(pixels - nucleus).T) <= rng.uniform(0.4, 0.55) * radius
@@ -147,7 +155,9 @@ def _add_specks(rng: np.random.Generator, light: np.ndarray) -> None:
     for _ in range(int(rng.integers(8, 20))):
         centre, radius = rng.uniform(0, side, (1, 2)), rng.uniform(0.004, 0.014) * side
         pixels, distances, _ = around(centre, radius, side, side)
-        light[pixels[:, 1], pixels[:, 0]] += rng.uniform(0.15, 0.45) * np.sqrt(np.clip(1 - distances / radius, 0, 1))
+        light[pixels[:, 1], pixels[:, 0]] += rng.uniform(0.15, 0.45) * np.sqrt(
+            np.clip(1 - distances / radius, 0, 1)
+        )
 
 
 def _smooth_field(rng: np.random.Generator, side: int, low: float, high: float) -> np.ndarray:

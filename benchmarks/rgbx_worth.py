@@ -1,11 +1,13 @@
 """Is X worth it: a model of pictures and their partners against the same model of pictures alone.
 
-    python benchmarks/rgbx_worth.py DATA [--folder FOLDER] [--seeds 0 1 2] [--steps 300] [--fusions cross add]
+    python benchmarks/rgbx_worth.py DATA [--folder FOLDER] [--seeds 0 1 2] [--steps 300] [--fusions
+    cross add]
 
-DATA: 40 pairs of DeepPCB (github.com/tangsanli5201/DeepPCB), photographs of circuit boards with aligned templates that
-have no defects: what is in one and not in the other is a defect, so that X holds most of where. Every seed divides the
-pairs anew (24 to train on, 4 to select by, 12 to test) and draws other weights. Six kinds of defect count as one class.
-box_ap on test images, paired intervals over those of all seeds. Runs go on where they stopped.
+DATA: 40 pairs of DeepPCB (github.com/tangsanli5201/DeepPCB), photographs of circuit boards with
+aligned templates that have no defects: what is in one and not in the other is a defect, so that X
+holds most of where. Every seed divides the pairs anew (24 to train on, 4 to select by, 12 to test)
+and draws other weights. Six kinds of defect count as one class. box_ap on test images, paired
+intervals over those of all seeds. Runs go on where they stopped.
 """
 
 from __future__ import annotations
@@ -39,7 +41,11 @@ def divided(data: Path, folder: Path, seed: int) -> dict[str, Any]:
     for part in ("train", "valid", "test"):
         content = json.loads((data / part / "_annotations.coco.json").read_text())
         for image in content["images"]:
-            own = [{**a, "category_id": 1} for a in content["annotations"] if a["image_id"] == image["id"]]
+            own = [
+                {**a, "category_id": 1}
+                for a in content["annotations"]
+                if a["image_id"] == image["id"]
+            ]
             images.append({**image, "file_name": f"{part}/{image['file_name']}", "objects": own})
     random.Random(seed).shuffle(images)
     files: dict[str, Any] = {}
@@ -50,7 +56,9 @@ def divided(data: Path, folder: Path, seed: int) -> dict[str, Any]:
             objects = image.pop("objects")
             content["images"].append({**image, "id": number})
             content["annotations"] += [{**a, "image_id": number} for a in objects]
-        content["annotations"] = [{**a, "id": number} for number, a in enumerate(content["annotations"], 1)]
+        content["annotations"] = [
+            {**a, "id": number} for number, a in enumerate(content["annotations"], 1)
+        ]
         path = folder / f"{part}-{seed}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
@@ -71,20 +79,26 @@ def trained(data: dict[str, Any], folder: Path, seed: int, fusion: str, steps: i
         }
     )  # fmt: skip
     run = run_plan(plan, Console())
-    return build.measure(read_dataset(plan.data), "test", load(run, "cpu").chain, 4, 0, lambda: None)
+    return build.measure(
+        read_dataset(plan.data), "test", load(run, "cpu").chain, 4, 0, lambda: None
+    )
 
 
 def pooled(metrics: Sequence[CocoMetrics]) -> CocoMetrics:
     """The test images of all seeds as those of one model."""
     first, results, records = metrics[0], [], []
     for one in metrics:
-        results += [{**result, "image_id": result["image_id"] + len(records)} for result in one.results]
+        results += [
+            {**result, "image_id": result["image_id"] + len(records)} for result in one.results
+        ]
         records += one.records
     return CocoMetrics(records, first.class_names, first.kinds, first.most, results)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("rgbx-worth"))
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))

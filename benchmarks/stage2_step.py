@@ -9,8 +9,8 @@ Four ways to do a step on the same images, interleaved, medians of all rounds:
     frozen    the detector frozen as segue freezes it: eval, no recording, one group, matched by class and box
     cached    the frozen detector's outputs read from memory
 
-Time is this process's CPU seconds (wall seconds on a GPU); memory is the peak above what was there before the step,
-each way in a process of its own.
+Time is this process's CPU seconds (wall seconds on a GPU); memory is the peak above what was there
+before the step, each way in a process of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ CLASSES = ("a", "b", "c")
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: random images with so many objects each, on a model with so many query groups."""
+    """What is measured: random images with so many objects each, on a model with so many query
+    groups.
+    """
 
     size: str
     images: int
@@ -46,7 +48,9 @@ class Case:
 
 def step_of(way: str, case: Case) -> Callable[[], None]:
     """A function that does one optimizer step in one of the ways."""
-    options, _ = rfdetr.settle(rfdetr.Options(groups=case.groups), rfdetr.SIZES[case.size], case.objects, case.device)
+    options, _ = rfdetr.settle(
+        rfdetr.Options(groups=case.groups), rfdetr.SIZES[case.size], case.objects, case.device
+    )
     spec = ModelSpec(family="rfdetr", size=case.size, classes=CLASSES, options=options.model_dump())
     torch.manual_seed(0)
     chain = rfdetr.build(spec, masks=True).to(case.device)
@@ -86,7 +90,9 @@ def in_process(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", nargs="+", default=["pico", "nano"])
     parser.add_argument("--images", type=int, default=2)
     parser.add_argument("--objects", type=int, default=20)
@@ -102,11 +108,15 @@ def main() -> None:
     if args.memory_of:
         print(peak_bytes(step_of(args.memory_of, cases[0]), args.device))
         return
-    shared = [f"--{name}={getattr(args, name)}" for name in ("images", "objects", "groups", "device")]
+    shared = [
+        f"--{name}={getattr(args, name)}" for name in ("images", "objects", "groups", "device")
+    ]
     results = {}
     for case in cases:
         took = seconds(case, args.rounds)
-        used = {way: in_process([*shared, f"--sizes={case.size}", f"--memory-of={way}"]) for way in WAYS}
+        used = {
+            way: in_process([*shared, f"--sizes={case.size}", f"--memory-of={way}"]) for way in WAYS
+        }
         print(case)
         for way in WAYS:
             print(

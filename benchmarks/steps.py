@@ -26,7 +26,9 @@ def batch_of(images: int, side: int, objects: int) -> Batch:
             rasters.append((yy - 0.5) ** 2 + (xx - 0.5) ** 2 < 0.25)
             windows.append((x, y, x + w, y + h))
         corners = torch.tensor(np.array(windows), dtype=torch.float32) / side
-        boxes = torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], 1)
+        boxes = torch.cat(
+            [(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], 1
+        )
         targets.append(
             Target(
                 labels=torch.from_numpy(rng.integers(0, 3, objects)),
@@ -58,7 +60,9 @@ def medians(steps: Mapping[str, Callable[[], None]], rounds: int, device: str) -
 
 
 def peak_bytes(step: Callable[[], None], device: str) -> int:
-    """Peak memory of two steps above what is there before them; for a process that does nothing else."""
+    """Peak memory of two steps above what is there before them; for a process that does nothing
+    else.
+    """
     if device.startswith("cuda"):
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()

@@ -1,6 +1,7 @@
 """What a step costs with a frozen backbone, against one in which everything learns.
 
-    python benchmarks/thaw_step.py [--sizes resnet50 dinov2-small] [--decoder plain] [--rounds 5] [--device cpu]
+    python benchmarks/thaw_step.py [--sizes resnet50 dinov2-small] [--decoder plain] [--rounds 5]
+    [--device cpu]
 
 Three ways to do a step of DETR on the same images, interleaved, medians of all rounds:
 
@@ -8,8 +9,9 @@ Three ways to do a step of DETR on the same images, interleaved, medians of all 
     frozen    the backbone frozen: eval, no recording
     cached    the frozen backbone's output read from memory
 
-Activations are the bytes that backward keeps, counted; memory is the peak above what was there before the step, each
-way in a process of its own. Time is this process's CPU seconds (wall seconds on a GPU).
+Activations are the bytes that backward keeps, counted; memory is the peak above what was there
+before the step, each way in a process of its own. Time is this process's CPU seconds (wall seconds
+on a GPU).
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def step_of(way: str, case: Case) -> tuple[Callable[[], None], Chain]:
     """A function that does one optimizer step in one of the ways, and the model it trains."""
     chosen = detr.Options.model_validate({"decoder": case.decoder})
     options, _ = detr.settle(chosen, detr.SIZES[case.size], case.objects, case.device)
-    spec = ModelSpec(family="detr", size=case.size, classes=("a", "b", "c"), options=options.model_dump())
+    spec = ModelSpec(
+        family="detr", size=case.size, classes=("a", "b", "c"), options=options.model_dump()
+    )
     torch.manual_seed(0)
     chain = detr.build(spec, masks=False).to(case.device)
     batch = batch_of(case.images, detr.input_size(spec)[0], case.objects).to(case.device)
@@ -82,11 +86,15 @@ def measure(case: Case, rounds: int) -> dict[str, dict[str, float]]:
     took = medians({way: step for way, (step, _) in steps.items()}, rounds, case.device)
     kept = {way: counted(chain, step) for way, (step, chain) in steps.items()}
     used = {way: in_process(case, way) for way in WAYS}
-    return {way: {"seconds": took[way], "activations": kept[way], "peak": used[way]} for way in WAYS}
+    return {
+        way: {"seconds": took[way], "activations": kept[way], "peak": used[way]} for way in WAYS
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", nargs="+", default=["resnet50", "dinov2-small"])
     parser.add_argument("--decoder", choices=("plain", "conditional"), default="plain")
     parser.add_argument("--images", type=int, default=2)
@@ -98,7 +106,9 @@ def main() -> None:
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(args.threads)
-    cases = [Case(size, args.decoder, args.images, args.objects, args.device) for size in args.sizes]
+    cases = [
+        Case(size, args.decoder, args.images, args.objects, args.device) for size in args.sizes
+    ]
     if args.memory_of:
         print(peak_bytes(step_of(args.memory_of, cases[0])[0], args.device))
         return
@@ -108,7 +118,8 @@ def main() -> None:
         print(case)
         for way, numbers in found.items():
             shares = "  ".join(
-                f"{name} {value / found['thawed'][name]:.3f} of thawed ({value:.4g})" for name, value in numbers.items()
+                f"{name} {value / found['thawed'][name]:.3f} of thawed ({value:.4g})"
+                for name, value in numbers.items()
             )
             print(f"  {way:8} {shares}")
     print(json.dumps(results))

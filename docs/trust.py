@@ -1,8 +1,10 @@
-"""Run the tests that carry promises and write down what they broke, in docs/trust.md: python docs/trust.py -n 2
+"""Run the tests that carry promises and write down what they broke, in docs/trust.md: python
+docs/trust.py -n 2
 
-A test carries the promise of a row where it says `promise("P1", 50, "kills while saving")`, last: how many faults it
-injected, and what they were. The command fails if a row has no test that ran, or one that failed; --rows P1 P2 runs and
-prints these alone and writes nothing. All other options are pytest's.
+A test carries the promise of a row where it says `promise("P1", 50, "kills while saving")`, last:
+how many faults it injected, and what they were. The command fails if a row has no test that ran, or
+one that failed; --rows P1 P2 runs and prints these alone and writes nothing. All other options are
+pytest's.
 """
 
 from __future__ import annotations
@@ -27,19 +29,26 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "trust.md"
 ROWS = {
     "P1": "A checkpoint under its name is whole, wherever a kill met the saving of it.",
-    "P2": "A checkpoint in which a byte was changed, cut off or swapped is named before the first step.",
+    "P2": "A checkpoint in which a byte was changed, cut off or swapped is named before the "
+    "first step.",
     "P3": "If the newest checkpoint is broken, the whole one before it is used, and that is said.",
-    "P4": "Killed anywhere and started again, a run has the weights, averages, optimizer, random numbers and best "
+    "P4": "Killed anywhere and started again, a run has the weights, averages, optimizer, random "
+    "numbers and best "
     "score of the run that was never killed, bit for bit.",
     "P5": "The number of data workers changes no bit of the result.",
-    "P7": "Asked to stop, a run ends within a step and a save, with exit code 143 or 130; the next stage does not "
+    "P7": "Asked to stop, a run ends within a step and a save, with exit code 143 or 130; the "
+    "next stage does not "
     "start, and the same command goes on.",
-    "P8": "A full disk costs nothing that was saved; a run lives through a short one, and ends in words by a lasting "
+    "P8": "A full disk costs nothing that was saved; a run lives through a short one, and ends "
+    "in words by a lasting "
     "one.",
-    "P9": "Nothing that is NaN or infinite moves a weight or reaches the disk; the step that made it can be replayed.",
-    "P10": "Bad input is named before training, with file and object; no crash, no silence, and no file of the user's "
+    "P9": "Nothing that is NaN or infinite moves a weight or reaches the disk; the step that "
+    "made it can be replayed.",
+    "P10": "Bad input is named before training, with file and object; no crash, no silence, and "
+    "no file of the user's "
     "changes.",
-    "P13": "Frozen means frozen: every tensor and buffer has the same bytes at both ends of the stage.",
+    "P13": "Frozen means frozen: every tensor and buffer has the same bytes at both ends of the "
+    "stage.",
     "P14": "A wrong parent, an edited plan or other classes are refused, with the difference.",
     "P15": "A member of a sweep that fails takes no other with it.",
     "P16": "The bytes a run keeps do not grow with its evaluations, and a kill leaves no litter.",
@@ -48,7 +57,8 @@ ROWS = {
     "OOM": "Running out of memory at any step changes no bit of what is then computed.",
     "hostile": "Hostile files do nothing: they are refused, whichever way they come in.",
     "fuzz": "No mutation of an annotation file crashes, hangs or fills the memory.",
-    "audit": "Data sets whose defects are known are audited as expected, clean ones without a complaint.",
+    "audit": "Data sets whose defects are known are audited as expected, clean ones without a "
+    "complaint.",
 }
 
 
@@ -75,16 +85,24 @@ class Row:
 
 
 def carriers() -> dict[str, set[str]]:
-    """Tests that carry promises, as pytest names them (tests/x.py::test_y), with the rows they are of."""
+    """Tests that carry promises, as pytest names them (tests/x.py::test_y), with the rows they are
+    of.
+    """
     found: defaultdict[str, set[str]] = defaultdict(set)
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         text = path.read_text(encoding="utf-8")
         for test in ast.parse(text).body if "promise(" in text else ():
             for call in ast.walk(test):
-                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "promise":
+                if (
+                    isinstance(call, ast.Call)
+                    and isinstance(call.func, ast.Name)
+                    and call.func.id == "promise"
+                ):
                     assert isinstance(test, ast.FunctionDef) and test.name.startswith("test_"), path
                     assert isinstance(call.args[0], ast.Constant), path
-                    found[f"{path.relative_to(ROOT).as_posix()}::{test.name}"].add(str(call.args[0].value))
+                    found[f"{path.relative_to(ROOT).as_posix()}::{test.name}"].add(
+                        str(call.args[0].value)
+                    )
     return dict(found)
 
 
@@ -92,13 +110,25 @@ def run(tests: Iterable[str], options: list[str]) -> list[ElementTree.Element]:
     """The test cases of pytest's own record, of fast tests and slow ones."""
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "record.xml"
-        command = [sys.executable, "-m", "pytest", "-m", "", "-o", "junit_family=xunit1", f"--junitxml={record}"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-m",
+            "",
+            "-o",
+            "junit_family=xunit1",
+            f"--junitxml={record}",
+        ]
         subprocess.run([*command, *options, *tests], cwd=ROOT)
         return list(ElementTree.parse(record).iter("testcase")) if record.is_file() else []
 
 
 def outcomes(cases: Iterable[ElementTree.Element], carried: dict[str, set[str]]) -> dict[str, Row]:
-    """The rows, counted. A test that failed never said its promise: it counts for those in its source."""
+    """The rows, counted.
+
+    A test that failed never said its promise: it counts for those in its source.
+    """
     rows = {name: Row() for name in ROWS}
     for case in cases:
         test = case.get("classname", "").replace(".", "/") + ".py::" + case.get("name", "")
@@ -111,7 +141,9 @@ def outcomes(cases: Iterable[ElementTree.Element], carried: dict[str, set[str]])
                 rows[name].skipped += 1
             else:
                 rows[name].passed += 1
-        for said in (p.get("value", "") for p in case.iter("property") if p.get("name") == "promise"):
+        for said in (
+            p.get("value", "") for p in case.iter("property") if p.get("name") == "promise"
+        ):
             name, count, what = said.split("|", 2)
             if name in own and not states & {"failure", "error", "skipped"}:
                 rows[name].faults[what] += int(count)
@@ -128,9 +160,14 @@ def table(rows: dict[str, Row]) -> str:
 
 def page(rows: dict[str, Row]) -> str:
     """docs/trust.md, whole."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
     version = f"segue {__version__} ({commit.strip() or 'no commit'}), torch {torch.__version__}"
-    tests, faults = sum(row.passed for row in rows.values()), sum(row.faults.total() for row in rows.values())
+    tests, faults = (
+        sum(row.passed for row in rows.values()),
+        sum(row.faults.total() for row in rows.values()),
+    )
     return f"""# What was broken on purpose
 
 Peers fail quietly; here a promise is a test that injects the fault. Written on {time.strftime("%Y-%m-%d")} by
@@ -143,12 +180,20 @@ Peers fail quietly; here a promise is a test that injects the fault. Written on 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), help="only these; nothing is written")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--rows", nargs="+", choices=list(ROWS), help="only these; nothing is written"
+    )
     arguments, options = parser.parse_known_args()
     wanted = set(arguments.rows or ROWS)
     carried = {test: rows & wanted for test, rows in carriers().items() if rows & wanted}
-    rows = {name: row for name, row in outcomes(run(carried, options), carried).items() if name in wanted}
+    rows = {
+        name: row
+        for name, row in outcomes(run(carried, options), carried).items()
+        if name in wanted
+    }
     if arguments.rows:
         print(table(rows))
     else:

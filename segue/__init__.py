@@ -1,6 +1,7 @@
 """segue trains object detectors and instance-segmentation models in stages.
 
-The public names below are imported when first used, so that `import segue` and `segue --help` stay light.
+The public names below are imported when first used, so that `import segue` and `segue --help` stay
+light.
 """
 
 from __future__ import annotations

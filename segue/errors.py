@@ -1,4 +1,5 @@
-"""Every error a user can meet, each naming where, what was found, what was expected and what to type next.
+"""Every error a user can meet, each naming where, what was found, what was expected and what to
+type next.
 
 SegueError (ValueError)            exit code 2
   PlanError                        a plan file or an override that cannot be run
@@ -20,8 +21,12 @@ from contextlib import contextmanager
 
 
 def printable(text: str) -> str:
-    """A text in which nothing but line breaks can move a terminal's cursor, change its colours, or fail to print."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    """A text in which nothing but line breaks can move a terminal's cursor, change its colours, or
+    fail to print.
+    """
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def show(text: object) -> None:
@@ -49,7 +54,8 @@ class SegueError(ValueError):
         return printable(text)
 
     def __reduce__(self) -> tuple:
-        # Errors cross process borders (loader workers); the default would pass the message as `where`.
+        # Errors cross process borders (loader workers); the default would pass the message as
+        # `where`.
         return type(self), (self.where, self.found, self.expected, self.run)
 
 
@@ -86,7 +92,8 @@ class OutOfMemoryError(TrainingError):
 class Interrupted(BaseException):
     """SIGTERM or SIGINT arrived; the step was finished and is saved.
 
-    at_once: nothing was finished first: no step was being made, or it was the second signal. What is on disk is whole.
+    at_once: nothing was finished first: no step was being made, or it was the second signal. What
+    is on disk is whole.
     """
 
     def __init__(self, signal_number: int, at_once: bool = False) -> None:
@@ -97,8 +104,8 @@ class Interrupted(BaseException):
 
 @contextmanager
 def laid_out(where: object, expected: str) -> Iterator[None]:
-    """Around code that takes apart what another program, or nobody knows who, wrote: values of other types than it has
-    to have, missing keys and wrong shapes are an error of the file's.
+    """Around code that takes apart what another program, or nobody knows who, wrote: values of
+    other types than it has to have, missing keys and wrong shapes are an error of the file's.
 
     Raises:
         CheckpointError: at `where`, of whatever goes wrong.
@@ -107,6 +114,16 @@ def laid_out(where: object, expected: str) -> Iterator[None]:
         yield
     except SegueError:
         raise
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         first = str(error).strip().split("\n")[0][:160]
-        raise CheckpointError(where, f"not laid out like one ({type(error).__name__}: {first})", expected) from None
+        raise CheckpointError(
+            where, f"not laid out like one ({type(error).__name__}: {first})", expected
+        ) from None

@@ -1,6 +1,8 @@
-"""A small facade for code written against `rfdetr`: RFDETRNano(pretrain_weights=...).predict([image]).
+"""A small facade for code written against `rfdetr`:
+RFDETRNano(pretrain_weights=...).predict([image]).
 
-Reads segue checkpoints as well as the rfdetr package's files. For anything else use `segue.load` and plans.
+Reads segue checkpoints as well as the rfdetr package's files. For anything else use `segue.load`
+and plans.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ from segue.structures.detections import Detections
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found in one image. boxes (N, 4) xyxy pixels, scores (N,), class_ids (N,) from 0, masks (N, H, W)."""
+    """What was found in one image.
+
+    boxes (N, 4) xyxy pixels, scores (N,), class_ids (N,) from 0, masks (N, H, W).
+    """
 
     boxes: Tensor
     scores: Tensor
@@ -35,7 +40,8 @@ class _RFDETR:
     num_classes and class_names, if given, must be those of the weights: rows are never renamed.
 
     Raises:
-        PlanError: if they are not. CheckpointError: if the weights cannot be used or are of another size.
+        PlanError: if they are not. CheckpointError: if the weights cannot be used or are of another
+        size.
     """
 
     size: ClassVar[str]
@@ -55,11 +61,19 @@ class _RFDETR:
             self.predictor = from_weights(read(path), "rfdetr", self.size, masks, device)
         spec = self.predictor.chain.spec
         if spec.size != self.size:
-            raise PlanError(path, f"a {spec.size} model", f"{self.size}, as in {type(self).__name__}")
+            raise PlanError(
+                path, f"a {spec.size} model", f"{self.size}, as in {type(self).__name__}"
+            )
         if num_classes is not None and num_classes != len(spec.classes):
-            raise PlanError("num_classes", f"{num_classes}", f"{len(spec.classes)}: " + ", ".join(spec.classes))
+            raise PlanError(
+                "num_classes", f"{num_classes}", f"{len(spec.classes)}: " + ", ".join(spec.classes)
+            )
         if class_names is not None and tuple(class_names) != spec.classes:
-            raise PlanError("class_names", ", ".join(class_names), ", ".join(spec.classes) + ", as in the weights")
+            raise PlanError(
+                "class_names",
+                ", ".join(class_names),
+                ", ".join(spec.classes) + ", as in the weights",
+            )
         if masks and "mask_head" not in self.predictor.chain.order:
             raise PlanError(path, "no mask head", "weights of a masks stage, or masks=False")
 
@@ -67,11 +81,18 @@ class _RFDETR:
     def class_names(self) -> tuple[str, ...]:
         return self.predictor.class_names
 
-    def predict(self, images: Picture | Sequence[Picture], threshold: float = 0.5) -> Found | list[Found]:
-        """Objects in one image or a list of them; a list of one gives one result, as the original does."""
+    def predict(
+        self, images: Picture | Sequence[Picture], threshold: float = 0.5
+    ) -> Found | list[Found]:
+        """Objects in one image or a list of them; a list of one gives one result, as the original
+        does.
+        """
         several = isinstance(images, list | tuple) and len(images) != 1
         given = images if isinstance(images, list | tuple) else [images]
-        found = [Found(d.boxes_xyxy, d.scores, d.labels, d.masks, d) for d in self.predictor.predict(given, threshold)]
+        found = [
+            Found(d.boxes_xyxy, d.scores, d.labels, d.masks, d)
+            for d in self.predictor.predict(given, threshold)
+        ]
         return found if several else found[0]
 
 

@@ -1,4 +1,7 @@
-"""Data and plans that the tests share. Everything is rendered here; shared sample data are used only where present."""
+"""Data and plans that the tests share.
+
+Everything is rendered here; shared sample data are used only where present.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import sys
 import warnings
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is there: the processes that tests start inherit it, too
+# before torch is there: the processes that tests start inherit it, too
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
@@ -22,13 +26,16 @@ ROOT = Path(__file__).parent.parent
 SAMPLES = Path(os.environ.get("SEGUE_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
 
 warnings.filterwarnings("ignore", category=FutureWarning)
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))  # two that share cores wait for each other
+# two that share cores wait for each other
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory) -> Path:
     """16 training, 5 validation and 3 test images of 96 px; some empty."""
-    return render_dataset(tmp_path_factory.mktemp("rendered"), {"train": 16, "valid": 5, "test": 3}, side=96, seed=3)
+    return render_dataset(
+        tmp_path_factory.mktemp("rendered"), {"train": 16, "valid": 5, "test": 3}, side=96, seed=3
+    )
 
 
 @pytest.fixture
@@ -45,7 +52,9 @@ def sample_data():
 
 @pytest.fixture
 def promise(record_property):
-    """Counts, for a row of docs/trust.md, what a test injected; said last: `promise("P1", 50, "kills")`."""
+    """Counts, for a row of docs/trust.md, what a test injected; said last: `promise("P1", 50,
+    "kills")`.
+    """
 
     def kept(row: str, injected: int, what: str) -> None:
         record_property("promise", f"{row}|{injected}|{what}")
@@ -54,9 +63,18 @@ def promise(record_property):
 
 
 def toy_plan(data: Path, runs: Path, **changes) -> dict:
-    """Two stages of a tiny model: a few seconds altogether. Keys `detector` and `masks` change the stages."""
+    """Two stages of a tiny model: a few seconds altogether.
+
+    Keys `detector` and `masks` change the stages.
+    """
     detector = {"name": "detector", "task": "boxes", "epochs": 2, **changes.pop("detector", {})}
-    masks = {"name": "masks", "task": "masks", "freeze": "decoder", "fresh": ["mask_head"], "epochs": 2}
+    masks = {
+        "name": "masks",
+        "task": "masks",
+        "freeze": "decoder",
+        "fresh": ["mask_head"],
+        "epochs": 2,
+    }
     masks |= changes.pop("masks", {})
     common = {"images_per_step": 8, "workers": 0, "optimizer": {"lr": 1e-3, "clip": 1.0}}
     plan = {
@@ -75,7 +93,9 @@ def write_plan(path: Path, plan: dict) -> Path:
     return path
 
 
-def segue(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
+def segue(
+    *arguments: object, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess:
     """Run the command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "segue", *map(str, arguments)],

@@ -1,4 +1,6 @@
-"""`segue data`: counted exactly, merged without loss, split without leaks; what there was is never touched."""
+"""`segue data`: counted exactly, merged without loss, split without leaks; what there was is never
+touched.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def data(capsys):
 @pytest.fixture(scope="module")
 def flat(tmp_path_factory) -> Path:
     """Twelve fields in two colours each, not divided: 24 images, every object twice."""
-    folder = render_dataset(tmp_path_factory.mktemp("flat"), {"train": 12}, side=SIDE, seed=5) / "train"
+    folder = (
+        render_dataset(tmp_path_factory.mktemp("flat"), {"train": 12}, side=SIDE, seed=5) / "train"
+    )
     path = folder / "_annotations.coco.json"
     content = json.loads(path.read_text())
     twins = {"images": [], "annotations": []}
@@ -44,8 +48,12 @@ def flat(tmp_path_factory) -> Path:
         for entry in content["images"]:
             stem = entry["file_name"].removesuffix(".png")
             pixels = np.array(Image.open(folder / entry["file_name"]))
-            Image.fromarray(pixels if colour == "green" else 255 - pixels).save(folder / f"{stem}_{colour}.png")
-            twins["images"].append({**entry, "id": entry["id"] + first_image, "file_name": f"{stem}_{colour}.png"})
+            Image.fromarray(pixels if colour == "green" else 255 - pixels).save(
+                folder / f"{stem}_{colour}.png"
+            )
+            twins["images"].append(
+                {**entry, "id": entry["id"] + first_image, "file_name": f"{stem}_{colour}.png"}
+            )
         for entry in content["annotations"]:
             moved = {"id": entry["id"] + first_object, "image_id": entry["image_id"] + first_image}
             twins["annotations"].append({**entry, **moved})
@@ -57,7 +65,10 @@ def flat(tmp_path_factory) -> Path:
 
 def digest(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
 def change(source: Path, edit) -> None:
@@ -69,7 +80,10 @@ def change(source: Path, edit) -> None:
 
 def counted(folder: Path) -> dict[str, int]:
     found = json.loads((folder / "_annotations.coco.json").read_text())["annotations"]
-    return {"objects": len(found), **{str(n): sum(e["category_id"] == n for e in found) for n in (1, 2, 3)}}
+    return {
+        "objects": len(found),
+        **{str(n): sum(e["category_id"] == n for e in found) for n in (1, 2, 3)},
+    }
 
 
 def test_info_counts_exactly(data, flat):
@@ -77,8 +91,15 @@ def test_info_counts_exactly(data, flat):
     code, text, _ = data("info", flat, "--json")
     figures = json.loads(text)["parts"]["all"]
     assert code == 0 and (figures["images"], figures["groups"]) == (24, 12)
-    assert figures["objects"] == expected["objects"] == sum(figures["sources"].values()) == figures["with_masks"]
-    assert figures["classes"] == {name: expected[n] for n, name in (("1", "cell"), ("2", "rod"), ("3", "tube"))}
+    assert (
+        figures["objects"]
+        == expected["objects"]
+        == sum(figures["sources"].values())
+        == figures["with_masks"]
+    )
+    assert figures["classes"] == {
+        name: expected[n] for n, name in (("1", "cell"), ("2", "rod"), ("3", "tube"))
+    }
     assert figures["sizes"] == {f"{SIDE} x {SIDE}": 24} and figures["bits"] == {"8": 24}
     text = data("info", flat, "--group", "(_gr)")[1]
     assert "all: 24 images in 1 groups" in text and "8 bits (24)" in text
@@ -96,23 +117,38 @@ def test_info_tells_levels_and_two_sources_file_by_file(data, tmp_path):
         square.pop("source", None)
     code, text, _ = data("info", tmp_path)
     assert code == 0 and "16 bits (1), largest value 4000" in text
-    assert text.index("algorithmic_train: 1 images") < text.index("algorithm 1") < text.index("manual_train: 1 images")
+    assert (
+        text.index("algorithmic_train: 1 images")
+        < text.index("algorithm 1")
+        < text.index("manual_train: 1 images")
+    )
     assert "1 groups lie in several parts: a (algorithmic_train, manual_train)" in text
 
 
 def test_a_split_keeps_twins_together_and_every_object(data, flat, tmp_path):
     before = digest(flat)
-    code, text, _ = data("split", flat, "--out", tmp_path / "parts", "--shares", "0.5,0.25,0.25", "--seed", 3)
+    code, text, _ = data(
+        "split", flat, "--out", tmp_path / "parts", "--shares", "0.5,0.25,0.25", "--seed", 3
+    )
     splits = read_splits(Data(root=tmp_path / "parts"))
     names = {part: {r.image.name for r in split.records} for part, split in splits.items()}
-    assert code == 0 and {part: len(found) for part, found in names.items()} == {"train": 12, "valid": 6, "test": 6}
+    assert code == 0 and {part: len(found) for part, found in names.items()} == {
+        "train": 12,
+        "valid": 6,
+        "test": 6,
+    }
     fields = [set(groups(found)) for found in names.values()]
     assert sum(map(len, fields)) == len(set.union(*fields)) == 12
-    assert sum(sum(split.class_counts().values()) for split in splits.values()) == counted(flat)["objects"]
+    assert (
+        sum(sum(split.class_counts().values()) for split in splits.values())
+        == counted(flat)["objects"]
+    )
     assert "12 groups stayed together" in text and digest(flat) == before
     read_dataset(Data(root=tmp_path / "parts"))
     assert "lie in several parts" not in data("info", tmp_path / "parts")[1]
-    again = data("split", tmp_path / "parts", "--out", tmp_path / "again", "--shares", "1,1", "--link")
+    again = data(
+        "split", tmp_path / "parts", "--out", tmp_path / "again", "--shares", "1,1", "--link"
+    )
     assert again[0] == 0 and {p: len(s.records) for p, s in read_splits(Data(root=tmp_path / "again")).items()} == {
         "train": 12, "valid": 12,
     }  # fmt: skip
@@ -120,7 +156,9 @@ def test_a_split_keeps_twins_together_and_every_object(data, flat, tmp_path):
     assert first.stat().st_nlink == 2
 
 
-def test_what_exists_is_never_replaced_and_a_failure_leaves_nothing(data, flat, tmp_path, monkeypatch):
+def test_what_exists_is_never_replaced_and_a_failure_leaves_nothing(
+    data, flat, tmp_path, monkeypatch
+):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     for verb in (
@@ -140,7 +178,9 @@ def test_what_exists_is_never_replaced_and_a_failure_leaves_nothing(data, flat, 
 
 @pytest.fixture
 def two(flat, tmp_path) -> tuple[Path, Path]:
-    """Labels of an algorithm on every image, and by hand, with other ids and another class, on four of them."""
+    """Labels of an algorithm on every image, and by hand, with other ids and another class, on four
+    of them.
+    """
     for name in ("noisy", "manual"):
         (tmp_path / name).mkdir()
         for path in flat.iterdir():
@@ -154,7 +194,11 @@ def two(flat, tmp_path) -> tuple[Path, Path]:
         content["images"] = content["images"][:4]
         kept = {entry["id"] for entry in content["images"]}
         content["annotations"] = [e for e in content["annotations"] if e["image_id"] in kept]
-        content["categories"] = [{"id": 7, "name": "tubes"}, {"id": 1, "name": "rod"}, {"id": 2, "name": "cell"}]
+        content["categories"] = [
+            {"id": 7, "name": "tubes"},
+            {"id": 1, "name": "rod"},
+            {"id": 2, "name": "cell"},
+        ]
         for entry in content["annotations"]:
             entry["category_id"] = {1: 2, 2: 1, 3: 7}[entry["category_id"]]
 
@@ -169,15 +213,25 @@ def test_two_sources_become_one_data_set_with_exact_counts(data, two, tmp_path, 
     code, text, _ = data("merge", *two, "--out", tmp_path / "one", "--same", same)
     (merged,) = read_splits(Data(root=tmp_path / "one")).values()
     twice = {record.image.name for record in manual.records}
-    expected = {name: [*r.annotations] for r in noisy.records if (name := r.image.name) not in twice or same == "both"}
+    expected = {
+        name: [*r.annotations]
+        for r in noisy.records
+        if (name := r.image.name) not in twice or same == "both"
+    }
     for record in manual.records:
         expected[record.image.name] = expected.get(record.image.name, []) + [*record.annotations]
     found = {
         record.image.name: [(a.class_name, a.source, a.quality) for a in record.annotations]
         for record in merged.records
     }
-    assert found == {n: [(a.class_name, a.source, a.quality) for a in listed] for n, listed in expected.items()}
-    assert code == 0 and len(merged.records) == 24 and "all: 4 images are in both data sets: 4 with the" in text
+    assert found == {
+        n: [(a.class_name, a.source, a.quality) for a in listed] for n, listed in expected.items()
+    }
+    assert (
+        code == 0
+        and len(merged.records) == 24
+        and "all: 4 images are in both data sets: 4 with the" in text
+    )
     assert "classes that look alike stay apart: tube, tubes" in text and set(merged.categories) == {
         "cell", "rod", "tube", "tubes",
     }  # fmt: skip
@@ -187,8 +241,14 @@ def test_sources_can_be_said_where_files_do_not_say_them(data, flat, two, tmp_pa
     code, *_ = data("merge", flat, two[1], "--out", tmp_path / "one", "--sources", "model,manual")
     figures = json.loads(data("info", tmp_path / "one", "--json")[1])["parts"]["all"]
     manual = counted(two[1])["objects"]
-    assert code == 0 and figures["sources"] == {"model": counted(flat)["objects"] - manual, "manual": manual}
-    assert "expected two of manual, algorithm, model" in data("merge", *two, "--out", "x", "--sources", "me")[2]
+    assert code == 0 and figures["sources"] == {
+        "model": counted(flat)["objects"] - manual,
+        "manual": manual,
+    }
+    assert (
+        "expected two of manual, algorithm, model"
+        in data("merge", *two, "--out", "x", "--sources", "me")[2]
+    )
 
 
 def test_an_image_in_training_here_and_validation_there_is_refused(data, tmp_path):
@@ -198,7 +258,11 @@ def test_an_image_in_training_here_and_validation_there_is_refused(data, tmp_pat
     target = next((tmp_path / "b" / "valid").glob("*.png"))
     target.write_bytes(source.read_bytes())
     code, _, said = data("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c")
-    assert code == 2 and "which is in train; this is in valid" in said and not (tmp_path / "c").exists()
+    assert (
+        code == 2
+        and "which is in train; this is in valid" in said
+        and not (tmp_path / "c").exists()
+    )
     code, _, said = data("merge", tmp_path / "a", tmp_path / "b" / "valid", "--out", tmp_path / "c")
     assert code == 2 and "expected both divided or neither; next: segue data split" in said
 
@@ -213,7 +277,9 @@ def test_a_converted_data_set_is_the_same_data_set(data, flat, tmp_path, kind):
         assert split.problems == [] and split.class_counts() == before[part].class_counts()
         theirs = {r.image.name: r for r in before[part].records}
         for record in split.records:
-            for one, other in zip(record.annotations, theirs[record.image.name].annotations, strict=True):
+            for one, other in zip(
+                record.annotations, theirs[record.image.name].annotations, strict=True
+            ):
                 assert np.allclose(one.mask.rings[0], other.mask.rings[0], atol=0.006)
 
 
@@ -226,7 +292,10 @@ def test_scaling_scales_pixels_masks_and_the_physical_size(data, tmp_path):
                      metadata={"axes": "ZYX", "unit": "um"})  # fmt: skip
     runs = {"size": [60, 80], "counts": [20 * 60 + 20, *([20, 40] * 39), 20, 20 + 20 * 60]}
     square = [[20, 20, 60, 20, 60, 40, 20, 40]]
-    shapes = [{"id": n, "image_id": 1, "category_id": 1, "segmentation": s} for n, s in ((1, runs), (2, square))]
+    shapes = [
+        {"id": n, "image_id": 1, "category_id": 1, "segmentation": s}
+        for n, s in ((1, runs), (2, square))
+    ]
     content = {"images": [{"id": 1, "file_name": "a.tif", "height": 60, "width": 80}], "annotations": shapes,
                "categories": [{"id": 1, "name": "x"}]}  # fmt: skip
     (folder / "_annotations.coco.json").write_text(json.dumps(content))
@@ -235,9 +304,16 @@ def test_scaling_scales_pixels_masks_and_the_physical_size(data, tmp_path):
     record = split.records[0]
     stack = image_io.stack(record.image)
     assert code == 0 and split.problems == [] and (record.height, record.width) == (30, 40)
-    assert stack.shape == (2, 1, 30, 40) and stack.dtype == np.uint16 and stack[0, 0, 15, 20] == 4095
+    assert (
+        stack.shape == (2, 1, 30, 40) and stack.dtype == np.uint16 and stack[0, 0, 15, 20] == 4095
+    )
     assert micrometres_per_pixel(record.image) == pytest.approx(1.0)
-    areas = [e["area"] for e in json.loads((tmp_path / "half" / "_annotations.coco.json").read_text())["annotations"]]
+    areas = [
+        e["area"]
+        for e in json.loads((tmp_path / "half" / "_annotations.coco.json").read_text())[
+            "annotations"
+        ]
+    ]
     assert areas == [200, 200] and all(a.box_xyxy == (10, 10, 30, 20) for a in record.annotations)
 
 

@@ -1,4 +1,6 @@
-"""`segue inspect FILE`: segue's own files by their cards, others by their tensors, and nothing in them is executed."""
+"""`segue inspect FILE`: segue's own files by their cards, others by their tensors, and nothing in
+them is executed.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,26 @@ def said(path, capsys, *more: str) -> str:
 
 def test_a_file_with_a_card_is_shown_as_a_folder_is(tmp_path, capsys):
     chain = build("rfdetr", masks=False)
-    single_file.write(tmp_path / "all.pth", Card(spec=chain.spec, stage="detector", task="boxes"), chain.state_dict())
+    single_file.write(
+        tmp_path / "all.pth",
+        Card(spec=chain.spec, stage="detector", task="boxes"),
+        chain.state_dict(),
+    )
     text = said(tmp_path / "all.pth", capsys)
-    assert "model      rfdetr pico" in text and "classes    cell, rod, tube" in text and "stage      detector" in text
+    assert (
+        "model      rfdetr pico" in text
+        and "classes    cell, rod, tube" in text
+        and "stage      detector" in text
+    )
     assert json.loads(said(tmp_path / "all.pth", capsys, "--json"))["spec"]["size"] == "pico"
 
 
 def test_files_of_other_programs_are_told_by_the_model_they_fit(tmp_path, capsys):
     masks = build("mask2former")
-    torch.save(mask2former_files.file_of(masks.state_dict(), masks.spec, 5, {}), tmp_path / "model_final.pth")
+    torch.save(
+        mask2former_files.file_of(masks.state_dict(), masks.spec, 5, {}),
+        tmp_path / "model_final.pth",
+    )
     text = said(tmp_path / "model_final.pth", capsys)
     assert "fits       mask2former pico: " in text and "classes    cell, rod, tube" in text
     assert "keys       model, iteration, segue, category_ids" in text
@@ -41,9 +54,14 @@ def test_files_of_other_programs_are_told_by_the_model_they_fit(tmp_path, capsys
 
 
 def test_a_file_of_no_known_model_is_still_listed(tmp_path, capsys):
-    torch.save({"state_dict": {"module.a.weight": torch.zeros(3, 4), "module.b": torch.zeros(5)}}, tmp_path / "x.pt")
+    torch.save(
+        {"state_dict": {"module.a.weight": torch.zeros(3, 4), "module.b": torch.zeros(5)}},
+        tmp_path / "x.pt",
+    )
     text = said(tmp_path / "x.pt", capsys)
-    assert "2 tensors, 17 parameters of float32" in text and "fits       no model of segue's" in text
+    assert (
+        "2 tensors, 17 parameters of float32" in text and "fits       no model of segue's" in text
+    )
     assert json.loads(said(tmp_path / "x.pt", capsys, "--json")) == {
         "tensors": {"a.weight": [3, 4], "b": [5]},
         "fits": None,
@@ -51,8 +69,12 @@ def test_a_file_of_no_known_model_is_still_listed(tmp_path, capsys):
 
 
 def test_tensors_of_segue_without_their_card_are_told(tmp_path, capsys):
-    torch.save({"model": {"backbone.a": torch.zeros(3), "decoder.b": torch.zeros(5)}}, tmp_path / "x.pth")
-    assert "as a file; named like the parts of detr: use its checkpoint's folder" in said(tmp_path / "x.pth", capsys)
+    torch.save(
+        {"model": {"backbone.a": torch.zeros(3), "decoder.b": torch.zeros(5)}}, tmp_path / "x.pth"
+    )
+    assert "as a file; named like the parts of detr: use its checkpoint's folder" in said(
+        tmp_path / "x.pth", capsys
+    )
 
 
 class Code:
@@ -67,5 +89,8 @@ def test_code_in_a_file_is_refused_and_never_run(tmp_path, monkeypatch, capsys, 
     assert main(["inspect", name]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "Weights only" not in said
-    assert name == "x.pkl" or "holds code or unknown objects (posix.mkdir); expected tensors and plain values" in said
+    assert (
+        name == "x.pkl"
+        or "holds code or unknown objects (posix.mkdir); expected tensors and plain values" in said
+    )
     assert not (tmp_path / "marker").exists()

@@ -1,4 +1,6 @@
-"""Folders with several annotation files for one part: each is told, and the one to measure on is said by name."""
+"""Folders with several annotation files for one part: each is told, and the one to measure on is
+said by name.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,15 @@ def model(tmp_path_factory) -> Path:
     """A model of random weights that knows cells and rods."""
     folder = tmp_path_factory.mktemp("one-file") / "model"
     family = models.get("rfdetr")
-    options, _ = family.settle(family.Options(resolution=64, queries=30), models.size_of(family, "pico"), 0, "cpu")
-    spec = models.ModelSpec(family="rfdetr", size="pico", classes=("cell", "rod"), options=options.model_dump())
-    checkpoint.write(folder, family.build(spec, masks=False).state_dict(), checkpoint.Card(spec=spec))
+    options, _ = family.settle(
+        family.Options(resolution=64, queries=30), models.size_of(family, "pico"), 0, "cpu"
+    )
+    spec = models.ModelSpec(
+        family="rfdetr", size="pico", classes=("cell", "rod"), options=options.model_dump()
+    )
+    checkpoint.write(
+        folder, family.build(spec, masks=False).state_dict(), checkpoint.Card(spec=spec)
+    )
     return folder
 
 
@@ -33,7 +41,8 @@ def labels(rendered, tmp_path) -> Path:
     for part in ("train", "valid"):
         for source in ("algorithmic", "manual"):
             shutil.copy(
-                rendered / part / "_annotations.coco.json", root / "annotations" / f"{source}_{part}_annotations.json"
+                rendered / part / "_annotations.coco.json",
+                root / "annotations" / f"{source}_{part}_annotations.json",
             )
         for image in (rendered / part).glob("*.png"):
             shutil.copy(image, root / "images")
@@ -67,4 +76,6 @@ def test_classes_that_the_model_does_not_know_are_refused_with_what_to_do(model,
     file.write_text(json.dumps(content))
     assert main(["evaluate", str(model), str(file)]) == 2
     error = capsys.readouterr().err
-    assert "expected some of cell, rod, the model's; next: " in error and "under categories" in error
+    assert (
+        "expected some of cell, rod, the model's; next: " in error and "under categories" in error
+    )

@@ -25,11 +25,18 @@ def test_two_hundred_objects_of_a_large_image_come_back_without_a_stack_of_masks
     disc = y**2 + x**2 < 48**2
     corners = np.random.default_rng(0).integers(0, SIDE - 100, (OBJECTS, 2)).tolist()
     truth = Annotation((0, 0, 100, 100), "cell", encoded(disc, 0, 0, SIDE, SIDE))
-    metrics = CocoMetrics([Record(Path("large.png"), SIDE, SIDE, 1, (truth,))], ("cell",), ("box", "mask"), OBJECTS)
+    metrics = CocoMetrics(
+        [Record(Path("large.png"), SIDE, SIDE, 1, (truth,))], ("cell",), ("box", "mask"), OBJECTS
+    )
     for number, (left, top) in enumerate(corners):
         rle = Region.of(disc, left, top).rle(SIDE, SIDE)
         mask = {"size": rle["size"], "counts": rle["counts"].decode()}
-        entry = {"image_id": 0, "category_id": 1, "bbox": [left, top, 100, 100], "score": 1 - number / 1000}
+        entry = {
+            "image_id": 0,
+            "category_id": 1,
+            "bbox": [left, top, 100, 100],
+            "score": 1 - number / 1000,
+        }
         metrics.results.append({**entry, "segmentation": mask})
     metrics.results.append({**metrics.results[0], "score": 0.01})  # not shown
     tracemalloc.start()
@@ -48,7 +55,9 @@ def test_results_without_masks_and_images_without_results_come_back():
     box, zero = torch.tensor([[5.0, 5, 15, 15]]), torch.zeros(1, dtype=torch.int64)
     metrics.add(1, Detections(box, torch.tensor([0.9]), zero, ("cell",), (60, 60)))
     none, one = detections_of(metrics)
-    assert (len(none), len(one), one.has_masks) == (0, 1, False) and one.boxes_xyxy.tolist() == [[5, 5, 15, 15]]
+    assert (len(none), len(one), one.has_masks) == (0, 1, False) and one.boxes_xyxy.tolist() == [
+        [5, 5, 15, 15]
+    ]
 
 
 def test_a_stage_that_found_nothing_says_so():
@@ -60,5 +69,8 @@ def test_a_stage_that_found_nothing_says_so():
 def test_a_stage_that_lost_what_it_was_handed_says_so():
     figures = {"box_ap": 0.2, "box_ap50": 0.4}
     epochs = [{"epoch": number, "box_ap": value} for number, value in enumerate((0.3, 0.1, 0.2))]
-    assert "It began better, with box_ap 0.300, than it ever was" in remarks(figures, epochs, "box_ap")[0]
+    assert (
+        "It began better, with box_ap 0.300, than it ever was"
+        in remarks(figures, epochs, "box_ap")[0]
+    )
     assert remarks(figures, epochs[1:], "box_ap") == remarks(figures, epochs[:1], "box_ap") == []

@@ -1,4 +1,6 @@
-"""A camera pair from the folder to the figures: YOLO labels, thermal images beside the photographs, one plan."""
+"""A camera pair from the folder to the figures: YOLO labels, thermal images beside the photographs,
+one plan.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ CHANNELS = ["r", "g", "b", {"name": "thermal", "folder": "thermal"}]
 
 
 def paint(root: Path) -> Path:
-    """Squares that are dark in the photograph and warm in 16 bits of the thermal image; every fourth has none."""
+    """Squares that are dark in the photograph and warm in 16 bits of the thermal image; every
+    fourth has none.
+    """
     random = np.random.default_rng(0)
     for folder in ("images", "thermal", "labels"):
         (root / folder).mkdir(parents=True)
@@ -74,19 +78,28 @@ def test_the_recipe_trains_rgb_alone_and_adds_the_other_stream_to_it(finished, t
     del content["stages"][0]["fresh"]  # of pretrained weights
     content["stages"][0]["data"] |= {"root": own["data"]["root"], "split": own["data"]["split"]}
     folder = run(content)
-    parts = [{name.split(".")[0] for name in load_file(folder / stage / FILE)} for stage in ("1-rgb", "2-add-x")]
+    parts = [
+        {name.split(".")[0] for name in load_file(folder / stage / FILE)}
+        for stage in ("1-rgb", "2-add-x")
+    ]
     assert parts == [{"rgb", "neck", "head"}, {"rgb", "x", "fusion", "neck", "head"}]
 
 
 def test_a_plan_trains_on_divided_pairs_and_measures_all_its_parts(finished):
     (folder,) = (finished / "runs").glob("toy-*/1-detector")
     card = json.loads((folder / "selected" / "card.json").read_text())
-    assert [channel["folder"] for channel in card["spec"]["channels"]] == [None, None, None, "thermal"]
+    assert [channel["folder"] for channel in card["spec"]["channels"]] == [
+        None,
+        None,
+        None,
+        "thermal",
+    ]
     assert [card["data"][part]["images"] for part in ("train", "valid", "test")] == [6, 4, 2]
     assert {"valid", "test"} <= json.loads((folder / "metrics.json").read_text()).keys()
     before = (folder / "selected" / "card.json").stat().st_mtime_ns
     run(plan_of(finished / "data", finished / "runs", drop={"thermal": 0.3, "r+g+b": 0.3}))
-    assert (folder / "selected" / "card.json").stat().st_mtime_ns == before  # the same data: nothing to do
+    # the same data: nothing to do
+    assert (folder / "selected" / "card.json").stat().st_mtime_ns == before
 
 
 def test_evaluate_shows_the_network_what_it_says_and_compares(finished, monkeypatch, capsys):
@@ -94,11 +107,22 @@ def test_evaluate_shows_the_network_what_it_says_and_compares(finished, monkeypa
     first = next(module for module in predictor.chain.modules() if isinstance(module, Normalise))
     first.register_forward_hook(lambda module, given, result: seen.append(result))
     monkeypatch.setattr(command, "load", lambda checkpoint: predictor)
-    words = ["--without", "thermal", "r+g+b", "--shift", "thermal=0,0", "--shift", "thermal=5,-3", "--json"]
+    words = [
+        "--without",
+        "thermal",
+        "r+g+b",
+        "--shift",
+        "thermal=0,0",
+        "--shift",
+        "thermal=5,-3",
+        "--json",
+    ]
     assert main(["evaluate", "run", str(finished / "plan.yaml"), *words]) == 0
     outcome = json.loads(capsys.readouterr().out)
     plain, without, alone, still, moved = seen
-    assert not without[:, 3].any() and torch.equal(without[:, :3], plain[:, :3]) and plain[:, 3].any()
+    assert (
+        not without[:, 3].any() and torch.equal(without[:, :3], plain[:, :3]) and plain[:, 3].any()
+    )
     assert not alone[:, :3].any() and torch.equal(alone[:, 3], plain[:, 3])
     assert torch.equal(still, plain) and torch.equal(moved[:, 3, :-3, 5:], plain[:, 3, 3:, :-5])
     assert torch.equal(moved[:, :3], plain[:, :3])
@@ -106,9 +130,15 @@ def test_evaluate_shows_the_network_what_it_says_and_compares(finished, monkeypa
     assert list(outcome["disturbed"]) == names and outcome["images"] == len(plain) == 4
     for name in names:
         (found,) = outcome["disturbed"][name]
-        assert found["first"] == outcome["box_ap"] and found["low"] <= found["high"] and found["kind"] == "box"
+        assert (
+            found["first"] == outcome["box_ap"]
+            and found["low"] <= found["high"]
+            and found["kind"] == "box"
+        )
     assert outcome["disturbed"]["shift thermal=0,0"][0]["verdict"] == "unchanged"
-    assert main(["evaluate", "run", str(finished / "plan.yaml"), *words[:-1], "--split", "test"]) == 0
+    assert (
+        main(["evaluate", "run", str(finished / "plan.yaml"), *words[:-1], "--split", "test"]) == 0
+    )
     assert "without thermal: box_ap 0." in capsys.readouterr().out
 
 
@@ -117,7 +147,10 @@ def test_evaluate_shows_the_network_what_it_says_and_compares(finished, monkeypa
     [
         (["--without", "termal"], "no channel 'termal'; expected some of r, g, b, thermal"),
         (["--without", "r+g+b+thermal"], "no channel is left"),
-        (["--shift", "thermal=3"], "--shift thermal=3: not understood; expected NAME=X,Y in whole pixels"),
+        (
+            ["--shift", "thermal=3"],
+            "--shift thermal=3: not understood; expected NAME=X,Y in whole pixels",
+        ),
     ],
 )
 def test_evaluate_refuses_channels_it_does_not_know(finished, capsys, words, said):
@@ -126,10 +159,24 @@ def test_evaluate_refuses_channels_it_does_not_know(finished, capsys, words, sai
     assert said in capsys.readouterr().err
 
 
-def test_predict_finds_the_partner_as_training_did_or_says_what_is_missing(finished, tmp_path, capsys):
+def test_predict_finds_the_partner_as_training_did_or_says_what_is_missing(
+    finished, tmp_path, capsys
+):
     folder = next((finished / "runs").glob("toy-*"))
     arguments = ["--threshold", "0", "--write", "coco"]
-    assert main(["predict", str(folder), str(finished / "data"), "--out", str(tmp_path / "all"), *arguments]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                str(folder),
+                str(finished / "data"),
+                "--out",
+                str(tmp_path / "all"),
+                *arguments,
+            ]
+        )
+        == 0
+    )
     content = json.loads((tmp_path / "all" / "predictions.coco.json").read_text())
     assert [entry["file_name"] for entry in content["images"]] == sorted(
         f"images/{path.name}" for path in (finished / "data" / "images").iterdir()
@@ -139,15 +186,28 @@ def test_predict_finds_the_partner_as_training_did_or_says_what_is_missing(finis
     shown = np.asarray(Image.open(tmp_path / "one" / "scene0-1.png"))
     assert shown.shape == (SIDE, SIDE, 3)
     (tmp_path / "alone.png").write_bytes(image.read_bytes())
-    assert main(["predict", str(folder), str(tmp_path / "alone.png"), "--out", str(tmp_path / "none")]) == 2
+    assert (
+        main(["predict", str(folder), str(tmp_path / "alone.png"), "--out", str(tmp_path / "none")])
+        == 2
+    )
     assert "no partner" in (said := capsys.readouterr().err) and "thermal/alone.*" in said
 
 
 def test_dropping_what_is_not_there_or_everything_is_refused(tmp_path):
     for drop, said in (
-        ({"termal": 0.2}, "stage detector: augment.drop: no channel 'termal'; some of r, g, b, thermal, joined by +"),
-        ({"r+g+b+thermal": 0.2}, "stage detector: augment.drop: r.g.b.thermal would leave no channel"),
-        ({"thermal": 1.2}, "stages.0.augment.drop.thermal: Input should be less than or equal to 1"),
+        (
+            {"termal": 0.2},
+            "stage detector: augment.drop: no channel 'termal'; some of r, g, b, thermal, joined "
+            "by +",
+        ),
+        (
+            {"r+g+b+thermal": 0.2},
+            "stage detector: augment.drop: r.g.b.thermal would leave no channel",
+        ),
+        (
+            {"thermal": 1.2},
+            "stages.0.augment.drop.thermal: Input should be less than or equal to 1",
+        ),
     ):
         with pytest.raises(PlanError, match=said):
             from_values(plan_of(tmp_path, tmp_path, drop=drop), "plan.yaml")

@@ -1,4 +1,6 @@
-"""Pictures of other cameras go where their images go: split, merged, scaled, converted, and found there by a plan."""
+"""Pictures of other cameras go where their images go: split, merged, scaled, converted, and found
+there by a plan.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +38,14 @@ def flat(tmp_path) -> Path:
 
 def found(root: Path) -> dict[str, np.ndarray]:
     """The thermal channel of every image, as a plan that names it finds it."""
-    records = [record for split in read_splits(Data(root=root)).values() for record in split.records]
+    records = [
+        record for split in read_splits(Data(root=root)).values() for record in split.records
+    ]
     assert all(len(multi_file.files(record.image, THERMAL)) == 2 for record in records)
-    places = {r.image.stem: next(p for p in multi_file.files(r.image, THERMAL) if p != r.image) for r in records}
+    places = {
+        r.image.stem: next(p for p in multi_file.files(r.image, THERMAL) if p != r.image)
+        for r in records
+    }
     return {name: image_io.stack(path)[0, 0] for name, path in places.items()}
 
 
@@ -55,11 +62,15 @@ def test_they_are_converted_with_every_format(flat, tmp_path, capsys, kind):
 
 def test_they_are_split_and_linked_as_their_images_are(flat, tmp_path):
     out = tmp_path / "parts"
-    assert main(["data", "split", str(flat), "--out", str(out), "--shares", "0.5,0.5", "--link"]) == 0
+    assert (
+        main(["data", "split", str(flat), "--out", str(out), "--shares", "0.5,0.5", "--link"]) == 0
+    )
     counts = [len(list((out / part / "thermal").iterdir())) for part in ("train", "valid")]
     assert same_levels(out) and counts == [COUNT // 2, COUNT // 2]
     assert all(path.stat().st_nlink == 2 for path in out.rglob("*.png"))
-    assert main(["data", "split", str(out), "--out", str(tmp_path / "again"), "--shares", "1,1"]) == 0
+    assert (
+        main(["data", "split", str(out), "--out", str(tmp_path / "again"), "--shares", "1,1"]) == 0
+    )
     assert same_levels(tmp_path / "again") and len(found(tmp_path / "again")) == COUNT
 
 
@@ -69,7 +80,9 @@ def test_they_are_merged_and_some_that_are_missing_are_counted(flat, tmp_path, c
     for path in sorted(other.glob("*.png"))[:2]:
         Image.fromarray(levels(50)).save(other / "thermal" / path.name)
     assert main(["data", "merge", str(flat), str(other), "--out", str(tmp_path / "one")]) == 0
-    assert f"thermal: {COUNT + 2} partners of {COUNT + 3} images go along" in capsys.readouterr().out
+    assert (
+        f"thermal: {COUNT + 2} partners of {COUNT + 3} images go along" in capsys.readouterr().out
+    )
     values = [int(image_io.stack(path).min()) for path in (tmp_path / "one" / "thermal").iterdir()]
     assert sorted(values) == sorted([*(5000 + 100 * n for n in range(COUNT)), 10_000, 10_000])
 
@@ -84,17 +97,29 @@ def test_two_of_one_name_are_refused_and_neither_is_overwritten(flat, tmp_path, 
     label = other / "_annotations.coco.json"
     label.write_text(label.read_text().replace(".png", ".bmp"))
     Image.fromarray(levels(50)).save(other / "thermal" / path.name)
-    assert main(["data", "merge", str(flat), str(other), "--out", str(tmp_path / "one"), *link]) == 2
-    assert f"a second thermal/{path.name}; the first is {flat / 'thermal' / path.name}" in capsys.readouterr().err
+    assert (
+        main(["data", "merge", str(flat), str(other), "--out", str(tmp_path / "one"), *link]) == 2
+    )
+    assert (
+        f"a second thermal/{path.name}; the first is {flat / 'thermal' / path.name}"
+        in capsys.readouterr().err
+    )
     assert same_levels(flat) and not (tmp_path / "one").exists()
 
 
 @pytest.mark.parametrize("same", ["manual", "both"])
-def test_those_beside_one_of_two_equal_images_go_along_whichever_is_kept(flat, tmp_path, capsys, same):
+def test_those_beside_one_of_two_equal_images_go_along_whichever_is_kept(
+    flat, tmp_path, capsys, same
+):
     other = Path(shutil.copytree(flat, tmp_path / "other"))
     for number, path in enumerate(sorted((flat / "thermal").iterdir())):
         (path if number % 2 else other / "thermal" / path.name).unlink()
-    assert main(["data", "merge", str(flat), str(other), "--out", str(tmp_path / "one"), "--same", same]) == 0
+    assert (
+        main(
+            ["data", "merge", str(flat), str(other), "--out", str(tmp_path / "one"), "--same", same]
+        )
+        == 0
+    )
     assert f"thermal: {COUNT} partners of {COUNT} images go along" in capsys.readouterr().out
     assert same_levels(tmp_path / "one")
 
@@ -105,7 +130,9 @@ def with_bitmap(folder: Path) -> Path:
     Image.open(path).save(path.with_suffix(".bmp"))
     label = folder / "_annotations.coco.json"
     content = json.loads(label.read_text())
-    content["images"].append({**content["images"][0], "id": 99, "file_name": path.with_suffix(".bmp").name})
+    content["images"].append(
+        {**content["images"][0], "id": 99, "file_name": path.with_suffix(".bmp").name}
+    )
     label.write_text(json.dumps(content))
     return path
 
@@ -118,14 +145,23 @@ def test_two_images_of_one_stem_share_their_partner(flat, tmp_path, link):
     assert len(list((out / "thermal").iterdir())) == COUNT and same_levels(out)
 
 
-def test_images_that_only_a_suffix_tells_apart_do_not_become_one_when_scaled(flat, tmp_path, capsys):
+def test_images_that_only_a_suffix_tells_apart_do_not_become_one_when_scaled(
+    flat, tmp_path, capsys
+):
     path = with_bitmap(flat)
-    assert main(["data", "scale", str(flat), "--out", str(tmp_path / "half"), "--factor", "0.5"]) == 2
-    assert f"a second {path.name}; the first is {path}" in capsys.readouterr().err and not (tmp_path / "half").exists()
+    assert (
+        main(["data", "scale", str(flat), "--out", str(tmp_path / "half"), "--factor", "0.5"]) == 2
+    )
+    assert (
+        f"a second {path.name}; the first is {path}" in capsys.readouterr().err
+        and not (tmp_path / "half").exists()
+    )
 
 
 def test_they_are_scaled_with_all_their_levels(flat, tmp_path):
-    assert main(["data", "scale", str(flat), "--out", str(tmp_path / "half"), "--factor", "0.5"]) == 0
+    assert (
+        main(["data", "scale", str(flat), "--out", str(tmp_path / "half"), "--factor", "0.5"]) == 0
+    )
     for name, values in found(tmp_path / "half").items():
         whole = levels(int(name[-4:])).astype(float)
         assert values.shape == (SIDE // 2, SIDE // 2) and values.dtype == np.uint16
@@ -154,7 +190,21 @@ def test_copies_other_parts_other_sizes_and_masks_are_no_other_camera(tmp_path, 
 
 def test_real_pairs_stay_pairs(sample_data, tmp_path, capsys):
     root = sample_data("deeppcb-pairs-40")
-    assert main(["data", "convert", str(root), "--to", "yolo", "--out", str(tmp_path / "yolo"), "--link"]) == 0
+    assert (
+        main(
+            [
+                "data",
+                "convert",
+                str(root),
+                "--to",
+                "yolo",
+                "--out",
+                str(tmp_path / "yolo"),
+                "--link",
+            ]
+        )
+        == 0
+    )
     assert "template: 40 partners of 40 images go along" in capsys.readouterr().out
     for path in root.glob("*/template/*"):
         moved = tmp_path / "yolo" / path.relative_to(root)

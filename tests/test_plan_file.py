@@ -73,19 +73,35 @@ def test_every_number_python_writes_is_read_back(number):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("epochs: 5\n    opt", "epoch: 5\n    opt", "plan.yaml:8:5: stages.0.epoch: unknown key 'epoch'; did you mean"),
+        (
+            "epochs: 5\n    opt",
+            "epoch: 5\n    opt",
+            "plan.yaml:8:5: stages.0.epoch: unknown key 'epoch'; did you mean",
+        ),
         ("size: pico", "sise: pico", "sise"),
         ("lr: 1e-4", "lr: fast", "plan.yaml:9:17: stages.0.optimizer.lr: "),
         ("task: boxes", "task: box", "plan.yaml:7:5: stages.0.task: "),
-        ("epochs: 5\n", "epochs: 5\n    batch_size: 4\n", "'batch_size'; did you mean 'images_per_step'?"),
+        (
+            "epochs: 5\n",
+            "epochs: 5\n    batch_size: 4\n",
+            "'batch_size'; did you mean 'images_per_step'?",
+        ),
         ("freeze: decoder", "freeze: decodr", "no part 'decodr'; did you mean 'decoder'?"),
         ("name: masks", "name: detector", "two stages are called detector"),
         ("    epochs: 5\n    opt", "    opt", "needs either epochs or steps"),
         ("data: {root: dataset}\n", "", "data: missing"),
         ("name: toy", "name: ../toy", "plan.yaml:1:1: name: "),
-        ("size: pico", "size: pico\n  size: nano", "plan.yaml:5:3: the key 'size' stands here a second time"),
+        (
+            "size: pico",
+            "size: pico\n  size: nano",
+            "plan.yaml:5:3: the key 'size' stands here a second time",
+        ),
         ("data: {root", "data: {root: [", "plan.yaml:"),
-        ("freeze: decoder", "cache: {views: 2}", "cache keeps what frozen parts compute, but freeze is not set"),
+        (
+            "freeze: decoder",
+            "cache: {views: 2}",
+            "cache keeps what frozen parts compute, but freeze is not set",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place(old, new, words):
@@ -101,7 +117,11 @@ def test_all_mistakes_are_listed_at_once():
 
 
 def test_overrides_reach_into_stages_by_name_and_number():
-    plan = parse(PLAN, "x", ("stages.masks.epochs=9", "stages.0.optimizer.lr=1e-3", "model.size=nano", "wandb="))
+    plan = parse(
+        PLAN,
+        "x",
+        ("stages.masks.epochs=9", "stages.0.optimizer.lr=1e-3", "model.size=nano", "wandb="),
+    )
     assert plan.stages[1].epochs == 9 and plan.stages[0].optimizer.lr == 1e-3
     assert plan.model.size == "nano" and plan.wandb is None
 
@@ -118,7 +138,9 @@ def test_an_override_that_fits_nowhere_is_refused(override, words):
     assert words in complaint(PLAN, override)
 
 
-@pytest.mark.parametrize("text", ["", "just words", "- a\n- b", "a: &x [*x]", "a: !!python/object/new:os.system [ls]"])
+@pytest.mark.parametrize(
+    "text", ["", "just words", "- a\n- b", "a: &x [*x]", "a: !!python/object/new:os.system [ls]"]
+)
 def test_what_is_no_plan_is_one_complaint(text):
     assert complaint(text)
 

@@ -21,9 +21,15 @@ from tests.toy import run
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"masks": {"freeze": None}}, "task: masks trains the mask head alone; freeze: decoder, or task: joint"),
+        (
+            {"masks": {"freeze": None}},
+            "task: masks trains the mask head alone; freeze: decoder, or task: joint",
+        ),
         ({"masks": {"freeze": "projector"}}, "task: masks trains the mask head alone"),
-        ({"detector": {"select": "box_map"}}, "no figure 'box_map' in task: boxes; there are box_ap, box_ap50"),
+        (
+            {"detector": {"select": "box_map"}},
+            "no figure 'box_map' in task: boxes; there are box_ap, box_ap50",
+        ),
         ({"detector": {"select": "mask_ap"}}, "no figure 'mask_ap' in task: boxes"),
         ({"detector": {"loss": {"dcie": 1}}}, "loss: dcie: 1.0; task: boxes has classes, l1, giou"),
         ({"detector": {"loss": {"dice": 1}}}, "loss: dice: 1.0; task: boxes has classes, l1, giou"),
@@ -61,7 +67,11 @@ def test_other_classes_of_the_same_files_are_another_run(rendered, tmp_path):
     data = {"root": str(rendered), "classes": ["tube", "cell", "rod"]}
     second = run({**toy_plan(rendered, tmp_path, **short), "data": data}, "detector")
     assert second != first and "reused_from" not in read_note(second)["stages"]["detector"]
-    assert checkpoint.read_card(second / "1-detector" / "selected").spec.classes == ("tube", "cell", "rod")
+    assert checkpoint.read_card(second / "1-detector" / "selected").spec.classes == (
+        "tube",
+        "cell",
+        "rod",
+    )
 
 
 def test_a_fresh_decoder_starts_anew_and_the_backbone_stays(rendered, tmp_path):
@@ -89,7 +99,9 @@ def test_a_stage_goes_on_with_the_model_it_began_with(rendered, tmp_path, monkey
 
 
 def test_a_worker_that_meets_a_bad_image_names_it(rendered, tmp_path):
-    """Found when an image breaks in the middle of a run: workers cannot raise our errors, so they return them."""
+    """Found when an image breaks in the middle of a run: workers cannot raise our errors, so they
+    return them.
+    """
     code = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from dataclasses import replace
@@ -109,5 +121,7 @@ try:
 except DataError as error:
     print(error.message)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ}
+    )
     assert done.stdout.startswith("gone.png: no such file"), done.stdout + done.stderr

@@ -1,4 +1,6 @@
-"""The whole job on photographs, where the sample data lie beside the checkout; else skipped, with a word."""
+"""The whole job on photographs, where the sample data lie beside the checkout; else skipped, with a
+word.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ from segue.training import checkpoint
 from segue.training.journal import read_rows
 from tests.toy import run
 
-STAGE = {"images_per_step": 6, "workers": 0, "optimizer": {"lr": 2e-3, "clip": 1.0}, "early_stop": {"patience": 0}}
+STAGE = {
+    "images_per_step": 6,
+    "workers": 0,
+    "optimizer": {"lr": 2e-3, "clip": 1.0},
+    "early_stop": {"patience": 0},
+}
 
 
 def plan(data, runs, **model) -> dict:
@@ -24,7 +31,14 @@ def plan(data, runs, **model) -> dict:
         "model": {"size": "pico", "mask_head": "attention-nano", **model},
         "stages": [
             {"name": "detector", "task": "boxes", "epochs": 40, **STAGE},
-            {"name": "masks", "task": "masks", "freeze": "decoder", "fresh": ["mask_head"], "epochs": 12, **STAGE},
+            {
+                "name": "masks",
+                "task": "masks",
+                "freeze": "decoder",
+                "fresh": ["mask_head"],
+                "epochs": 12,
+                **STAGE,
+            },
         ],
     }
 
@@ -43,7 +57,8 @@ def test_a_detector_and_then_masks_on_it_frozen_learn_on_photographs_of_nuts(sam
     assert len(steps) == 24  # with weight decay, averaged weights and train mode on
     assert outcome["valid"]["mask_ap"] > 1.5 * epochs[0]["mask_ap"]
     first, second = (
-        json.loads((folder / stage / "predictions.coco.json").read_text()) for stage in ("1-detector", "2-masks")
+        json.loads((folder / stage / "predictions.coco.json").read_text())
+        for stage in ("1-detector", "2-masks")
     )
     assert [e["bbox"] for e in first] == [e["bbox"] for e in second] != []
     assert outcome["valid"]["box_ap50"] > 0.3

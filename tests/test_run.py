@@ -56,7 +56,8 @@ def test_the_detector_is_handed_over_whole_and_stays_frozen(finished, promise):
 
 def test_boxes_of_the_masks_stage_are_the_detectors_to_the_bit(finished):
     first, second = (
-        json.loads((finished / stage / "predictions.coco.json").read_text()) for stage in ("1-detector", "2-masks")
+        json.loads((finished / stage / "predictions.coco.json").read_text())
+        for stage in ("1-detector", "2-masks")
     )
     assert len(first) == len(second) > 0
     for a, b in zip(first, second, strict=True):
@@ -88,7 +89,9 @@ def test_a_changed_second_stage_reuses_the_first(finished, rendered, promise):
 
 
 def test_settings_without_effect_on_the_result_do_not_start_a_new_run(finished, rendered):
-    plan = toy_plan(rendered, finished.parent, detector={"images_per_forward": 3, "save_every_steps": 7})
+    plan = toy_plan(
+        rendered, finished.parent, detector={"images_per_forward": 3, "save_every_steps": 7}
+    )
     assert run(plan) == finished
 
 
@@ -138,7 +141,9 @@ def test_masks_need_masks_in_the_data(rendered, tmp_path):
         for entry in content["annotations"]:
             entry["segmentation"] = []
         path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"none of \d+ objects has a mask \(first: annotation 1 of train_0000.png\)"):
+    with pytest.raises(
+        DataError, match=r"none of \d+ objects has a mask \(first: annotation 1 of train_0000.png\)"
+    ):
         run(toy_plan(data, tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
 
@@ -170,9 +175,15 @@ def test_a_plan_in_a_file_is_the_same_plan(rendered, tmp_path):
 
 
 def test_the_cache_changes_the_views_but_nothing_else(rendered, tmp_path):
-    """With as many views as epochs a cached run would see what an uncached one sees, in half precision."""
+    """With as many views as epochs a cached run would see what an uncached one sees, in half
+    precision.
+    """
     plain = run(toy_plan(rendered, tmp_path / "a", masks={"epochs": 3, "augment": None}))
-    cached = run(toy_plan(rendered, tmp_path / "b", masks={"epochs": 3, "augment": None, "cache": {"views": 1}}))
+    cached = run(
+        toy_plan(
+            rendered, tmp_path / "b", masks={"epochs": 3, "augment": None, "cache": {"views": 1}}
+        )
+    )
     a, b = (read_rows(folder / "2-masks" / "steps.csv") for folder in (plain, cached))
     assert [row["objects"] for row in a] == [row["objects"] for row in b]
     assert [row["loss"] for row in b] == pytest.approx([row["loss"] for row in a], rel=2e-2)

@@ -1,4 +1,6 @@
-"""A sweep: members that are valid, trained apart from each other, gone on with, and put in one table."""
+"""A sweep: members that are valid, trained apart from each other, gone on with, and put in one
+table.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,9 @@ def command(*arguments: object) -> tuple[int, str, str]:
 
 @dataclass
 class Swept:
-    """A sweep in which one member was killed, one became NaN and one ran out of memory; the same command again without
-    that, but asked to stop during the last member; and once more."""
+    """A sweep in which one member was killed, one became NaN and one ran out of memory; the same
+    command again without that, but asked to stop during the last member; and once more.
+    """
 
     plan: Path
     folder: Path
@@ -102,13 +105,19 @@ def swept(rendered, tmp_path_factory) -> Iterator[Swept]:
         os.chdir(before)
 
 
-def test_members_that_are_killed_become_nan_or_run_out_of_memory_do_not_stop_the_others(swept, promise):
+def test_members_that_are_killed_become_nan_or_run_out_of_memory_do_not_stop_the_others(
+    swept, promise
+):
     code, out, said = swept.commands[0]
     assert code == 3 and out == "" and "Traceback" not in said
     lines = said.splitlines()
     error = lines[next(i for i, line in enumerate(lines) if "error:" in line) :]
     nan = f"{swept.stage(NAMES[3])}, epoch 1, step 4: logits, boxes or masks of layer"
-    reasons = ["killed by signal 9 (SIGKILL)", nan, "training step: a single image does not fit in memory"]
+    reasons = [
+        "killed by signal 9 (SIGKILL)",
+        nan,
+        "training step: a single image does not fit in memory",
+    ]
     assert error[0].endswith(": 3 of 5 members are not complete")
     for line, name, reason in zip(error[1:], NAMES[2:], reasons, strict=True):
         assert line.strip().startswith(f"{name}: {reason}")
@@ -132,12 +141,20 @@ def test_asked_to_stop_a_sweep_saves_and_says_so(swept):
 def test_the_same_command_again_trains_only_what_is_missing(swept):
     code, out, said = swept.commands[2]
     assert code == 0 and Path(out.strip()) == swept.folder
-    attempts = {name: (swept.folder / name / "log.txt").read_text().split("\n--- ") for name in NAMES}
+    attempts = {
+        name: (swept.folder / name / "log.txt").read_text().split("\n--- ") for name in NAMES
+    }
     assert [len(attempts[name]) for name in NAMES] == [1, 1, 2, 2, 3]
     for name in NAMES[:2]:
-        assert f"{name}: complete, kept" in swept.commands[1][2] and f"{name}: begun" not in swept.commands[1][2]
+        assert (
+            f"{name}: complete, kept" in swept.commands[1][2]
+            and f"{name}: begun" not in swept.commands[1][2]
+        )
         assert (swept.stage(name) / "steps.csv").stat().st_mtime_ns == swept.kept[name]
-    assert f"{NAMES[2]}: complete, box_ap" in swept.commands[1][2] and f"{NAMES[2]}: complete, kept" in said
+    assert (
+        f"{NAMES[2]}: complete, box_ap" in swept.commands[1][2]
+        and f"{NAMES[2]}: complete, kept" in said
+    )
     assert f"{NAMES[4]}: begun" in said and f"{NAMES[4]}: complete, box_ap" in said
     assert "at epoch 1, step 2" in attempts[NAMES[2]][1]  # of three that were done, two were saved
     assert f"step {swept.steps_before}\n" in attempts[NAMES[4]][2]
@@ -162,14 +179,19 @@ def test_the_report_has_every_member_with_what_it_wrote_down(swept):
     assert page["against"] == NAMES[2] and len(page["rows"]) == 5
     for row in page["rows"]:
         outcome = json.loads((swept.stage(row["name"]) / "metrics.json").read_text())
-        assert row["valid_ap"] == outcome["valid"]["box_ap"] and row["test_ap"] == outcome["test"]["box_ap"]
+        assert (
+            row["valid_ap"] == outcome["valid"]["box_ap"]
+            and row["test_ap"] == outcome["test"]["box_ap"]
+        )
         assert row["parameters"] == sum(part["parameters"] for part in outcome["parts"].values())
         assert row["peak_bytes"] > 50e6 and row["ms_per_image"] > 0 and row["training_seconds"] > 0
         assert row["values"] == {"model.family": row["name"].removeprefix("family=")}
         assert row["verdict"] == (None if row["name"] == NAMES[2] else "unchanged")
     with (swept.folder / "report.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["model.family"] for row in rows] == [row["values"]["model.family"] for row in page["rows"]]
+    assert [row["model.family"] for row in rows] == [
+        row["values"]["model.family"] for row in page["rows"]
+    ]
     html = (swept.folder / "report.html").read_text()
     assert all(name in html for name in NAMES) and html.count("<svg") == 2
 
@@ -188,7 +210,9 @@ def test_runs_on_other_data_are_not_compared(swept, rendered, tmp_path):
     other, data = tmp_path / "toy-1", tmp_path / "data"
     shutil.copytree(swept.folder / NAMES[1] / "toy-1", other)
     shutil.copytree(rendered, data)
-    (other / "plan.yaml").write_text((other / "plan.yaml").read_text().replace(str(rendered), str(data)))
+    (other / "plan.yaml").write_text(
+        (other / "plan.yaml").read_text().replace(str(rendered), str(data))
+    )
     runs = (swept.folder / NAMES[0] / "toy-1", other, "--out", tmp_path / "page")
     assert command("report", *runs)[0] == 0  # the same bytes somewhere else
     labels = data / "valid" / "_annotations.coco.json"
@@ -202,7 +226,11 @@ def test_runs_on_other_data_are_not_compared(swept, rendered, tmp_path):
     changed = {**card.data, "sha256": read_dataset(Data(root=data)).manifest}
     checkpoint.write(selected, tensors, card.model_copy(update={"data": changed}))
     code, _, said = command("report", *runs)
-    assert code == 2 and f"{other}: measured on other validation images, labels or classes than {runs[0]}" in said
+    assert (
+        code == 2
+        and f"{other}: measured on other validation images, labels or classes than {runs[0]}"
+        in said
+    )
 
 
 def test_a_stage_that_members_have_in_common_is_trained_once(rendered, tmp_path):
@@ -220,14 +248,20 @@ def test_a_stage_that_members_have_in_common_is_trained_once(rendered, tmp_path)
     assert not second.finished(stage, key)
     first.end(stage, "complete", 7)
     assert second.finished(stage, key) and not second.finished(stage, "another")
-    assert second.stages["detector"]["reused_from"] == "lr=1e-3/toy-1" and second.stages["detector"]["peak_bytes"] == 7
+    assert (
+        second.stages["detector"]["reused_from"] == "lr=1e-3/toy-1"
+        and second.stages["detector"]["peak_bytes"] == 7
+    )
     assert torch.equal(checkpoint.read(second.selected(stage))[1]["w"], torch.ones(3))
 
 
 def test_everything_that_is_wrong_is_said_before_the_first_member_is_trained(rendered, tmp_path):
     plan = toy_sweep(rendered, tmp_path)
     for arguments, words in (
-        (("model.resolution=64,65", "model.queries=30,5000"), ("3 of 4 members", "resolution=65: ", "at most ")),
+        (
+            ("model.resolution=64,65", "model.queries=30,5000"),
+            ("3 of 4 members", "resolution=65: ", "at most "),
+        ),
         (("model.querys=10,20",), ("2 of 2 members", "all members", "did you mean 'queries'?")),
         (("model.family=rfdetr,retdetr",), ("1 of 2 members", "family=retdetr: ", "rfdetr?")),
         (("data.root=nowhere,absent",), ("2 of 2", "root=nowhere: nowhere", "root=absent: absent")),
@@ -249,7 +283,11 @@ def test_more_values_go_on_with_the_sweep_and_another_plan_begins_one(rendered, 
 
     two = opened("model.queries=20,30")
     three = opened("model.queries=40,30,20")
-    assert three.path == two.path and list(three.notes) == ["queries=20", "queries=30", "queries=40"]
+    assert three.path == two.path and list(three.notes) == [
+        "queries=20",
+        "queries=30",
+        "queries=40",
+    ]
     assert opened("model.queries=20,30", "stages.detector.epochs=9").path.name == "toy-sweep-2"
     assert opened("model.queries=20,30", "seed=1,2").path.name == "toy-sweep-3"
 
@@ -276,9 +314,15 @@ def test_what_cannot_be_swept_is_refused(arguments):
 
 
 def test_names_say_what_differs_and_are_safe_in_any_file_system():
-    assert names_of([{"model.backbone": "mit_b0", "model.fusion": "add"}]) == ["backbone=mit_b0,fusion=add"]
+    assert names_of([{"model.backbone": "mit_b0", "model.fusion": "add"}]) == [
+        "backbone=mit_b0,fusion=add"
+    ]
     both = {"stages.a.optimizer.lr": "1e-3", "stages.b.optimizer.lr": "2"}
     assert names_of([both]) == ["a.optimizer.lr=1e-3,b.optimizer.lr=2"]
     paths = names_of([{"weights": "/x/y"}, {"weights": "-x:y"}, {"weights": "W" * 300}])
-    assert paths[0].startswith("weights=-x-y-") and len(set(paths)) == 3 and max(map(len, paths)) <= 100
+    assert (
+        paths[0].startswith("weights=-x-y-")
+        and len(set(paths)) == 3
+        and max(map(len, paths)) <= 100
+    )
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyzW0123456789=-") for name in paths)

@@ -50,9 +50,13 @@ def losses(stage_folder: Path) -> list[float]:
 
 
 def same_tensors(a: Path, b: Path) -> bool:
-    """Whether two checkpoints have bit-equal weights and, if they hold one, bit-equal training state."""
+    """Whether two checkpoints have bit-equal weights and, if they hold one, bit-equal training
+    state.
+    """
     first, second = checkpoint.read(a)[1], checkpoint.read(b)[1]
-    if first.keys() != second.keys() or not all(torch.equal(first[name], second[name]) for name in first):
+    if first.keys() != second.keys() or not all(
+        torch.equal(first[name], second[name]) for name in first
+    ):
         return False
     if not (a / checkpoint.STATE).exists():
         return True
@@ -64,7 +68,11 @@ def same_values(a: object, b: object) -> bool:
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and torch.equal(a, b)
     if isinstance(a, dict):
-        return isinstance(b, dict) and a.keys() == b.keys() and all(same_values(a[key], b[key]) for key in a)
+        return (
+            isinstance(b, dict)
+            and a.keys() == b.keys()
+            and all(same_values(a[key], b[key]) for key in a)
+        )
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(same_values(x, y) for x, y in zip(a, b, strict=True))
     return a == b

@@ -1,4 +1,6 @@
-"""What the commands of this recipe share: their flags' types, running a plan, and the file names people expect."""
+"""What the commands of this recipe share: their flags' types, running a plan, and the file names
+people expect.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,11 @@ from segue.training import checkpoint
 SIZES = ("nano", "small", "base", "medium", "large", "pico")
 PROJECTOR = "backbone.0.projector.*"
 # Prefixes of rfdetr's tensor names, and the parts of ours that they are.
-PARTS = {"backbone.0.projector": "projector", "backbone.0.encoder": "backbone", "transformer": "decoder"}
+PARTS = {
+    "backbone.0.projector": "projector",
+    "backbone.0.encoder": "backbone",
+    "transformer": "decoder",
+}
 
 
 def yes_or_no(text: str) -> bool:
@@ -48,15 +54,23 @@ def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
     return number
 
 
-def add_switch(parser: argparse.ArgumentParser, name: str, default: bool, help: str | None = None) -> None:
+def add_switch(
+    parser: argparse.ArgumentParser, name: str, default: bool, help: str | None = None
+) -> None:
     """A flag that is true when bare, and takes 0, 1, true or false."""
     parser.add_argument(name, type=yes_or_no, nargs="?", const=True, default=default, help=help)
 
 
-def add_training(parser: argparse.ArgumentParser, epochs: int, batch: int, accum: int, multi_scale: bool) -> None:
+def add_training(
+    parser: argparse.ArgumentParser, epochs: int, batch: int, accum: int, multi_scale: bool
+) -> None:
     parser.add_argument("--epochs", type=positive(int), default=epochs)
-    parser.add_argument("--batch", type=positive(int), default=batch, help="images in memory at once")
-    parser.add_argument("--accum", type=positive(int), default=accum, help="such portions behind one step")
+    parser.add_argument(
+        "--batch", type=positive(int), default=batch, help="images in memory at once"
+    )
+    parser.add_argument(
+        "--accum", type=positive(int), default=accum, help="such portions behind one step"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--no_amp", action="store_true", help="float32 also on a GPU")
     add_switch(parser, "--multi_scale", multi_scale)
@@ -81,7 +95,9 @@ def training(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def find_weights(size: str, asked: str) -> str | None:
-    """auto: rf-detr-<size>.pth here, else the published model from the hub, else none with a warning."""
+    """auto: rf-detr-<size>.pth here, else the published model from the hub, else none with a
+    warning.
+    """
     if asked != "auto":
         return None if asked in ("", "none") else asked
     local = Path(f"rf-detr-{size}.pth")
@@ -91,14 +107,16 @@ def find_weights(size: str, asked: str) -> str | None:
         return str(hub.download(f"Roboflow/rf-detr-{size}"))
     except CheckpointError:
         warn(
-            f"neither {local} here nor Roboflow/rf-detr-{size} within reach: training starts from random weights "
+            f"neither {local} here nor Roboflow/rf-detr-{size} within reach: training starts "
+            "from random weights "
             "and needs far more images and epochs. Give --pretrain_weights FILE."
         )
         return None
 
 
 def fresh_parts(patterns: str | list[str]) -> list[str]:
-    """Parts that start anew because a pattern such as backbone.0.projector.* excludes their pretrained weights.
+    """Parts that start anew because a pattern such as backbone.0.projector.* excludes their
+    pretrained weights.
 
     Class heads need no pattern: rows are matched by class name.
     """
@@ -115,7 +133,9 @@ def fresh_parts(patterns: str | list[str]) -> list[str]:
 
 
 def run_as_promised(plan: dict[str, Any], out: Path | None = None) -> tuple[Path, Path]:
-    """Run a one-stage plan and leave best.pt and the rest in `<runs>/<name>_<n>`; returns that and the stage folder."""
+    """Run a one-stage plan and leave best.pt and the rest in `<runs>/<name>_<n>`; returns that and
+    the stage folder.
+    """
     validated = from_values(plan, Path(sys.argv[0]).name)
     run = run_plan(validated, Console())
     stage = run / f"1-{validated.stages[0].name}"
@@ -126,7 +146,9 @@ def run_as_promised(plan: dict[str, Any], out: Path | None = None) -> tuple[Path
         "last": ("last.pt", "checkpoint.pt"),
     }.items():
         # a stage that was taken over from an earlier run has brought its selected checkpoint only
-        write_file(stage / source if (stage / source).is_dir() else stage / "selected", out / names[0])
+        write_file(
+            stage / source if (stage / source).is_dir() else stage / "selected", out / names[0]
+        )
         _link(out / names[0], out / names[1])
     shutil.copyfile(stage / "metrics.json", out / "metrics.json")
     shutil.copytree(stage / "tb", out / "tb", dirs_exist_ok=True)
@@ -135,7 +157,14 @@ def run_as_promised(plan: dict[str, Any], out: Path | None = None) -> tuple[Path
 
 def print_test(out: Path) -> None:
     test = json.loads((out / "metrics.json").read_text()).get("test")
-    show("test: " + (f"mask_ap {test['mask_ap']:.3f}, box_ap {test['box_ap']:.3f}" if test else "no test part"))
+    show(
+        "test: "
+        + (
+            f"mask_ap {test['mask_ap']:.3f}, box_ap {test['box_ap']:.3f}"
+            if test
+            else "no test part"
+        )
+    )
 
 
 def write_file(folder: Path, target: Path) -> None:
@@ -143,7 +172,11 @@ def write_file(folder: Path, target: Path) -> None:
     card, tensors = checkpoint.read(folder)
     height, _ = rfdetr.input_size(card.spec)
     options = card.spec.options
-    args = {"resolution": height, "num_queries": options["queries"], "group_detr": options["groups"]}
+    args = {
+        "resolution": height,
+        "num_queries": options["queries"],
+        "group_detr": options["groups"],
+    }
     args |= {"size": card.spec.size, "segmentation_head": "mask_head" in card.parts}
     content = rfdetr_file(tensors, card.spec.classes, args)
     foreign.write_pickle(target, {**content, "epoch": card.epoch})

@@ -1,4 +1,7 @@
-"""Keep some classes of a checkpoint, in every head and by name. Stage 2 does not need it: it matches classes itself."""
+"""Keep some classes of a checkpoint, in every head and by name.
+
+Stage 2 does not need it: it matches classes itself.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Remove the class heads of a checkpoint, the decoder's and every encoder group's; all else is kept."""
+"""Remove the class heads of a checkpoint, the decoder's and every encoder group's; all else is
+kept.
+"""
 
 from __future__ import annotations
 

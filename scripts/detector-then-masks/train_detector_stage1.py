@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from common import PROJECTOR, SIZES, add_training, find_weights, fresh_parts, main, run_as_promised, training
+from common import (
+    PROJECTOR,
+    SIZES,
+    add_training,
+    find_weights,
+    fresh_parts,
+    main,
+    run_as_promised,
+    training,
+)
 
 from segue.errors import show
 from segue.models.rfdetr import SIZES as FAMILY_SIZES
@@ -14,8 +23,12 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=SIZES, default="small")
     add_training(parser, epochs=1, batch=1, accum=4, multi_scale=False)
-    parser.add_argument("--pretrain_exclude_keys", default=PROJECTOR, help="comma-separated prefixes")
-    parser.add_argument("--pretrain_weights", default="auto", help="a file, a folder, a hub id, or none")
+    parser.add_argument(
+        "--pretrain_exclude_keys", default=PROJECTOR, help="comma-separated prefixes"
+    )
+    parser.add_argument(
+        "--pretrain_weights", default="auto", help="a file, a folder, a hub id, or none"
+    )
     return parser.parse_args()
 
 
@@ -26,8 +39,13 @@ def command() -> None:
         "name": "detector",
         "task": "boxes",
         "fresh": fresh_parts(args.pretrain_exclude_keys) if weights else [],
-        # rfdetr's rates: encoder 1.5e-4 and decoder 1e-4 with component decay 0.7 (twice for the encoder)
-        "optimizer": {"lr": 1e-4, "lr_factors": {"backbone": 0.735, "decoder": 0.7}, "layer_decay": 0.8},
+        # rfdetr's rates: encoder 1.5e-4 and decoder 1e-4 with component decay 0.7 (twice for the
+        # encoder)
+        "optimizer": {
+            "lr": 1e-4,
+            "lr_factors": {"backbone": 0.735, "decoder": 0.7},
+            "layer_decay": 0.8,
+        },
         **training(args),
     }
     out, _ = run_as_promised(

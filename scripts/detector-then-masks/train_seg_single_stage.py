@@ -36,7 +36,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--resolution", default="auto")
     parser.add_argument("--pretrain_weights", default="auto")
     parser.add_argument("--pretrain_exclude_keys", nargs="*", default=[PROJECTOR])
-    parser.add_argument("--init_ckpt", default="", help="weights to start from instead of pretrained ones")
+    parser.add_argument(
+        "--init_ckpt", default="", help="weights to start from instead of pretrained ones"
+    )
     add_training(parser, epochs=50, batch=1, accum=8, multi_scale=True)
     for name, default in {"lr": 5e-5, "lr_encoder": 1e-4, "weight_decay": 1e-4}.items():
         parser.add_argument(f"--{name}", type=positive(float), default=default)
@@ -71,7 +73,10 @@ def stage(args: argparse.Namespace, fresh: list[str]) -> dict:
             "lr_factors": {"backbone": args.lr_encoder / args.lr},
             "weight_decay": args.weight_decay,
         },
-        "schedule": {"kind": args.lr_scheduler, "warmup_epochs": min(args.warmup_epochs, args.epochs / 2)},
+        "schedule": {
+            "kind": args.lr_scheduler,
+            "warmup_epochs": min(args.warmup_epochs, args.epochs / 2),
+        },
         "early_stop": {"patience": args.patience if args.early_stopping else 0},
         "loss": {
             "classes": args.cls_loss_coef,
@@ -96,15 +101,24 @@ def command() -> None:
     queries = min(args.num_queries, FAMILY_SIZES[args.size].queries)
     if queries < args.num_queries:
         warn(f"--num_queries {args.num_queries}: {args.size} has {queries}")
-    has_head = bool(args.init_ckpt) and "mask_head" in layout_of(open_weights(args.init_ckpt, Model()).tensors)
+    has_head = bool(args.init_ckpt) and "mask_head" in layout_of(
+        open_weights(args.init_ckpt, Model()).tensors
+    )
     out, _ = run_as_promised(
         {
             "name": f"joint_{args.size}_{resolution}",
             "seed": args.seed,
             "device": device(args.device),
             "data": {"root": args.dataset},
-            "model": {"size": args.size, "weights": weights, "resolution": resolution, "queries": queries},
-            "stages": [stage(args, [*excluded, *([] if has_head else ["mask_head"])] if weights else [])],
+            "model": {
+                "size": args.size,
+                "weights": weights,
+                "resolution": resolution,
+                "queries": queries,
+            },
+            "stages": [
+                stage(args, [*excluded, *([] if has_head else ["mask_head"])] if weights else [])
+            ],
         },
         None if args.output_dir == "auto" else Path(args.output_dir),
     )

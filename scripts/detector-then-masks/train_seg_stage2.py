@@ -6,7 +6,16 @@ import argparse
 import json
 from pathlib import Path
 
-from common import SIZES, add_switch, add_training, main, positive, print_test, run_as_promised, training
+from common import (
+    SIZES,
+    add_switch,
+    add_training,
+    main,
+    positive,
+    print_test,
+    run_as_promised,
+    training,
+)
 
 from segue.errors import CheckpointError, show
 from segue.run.build import pick_device
@@ -30,16 +39,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--resolution", type=int)
     add_switch(parser, "--run_test", True, "print the figures of the test part")
     heads = ("dot", "attention", "attention-nano")
-    parser.add_argument("--mask_head", choices=heads, help="default: attention-nano for nano, else attention")
+    parser.add_argument(
+        "--mask_head", choices=heads, help="default: attention-nano for nano, else attention"
+    )
     return parser.parse_args()
 
 
 def find_checkpoint(run: Path) -> Path:
     """The first of the names stage 1 may have left, else any .pt or .pth."""
     named = [run / name for name in SEARCHED]
-    found = [p for p in (*named, *sorted(run.glob("*.pt")), *sorted(run.glob("*.pth"))) if p.is_file()]
+    found = [
+        p for p in (*named, *sorted(run.glob("*.pt")), *sorted(run.glob("*.pth"))) if p.is_file()
+    ]
     if not found:
-        raise CheckpointError(run, "no checkpoint", ", ".join(SEARCHED[:3]), "train_detector_stage1.py first")
+        raise CheckpointError(
+            run, "no checkpoint", ", ".join(SEARCHED[:3]), "train_detector_stage1.py first"
+        )
     return found[0]
 
 
@@ -81,7 +96,9 @@ def _resolution(size: str) -> int:
     return FAMILY_SIZES[size].resolution
 
 
-def write_config(path: Path, args: argparse.Namespace, start: Path, folder: Path, resolution: int) -> None:
+def write_config(
+    path: Path, args: argparse.Namespace, start: Path, folder: Path, resolution: int
+) -> None:
     """What stage 2 ran with; parameters are counted, not tensors."""
     card = checkpoint.read_card(folder / "selected")
     frozen = sum(part.parameters for part in card.parts.values() if part.frozen)
@@ -105,7 +122,10 @@ def write_config(path: Path, args: argparse.Namespace, start: Path, folder: Path
             "seg_head_trainable": learned,
             "seg_head_frozen": 0,
         },
-        "args": {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()},
+        "args": {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in vars(args).items()
+        },
     }
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 

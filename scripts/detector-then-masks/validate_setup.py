@@ -1,4 +1,6 @@
-"""Check the environment, the data set and the weight files before training; exit code 0 if stage 1 can start."""
+"""Check the environment, the data set and the weight files before training; exit code 0 if stage 1
+can start.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def command() -> int:
     parser.add_argument("--dataset", type=Path, default=Path("dataset"))
     args = parser.parse_args()
     missing = [name for name in MODULES if not _imports(name)]
-    show("modules: " + (f"MISSING {', '.join(missing)}" if missing else f"all {len(MODULES)} import"))
+    show(
+        "modules: " + (f"MISSING {', '.join(missing)}" if missing else f"all {len(MODULES)} import")
+    )
     absent = [name for name in WEIGHTS if not Path(name).is_file()]
     if absent:
         show(f"weights: not here: {', '.join(absent)} (fetched from the hub when needed)")

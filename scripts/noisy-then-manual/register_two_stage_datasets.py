@@ -1,4 +1,7 @@
-"""Say what each stage trains and validates on. Nothing has to be registered here: a plan names its files."""
+"""Say what each stage trains and validates on.
+
+Nothing has to be registered here: a plan names its files.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,16 @@ def command() -> None:
         if getattr(args, flag):
             sys.stderr.write(f"WARNING: --{flag} has no effect: these are instances\n")
     splits = merge.read(args.dataset_root)
-    refuse_errors((problem for split in splits.values() for problem in split.problems), "setup_two_stage.py")
+    refuse_errors(
+        (problem for split in splits.values() for problem in split.problems), "setup_two_stage.py"
+    )
     for name, key in REGISTERED.items():
         if key in splits:
             objects = sum(splits[key].class_counts().values())
-            show(f"{name}: {len(splits[key].records)} images, {objects} objects ({splits[key].source})")
+            show(
+                f"{name}: {len(splits[key].records)} images, {objects} objects "
+                f"({splits[key].source})"
+            )
         else:
             show(f"{name}: no {key}_annotations.json")
 

@@ -1,4 +1,6 @@
-"""Check that both stages can start: the data set's four files and images, the configurations, the libraries."""
+"""Check that both stages can start: the data set's four files and images, the configurations, the
+libraries.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ def command() -> int:
     argparse.ArgumentParser(description=__doc__).parse_args()
     wrong = 0
     missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
-    show("modules: " + (f"MISSING {', '.join(missing)}" if missing else f"all {len(MODULES)} are there"))
+    show(
+        "modules: "
+        + (f"MISSING {', '.join(missing)}" if missing else f"all {len(MODULES)} are there")
+    )
     for name in CONFIGS:
         places = [folder / name for folder in (Path(), Path(__file__).parent)]
         found = next((path for path in places if path.is_file()), None)
@@ -34,7 +39,10 @@ def _data() -> int:
     """Print what the first folder there is has; how many things are wrong."""
     root = next((Path(name) for name in FOLDERS if Path(name).is_dir()), None)
     if root is None:
-        show(f"data: MISSING, neither {' nor '.join(FOLDERS)} is here; next: organize_unified_dataset.py")
+        show(
+            f"data: MISSING, neither {' nor '.join(FOLDERS)} is here; next: "
+            "organize_unified_dataset.py"
+        )
         return 1
     try:
         splits = merge.read(root)

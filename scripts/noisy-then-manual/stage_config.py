@@ -1,6 +1,8 @@
-"""The configuration files of this recipe: detectron2's keys, as far as they mean something here, and what the rest is.
+"""The configuration files of this recipe: detectron2's keys, as far as they mean something here,
+and what the rest is.
 
-A key is read (the classes below), has one possible value or no effect (`stage_unread`), or is unknown: an error.
+A key is read (the classes below), has one possible value or no effect (`stage_unread`), or is
+unknown: an error.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ from segue.structures.channels import Channel
 
 
 def _from_text(value: Any) -> Any:
-    """detectron2 writes tuples as Python does: STEPS: (2500, 3500). Quotes around words may be missing."""
+    """detectron2 writes tuples as Python does: STEPS: (2500, 3500).
+
+    Quotes around words may be missing.
+    """
     if isinstance(value, str) and value.strip().startswith("("):
         try:
             value = ast.literal_eval(value)
@@ -33,7 +38,9 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_from_text)]
 
 
 class Backbone(Settings):
-    """SIZE: ours: swin-tiny, swin-small, swin-base, swin-large, or pico for CPUs; or else what MODEL.SWIN describes."""
+    """SIZE: ours: swin-tiny, swin-small, swin-base, swin-large, or pico for CPUs; or else what
+    MODEL.SWIN describes.
+    """
 
     SIZE: str | None = None
 
@@ -59,8 +66,9 @@ class MaskFormer(Settings):
 
 
 class ModelKeys(Settings):
-    """WEIGHTS: where it starts; nothing: new weights. RECOMPUTE: ours: blocks are computed again in backward instead of
-    kept."""
+    """WEIGHTS: where it starts; nothing: new weights. RECOMPUTE: ours: blocks are computed again in
+    backward instead of kept.
+    """
 
     WEIGHTS: str | None = None
     DEVICE: str = "cuda"
@@ -80,7 +88,10 @@ class Amp(Settings):
 
 
 class Solver(Settings):
-    """MAX_ITER, STEPS, WARMUP_ITERS, CHECKPOINT_PERIOD: in updates. IMS_PER_BATCH: images behind each, on all GPUs."""
+    """MAX_ITER, STEPS, WARMUP_ITERS, CHECKPOINT_PERIOD: in updates.
+
+    IMS_PER_BATCH: images behind each, on all GPUs.
+    """
 
     BASE_LR: float = Field(3e-5, gt=0)
     MAX_ITER: int = Field(4000, gt=0)
@@ -105,7 +116,10 @@ class Crop(Settings):
 
 
 class Input(Settings):
-    """IMAGE_SIZE: side of the square input in pixels. MIN_SCALE, MAX_SCALE: how much an image is enlarged in it."""
+    """IMAGE_SIZE: side of the square input in pixels.
+
+    MIN_SCALE, MAX_SCALE: how much an image is enlarged in it.
+    """
 
     IMAGE_SIZE: int = Field(1500, gt=0)
     MIN_SCALE: float = Field(1.0, gt=0)
@@ -134,7 +148,9 @@ class Test(Settings):
 
 
 class NoiseKeys(Settings):
-    """What is known to be wrong with the labels of TRAIN: QUALITY, BOUNDARY and MISSED as in a plan's noise."""
+    """What is known to be wrong with the labels of TRAIN: QUALITY, BOUNDARY and MISSED as in a
+    plan's noise.
+    """
 
     QUALITY: bool = True
     BOUNDARY: float = Field(0.0, ge=0)
@@ -165,7 +181,10 @@ class Ours(Settings):
 
 
 class Config(Settings):
-    """A whole file. SEED: everything random follows from it; -1 is 0, and still the same every time."""
+    """A whole file.
+
+    SEED: everything random follows from it; -1 is 0, and still the same every time.
+    """
 
     MODEL: ModelKeys = ModelKeys()
     DATASETS: Datasets = Datasets()
@@ -194,5 +213,9 @@ def pairs(words: list[str]) -> list[tuple[str, str]]:
         PlanError: if a value is missing.
     """
     if len(words) % 2:
-        raise PlanError("command line", f"{words[-1]} without a value", "KEY VALUE pairs, as SOLVER.MAX_ITER 1500")
+        raise PlanError(
+            "command line",
+            f"{words[-1]} without a value",
+            "KEY VALUE pairs, as SOLVER.MAX_ITER 1500",
+        )
     return list(zip(words[::2], words[1::2], strict=True))

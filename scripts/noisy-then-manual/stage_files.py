@@ -36,8 +36,9 @@ SIZES = {"ap_small": "APs", "ap_medium": "APm", "ap_large": "APl"}
 
 
 class Logged(Console):
-    """Says everything in log.txt, too, and every step and evaluation in metrics.json while they happen. A plan's keys
-    have the names of these configurations."""
+    """Says everything in log.txt, too, and every step and evaluation in metrics.json while they
+    happen. A plan's keys have the names of these configurations.
+    """
 
     def __init__(self, out: Path) -> None:
         super().__init__()
@@ -54,7 +55,9 @@ class Logged(Console):
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
-        """Follow a stage; lines of a run that was killed, behind the step it goes on from, are removed."""
+        """Follow a stage; lines of a run that was killed, behind the step it goes on from, are
+        removed.
+        """
         with super().stage(stage):
             if processes.rank() == 0:
                 self._follow(stage)
@@ -92,15 +95,24 @@ def write_metrics(stage: Path, path: Path) -> None:
 
 
 def step_line(row: Mapping[str, float]) -> dict[str, float]:
-    """A step as detectron2 writes it; iterations count from 0. As many digits as the run's own record has."""
+    """A step as detectron2 writes it; iterations count from 0.
+
+    As many digits as the run's own record has.
+    """
     named = {name: row[term] for term, name in LOSSES.items() if term in row}
     named |= {"lr": row["lr"], "time": row["seconds"]}
-    return {"iteration": int(row["step"]) - 1, **{name: float(f"{value:.9g}") for name, value in named.items()}}
+    return {
+        "iteration": int(row["step"]) - 1,
+        **{name: float(f"{value:.9g}") for name, value in named.items()},
+    }
 
 
 def figures_line(step: int, figures: Mapping[str, float]) -> dict[str, float]:
     """An evaluation as detectron2 writes it: in percent, after this many steps."""
-    return {"iteration": step - 1, **{name: round(value, 6) for name, value in percent(figures).items()}}
+    return {
+        "iteration": step - 1,
+        **{name: round(value, 6) for name, value in percent(figures).items()},
+    }
 
 
 def percent(figures: Mapping[str, float]) -> dict[str, float]:
@@ -109,12 +121,16 @@ def percent(figures: Mapping[str, float]) -> dict[str, float]:
     for kind, name in (("mask", "segm"), ("box", "bbox")):
         for figure in ("ap", "ap50", "ap75", *SIZES):
             value = figures[f"{kind}_{figure}"]
-            out[f"{name}/{SIZES.get(figure, figure.upper())}"] = 100 * value if value >= 0 else value
+            out[f"{name}/{SIZES.get(figure, figure.upper())}"] = (
+                100 * value if value >= 0 else value
+            )
     return out
 
 
 def leave(run: Path, config: Config) -> Path:
-    """Put a finished run's results into OUTPUT_DIR in place of those before; returns model_final.pth."""
+    """Put a finished run's results into OUTPUT_DIR in place of those before; returns
+    model_final.pth.
+    """
     out = config.OUTPUT_DIR
     _, stage = _runs(out)[run.name]
     write(stage / "selected", out / FINAL)
@@ -123,10 +139,14 @@ def leave(run: Path, config: Config) -> Path:
         for folder, card in kept(stage):
             write(folder, out / f"model_{card.step - 1:07d}.pth")
     (out / INFERENCE).mkdir(exist_ok=True)
-    shutil.copyfile(stage / "predictions.coco.json", out / INFERENCE / "coco_instances_results.json")
+    shutil.copyfile(
+        stage / "predictions.coco.json", out / INFERENCE / "coco_instances_results.json"
+    )
     for events in (stage / "tb").glob("events.*"):
         shutil.copyfile(events, out / events.name)
-    (out / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    (out / "config.yaml").write_text(
+        yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
+    )
     (out / "last_checkpoint").write_text(FINAL, encoding="utf-8")
     (out / OWNER).write_text(run.name + "\n", encoding="utf-8")
     return out / FINAL
@@ -135,7 +155,9 @@ def leave(run: Path, config: Config) -> Path:
 def write(folder: Path, target: Path) -> None:
     """A segue checkpoint as one file."""
     card, tensors = checkpoint.read(folder)
-    foreign.write_pickle(target, files.file_of(tensors, card.spec, card.step, card.data.get("classes", {})))
+    foreign.write_pickle(
+        target, files.file_of(tensors, card.spec, card.step, card.data.get("classes", {}))
+    )
 
 
 def unfinished(out: Path) -> dict[str, Path]:
@@ -144,10 +166,12 @@ def unfinished(out: Path) -> dict[str, Path]:
 
 
 def trained(out: Path, command: str) -> Path:
-    """The weights a finished stage left in OUTPUT_DIR: its selected checkpoint, or the file if that is all there is.
+    """The weights a finished stage left in OUTPUT_DIR: its selected checkpoint, or the file if that
+    is all there is.
 
     Raises:
-        HandoverError: if there is no stage, or the newest did not finish; it says which command to type.
+        HandoverError: if there is no stage, or the newest did not finish; it says which command to
+        type.
     """
     runs = _runs(out)
     finished = [name for name, (state, _) in runs.items() if state == "complete"]
@@ -156,7 +180,9 @@ def trained(out: Path, command: str) -> Path:
     begun = [name for name in unfinished(out) if not chosen or _number(name) > _number(chosen)]
     if begun:
         found = f"is not finished ({runs[begun[-1]][0]} {progress_of(runs[begun[-1]][1])})"
-        raise HandoverError(out / "runs" / begun[-1], found, "a finished stage to start from", command)
+        raise HandoverError(
+            out / "runs" / begun[-1], found, "a finished stage to start from", command
+        )
     if chosen:
         return runs[chosen][1] / "selected"
     if (out / FINAL).is_file():
@@ -168,13 +194,19 @@ def trained(out: Path, command: str) -> Path:
 def progress_of(stage: Path) -> str:
     """How far a stage came."""
     last = stage / "last"
-    return f"after step {checkpoint.read_card(last).step}" if (last / checkpoint.CARD).is_file() else "at its beginning"
+    return (
+        f"after step {checkpoint.read_card(last).step}"
+        if (last / checkpoint.CARD).is_file()
+        else "at its beginning"
+    )
 
 
 def _runs(out: Path) -> dict[str, tuple[str, Path]]:
     """State and stage folder of each run, by name, the oldest first."""
     found = {}
-    for path in sorted((out / "runs").glob("*/run.json"), key=lambda path: _number(path.parent.name)):
+    for path in sorted(
+        (out / "runs").glob("*/run.json"), key=lambda path: _number(path.parent.name)
+    ):
         for entry in read_note(path.parent)["stages"].values():
             found[path.parent.name] = (entry["state"], path.parent / entry["folder"])
     return found

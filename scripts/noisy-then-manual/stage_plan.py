@@ -1,4 +1,6 @@
-"""From a configuration to the one-stage plan that it means, with the files of the data set in the seed's layout."""
+"""From a configuration to the one-stage plan that it means, with the files of the data set in the
+seed's layout.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ SETUP = "python setup_two_stage.py"
 
 
 def plan_of(config: Config, start: str | None, processes: int = 1) -> dict[str, Any]:
-    """The plan. start: what to begin from, None for new weights. processes: how many will train together.
+    """The plan. start: what to begin from, None for new weights. processes: how many will train
+    together.
 
     Raises:
         PlanError: if keys contradict each other.
@@ -56,7 +59,10 @@ def plan_of(config: Config, start: str | None, processes: int = 1) -> dict[str, 
         "loss": _loss(config.MODEL),
     }
     if solver.CHECKPOINT_PERIOD not in (0, every):
-        warn(f"SOLVER.CHECKPOINT_PERIOD: weights are kept whenever they are evaluated, every {every} iterations")
+        warn(
+            "SOLVER.CHECKPOINT_PERIOD: weights are kept whenever they are evaluated, every "
+            f"{every} iterations"
+        )
     return {
         "name": kind,
         "seed": max(config.SEED, 0),
@@ -92,12 +98,17 @@ def channels_of(config: Config) -> tuple[Channel, ...]:
 def kind_of(config: Config) -> str:
     """algorithmic or manual: whose labels the stage learns from."""
     if len(config.DATASETS.TRAIN) != 1:
-        raise PlanError("DATASETS.TRAIN", f"{len(config.DATASETS.TRAIN)} names", "one of " + ", ".join(_names("train")))
+        raise PlanError(
+            "DATASETS.TRAIN",
+            f"{len(config.DATASETS.TRAIN)} names",
+            "one of " + ", ".join(_names("train")),
+        )
     return _registered(config.DATASETS.TRAIN[0], "TRAIN", "train")
 
 
 def data_of(config: Config) -> dict[str, Any]:
-    """The plan's files. The stage's own test file validates; whatever else is named is measured and chooses nothing.
+    """The plan's files. The stage's own test file validates; whatever else is named is measured and
+    chooses nothing.
 
     Raises:
         DataError: if one that is needed is missing.
@@ -107,25 +118,37 @@ def data_of(config: Config) -> dict[str, Any]:
     images = config.DATASETS.ROOT / "images"
     if not images.is_dir() or not train.is_file():
         layout = "images/ and annotations/{algorithmic,manual}_train_annotations.json"
-        raise DataError(train if images.is_dir() else images, "not there", f"{layout} in DATASETS.ROOT", SETUP)
+        raise DataError(
+            train if images.is_dir() else images, "not there", f"{layout} in DATASETS.ROOT", SETUP
+        )
     parts = {"train": train, "valid": valid} if valid.is_file() else _divided(train, config)
     for name in config.DATASETS.TEST:
         other = _registered(name, "TEST", "val")
         if other != kind:
             parts["test"] = folder / f"{other}_test_annotations.json"
-            warn(f"DATASETS.TEST: {name} is measured at the end and never chooses; {parts['valid'].name} does")
+            warn(
+                f"DATASETS.TEST: {name} is measured at the end and never chooses; "
+                f"{parts['valid'].name} does"
+            )
     return {part: {"annotations": path, "images": images} for part, path in parts.items()}
 
 
 def _divided(train: Path, config: Config) -> dict[str, Path]:
-    """The training file in two, for lack of one to validate on: whole fields of view, always the same."""
+    """The training file in two, for lack of one to validate on: whole fields of view, always the
+    same.
+    """
     content = _coco(train)
     fields = {group_of(image["file_name"]) for image in content["images"]}
     if len(fields) < 2:
-        found = f"images of one field of view ({', '.join(fields)}), and no {train.name.replace('train', 'test')}"
+        found = (
+            f"images of one field of view ({', '.join(fields)}), and no "
+            f"{train.name.replace('train', 'test')}"
+        )
         raise DataError(train, found, "a second one to validate on", "label another image")
     shares = {"train": 1 - VALID_SHARE, "valid": VALID_SHARE}
-    names = split_groups((image["file_name"] for image in content["images"]), shares, max(config.SEED, 0))
+    names = split_groups(
+        (image["file_name"] for image in content["images"]), shares, max(config.SEED, 0)
+    )
     found = {}
     for part, chosen in names.items():
         images = [image for image in content["images"] if image["file_name"] in set(chosen)]
@@ -133,10 +156,14 @@ def _divided(train: Path, config: Config) -> dict[str, Path]:
         objects = [entry for entry in content["annotations"] if entry["image_id"] in ids]
         found[part] = config.OUTPUT_DIR / "split" / f"{part}_annotations.json"
         wanted = {**content, "images": images, "annotations": objects}
-        if not found[part].is_file() or _coco(found[part]) != wanted:  # each of several processes comes by here
+        # each of several processes comes by here
+        if not found[part].is_file() or _coco(found[part]) != wanted:
             write_json(found[part], wanted)
     of = f"{len(names['valid'])} of {len(content['images'])} images of {train.name}"
-    warn(f"no {train.name.replace('train', 'test')}: {of} validate and are not trained on: {', '.join(names['valid'])}")
+    warn(
+        f"no {train.name.replace('train', 'test')}: {of} validate and are not trained on: "
+        f"{', '.join(names['valid'])}"
+    )
     return found
 
 
@@ -147,7 +174,9 @@ def _coco(path: Path) -> dict[str, Any]:
         [entry["image_id"] for entry in content["annotations"]]
         return content
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(path, f"not readable ({type(error).__name__}: {error})", "COCO annotations", SETUP) from None
+        raise DataError(
+            path, f"not readable ({type(error).__name__}: {error})", "COCO annotations", SETUP
+        ) from None
 
 
 def _registered(name: str, key: str, end: str) -> str:
@@ -163,9 +192,15 @@ def _names(end: str) -> list[str]:
 
 def _size(model: ModelKeys) -> str:
     """The size that is named, or that Swin's keys describe."""
-    described = {key: value for key, value in model.SWIN.model_dump().items() if value not in (None, ())}
+    described = {
+        key: value for key, value in model.SWIN.model_dump().items() if value not in (None, ())
+    }
     keys = {"EMBED_DIM": "embed", "DEPTHS": "depths", "NUM_HEADS": "heads", "WINDOW_SIZE": "window"}
-    fitting = [n for n, size in SIZES.items() if all(getattr(size, keys[k]) == v for k, v in described.items())]
+    fitting = [
+        n
+        for n, size in SIZES.items()
+        if all(getattr(size, keys[k]) == v for k, v in described.items())
+    ]
     if not fitting:
         found = ", ".join(f"{key}: {value}" for key, value in described.items())
         raise PlanError("MODEL.SWIN", found, "those of one of " + ", ".join(SIZES))
@@ -173,27 +208,42 @@ def _size(model: ModelKeys) -> str:
     if size not in SIZES:
         raise PlanError("MODEL.BACKBONE.SIZE", size, "one of " + ", ".join(SIZES))
     if size not in fitting:
-        raise PlanError("MODEL.BACKBONE.SIZE", f"{size}, but MODEL.SWIN is {' or '.join(fitting)}", "one of the two")
+        raise PlanError(
+            "MODEL.BACKBONE.SIZE",
+            f"{size}, but MODEL.SWIN is {' or '.join(fitting)}",
+            "one of the two",
+        )
     return size
 
 
 def _schedule(solver: Solver, images: int) -> dict[str, Any]:
     warmup = solver.WARMUP_ITERS / -(-images // solver.IMS_PER_BATCH)
     if solver.WARMUP_ITERS >= solver.MAX_ITER:
-        warn(f"SOLVER.WARMUP_ITERS: {solver.WARMUP_ITERS} are not over in {solver.MAX_ITER} iterations")
+        warn(
+            f"SOLVER.WARMUP_ITERS: {solver.WARMUP_ITERS} are not over in {solver.MAX_ITER} "
+            "iterations"
+        )
     if solver.LR_SCHEDULER_NAME == "WarmupCosineLR":
         return {"kind": "cosine", "warmup_epochs": warmup}
     never = [step for step in solver.STEPS if step >= solver.MAX_ITER]
     if never:
-        warn(f"SOLVER.STEPS: {', '.join(map(str, never))} never happens in {solver.MAX_ITER} iterations")
+        warn(
+            f"SOLVER.STEPS: {', '.join(map(str, never))} never happens in {solver.MAX_ITER} "
+            "iterations"
+        )
     at = [step / solver.MAX_ITER for step in solver.STEPS if step not in never]
     return {"kind": "step", "at": at, "factor": solver.GAMMA, "warmup_epochs": warmup}
 
 
 def _augment(given: Input) -> dict[str, Any]:
-    """Enlarging an image by up to MAX_SCALE in its frame is the same as a crop of 1 / MAX_SCALE of its sides."""
+    """Enlarging an image by up to MAX_SCALE in its frame is the same as a crop of 1 / MAX_SCALE of
+    its sides.
+    """
     if given.MIN_SCALE < 1:
-        warn(f"INPUT.MIN_SCALE: {given.MIN_SCALE}: images are enlarged in their frame but never made smaller")
+        warn(
+            f"INPUT.MIN_SCALE: {given.MIN_SCALE}: images are enlarged in their frame but never "
+            "made smaller"
+        )
     least, most = min(given.MIN_SCALE, 1.0), given.MAX_SCALE
     share = min(given.CROP.SIZE) if given.CROP.ENABLED else 1.0
     often = 1.0 if given.CROP.ENABLED else (most - 1) / max(most - least, 1e-9)
@@ -207,7 +257,11 @@ def _augment(given: Input) -> dict[str, Any]:
 
 def _loss(model: ModelKeys) -> dict[str, float]:
     former = model.MASK_FORMER
-    return {"classes": former.CLASS_WEIGHT, "mask_bce": former.MASK_WEIGHT, "dice": former.DICE_WEIGHT}
+    return {
+        "classes": former.CLASS_WEIGHT,
+        "mask_bce": former.MASK_WEIGHT,
+        "dice": former.DICE_WEIGHT,
+    }
 
 
 def _lower(keys: Settings) -> dict[str, Any]:

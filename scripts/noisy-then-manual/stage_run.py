@@ -1,4 +1,6 @@
-"""Training and evaluating one stage, in as many processes as were asked for: what both training commands do."""
+"""Training and evaluating one stage, in as many processes as were asked for: what both training
+commands do.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,14 @@ def train(config: Config, where: str, resume: bool, count: int = 1) -> None:
 
 
 def start_of(config: Config) -> str | None:
-    """What a stage starts from: MODEL.WEIGHTS, or the selected checkpoint behind it if it is a stage's result here."""
+    """What a stage starts from: MODEL.WEIGHTS, or the selected checkpoint behind it if it is a
+    stage's result here.
+    """
     if not config.MODEL.WEIGHTS:
-        warn("MODEL.WEIGHTS: none: training starts from random weights and needs far more images and iterations")
+        warn(
+            "MODEL.WEIGHTS: none: training starts from random weights and needs far more images "
+            "and iterations"
+        )
         return None
     weights = Path(config.MODEL.WEIGHTS)
     if weights.name == FINAL and ((weights.parent / "runs").is_dir() or not weights.is_file()):
@@ -60,7 +67,9 @@ def start_of(config: Config) -> str | None:
 
 
 def note_others(plan: Plan, out: Path, resume: bool, console: Console) -> None:
-    """Say that an unfinished run with other settings stays as it is; with `resume`, refuse to begin another."""
+    """Say that an unfinished run with other settings stays as it is; with `resume`, refuse to begin
+    another.
+    """
     others = unfinished(out)
     if not others:
         return
@@ -72,7 +81,12 @@ def note_others(plan: Plan, out: Path, resume: bool, console: Console) -> None:
     differing = differences(identity(before), identity(plan)) or ["the data"]
     found = f"{name} ended {progress_of(stage)} with other settings: {', '.join(differing[:3])}"
     if resume:
-        raise PlanError("--resume", found, "the same settings", "the same command without --resume for a new run")
+        raise PlanError(
+            "--resume",
+            found,
+            "the same settings",
+            "the same command without --resume for a new run",
+        )
     console.say(f"{out}: {found}; it is kept, this is a new run beside it")
 
 
@@ -83,18 +97,25 @@ def identity(plan: Plan) -> dict[str, Any]:
 def differences(a: Any, b: Any, at: str = "") -> list[str]:
     """Dotted keys of plain values that differ."""
     if isinstance(a, dict) and isinstance(b, dict):
-        return [line for key in {**a, **b} for line in differences(a.get(key), b.get(key), f"{at}.{key}".strip("."))]
+        return [
+            line
+            for key in {**a, **b}
+            for line in differences(a.get(key), b.get(key), f"{at}.{key}".strip("."))
+        ]
     return [] if a == b else [f"{at} {a} -> {b}"]
 
 
 def evaluate(config: Config, given: str | None) -> dict[str, float]:
-    """The figures of a stage's trained weights, or of those given, on what validates it; printed and written.
+    """The figures of a stage's trained weights, or of those given, on what validates it; printed
+    and written.
 
     Raises:
         HandoverError: if it is not trained.
         DataError: if the weights know no class of the data.
     """
-    predictor = open_model(given or str(trained(config.OUTPUT_DIR, "the same command without --eval-only")), config)
+    predictor = open_model(
+        given or str(trained(config.OUTPUT_DIR, "the same command without --eval-only")), config
+    )
     splits = from_values(plan_of(config, None), "evaluation").data
     data = read_dataset(splits)
     known = [name for name in predictor.class_names if name in data.classes]
@@ -105,15 +126,23 @@ def evaluate(config: Config, given: str | None) -> dict[str, float]:
     numbers = tuple(ids.get(name, -1) for name in predictor.class_names)
     asked = DataSet(data.splits, predictor.class_names, numbers, [], data.manifest)
     with Console().progress("evaluating") as tick:
-        total, done = len(data.splits["valid"].records), iter(range(1, len(data.splits["valid"].records) + 1))
+        total, done = (
+            len(data.splits["valid"].records),
+            iter(range(1, len(data.splits["valid"].records) + 1)),
+        )
         metrics = measure(asked, "valid", predictor.chain, 1, 0, lambda: tick(next(done), total))
-    metrics.results = [entry for entry in metrics.results if predictor.class_names[entry["category_id"] - 1] in ids]
+    metrics.results = [
+        entry for entry in metrics.results if predictor.class_names[entry["category_id"] - 1] in ids
+    ]
     figures = percent(metrics.figures())
     (config.OUTPUT_DIR / INFERENCE).mkdir(parents=True, exist_ok=True)
     write_predictions(config.OUTPUT_DIR / INFERENCE / "coco_instances_results.json", metrics, asked)
     for kind in ("bbox", "segm"):
         names = [name for name in figures if name.startswith(kind)]
-        show(f"{kind}: " + ", ".join(f"{name.partition('/')[2]} {figures[name]:.2f}" for name in names))
+        show(
+            f"{kind}: "
+            + ", ".join(f"{name.partition('/')[2]} {figures[name]:.2f}" for name in names)
+        )
     return figures
 
 
@@ -131,9 +160,13 @@ def open_model(source: str, config: Config) -> Predictor:
     if weights.card is not None:
         return from_card(weights, device=device)
     if not any(weights.classes):
-        raise CheckpointError(source, "class rows without names", "a checkpoint of a stage, or COCO's classes")
+        raise CheckpointError(
+            source, "class rows without names", "a checkpoint of a stage, or COCO's classes"
+        )
     size, resolution = wanted["size"], wanted["resolution"]
-    return from_weights(weights, "mask2former", size, True, device, channels_of(config), resolution=resolution)
+    return from_weights(
+        weights, "mask2former", size, True, device, channels_of(config), resolution=resolution
+    )
 
 
 def check(configs: Iterable[Config], count: int) -> None:
@@ -148,7 +181,8 @@ def check(configs: Iterable[Config], count: int) -> None:
 
 
 def launch(count: int, machines: Sequence[str] = ()) -> None:
-    """Start this command again in `count` processes under torchrun, in place of this one; not if it is one of them.
+    """Start this command again in `count` processes under torchrun, in place of this one; not if it
+    is one of them.
 
     machines: further arguments for torchrun.
     """

@@ -1,4 +1,6 @@
-"""Keys of detectron2's that segue does not read: those of one possible value, and those without effect."""
+"""Keys of detectron2's that segue does not read: those of one possible value, and those without
+effect.
+"""
 
 from __future__ import annotations
 
@@ -47,22 +49,28 @@ DEAD = {
     "STAGE": NOTE,
     "DESCRIPTION": NOTE,
     "ANNOTATION_TYPE": NOTE,
-    "PARENT_STAGE": "stage 2 starts from stage 1's selected checkpoint; MODEL.WEIGHTS says another start",
+    "PARENT_STAGE": "stage 2 starts from stage 1's selected checkpoint; MODEL.WEIGHTS says "
+    "another start",
     "CUDNN_BENCHMARK": "segue chooses its kernels itself",
     "MODEL.PIXEL_MEAN": "pixels are normalised as Swin was trained, with ImageNet's mean",
     "MODEL.PIXEL_STD": "pixels are normalised as Swin was trained, with ImageNet's deviation",
-    "MODEL.BACKBONE.FREEZE_AT": "Swin is never frozen in part; SOLVER.BACKBONE_MULTIPLIER slows it down",
+    "MODEL.BACKBONE.FREEZE_AT": "Swin is never frozen in part; SOLVER.BACKBONE_MULTIPLIER slows "
+    "it down",
     "MODEL.SWIN.PRETRAIN_IMG_SIZE": "nothing in Swin depends on it",
-    "MODEL.SWIN.DROP_PATH_RATE": "drop-path is off, since what it drops depends on how a step is split",
+    "MODEL.SWIN.DROP_PATH_RATE": "drop-path is off, since what it drops depends on how a step is "
+    "split",
     "MODEL.SWIN.OUT_FEATURES": "all four maps are used",
     "MODEL.SEM_SEG_HEAD.NUM_CLASSES": "the classes are those of the annotations, by name",
     "MODEL.SEM_SEG_HEAD.IGNORE_VALUE": "used by semantic segmentation only",
     "MODEL.SEM_SEG_HEAD.COMMON_STRIDE": "masks have cells of 4 pixels",
     "MODEL.SEM_SEG_HEAD.IN_FEATURES": "all four maps are used",
-    "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES": "the three coarse maps are used",
+    "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES": "the three coarse maps are "
+    "used",
     "MODEL.MASK_FORMER.SIZE_DIVISIBILITY": "any IMAGE_SIZE that is a multiple of 4 will do",
-    "MODEL.MASK_FORMER.OVERSAMPLE_RATIO": "points are chosen as published, three for each that is used",
-    "MODEL.MASK_FORMER.IMPORTANCE_SAMPLE_RATIO": "points are chosen as published, three quarters where it is uncertain",
+    "MODEL.MASK_FORMER.OVERSAMPLE_RATIO": "points are chosen as published, three for each that "
+    "is used",
+    "MODEL.MASK_FORMER.IMPORTANCE_SAMPLE_RATIO": "points are chosen as published, three quarters "
+    "where it is uncertain",
     "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD": "used by panoptic segmentation only",
     "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD": "used by panoptic segmentation only",
     "INPUT.COLOR_AUG_SSD": "Mask2Former's mapper for instances does not read it either",
@@ -86,7 +94,9 @@ def take_unread(content: dict[str, Any]) -> list[tuple[str, str]]:
         PlanError: if a key of one possible value has another, or a base file is named.
     """
     if "_BASE_" in content:
-        raise PlanError("_BASE_", str(content["_BASE_"]), "all keys in one file: base files are not read")
+        raise PlanError(
+            "_BASE_", str(content["_BASE_"]), "all keys in one file: base files are not read"
+        )
     for key, value in FIXED.items():
         found = _take(content, key)
         if found is not None and found != value:
@@ -95,7 +105,9 @@ def take_unread(content: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _take(content: dict[str, Any], key: str) -> Any:
-    """Remove a dotted key, and a section that is empty without it; the key's value, None if it is not there."""
+    """Remove a dotted key, and a section that is empty without it; the key's value, None if it is
+    not there.
+    """
     name, _, rest = key.partition(".")
     if not rest:
         return content.pop(name, None)

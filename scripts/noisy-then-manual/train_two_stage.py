@@ -14,19 +14,28 @@ from segue.cli.app import guarded
 from segue.compat.common import at_least
 from segue.errors import PlanError, show
 
-OWN = ("OUTPUT_DIR", "DATASETS.TRAIN", "DATASETS.TEST")  # keys that cannot be the same in both stages
+# keys that cannot be the same in both stages
+OWN = ("OUTPUT_DIR", "DATASETS.TRAIN", "DATASETS.TEST")
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stage", type=int, choices=(1, 2), help="both, one after the other, if left out")
-    parser.add_argument("--dataset", type=Path, help="images/ and annotations/; DATASETS.ROOT, else myotube_dataset")
-    parser.add_argument("--num-gpus", type=at_least(1), default=1, help="as many processes, together one step")
+    parser.add_argument(
+        "--stage", type=int, choices=(1, 2), help="both, one after the other, if left out"
+    )
+    parser.add_argument(
+        "--dataset", type=Path, help="images/ and annotations/; DATASETS.ROOT, else myotube_dataset"
+    )
+    parser.add_argument(
+        "--num-gpus", type=at_least(1), default=1, help="as many processes, together one step"
+    )
     parser.add_argument("--resume", action="store_true", help="no new run beside an unfinished one")
     parser.add_argument("--eval-only", action="store_true", help="the figures of what is trained")
     parser.add_argument("--stage1-config", type=Path, default=Path("stage1_config.yaml"))
     parser.add_argument("--stage2-config", type=Path, default=Path("stage2_config.yaml"))
-    parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="such as SOLVER.MAX_ITER 1500")
+    parser.add_argument(
+        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="such as SOLVER.MAX_ITER 1500"
+    )
     return parser.parse_args()
 
 
@@ -45,7 +54,8 @@ def command() -> None:
 
 
 def read_stages(args: argparse.Namespace) -> dict[int, Config]:
-    """The configurations of the stages to run. Stage 2 starts from stage 1, unless it alone is given other weights.
+    """The configurations of the stages to run. Stage 2 starts from stage 1, unless it alone is
+    given other weights.
 
     Raises:
         PlanError: if a key for both cannot be the same in both.
@@ -53,7 +63,9 @@ def read_stages(args: argparse.Namespace) -> dict[int, Config]:
     given = pairs(args.opts)
     both = [key for key, _ in given if key in OWN]
     if both and args.stage is None:
-        raise PlanError(f"--opts {both[0]}", "for both stages", "one stage with it", "--stage 1 or --stage 2")
+        raise PlanError(
+            f"--opts {both[0]}", "for both stages", "one stage with it", "--stage 1 or --stage 2"
+        )
     given += [("DATASETS.ROOT", str(args.dataset))] if args.dataset else []
     first = read(beside(args.stage1_config), given if args.stage != 2 else [])
     if args.stage == 1:

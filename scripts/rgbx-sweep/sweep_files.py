@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from sweep_plan import STAGE
-from sweep_tables import BATCHES, EPOCHS, Row, append_row, batch_row, epoch_row, now, read_table, write_table
+from sweep_tables import (
+    BATCHES,
+    EPOCHS,
+    Row,
+    append_row,
+    batch_row,
+    epoch_row,
+    now,
+    read_table,
+    write_table,
+)
 
 from segue.base.files import write_json
 from segue.data.writing.folders import link
@@ -32,7 +42,10 @@ INFO = "training_info.json"
 
 @dataclass(slots=True)
 class Member:
-    """A backbone of a sweep, and its folder. rows: of epoch_metrics.csv. config, model: as in training_info.json."""
+    """A backbone of a sweep, and its folder.
+
+    rows: of epoch_metrics.csv. config, model: as in training_info.json.
+    """
 
     backbone: str
     folder: Path
@@ -104,7 +117,13 @@ class Member:
         }
         self.logs.mkdir(parents=True, exist_ok=True)
         head = {"backbone": self.backbone, "status": status, "timestamp": now()}
-        content = {**head, "config": self.config, "model": self.model, "training": training, **further}
+        content = {
+            **head,
+            "config": self.config,
+            "model": self.model,
+            "training": training,
+            **further,
+        }
         write_json(self.logs / INFO, content, indent=2)
 
 
@@ -117,7 +136,9 @@ class Followed(Console):
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
-        """Follow a stage; rows of an attempt that was killed, behind what it goes on from, are removed."""
+        """Follow a stage; rows of an attempt that was killed, behind what it goes on from, are
+        removed.
+        """
         with super().stage(stage):
             self._follow(stage)
             yield
@@ -153,10 +174,20 @@ class Followed(Console):
         member, progress = self.member, stage.learner.progress
         epoch, value = progress.epoch + 1, metrics[stage.metric]
         better = progress.best is None or value > progress.best  # as the engine is about to decide
-        row = {**epoch_row(stage.folder, epoch), "is_best": str(better), "timestamp": now(), "val_ap": f"{value:.9g}"}
+        row = {
+            **epoch_row(stage.folder, epoch),
+            "is_best": str(better),
+            "timestamp": now(),
+            "val_ap": f"{value:.9g}",
+        }
         path = member.checkpoints / f"epoch_{epoch:03d}_loss_{float(row['avg_loss']):.4f}.pth"
         member.rows.append({**row, "checkpoint_path": str(path)})
-        position = {"epoch": epoch, "step": progress.steps, "metrics": metrics, "selected_by": stage.metric}
+        position = {
+            "epoch": epoch,
+            "step": progress.steps,
+            "metrics": metrics,
+            "selected_by": stage.metric,
+        }
         learner, card = stage.learner, stage.card.model_copy(update=position)
         further = complete(member, card, learner.optimizer.state_dict(), learner.schedule)
         single_file.write(path, card, learner.chain.state_dict(), **further, loss=member.losses[-1])
@@ -166,7 +197,8 @@ class Followed(Console):
         if epoch == 1 and not member.keep_all:
             size = path.stat().st_size / 1e9
             self.say(
-                f"{member.backbone}: a checkpoint is {size:.2f} GB; the best and the newest epoch's stay "
+                f"{member.backbone}: a checkpoint is {size:.2f} GB; the best and the newest "
+                "epoch's stay "
                 f"({stage.epochs * size:.1f} GB for all of {stage.epochs}, with --keep-all-epochs)"
             )
         if not member.keep_all:
@@ -174,14 +206,18 @@ class Followed(Console):
 
 
 def prune(member: Member) -> None:
-    """Remove the checkpoints of all epochs but the best and the newest, and their paths from the table."""
+    """Remove the checkpoints of all epochs but the best and the newest, and their paths from the
+    table.
+    """
     for row in member.rows:
         if row["checkpoint_path"] and row is not member.best and row is not member.rows[-1]:
             Path(row["checkpoint_path"]).unlink(missing_ok=True)
             row["checkpoint_path"] = ""
 
 
-def complete(member: Member, card: Card, optimizer: Mapping[str, Any], schedule: Schedule) -> dict[str, Any]:
+def complete(
+    member: Member, card: Card, optimizer: Mapping[str, Any], schedule: Schedule
+) -> dict[str, Any]:
     """What a complete checkpoint holds beside the weights and their loss."""
     return {
         "epoch": card.epoch,
@@ -209,9 +245,18 @@ def leave_final(member: Member, run: Path, schedule: Schedule) -> None:
     last = run / f"1-{STAGE}" / "last"
     card, tensors = checkpoint.read(last)
     card = card.model_copy(update={"complete": True})
-    losses = {"loss": member.losses[-1], "final_loss": member.losses[-1], "epoch_losses": member.losses}
-    further = {**complete(member, card, checkpoint.read_state(last)["optimizer"], schedule), **losses}
-    single_file.write(member.final.with_name(f"{member.backbone}_final_complete.pth"), card, tensors, **further)
+    losses = {
+        "loss": member.losses[-1],
+        "final_loss": member.losses[-1],
+        "epoch_losses": member.losses,
+    }
+    further = {
+        **complete(member, card, checkpoint.read_state(last)["optimizer"], schedule),
+        **losses,
+    }
+    single_file.write(
+        member.final.with_name(f"{member.backbone}_final_complete.pth"), card, tensors, **further
+    )
     single_file.write_weights(member.final, card, tensors)
 
 
@@ -222,7 +267,10 @@ def discard_last(run: Path) -> None:
 
 
 def config_of(stage: Stage) -> dict[str, Any]:
-    """The settings of a training, by the text's names. num_classes counts the background, as torchvision does."""
+    """The settings of a training, by the text's names.
+
+    num_classes counts the background, as torchvision does.
+    """
     spec, settings = stage.learner.chain.spec, stage.learner.settings
     return {
         "num_epochs": stage.epochs,
@@ -242,4 +290,8 @@ def config_of(stage: Stage) -> dict[str, Any]:
 def size_of(chain: Chain) -> dict[str, Any]:
     total = sum(p.numel() for p in chain.parameters())
     learning = sum(p.numel() for p in chain.parameters() if p.requires_grad)
-    return {"total_parameters": total, "trainable_parameters": learning, "parameters_M": round(total / 1e6, 2)}
+    return {
+        "total_parameters": total,
+        "trainable_parameters": learning,
+        "parameters_M": round(total / 1e6, 2),
+    }

@@ -56,9 +56,18 @@ def side(text: str) -> int:
 def add_data(parser: argparse.ArgumentParser, **data: Any) -> None:
     """Flags that say which images there are, and which of them are measured on."""
     parser.add_argument("--data", type=Path, help="folder with images/ and labels/", **data)
-    parser.add_argument("--channels", nargs="+", default=CHANNELS, metavar="NAME", help="of the images, in order")
-    parser.add_argument("--valid-share", type=share, default=0.1, help="of the images, beside 0.2 for the test")
-    parser.add_argument("--group", default="(.*)", metavar="REGEX", help="finds the scene in a name; scenes stay whole")
+    parser.add_argument(
+        "--channels", nargs="+", default=CHANNELS, metavar="NAME", help="of the images, in order"
+    )
+    parser.add_argument(
+        "--valid-share", type=share, default=0.1, help="of the images, beside 0.2 for the test"
+    )
+    parser.add_argument(
+        "--group",
+        default="(.*)",
+        metavar="REGEX",
+        help="finds the scene in a name; scenes stay whole",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0")
     parser.add_argument("--batch-size", type=at_least(1), default=2)
 
@@ -67,18 +76,27 @@ def add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
     """Flags that say how to train."""
     parser.add_argument("--epochs", type=at_least(1), default=epochs)
     parser.add_argument("--lr", type=above_zero, default=0.005)
-    parser.add_argument("--resolution", type=side, help="side of the square input in pixels; 640 if left out")
-    parser.add_argument("--weights", help="what to begin from: a .pth of these commands, a run, or SegFormer's weights")
+    parser.add_argument(
+        "--resolution", type=side, help="side of the square input in pixels; 640 if left out"
+    )
+    parser.add_argument(
+        "--weights",
+        help="what to begin from: a .pth of these commands, a run, or SegFormer's weights",
+    )
 
 
 def add_schedule(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--lr-step-size", type=at_least(1), default=DEFAULTS["lr_step_size"], help="epochs")
+    parser.add_argument(
+        "--lr-step-size", type=at_least(1), default=DEFAULTS["lr_step_size"], help="epochs"
+    )
     parser.add_argument("--lr-gamma", type=decay, default=DEFAULTS["lr_gamma"])
     parser.add_argument("--num-workers", type=at_least(0), default=DEFAULTS["num_workers"])
 
 
 def add_backbones(parser: argparse.ArgumentParser, default: tuple[str, ...] | None = ALL) -> None:
-    parser.add_argument("--backbones", nargs="+", choices=BACKBONES, default=default, metavar="mit_bN")
+    parser.add_argument(
+        "--backbones", nargs="+", choices=BACKBONES, default=default, metavar="mit_bN"
+    )
 
 
 def plan_of(args: argparse.Namespace, backbone: str, runs: Path, name: str) -> Plan:
@@ -88,7 +106,9 @@ def plan_of(args: argparse.Namespace, backbone: str, runs: Path, name: str) -> P
         PlanError: if a value cannot be, or the command was started in several processes.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise PlanError("torchrun", "several processes", "one", "segue run with a plan, which takes any number")
+        raise PlanError(
+            "torchrun", "several processes", "one", "segue run with a plan, which takes any number"
+        )
     given = {**DEFAULTS, **vars(args)}
     stage: dict[str, Any] = {
         "name": STAGE,
@@ -108,7 +128,12 @@ def plan_of(args: argparse.Namespace, backbone: str, runs: Path, name: str) -> P
         if given["lr_gamma"] < 1
         else {"kind": "constant"},
     }  # fmt: skip
-    model = {"family": "rgbx_rcnn", "size": backbone, "resolution": given["resolution"], "weights": given["weights"]}
+    model = {
+        "family": "rgbx_rcnn",
+        "size": backbone,
+        "resolution": given["resolution"],
+        "weights": given["weights"],
+    }
     content = {
         "name": name,
         "seed": SEED,
@@ -122,10 +147,17 @@ def plan_of(args: argparse.Namespace, backbone: str, runs: Path, name: str) -> P
 
 
 def data_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The plan's data: undivided folders are divided here, as the text's are; others stay as they are."""
+    """The plan's data: undivided folders are divided here, as the text's are; others stay as they
+    are.
+    """
     content: dict[str, Any] = {"root": args.data, "format": "yolo", "channels": list(args.channels)}
     if set(yolo.splits(args.data)) == {WHOLE}:
-        content["split"] = {"valid": args.valid_share, "test": TEST_SHARE, "seed": SEED, "group": args.group}
+        content["split"] = {
+            "valid": args.valid_share,
+            "test": TEST_SHARE,
+            "seed": SEED,
+            "group": args.group,
+        }
     return content
 
 

@@ -1,4 +1,6 @@
-"""What the commands that train and test several backbones have in common: failures that stay apart, and rankings."""
+"""What the commands that train and test several backbones have in common: failures that stay apart,
+and rankings.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ Result = dict[str, Any]
 
 
 def refuse_bad_data(args: argparse.Namespace, backbone: str) -> None:
-    """Refuse now, for all backbones, what each of them would be refused for; every image is decoded once.
+    """Refuse now, for all backbones, what each of them would be refused for; every image is decoded
+    once.
 
     Raises:
         SegueError: if a flag, a label or an image cannot be.
@@ -43,26 +46,37 @@ def attempted(backbone: str, work: Callable[[], Result], logs: Path | None = Non
     except Interrupted:
         raise
     except Exception as error:  # noqa: BLE001  the next backbone may do well, whatever this one met
-        said = error.message if isinstance(error, SegueError) else f"{type(error).__name__}: {error}"
+        said = (
+            error.message if isinstance(error, SegueError) else f"{type(error).__name__}: {error}"
+        )
         if logs is not None:
             logs.mkdir(parents=True, exist_ok=True)
             (logs / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         sys.stderr.write(printable(f"{backbone}: failed: {said}\n"))
-        found = {"success": False, "backbone": backbone, "error": said, "total_time_sec": time.monotonic() - began}
+        found = {
+            "success": False,
+            "backbone": backbone,
+            "error": said,
+            "total_time_sec": time.monotonic() - began,
+        }
     gc.collect()  # here, where the error no longer holds the tensors of the failed step
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return found
 
 
-def ranked(results: Sequence[Result], worth: Callable[[Result], float], line: Callable[[Result], str]) -> list[str]:
+def ranked(
+    results: Sequence[Result], worth: Callable[[Result], float], line: Callable[[Result], str]
+) -> list[str]:
     """Those that succeeded, least worth first, numbered."""
     succeeded = sorted((result for result in results if result["success"]), key=worth)
     return [f"  {number}. {line(result)}" for number, result in enumerate(succeeded, 1)]
 
 
 def write_selected(run: Path, target: Path, backbone: str) -> Result:
-    """The weights of the epoch with the best validation AP as one file; says which epoch, and its AP."""
+    """The weights of the epoch with the best validation AP as one file; says which epoch, and its
+    AP.
+    """
     card, tensors = checkpoint.read(run / f"1-{STAGE}" / "selected")
     found = {"epoch": card.epoch, "val_ap": card.metrics[card.selected_by]}
     single_file.write(target, card, tensors, backbone=backbone, **found)

@@ -1,4 +1,6 @@
-"""Opening the files of these commands, and measuring what is in them: on the test part, in milliseconds, in size."""
+"""Opening the files of these commands, and measuring what is in them: on the test part, in
+milliseconds, in size.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ class Speed:
 
 
 def open_model(path: Path, backbone: str | None, device: str) -> Predictor:
-    """The model in a .pth of these commands, or in a run's folder. backbone: which it has to have, if any.
+    """The model in a .pth of these commands, or in a run's folder. backbone: which it has to have,
+    if any.
 
     Raises:
         CheckpointError: if it cannot be used.
@@ -57,7 +60,9 @@ def open_model(path: Path, backbone: str | None, device: str) -> Predictor:
     spec = predictor.chain.spec
     known = spec.options.get("backbone") if spec.family == "rgbx_rcnn" else spec.family
     if backbone not in (None, known):
-        raise HandoverError(path, f"a model with {known}", f"{backbone}, as --backbone says", f"--backbone {known}")
+        raise HandoverError(
+            path, f"a model with {known}", f"{backbone}, as --backbone says", f"--backbone {known}"
+        )
     return predictor
 
 
@@ -74,12 +79,20 @@ def data_for(predictor: Predictor, args: argparse.Namespace) -> DataSet:
     if PART not in data.splits:
         raise DataError(args.data, f"no {PART} part", ", ".join([*data.splits, PART]))
     if not set(data.classes) & set(spec.classes):
-        raise DataError(args.data, "classes " + ", ".join(data.classes), "some of " + ", ".join(spec.classes))
+        raise DataError(
+            args.data, "classes " + ", ".join(data.classes), "some of " + ", ".join(spec.classes)
+        )
     trained_on = predictor.card.data.get("sha256")
     if trained_on != data.manifest:
         warn(f"{args.data}: not the data, or not the division of it, that the model was trained on")
     ids = dict(zip(data.classes, data.ids, strict=True))
-    return DataSet(data.splits, spec.classes, tuple(ids.get(name, -1) for name in spec.classes), [], data.manifest)
+    return DataSet(
+        data.splits,
+        spec.classes,
+        tuple(ids.get(name, -1) for name in spec.classes),
+        [],
+        data.manifest,
+    )
 
 
 def scores(predictor: Predictor, data: DataSet, batch_size: int) -> CocoMetrics:
@@ -106,9 +119,13 @@ def speed(predictor: Predictor, records: list[Record], batch_size: int) -> Speed
 
 def batches(predictor: Predictor, records: list[Record], batch_size: int) -> Iterator[Batch]:
     spec = predictor.chain.spec
-    samples = Samples(records, spec.classes, spec.channels, View(*input_size(predictor.chain)), seed=0)
+    samples = Samples(
+        records, spec.classes, spec.channels, View(*input_size(predictor.chain)), seed=0
+    )
     for start in range(0, len(records), batch_size):
-        yield collate([samples[(0, i)] for i in range(start, min(start + batch_size, len(records)))])
+        yield collate(
+            [samples[(0, i)] for i in range(start, min(start + batch_size, len(records)))]
+        )
 
 
 def synchronise(device: torch.device) -> None:
@@ -122,7 +139,11 @@ def size_mb(predictor: Predictor) -> float:
 
 
 def draw_results(
-    predictor: Predictor, records: list[Record], folder: Path, batch_size: int, only: int | None = None
+    predictor: Predictor,
+    records: list[Record],
+    folder: Path,
+    batch_size: int,
+    only: int | None = None,
 ) -> int:
     """result_batch_i_img_j.png of all images, or of one batch; returns how many.
 
@@ -144,9 +165,14 @@ def draw_results(
 
 
 def drawn(
-    predictor: Predictor | None, record: Record, channels: tuple[Channel, ...], classes: tuple[str, ...]
+    predictor: Predictor | None,
+    record: Record,
+    channels: tuple[Channel, ...],
+    classes: tuple[str, ...],
 ) -> Image.Image:
-    """An image with its truth, each channel beside r, g and b, and what the model finds, side by side."""
+    """An image with its truth, each channel beside r, g and b, and what the model finds, side by
+    side.
+    """
     pixels = read_image(record, channels)
     picture = as_picture(pixels, channels)
     others = [i for i, channel in enumerate(channels) if channel.name not in IMAGENET]
@@ -158,7 +184,9 @@ def drawn(
 
 
 def side_by_side(pictures: list[Image.Image]) -> Image.Image:
-    sheet = Image.new("RGB", (sum(picture.width for picture in pictures), max(p.height for p in pictures)))
+    sheet = Image.new(
+        "RGB", (sum(picture.width for picture in pictures), max(p.height for p in pictures))
+    )
     left = 0
     for picture in pictures:
         sheet.paste(picture, (left, 0))

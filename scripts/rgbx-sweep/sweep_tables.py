@@ -15,7 +15,14 @@ EPOCHS = (
     "val_ap",
 )  # fmt: skip
 LOSSES = ("classifier", "box_reg", "objectness", "rpn_box_reg")
-BATCHES = ("epoch", "batch", "loss", *(f"loss_{name}" for name in LOSSES), "timestamp", "batch_time_sec")
+BATCHES = (
+    "epoch",
+    "batch",
+    "loss",
+    *(f"loss_{name}" for name in LOSSES),
+    "timestamp",
+    "batch_time_sec",
+)
 Row = dict[str, Any]
 
 
@@ -45,11 +52,18 @@ def now() -> str:
 
 
 def read_table(path: Path) -> list[Row]:
-    """The rows of a CSV, as text; a last one that was not written to its end is left out. No file, no rows."""
+    """The rows of a CSV, as text; a last one that was not written to its end is left out.
+
+    No file, no rows.
+    """
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [dict(row) for row in csv.DictReader(file) if None not in row.values() and None not in row]
+        return [
+            dict(row)
+            for row in csv.DictReader(file)
+            if None not in row.values() and None not in row
+        ]
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:

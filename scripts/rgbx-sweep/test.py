@@ -1,4 +1,6 @@
-"""Measure --model on the test part, and draw what it finds there: result_batch_i_img_j.png, truth beside answers."""
+"""Measure --model on the test part, and draw what it finds there: result_batch_i_img_j.png, truth
+beside answers.
+"""
 
 from __future__ import annotations
 

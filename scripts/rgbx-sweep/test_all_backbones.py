@@ -1,4 +1,6 @@
-"""Measure what was trained of each backbone on the test part: accuracy, speed and size, and who leads in which."""
+"""Measure what was trained of each backbone on the test part: accuracy, speed and size, and who
+leads in which.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,17 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_data(parser, required=True)
     parser.add_argument(
-        "--checkpoint-dir", type=Path, help="checkpoints, or the newest run in training_logs, if left out"
+        "--checkpoint-dir",
+        type=Path,
+        help="checkpoints, or the newest run in training_logs, if left out",
     )
-    parser.add_argument("--checkpoint-pattern", help="where, with {backbone}; " + " or ".join(PATTERNS))
+    parser.add_argument(
+        "--checkpoint-pattern", help="where, with {backbone}; " + " or ".join(PATTERNS)
+    )
     add_backbones(parser, default=None)
-    parser.add_argument("--results-dir", type=Path, default=Path("test_results"), help="for drawings")
+    parser.add_argument(
+        "--results-dir", type=Path, default=Path("test_results"), help="for drawings"
+    )
     return parser.parse_args()
 
 
@@ -41,7 +49,9 @@ def command() -> int:
     def test(backbone: str) -> Result:
         path = found(folder, patterns, backbone)
         if path is None:
-            listed = " or ".join(str(folder / pattern.format(backbone=backbone)) for pattern in patterns)
+            listed = " or ".join(
+                str(folder / pattern.format(backbone=backbone)) for pattern in patterns
+            )
             raise CheckpointError(backbone, "no checkpoint", listed)
         return tested(args, backbone, path)
 
@@ -64,7 +74,9 @@ def command() -> int:
 
 
 def folder_of(given: Path | None, patterns: tuple[str, ...]) -> Path:
-    """Where to look: the folder given or the newest run in it; by default checkpoints, then training_logs."""
+    """Where to look: the folder given or the newest run in it; by default checkpoints, then
+    training_logs.
+    """
     for root in (given,) if given is not None else (Path("checkpoints"), Path("training_logs")):
         for folder in (root, *sorted(root.glob("run_*"), reverse=True)):
             if any(found(folder, patterns, backbone) for backbone in BACKBONES):
@@ -86,7 +98,10 @@ def tested(args: argparse.Namespace, backbone: str, path: Path) -> Result:
     metrics = scores(predictor, data, args.batch_size)
     figures, time_of_one = metrics.figures(), speed(predictor, records, args.batch_size)
     draw_results(predictor, records, args.results_dir / backbone, args.batch_size)
-    show(f"{backbone}: {path}, {len(records)} test images, mAP {figures['box_ap']:.4f}, {time_of_one.ms:.2f} ms/image")
+    show(
+        f"{backbone}: {path}, {len(records)} test images, mAP {figures['box_ap']:.4f}, "
+        f"{time_of_one.ms:.2f} ms/image"
+    )
     return {
         "params": sum(p.numel() for p in predictor.chain.parameters()),
         "size": size_mb(predictor),
@@ -113,12 +128,25 @@ def tables(results: list[Result]) -> list[str]:
             cells += [f"{r[name]:.4f}" for name in ("map_50", "map_75", "map")]
             lines.append("".join(f"{cell:>12}" for cell in cells))
     rankings = {
-        "Speed Ranking (fastest to slowest):": (lambda r: r["ms"], "{ms:.2f} ms/image ({fps:.2f} FPS)"),
-        "Accuracy Ranking (mAP, best to worst):": (lambda r: -r["map"], "mAP: {map:.4f}, mAP@50: {map_50:.4f}"),
-        "Model Size Ranking (smallest to largest):": (lambda r: r["params"], "{params:,} params, {size:.2f} MB"),
+        "Speed Ranking (fastest to slowest):": (
+            lambda r: r["ms"],
+            "{ms:.2f} ms/image ({fps:.2f} FPS)",
+        ),
+        "Accuracy Ranking (mAP, best to worst):": (
+            lambda r: -r["map"],
+            "mAP: {map:.4f}, mAP@50: {map_50:.4f}",
+        ),
+        "Model Size Ranking (smallest to largest):": (
+            lambda r: r["params"],
+            "{params:,} params, {size:.2f} MB",
+        ),
     }
     for title, (worth, text) in rankings.items():
-        lines += ["", title, *ranked(results, worth, lambda r, text=text: f"{r['backbone']} - {text.format(**r)}")]
+        lines += [
+            "",
+            title,
+            *ranked(results, worth, lambda r, text=text: f"{r['backbone']} - {text.format(**r)}"),
+        ]
     failures = [f"  {r['backbone']}: {r['error']}" for r in results if not r["success"]]
     return lines + (["", "Failed Evaluations:", *failures] if failures else [])
 

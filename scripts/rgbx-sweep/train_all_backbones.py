@@ -43,12 +43,16 @@ def command() -> int:
 
 
 def summary_lines(args: argparse.Namespace, results: list[Result]) -> list[str]:
-    head = f"{args.data}: {args.epochs} epochs, batch size {args.batch_size}, learning rate {args.lr:g}"
+    head = (
+        f"{args.data}: {args.epochs} epochs, batch size {args.batch_size}, learning rate "
+        f"{args.lr:g}"
+    )
     lines = ranked(
         results,
         lambda result: -result["val_ap"],
         lambda result: (
-            f"{result['backbone']}: val AP {result['val_ap']:.4f} (epoch {result['epoch']}), {result['path']}"
+            f"{result['backbone']}: val AP {result['val_ap']:.4f} (epoch {result['epoch']}), "
+            f"{result['path']}"
         ),
     )
     failed = [f"  FAILED {r['backbone']}: {r['error']}" for r in results if not r["success"]]

@@ -1,4 +1,7 @@
-"""Train backbones one after another, and write down every epoch and batch. One that fails does not stop the others."""
+"""Train backbones one after another, and write down every epoch and batch.
+
+One that fails does not stop the others.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,21 @@ def parse() -> argparse.Namespace:
     add_schedule(parser)
     add_backbones(parser)
     parser.add_argument("--log-dir", type=Path, default=Path("training_logs"))
-    parser.add_argument("--keep-all-epochs", action="store_true", help="not only the best and the newest checkpoint")
-    parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with an unfinished run, as it was begun")
+    parser.add_argument(
+        "--keep-all-epochs", action="store_true", help="not only the best and the newest checkpoint"
+    )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN_DIR",
+        help="go on with an unfinished run, as it was begun",
+    )
     if found.resume is None or {"-h", "--help"} & set(others):
         return parser.parse_args()
     if others:
-        parser.error(f"--resume goes on with the settings of that run; leave out {' '.join(others)}")
+        parser.error(
+            f"--resume goes on with the settings of that run; leave out {' '.join(others)}"
+        )
     return argparse.Namespace(**{**read_config(found.resume), "resume": found.resume})
 
 
@@ -52,14 +64,18 @@ def read_config(run: Path) -> dict[str, Any]:
         content = json.loads((run / CONFIG).read_text(encoding="utf-8"))
         return content | {key: Path(content[key]) for key in ("data", "log_dir")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PlanError(f"--resume {run}", f"no {CONFIG} to read ({error})", "a folder training_logs/run_...") from None
+        raise PlanError(
+            f"--resume {run}", f"no {CONFIG} to read ({error})", "a folder training_logs/run_..."
+        ) from None
 
 
 def command() -> int:
     args = parse()
     refuse_bad_data(args, args.backbones[0])
     folder = args.resume or new_folder(args.log_dir)
-    config = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+    config = {
+        key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()
+    }
     config.pop("resume")
     if args.resume is None:
         write_json(folder / CONFIG, config, indent=2)
@@ -73,7 +89,12 @@ def command() -> int:
             return stop.exit_code
     failed = sum(not result["success"] for result in results)
     seconds = time.monotonic() - began
-    summary = {"run_config": config, "total_time_sec": seconds, "total_time_hours": seconds / 3600, "results": results}
+    summary = {
+        "run_config": config,
+        "total_time_sec": seconds,
+        "total_time_hours": seconds / 3600,
+        "results": results,
+    }
     counts = {"successful": len(results) - failed, "failed": failed, "timestamp": now()}
     write_json(folder / SUMMARY, {**summary, **counts}, indent=2)
     show("\n".join(summary_lines(results)))
@@ -109,18 +130,25 @@ def train(args: argparse.Namespace, backbone: str, folder: Path) -> Result:
         seconds = outcome(member)["total_time_sec"]
         times = {"sec": seconds, "min": seconds / 60, "hours": seconds / 3600}
         paths = {"final_model_path": str(member.final), "best_model_path": str(member.best_model)}
-        member.write_info("completed", **{f"total_training_time_{unit}": t for unit, t in times.items()}, **paths)
+        member.write_info(
+            "completed", **{f"total_training_time_{unit}": t for unit, t in times.items()}, **paths
+        )
         discard_last(run)
         return outcome(member)
 
     result = attempted(backbone, work, member.logs)
     if not result["success"]:
-        member.write_info("failed", error=result["error"], time_elapsed_sec=result["total_time_sec"])
+        member.write_info(
+            "failed", error=result["error"], time_elapsed_sec=result["total_time_sec"]
+        )
     return result
 
 
 def outcome(member: Member) -> Result:
-    """What final_summary.json says of a backbone that is trained. Its time is that of its steps, over all attempts."""
+    """What final_summary.json says of a backbone that is trained.
+
+    Its time is that of its steps, over all attempts.
+    """
     return {
         "total_time_sec": sum(float(row["epoch_time_sec"]) for row in member.rows),
         **member.best_so_far,
@@ -132,13 +160,24 @@ def outcome(member: Member) -> Result:
 
 
 def summary_lines(results: list[Result]) -> list[str]:
-    """The backbones, the one with the best validation AP first; a training loss says nothing of new images."""
+    """The backbones, the one with the best validation AP first; a training loss says nothing of new
+    images.
+    """
 
     def line(result: Result) -> str:
-        best = f"val AP {result['best_val_ap']:.4f} (epoch {result['best_epoch']}, loss {result['best_loss']:.4f})"
-        return f"{result['backbone']}: {best}, final loss {result['final_loss']:.4f}, {result['total_time_sec']:.0f} s"
+        best = (
+            f"val AP {result['best_val_ap']:.4f} (epoch {result['best_epoch']}, loss "
+            f"{result['best_loss']:.4f})"
+        )
+        return (
+            f"{result['backbone']}: {best}, final loss {result['final_loss']:.4f}, "
+            f"{result['total_time_sec']:.0f} s"
+        )
 
-    lines = ["Best by validation AP:", *ranked(results, lambda result: -result["best_val_ap"], line)]
+    lines = [
+        "Best by validation AP:",
+        *ranked(results, lambda result: -result["best_val_ap"], line),
+    ]
     return lines + [f"  FAILED {r['backbone']}: {r['error']}" for r in results if not r["success"]]
 
 

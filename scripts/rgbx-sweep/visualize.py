@@ -1,4 +1,6 @@
-"""Draw sample --vis of the data: its truth, each further channel, and what --model finds, if there is such a file."""
+"""Draw sample --vis of the data: its truth, each further channel, and what --model finds, if there
+is such a file.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ def command() -> None:
     content = {**data_of(args), "split": None}
     data = validated(Data, content, "command line", {})
     splits = read_splits(data)
-    refuse_errors([problem for split in splits.values() for problem in split.problems], f"segue check {args.data}")
+    refuse_errors(
+        [problem for split in splits.values() for problem in split.problems],
+        f"segue check {args.data}",
+    )
     records = [record for split in splits.values() for record in split.records]
     number = args.vis or 0
     if number >= len(records):
@@ -29,8 +34,15 @@ def command() -> None:
     target = args.results_dir / f"sample_{number}.png"
     channels = predictor.chain.spec.channels if predictor is not None else data.channels
     drawn(predictor, records[number], channels, classes).save(target)
-    found = "with what the model finds" if predictor is not None else f"without a model: no {args.model}"
-    show(f"{target}: {records[number].image.name}, {len(records[number].annotations)} objects, {found}")
+    found = (
+        "with what the model finds"
+        if predictor is not None
+        else f"without a model: no {args.model}"
+    )
+    show(
+        f"{target}: {records[number].image.name}, {len(records[number].annotations)} objects, "
+        f"{found}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Opening whatever `checkpoint_path` may be: a segue checkpoint or run, a .ckpt, a .pth, a transformers folder."""
+"""Opening whatever `checkpoint_path` may be: a segue checkpoint or run, a .ckpt, a .pth, a
+transformers folder.
+"""
 
 from __future__ import annotations
 

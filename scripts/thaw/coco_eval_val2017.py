@@ -1,4 +1,6 @@
-"""The twelve COCO figures of a checkpoint on the validation images, and its predictions as COCO results."""
+"""The twelve COCO figures of a checkpoint on the validation images, and its predictions as COCO
+results.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +31,30 @@ DEFAULT = Path(__file__).parent / "configs" / "default.yaml"
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, default=DEFAULT)
-    parser.add_argument("--checkpoint", help="the configuration's train.checkpoint_path if left out")
+    parser.add_argument(
+        "--checkpoint", help="the configuration's train.checkpoint_path if left out"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-size", type=at_least(1), default=64)
     parser.add_argument("--num-workers", type=at_least(0), help="the configuration's if left out")
-    parser.add_argument("--start-idx", type=at_least(0), default=0, help="number of the first image")
-    parser.add_argument("--num-images", type=at_least(-1), default=-1, help="-1: all from the first on")
+    parser.add_argument(
+        "--start-idx", type=at_least(0), default=0, help="number of the first image"
+    )
+    parser.add_argument(
+        "--num-images", type=at_least(-1), default=-1, help="-1: all from the first on"
+    )
     parser.add_argument("--score-threshold", type=float, default=0.0)
     parser.add_argument("--max-detections-per-image", type=at_least(1), default=100)
-    parser.add_argument("--class-id-offset", type=int, default=0, help="added to the category ids that are written")
+    parser.add_argument(
+        "--class-id-offset", type=int, default=0, help="added to the category ids that are written"
+    )
     outputs = Path("outputs")
-    parser.add_argument("--save-predictions", type=Path, default=outputs / "cocoeval_val2017_predictions.json")
-    parser.add_argument("--save-metrics", type=Path, default=outputs / "cocoeval_val2017_metrics.json")
+    parser.add_argument(
+        "--save-predictions", type=Path, default=outputs / "cocoeval_val2017_predictions.json"
+    )
+    parser.add_argument(
+        "--save-metrics", type=Path, default=outputs / "cocoeval_val2017_metrics.json"
+    )
     return parser.parse_args()
 
 
@@ -53,13 +67,24 @@ def command() -> None:
     if len(missing) == len(predictor.class_names):
         found = "no class of the checkpoint, which has " + ", ".join(predictor.class_names[:8])
         raise DataError(split.source, found, ", ".join(list(split.categories)[:8]))
-    metrics = CocoMetrics(split.records, predictor.class_names, ("box",), args.max_detections_per_image)
+    metrics = CocoMetrics(
+        split.records, predictor.class_names, ("box",), args.max_detections_per_image
+    )
     with Console().progress("evaluating") as tick:
         total = -(-len(split.records) // args.batch_size)
         done = iter(range(1, total + 1))
-        workers = config.train.num_workers if config.data.num_workers is None else config.data.num_workers
+        workers = (
+            config.train.num_workers if config.data.num_workers is None else config.data.num_workers
+        )
         workers = workers if args.num_workers is None else args.num_workers
-        evaluate(predictor.chain, split.records, metrics, args.batch_size, workers, lambda: tick(next(done), total))
+        evaluate(
+            predictor.chain,
+            split.records,
+            metrics,
+            args.batch_size,
+            workers,
+            lambda: tick(next(done), total),
+        )
     results = as_results(metrics, split, args.score_threshold, args.class_id_offset)
     figures = figures_of(split, results, args.max_detections_per_image, args.class_id_offset)
     write(args.save_predictions, results)
@@ -90,11 +115,17 @@ def chosen_images(config: Config, start: int, count: int) -> Split:
 
 
 def as_results(metrics: CocoMetrics, split: Split, threshold: float, offset: int) -> list[dict]:
-    """Detections of classes that the annotations have, under the ids that images and categories have there."""
+    """Detections of classes that the annotations have, under the ids that images and categories
+    have there.
+    """
     names = enumerate(metrics.class_names, 1)
     ids = {label: split.categories[name] for label, name in names if name in split.categories}
     return [
-        {**entry, "image_id": split.records[entry["image_id"]].id, "category_id": ids[entry["category_id"]] + offset}
+        {
+            **entry,
+            "image_id": split.records[entry["image_id"]].id,
+            "category_id": ids[entry["category_id"]] + offset,
+        }
         for entry in metrics.results
         if entry["score"] >= threshold and entry["category_id"] in ids
     ]
@@ -108,7 +139,9 @@ def figures_of(split: Split, results: list[dict], most: int, offset: int) -> dic
     truth = json.loads(split.source.read_text(encoding="utf-8"))
     boxes = {a.id: a.box_xyxy for record in split.records for a in record.annotations}
     truth["annotations"] = [
-        with_area(entry, boxes[entry["id"]]) for entry in truth["annotations"] if entry.get("id") in boxes
+        with_area(entry, boxes[entry["id"]])
+        for entry in truth["annotations"]
+        if entry.get("id") in boxes
     ]
     coco = hotcoco.COCO(truth)
     own = [{**entry, "category_id": entry["category_id"] - offset} for entry in results]

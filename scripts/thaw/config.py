@@ -17,7 +17,8 @@ from segue.evaluation.coco_metrics import FIGURES
 from segue.models.detr import SIZES
 
 METRICS = tuple(f"box_{figure[0]}" for figure in FIGURES)
-# Sections and keys that the original reads for its own trainer. They may stand in a file, and are said to do nothing.
+# Sections and keys that the original reads for its own trainer. They may stand in a file, and are
+# said to do nothing.
 DEAD_SECTIONS = ("logging",)
 DEAD_KEYS = {
     "data": ("pin_memory", "persistent_workers", "prefetch_factor"),
@@ -44,13 +45,18 @@ class DataKeys(Settings):
 
 
 class TrainKeys(Settings):
-    """backbone_learning_rate: a tenth of learning_rate if null. lr_scheduler_monitor: a figure such as box_ap."""
+    """backbone_learning_rate: a tenth of learning_rate if null.
+
+    lr_scheduler_monitor: a figure such as box_ap.
+    """
 
     epochs: int = Field(20, gt=0)
     limit_train_batches: int | float | None = None
     max_steps: int | None = None
     batch_size: int = Field(16, gt=0)
-    precision: Literal["bf16-mixed", "16-mixed", "32-true", "bf16", "16", "32", 16, 32] = "bf16-mixed"
+    precision: Literal["bf16-mixed", "16-mixed", "32-true", "bf16", "16", "32", 16, 32] = (
+        "bf16-mixed"
+    )
     learning_rate: float = Field(1e-4, gt=0)
     backbone_learning_rate: float | None = Field(None, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
@@ -74,8 +80,10 @@ class MonitorKeys(Settings):
 
 
 class ModelKeys(Settings):
-    """backbone: any of timm's names. backbone_weights: a file, folder or hub id with its pretrained weights, for a
-    start without checkpoint; timm's own on the hub if null. hidden_dim: the size's own if null."""
+    """backbone: any of timm's names. backbone_weights: a file, folder or hub id with its pretrained
+    weights, for a start without checkpoint; timm's own on the hub if null. hidden_dim: the size's
+    own if null.
+    """
 
     backbone: str = "resnet50"
     backbone_weights: str | None = None
@@ -118,11 +126,16 @@ def _take_dead(content: dict[str, Any]) -> list[tuple[str, str]]:
             if key in keys or any(k.endswith("*") and str(key).startswith(k[:-1]) for k in keys):
                 dead.append((f"{section}.{key}", given.pop(key)))
     usual = "segue loads, logs and profiles in its own way"
-    return [(key, REASONS.get(key.rpartition(".")[2], usual)) for key, value in dead if value is not None]
+    return [
+        (key, REASONS.get(key.rpartition(".")[2], usual))
+        for key, value in dead
+        if value is not None
+    ]
 
 
 def plan_of(config: Config, path: Path, start: str | None) -> dict[str, Any]:
-    """The one-stage plan that a configuration means. start: what to begin from, None for new weights.
+    """The one-stage plan that a configuration means. start: what to begin from, None for new
+    weights.
 
     Raises:
         PlanError: if the thaw can never happen, or a key asks for what segue does not do.
@@ -134,7 +147,9 @@ def plan_of(config: Config, path: Path, start: str | None) -> dict[str, Any]:
         "task": "boxes",
         **_length(config),
         "images_per_step": train.batch_size,
-        "workers": train.num_workers if config.data.num_workers is None else config.data.num_workers,
+        "workers": train.num_workers
+        if config.data.num_workers is None
+        else config.data.num_workers,
         "precision": _precision(train.precision),
         "ema": None,
         "keep": 5,
@@ -142,7 +157,10 @@ def plan_of(config: Config, path: Path, start: str | None) -> dict[str, Any]:
         "optimizer": _optimizer(train),
         "schedule": _schedule(train),
         "early_stop": {"patience": 0},
-        "loss": {"l1": model.weight_L1 * model.weight_bbox, "giou": model.weight_giou * model.weight_bbox},
+        "loss": {
+            "l1": model.weight_L1 * model.weight_bbox,
+            "giou": model.weight_giou * model.weight_bbox,
+        },
         **_freezing(train, path),
     }
     if train.lr_scheduler_monitor in METRICS:
@@ -154,7 +172,10 @@ def plan_of(config: Config, path: Path, start: str | None) -> dict[str, Any]:
         "name": "thaw",
         "runs": "lightning_logs/runs",
         "data": {
-            "train": {"annotations": config.data.train_ann_file, "images": config.data.train_data_dir},
+            "train": {
+                "annotations": config.data.train_ann_file,
+                "images": config.data.train_data_dir,
+            },
             "valid": {"annotations": config.data.val_ann_file, "images": config.data.val_data_dir},
         },
         "model": model_of(config) | ({"weights": start} if start else {}),
@@ -192,10 +213,18 @@ def pretrained(config: Config) -> str:
         PlanError: if timm has no pretrained weights of it.
     """
     model = config.model
-    known = timm.get_pretrained_cfg(model.backbone) if timm.is_model(model.backbone.partition(".")[0]) else None
+    known = (
+        timm.get_pretrained_cfg(model.backbone)
+        if timm.is_model(model.backbone.partition(".")[0])
+        else None
+    )
     found = model.backbone_weights or (known.hf_hub_id if known is not None else None)
     if not found:
-        raise PlanError("model.backbone", f"timm has no pretrained {model.backbone}", "model.backbone_weights: FILE")
+        raise PlanError(
+            "model.backbone",
+            f"timm has no pretrained {model.backbone}",
+            "model.backbone_weights: FILE",
+        )
     return found
 
 
@@ -204,17 +233,27 @@ def _freezing(train: TrainKeys, path: Path) -> dict[str, Any]:
     epoch, where = train.unfreeze_backbone_at_epoch, f"{path}: train.unfreeze_backbone_at_epoch"
     if not train.freeze_backbone:
         if epoch >= 0:
-            raise PlanError(where, f"{epoch}, but freeze_backbone is false", "-1, or freeze_backbone: true")
+            raise PlanError(
+                where, f"{epoch}, but freeze_backbone is false", "-1, or freeze_backbone: true"
+            )
         return {}
     if epoch == 0:
-        raise PlanError(where, "0, which freezes nothing", "freeze_backbone: false, or a later epoch")
+        raise PlanError(
+            where, "0, which freezes nothing", "freeze_backbone: false, or a later epoch"
+        )
     if epoch >= train.epochs:
-        raise PlanError(where, f"{epoch} never happens in {train.epochs} epochs", f"at most {train.epochs - 1}")
+        raise PlanError(
+            where, f"{epoch} never happens in {train.epochs} epochs", f"at most {train.epochs - 1}"
+        )
     return {"freeze": "backbone"} | ({"thaw": {epoch: "backbone"}} if epoch > 0 else {})
 
 
 def _optimizer(train: TrainKeys) -> dict[str, Any]:
-    factor = 0.1 if train.backbone_learning_rate is None else train.backbone_learning_rate / train.learning_rate
+    factor = (
+        0.1
+        if train.backbone_learning_rate is None
+        else train.backbone_learning_rate / train.learning_rate
+    )
     return {
         "lr": train.learning_rate,
         "lr_factors": {"backbone": factor},
@@ -226,7 +265,10 @@ def _optimizer(train: TrainKeys) -> dict[str, Any]:
 def _schedule(train: TrainKeys) -> dict[str, Any]:
     """The plateau. It follows a validation figure; a loss falls while the answers get worse."""
     if train.lr_scheduler_monitor not in METRICS:
-        warn(f"train.lr_scheduler_monitor: {train.lr_scheduler_monitor} is not followed, box_ap on validation is")
+        warn(
+            f"train.lr_scheduler_monitor: {train.lr_scheduler_monitor} is not followed, box_ap "
+            "on validation is"
+        )
     return {
         "kind": "plateau",
         "factor": train.lr_scheduler_factor,
@@ -240,9 +282,12 @@ def _length(config: Config) -> dict[str, Any]:
     """Epochs, or the fewer of them and max_steps."""
     train = config.train
     limit = train.limit_train_batches
-    if limit is not None and not (isinstance(limit, float) and limit == 1.0):  # 1.0 is all of them, 1 is one batch
+    # 1.0 is all of them, 1 is one batch
+    if limit is not None and not (isinstance(limit, float) and limit == 1.0):
         found = f"{limit}: an epoch is always all images here"
-        raise PlanError("train.limit_train_batches", found, "null", "max_steps, or a smaller train_ann_file")
+        raise PlanError(
+            "train.limit_train_batches", found, "null", "max_steps, or a smaller train_ann_file"
+        )
     if train.max_steps is None or train.max_steps < 0:
         return {"epochs": train.epochs}
     steps = train.epochs * -(-_images(config.data.train_ann_file) // train.batch_size)
@@ -257,8 +302,12 @@ def _images(path: Path) -> int:
 
 
 def _precision(name: str | int) -> str:
-    """auto for the 16-bit kinds on a machine without a GPU, which computes them slowly or not at all."""
-    kind = {"bf16-mixed": "bf16", "bf16": "bf16", "16-mixed": "fp16", "16": "fp16"}.get(str(name), "fp32")
+    """auto for the 16-bit kinds on a machine without a GPU, which computes them slowly or not at
+    all.
+    """
+    kind = {"bf16-mixed": "bf16", "bf16": "bf16", "16-mixed": "fp16", "16": "fp16"}.get(
+        str(name), "fp32"
+    )
     if kind != "fp32" and not torch.cuda.is_available():
         warn(f"train.precision: {name} is for GPUs; this machine has none and computes in float32")
         return "fp32"

@@ -1,4 +1,6 @@
-"""Draw what a checkpoint finds in images, with one of two presets: clean, or debug to see what it nearly found."""
+"""Draw what a checkpoint finds in images, with one of two presets: clean, or debug to see what it
+nearly found.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ DEFAULT = Path(__file__).parent / "configs" / "default.yaml"
 
 @dataclass(frozen=True)
 class Preset:
-    """score: least probability of the class. background: most probability of "no object". margin: to the next class."""
+    """score: least probability of the class.
+
+    background: most probability of "no object". margin: to the next class.
+    """
 
     score: float
     background: float
@@ -40,9 +45,13 @@ PRESETS = {"clean": Preset(0.75, 0.5, 0.2, 12), "debug": Preset(0.25, 0.65, 0.05
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images", type=Path, nargs="?", help="a file or folder; the configuration's val_data_dir")
+    parser.add_argument(
+        "images", type=Path, nargs="?", help="a file or folder; the configuration's val_data_dir"
+    )
     parser.add_argument("--config", type=Path, default=DEFAULT)
-    parser.add_argument("--checkpoint", help="the configuration's train.checkpoint_path if left out")
+    parser.add_argument(
+        "--checkpoint", help="the configuration's train.checkpoint_path if left out"
+    )
     parser.add_argument("--preset", choices=PRESETS, default="clean")
     parser.add_argument("--out", type=Path, default=Path("outputs/inference"))
     parser.add_argument("--device", default="auto")
@@ -56,7 +65,9 @@ def command() -> None:
     given = args.images or config.data.val_data_dir
     root = given if given.is_dir() else given.parent
     if args.out.resolve() == root.resolve():
-        raise PlanError("--out", f"{args.out} is the folder of the images", "another, so that none is replaced")
+        raise PlanError(
+            "--out", f"{args.out} is the folder of the images", "another, so that none is replaced"
+        )
     for path in pictures_in(given):
         pixels = predictor.pixels(path)
         found = find(predictor.chain, pixels, PRESETS[args.preset])
@@ -64,24 +75,35 @@ def command() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         draw_detections(as_picture(pixels), found).save(target)
         listed = zip(found.labels.tolist(), found.scores.tolist(), strict=True)
-        show(f"{path.name}: " + (", ".join(f"{found.class_names[k]} {s:.2f}" for k, s in listed) or "nothing"))
+        show(
+            f"{path.name}: "
+            + (", ".join(f"{found.class_names[k]} {s:.2f}" for k, s in listed) or "nothing")
+        )
 
 
 @torch.inference_mode()
 def find(chain: Chain, pixels: Tensor, preset: Preset) -> Detections:
-    """The objects in an image (C, H, W) that pass a preset; of too many, those with the highest scores."""
-    framed, _, _ = View(*detr.input_size(chain.spec))(pixels, torch.zeros(0, 4), torch.zeros(0, 2), seed=0)
+    """The objects in an image (C, H, W) that pass a preset; of too many, those with the highest
+    scores.
+    """
+    framed, _, _ = View(*detr.input_size(chain.spec))(
+        pixels, torch.zeros(0, 4), torch.zeros(0, 2), seed=0
+    )
     state = chain.eval()({"images": framed[None].to(next(chain.parameters()).device)})
     scores, margin, background = probabilities(chain, state)
     unclear = (margin < preset.margin) | (background > preset.background)
     chosen = best_queries(scores.masked_fill(unclear[..., None], 0.0), preset.boxes)
-    return detections(chain, state, chosen, [(pixels.shape[-2], pixels.shape[-1])])[0].above(preset.score)
+    return detections(chain, state, chosen, [(pixels.shape[-2], pixels.shape[-1])])[0].above(
+        preset.score
+    )
 
 
 def probabilities(chain: Chain, state: State) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each class (B, Q, K), how far the best is ahead of the next, and of "no object" (both (B, Q)).
+    """Of each class (B, Q, K), how far the best is ahead of the next, and of "no object" (both (B,
+    Q)).
 
-    Conditional DETR asks for each class by itself; there, "no object" is what its best class is not.
+    Conditional DETR asks for each class by itself; there, "no object" is what its best class is
+    not.
     """
     logits = state["logits"][:, -1].float()
     plain = logits.shape[-1] > len(chain.spec.classes)

@@ -1,4 +1,6 @@
-"""Fine-tune DETR or Conditional DETR as a configuration file says: backbone frozen, thawed, or thawed later."""
+"""Fine-tune DETR or Conditional DETR as a configuration file says: backbone frozen, thawed, or
+thawed later.
+"""
 
 from __future__ import annotations
 
@@ -46,33 +48,51 @@ def report(run: Path, version: Path) -> None:
     for path in sorted((version / "checkpoints").glob("*.ckpt")):
         show(path)
     figures = json.loads((run / "1-tune" / "metrics.json").read_text())["valid"]
-    show(f"valid: box_ap {figures['box_ap']:.3f}, box_ap50 {figures['box_ap50']:.3f}; report {run / 'report.html'}")
+    show(
+        f"valid: box_ap {figures['box_ap']:.3f}, box_ap50 {figures['box_ap50']:.3f}; report "
+        f"{run / 'report.html'}"
+    )
 
 
 def leave_promised(run: Path, config: Path) -> Path:
-    """lightning_logs/version_N with checkpoints/, config.yaml, hparams.yaml and the TensorBoard events."""
+    """lightning_logs/version_N with checkpoints/, config.yaml, hparams.yaml and the TensorBoard
+    events.
+    """
     stage, version = run / "1-tune", version_of(run)
     (version / "checkpoints").mkdir(parents=True, exist_ok=True)
     (version / OWNER).write_text(run.name + "\n", encoding="utf-8")
     losses = train_losses(stage)
-    for folder, card in kept(stage) or [(stage / "selected", checkpoint.read_card(stage / "selected"))]:
+    for folder, card in kept(stage) or [
+        (stage / "selected", checkpoint.read_card(stage / "selected"))
+    ]:
         loss = losses.get(card.epoch, float("nan"))
         name = f"best_epoch={card.epoch - 1}-step={card.step}-train_loss={loss:.4f}.ckpt"
         write_ckpt(folder, version / "checkpoints" / name)
-    last = stage / "last" if (stage / "last").is_dir() else stage / "selected"  # taken over from an earlier run
+    # taken over from an earlier run
+    last = stage / "last" if (stage / "last").is_dir() else stage / "selected"
     write_ckpt(last, version / "checkpoints" / "last.ckpt")
     shutil.copyfile(config, version / "config.yaml")
-    (version / "hparams.yaml").write_text((run / "plan.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (version / "hparams.yaml").write_text(
+        (run / "plan.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     for events in (stage / "tb").glob("events.*"):
         shutil.copyfile(events, version / events.name)
     return version
 
 
 def version_of(run: Path) -> Path:
-    """The version that belongs to a run, or the next free one; those of other runs and programs are left alone."""
+    """The version that belongs to a run, or the next free one; those of other runs and programs are
+    left alone.
+    """
     versions = {path: path / OWNER for path in run.parent.parent.glob("version_*")}
-    own = [path for path, note in versions.items() if note.is_file() and note.read_text().strip() == run.name]
-    numbers = [int(path.name.removeprefix("version_")) for path in versions if path.name[8:].isdigit()]
+    own = [
+        path
+        for path, note in versions.items()
+        if note.is_file() and note.read_text().strip() == run.name
+    ]
+    numbers = [
+        int(path.name.removeprefix("version_")) for path in versions if path.name[8:].isdigit()
+    ]
     return own[0] if own else run.parent.parent / f"version_{max(numbers, default=-1) + 1}"
 
 

@@ -1,1 +1,3 @@
-"""What every room uses and nothing of segue is below: settings, plug-ins, files of others as JSON and YAML."""
+"""What every room uses and nothing of segue is below: settings, plug-ins, files of others as JSON
+and YAML.
+"""

@@ -18,4 +18,6 @@ def extra(module: str, purpose: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         found = f"{module.partition('.')[0].replace('skimage', 'scikit-image')} is not installed"
-        raise PlanError(purpose, found, "the extra that brings it", 'pip install "segue[labels]"') from None
+        raise PlanError(
+            purpose, found, "the extra that brings it", 'pip install "segue[labels]"'
+        ) from None

@@ -1,7 +1,8 @@
 """JSON and YAML that others wrote, read so that no text can do harm, however it is nested.
 
-json gives up with a RecursionError, PyYAML's C parser ends the process (200,000 brackets, 200 kB), and aliases of
-aliases are 10 values to read and a billion to walk. All of it is a ValueError here, before any value is made.
+json gives up with a RecursionError, PyYAML's C parser ends the process (200,000 brackets, 200 kB),
+and aliases of aliases are 10 values to read and a billion to walk. All of it is a ValueError here,
+before any value is made.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def check_yaml(text: str) -> None:
     """Look at a YAML text event by event, which needs no recursion.
 
     Raises:
-        ValueError: if it is nested deeper than DEEPEST, or has more than MOST_NODES values when aliases are followed.
+        ValueError: if it is nested deeper than DEEPEST, or has more than MOST_NODES values when
+        aliases are followed.
     """
     depth, total = 0, 0
     opened: list[tuple[str | None, int]] = []  # anchor, and how many values there were before it

@@ -1,4 +1,6 @@
-"""Modules found by their file name: what a package offers is what lies in it, and what you wrote works by its path."""
+"""Modules found by their file name: what a package offers is what lies in it, and what you wrote
+works by its path.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,17 @@ from types import ModuleType
 
 from segue.errors import PlanError
 
-ALLOWED = "SEGUE_MODULES"  # of the environment: modules that checkpoints and runs may name, separated by commas
+# of the environment: modules that checkpoints and runs may name, separated by commas
+ALLOWED = "SEGUE_MODULES"
 
 
 def modules_in(path: Iterable[str]) -> list[str]:
-    """The modules directly in a package with this `__path__`, sorted; neither packages nor names with an underscore."""
-    return sorted(m.name for m in pkgutil.iter_modules(path) if not m.ispkg and not m.name.startswith("_"))
+    """The modules directly in a package with this `__path__`, sorted; neither packages nor names
+    with an underscore.
+    """
+    return sorted(
+        m.name for m in pkgutil.iter_modules(path) if not m.ispkg and not m.name.startswith("_")
+    )
 
 
 def find_module(package: str, known: list[str], name: str, where: str) -> ModuleType:
@@ -37,10 +44,12 @@ def find_module(package: str, known: list[str], name: str, where: str) -> Module
 
 
 def may_be_named(name: object) -> bool:
-    """Whether data may name this module, so that using them imports nothing its user did not ask for.
+    """Whether data may name this module, so that using them imports nothing its user did not ask
+    for.
 
-    Data are checkpoints and the plan in a run's folder: somebody else may have written them. They can name what comes
-    with segue, what is imported already, and what the environment's SEGUE_MODULES lists.
+    Data are checkpoints and the plan in a run's folder: somebody else may have written them. They
+    can name what comes with segue, what is imported already, and what the environment's
+    SEGUE_MODULES lists.
     """
     known = "." not in str(name) or name in sys.modules
     return known or name in os.environ.get(ALLOWED, "").split(",")

@@ -1,7 +1,7 @@
 """The base of everything a plan file can set: frozen, and an unknown key is an error.
 
-Each room defines the settings it consumes; `segue.plan` puts them together and adds file, line and the
-nearest name to every complaint.
+Each room defines the settings it consumes; `segue.plan` puts them together and adds file, line and
+the nearest name to every complaint.
 """
 
 from __future__ import annotations
@@ -12,4 +12,6 @@ from pydantic import BaseModel, ConfigDict
 class Settings(BaseModel):
     """A frozen group of named values. Unknown keys, NaN and infinity are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )

@@ -1,4 +1,7 @@
-"""The command line. Each command imports what it needs when it runs, so that `segue --help` answers at once."""
+"""The command line.
+
+Each command imports what it needs when it runs, so that `segue --help` answers at once.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ head = App(name="head", help="Class heads of a checkpoint: keep some classes, or
 app.command(head)
 app.command(data)
 app.command(label)
-Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Say nothing but the result.")]
+Quiet = Annotated[
+    bool, Parameter(name=["--quiet", "-q"], negative="", help="Say nothing but the result.")
+]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def guarded(command: Callable[[], int | None], program: str) -> int:
-    """Run a command; returns the exit code, its own or 0. Errors of the user's are one line, never a traceback."""
+    """Run a command; returns the exit code, its own or 0.
+
+    Errors of the user's are one line, never a traceback.
+    """
     try:
         return command() or 0
     except SegueError as error:
@@ -52,12 +60,18 @@ def guarded(command: Callable[[], int | None], program: str) -> int:
     except BrokenPipeError:
         return 0
     except OSError as error:  # a full disk, a folder that may not be written to
-        sys.stderr.write(printable(f"{program}: error: {error}; finished work is kept, the same command goes on\n"))
+        sys.stderr.write(
+            printable(
+                f"{program}: error: {error}; finished work is kept, the same command goes on\n"
+            )
+        )
         return 3
     except RuntimeError as error:
         if "out of memory" not in str(error) and "DefaultCPUAllocator" not in str(error):
             raise
-        sys.stderr.write(f"{program}: error: out of memory outside a step; next: lower images_per_forward\n")
+        sys.stderr.write(
+            f"{program}: error: out of memory outside a step; next: lower images_per_forward\n"
+        )
         return 3
 
 
@@ -86,7 +100,9 @@ def init(recipe: str = "detector-then-masks") -> None:
 
 
 @app.command
-def check(target: Path = Path("plan.yaml"), *overrides: str, json: bool = False, time: bool = False) -> None:
+def check(
+    target: Path = Path("plan.yaml"), *overrides: str, json: bool = False, time: bool = False
+) -> None:
     """Look at a plan (or a data set folder) and everything it names; train nothing.
 
     Parameters
@@ -155,11 +171,13 @@ def sweep(
     on
         This machine, or a Ray cluster.
     jobs
-        How many members are trained at the same time; 1 here, and as many as there is room for on Ray.
+        How many members are trained at the same time; 1 here, and as many as there is room for on
+        Ray.
     devices
         Devices for one member at a time each, such as cuda:0,cuda:1.
     threads
-        CPU threads of each member. A sweep keeps the number it began with: it can change the last bits.
+        CPU threads of each member. A sweep keeps the number it began with: it can change the last
+        bits.
     """
     from segue.cli.commands.sweep import Where, sweep_plan
     from segue.run.console import Console
@@ -183,7 +201,8 @@ def predict(
     scale: float | None = None,
     write: str = "overlays,coco",
 ) -> None:
-    """Find objects in images: writes an overlay for each and predictions.coco.json, and more if asked to.
+    """Find objects in images: writes an overlay for each and predictions.coco.json, and more if
+    asked to.
 
     Parameters
     ----------
@@ -196,13 +215,15 @@ def predict(
     threshold
         Lowest score that counts as found.
     tile
-        Cut images into squares of so many pixels, or auto (the model's input side); else they are seen whole.
+        Cut images into squares of so many pixels, or auto (the model's input side); else they are
+        seen whole.
     grid
         The same as ROWSxCOLUMNS.
     overlap
         Least share of its side that a tile has in common with the next one.
     refine
-        name=value, such as area=50 holes=100 merge=0.7; also confidence, smoothing, most_area, aspect, unit=um.
+        name=value, such as area=50 holes=100 merge=0.7; also confidence, smoothing, most_area,
+        aspect, unit=um.
     scale
         Micrometres per pixel; else what each file says.
     write
@@ -241,27 +262,35 @@ def evaluate(
     json
         Print the figures as JSON.
     without
-        Channels to measure without (thermal, or r+g+b together): each also as a change of AP, with its interval.
+        Channels to measure without (thermal, or r+g+b together): each also as a change of AP, with
+        its interval.
     shift
-        Channels to displace, NAME=X,Y in pixels to the right and down, such as thermal=3,-2; likewise.
+        Channels to displace, NAME=X,Y in pixels to the right and down, such as thermal=3,-2;
+        likewise.
     any_class
         Take all classes, of the model and of the data, as one: is it found, whatever it is called?
     """
     from segue.cli.commands.evaluate import Asked, evaluate_checkpoint
 
-    evaluate_checkpoint(checkpoint, data, split, out, json, Asked(without or (), shift or (), any_class))
+    evaluate_checkpoint(
+        checkpoint, data, split, out, json, Asked(without or (), shift or (), any_class)
+    )
 
 
 @app.command
 def inspect(checkpoint: Path, *, json: bool = False) -> None:
-    """Show what a checkpoint is, what a file of weights fits, or, run again, where a bad-step was not finite."""
+    """Show what a checkpoint is, what a file of weights fits, or, run again, where a bad-step was
+    not finite.
+    """
     from segue.cli.commands.inspect import describe_checkpoint
 
     show(describe_checkpoint(checkpoint, json))
 
 
 @app.command
-def report(*runs: Path, against: str | None = None, out: Path | None = None, json: bool = False) -> None:
+def report(
+    *runs: Path, against: str | None = None, out: Path | None = None, json: bool = False
+) -> None:
     """Write a run's report.html anew, or put several runs, or all members of a sweep, in one table.
 
     Parameters
@@ -271,7 +300,8 @@ def report(*runs: Path, against: str | None = None, out: Path | None = None, jso
     against
         The run that all are compared with; the one with the highest validation AP if left out.
     out
-        Where report.html, .csv and .json of several runs go: a sweep's folder, or else ./comparison.
+        Where report.html, .csv and .json of several runs go: a sweep's folder, or else
+        ./comparison.
     json
         Print the table as JSON.
     """
@@ -282,7 +312,9 @@ def report(*runs: Path, against: str | None = None, out: Path | None = None, jso
 
 @head.command
 def keep(source: Path, target: Path, *classes: str) -> None:
-    """Write a checkpoint whose heads have only these classes, in this order; their scores stay the same."""
+    """Write a checkpoint whose heads have only these classes, in this order; their scores stay the
+    same.
+    """
     from segue.cli.commands.head import keep_classes
 
     show(keep_classes(source, target, classes))

@@ -11,11 +11,14 @@ from segue.errors import show
 
 data = App(
     name="data",
-    help="Data sets: what is in them, what is wrong with them, and merging, splitting, scaling and converting them.",
+    help="Data sets: what is in them, what is wrong with them, and merging, splitting, scaling "
+    "and converting them.",
 )
 Group = Annotated[str | None, Parameter(help="Regular expression: its first group names what belongs together; "
                                              "without one, what it matches is no part of the name.")]  # fmt: skip
-Link = Annotated[bool, Parameter(negative="", help="Give image files a second name instead of copying them.")]
+Link = Annotated[
+    bool, Parameter(negative="", help="Give image files a second name instead of copying them.")
+]
 
 
 @data.command
@@ -35,7 +38,9 @@ def info(folder: Path, *, group: Group = None, json: bool = False) -> None:
 
 
 @data.command
-def audit(folder: Path, *, out: Path | None = None, quick: bool = False, json: bool = False) -> None:
+def audit(
+    folder: Path, *, out: Path | None = None, quick: bool = False, json: bool = False
+) -> None:
     """Find everything that is wrong with a data set, in all images and all objects; change nothing.
 
     Parameters
@@ -43,9 +48,11 @@ def audit(folder: Path, *, out: Path | None = None, quick: bool = False, json: b
     folder
         A data set folder, or an annotation file.
     out
-        A new folder for findings.json, quarantine.json (for data.quarantine of a plan) and audit.html.
+        A new folder for findings.json, quarantine.json (for data.quarantine of a plan) and
+        audit.html.
     quick
-        Annotations and the headers of images only: no image is decoded, no two pictures are compared.
+        Annotations and the headers of images only: no image is decoded, no two pictures are
+        compared.
     json
         Print the findings as JSON.
     """
@@ -71,7 +78,8 @@ def merge(
     out
         A new folder.
     same
-        Of an image that is in both: keep the objects made by hand (else the first's), or those of both.
+        Of an image that is in both: keep the objects made by hand (else the first's), or those of
+        both.
     sources
         What the objects of the two are, such as algorithm,manual; as their files say if left out.
     """
@@ -84,7 +92,13 @@ def merge(
 
 @data.command
 def split(
-    folder: Path, *, out: Path, shares: str = "0.8,0.1,0.1", seed: int = 0, group: Group = None, link: Link = False
+    folder: Path,
+    *,
+    out: Path,
+    shares: str = "0.8,0.1,0.1",
+    seed: int = 0,
+    group: Group = None,
+    link: Link = False,
 ) -> None:
     """Write a data set in train, valid and test; views of one field of view stay in one part.
 

@@ -9,7 +9,10 @@ from cyclopts import App, Parameter
 
 from segue.errors import show
 
-label = App(name="label", help="Labels: from classical image processing, and by hand with what is found as a start.")
+label = App(
+    name="label",
+    help="Labels: from classical image processing, and by hand with what is found as a start.",
+)
 
 
 @label.command
@@ -26,32 +29,38 @@ def auto(
     keep_doubtful: Annotated[bool, Parameter(negative="")] = False,
     replace: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Label images from nothing: a data set with masks, overlays, and a sheet of what was found and what is doubtful.
+    """Label images from nothing: a data set with masks, overlays, and a sheet of what was found and
+    what is doubtful.
 
     Parameters
     ----------
     images
         A folder (with all folders below it) or one file: 8 or 16 bit, any number of channels.
     settings
-        key=value for the kind, such as polarity=dark or diameter=12; an unknown key lists those there are.
+        key=value for the kind, such as polarity=dark or diameter=12; an unknown key lists those
+        there are.
     kind
         tubes (long and thin, crossing) or blobs (roundish, touching).
     out
         The data set's folder. Images in it are second names of yours and take no space.
     scale
-        Micrometres per pixel; read from TIFF files that say it. Without it lengths are thousandths of the image.
+        Micrometres per pixel; read from TIFF files that say it. Without it lengths are thousandths
+        of the image.
     channel
-        Name (red, green, blue) or number from 0 of the channel to look at; else the one with the clearest objects.
+        Name (red, green, blue) or number from 0 of the channel to look at; else the one with the
+        clearest objects.
     class_name
         What the objects are called; else tube or blob.
     show_steps
         Write a picture of every step too.
     valid
-        Share of the images held back for validation; files that show the same field of view stay together.
+        Share of the images held back for validation; files that show the same field of view stay
+        together.
     keep_doubtful
         Put images with a doubt into the data set as well.
     replace
-        Replace the labels in --out, though they are of other settings or images, or there are labels by hand.
+        Replace the labels in --out, though they are of other settings or images, or there are
+        labels by hand.
     """
     from segue.cli.commands.label.auto import job_of, label_folder
 
@@ -77,7 +86,8 @@ def pick(
     tile: str | None = None,
     json: bool = False,
 ) -> None:
-    """Pick the images that are worth labelling by hand, and write what is found in them for CVAT, LabelMe and COCO.
+    """Pick the images that are worth labelling by hand, and write what is found in them for CVAT,
+    LabelMe and COCO.
 
     Parameters
     ----------
@@ -90,9 +100,11 @@ def pick(
     checkpoint
         A checkpoint, stage or run folder, or a file as predict takes, to look with.
     kind
-        Look with image processing, tubes or blobs, if there is no checkpoint; else the labels are taken.
+        Look with image processing, tubes or blobs, if there is no checkpoint; else the labels are
+        taken.
     labels
-        The data set of label auto: images in it that are labelled by hand are not picked, nor others of their fields.
+        The data set of label auto: images in it that are labelled by hand are not picked, nor
+        others of their fields.
     group
         Regular expression: its first group names the field of view, of which one image is picked.
     out
@@ -119,7 +131,11 @@ def pick(
     if checkpoint and kind:
         raise PlanError("--checkpoint and --kind", "both are given", "one of them")
     if tile and not checkpoint:
-        raise PlanError("--tile", "without --checkpoint", "a model, which sees every image at one size, or no tiles")
+        raise PlanError(
+            "--tile",
+            "without --checkpoint",
+            "a model, which sees every image at one size, or no tiles",
+        )
     if checkpoint:
         eye, ids = model_eye(checkpoint, threshold, device, tile)
     elif kind:
@@ -140,7 +156,8 @@ def import_(
     group: str | None = None,
     keep_unreviewed: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Read labels that were corrected by hand, check them, and add them to a data set for the second stage.
+    """Read labels that were corrected by hand, check them, and add them to a data set for the
+    second stage.
 
     Parameters
     ----------
@@ -151,7 +168,8 @@ def import_(
     classes
         A class that the data set does not have yet; again for each.
     held
-        Share of the fields of view to hold back for validation; others of a field that is held back are, too.
+        Share of the fields of view to hold back for validation; others of a field that is held back
+        are, too.
     picked
         The folder of label pick that the labels were made from, if they do not lie in it.
     group

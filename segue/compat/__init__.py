@@ -1,1 +1,3 @@
-"""The commands of the four original projects, translated to plans; the files under scripts/ are their doors."""
+"""The commands of the four original projects, translated to plans; the files under scripts/ are
+their doors.
+"""

@@ -1,4 +1,6 @@
-"""What the commands under scripts/, which keep the original projects' flags and files, have in common."""
+"""What the commands under scripts/, which keep the original projects' flags and files, have in
+common.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,18 @@ Kind = TypeVar("Kind", bound=BaseModel)
 TakeDead = Callable[[dict[str, Any]], list[tuple[str, str]]]
 
 
-def read_config(kind: type[Kind], path: Path, take_dead: TakeDead, overrides: Sequence[tuple[str, str]] = ()) -> Kind:
-    """A configuration file as settings, with a warning on the error stream for every key that has no effect.
+def read_config(
+    kind: type[Kind], path: Path, take_dead: TakeDead, overrides: Sequence[tuple[str, str]] = ()
+) -> Kind:
+    """A configuration file as settings, with a warning on the error stream for every key that has
+    no effect.
 
-    take_dead: removes such keys from a file's content and gives each, dotted, with the reason. overrides: dotted keys
-    of the command line and their values, which win over the file's.
+    take_dead: removes such keys from a file's content and gives each, dotted, with the reason.
+    overrides: dotted keys of the command line and their values, which win over the file's.
 
     Raises:
-        PlanError: if the file is missing, is no YAML, or has an unknown key or a value that cannot be.
+        PlanError: if the file is missing, is no YAML, or has an unknown key or a value that cannot
+        be.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -33,7 +39,9 @@ def read_config(kind: type[Kind], path: Path, take_dead: TakeDead, overrides: Se
         raise PlanError(path, f"not readable ({error})", "a configuration file") from None
     content, places = read_yaml(text, str(path))
     if not isinstance(content, dict):
-        raise PlanError(path, f"a {type(content).__name__}", "sections: " + ", ".join(kind.model_fields))
+        raise PlanError(
+            path, f"a {type(content).__name__}", "sections: " + ", ".join(kind.model_fields)
+        )
 
     def at(key: str) -> str:
         line, column = places.get(tuple(key.split(".")), (1, 1))

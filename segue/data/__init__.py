@@ -1,1 +1,3 @@
-"""From files on disk to samples: formats, images, transforms, the data set, and what is wrong with it."""
+"""From files on disk to samples: formats, images, transforms, the data set, and what is wrong with
+it.
+"""

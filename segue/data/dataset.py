@@ -20,7 +20,10 @@ from segue.structures.channels import RGB, Channel
 
 
 class SplitFiles(Settings):
-    """One part of a data set, named file by file. images: a folder; the annotation file's own if left out."""
+    """One part of a data set, named file by file.
+
+    images: a folder; the annotation file's own if left out.
+    """
 
     annotations: Path
     images: Path | None = None
@@ -29,10 +32,11 @@ class SplitFiles(Settings):
 class Data(Settings):
     """Where images and labels are.
 
-    root: a folder with train/, valid/ and perhaps test/; or the parts by name. format: found out if left open.
-    classes: which classes to train, in the order of their labels; all that have objects if left open.
-    ignore_classes: annotated classes that are left out on purpose. split: how data that is one part is divided.
-    quarantine: a list that `segue data audit --out` wrote: what it names is left out, the rest is used.
+    root: a folder with train/, valid/ and perhaps test/; or the parts by name. format: found out if
+    left open. classes: which classes to train, in the order of their labels; all that have objects
+    if left open. ignore_classes: annotated classes that are left out on purpose. split: how data
+    that is one part is divided. quarantine: a list that `segue data audit --out` wrote: what it
+    names is left out, the rest is used.
     """
 
     root: Path | None = None
@@ -55,20 +59,31 @@ class Data(Settings):
         names = [channel.name for channel in self.channels]
         twice = {name for name in names if names.count(name) > 1}
         if twice or not names:
-            raise ValueError(f"channels: two are called {', '.join(sorted(twice))}" if twice else "channels: none")
+            raise ValueError(
+                f"channels: two are called {', '.join(sorted(twice))}"
+                if twice
+                else "channels: none"
+            )
         for folder in {channel.folder for channel in self.channels}:
-            placed = [channel.at is not None for channel in self.channels if channel.folder == folder]
+            placed = [
+                channel.at is not None for channel in self.channels if channel.folder == folder
+            ]
             if any(placed) and not all(placed):
                 where = "one file" if folder is None else f"folder {folder}"
-                raise ValueError(f"channels: some of {where} say where they are (at:); all of them have to")
+                raise ValueError(
+                    f"channels: some of {where} say where they are (at:); all of them have to"
+                )
         if self.split is not None and self.root is None:
-            raise ValueError("has split: and parts by name; split: is for root: a folder that is not divided")
+            raise ValueError(
+                "has split: and parts by name; split: is for root: a folder that is not divided"
+            )
         return self
 
 
 @dataclass(slots=True)
 class DataSet:
-    """All parts of a data set, the classes to train in the order of their labels, and what was noticed.
+    """All parts of a data set, the classes to train in the order of their labels, and what was
+    noticed.
 
     ids: the category id of each class in the user's files, for writing predictions.
     """
@@ -95,14 +110,21 @@ def read_dataset(data: Data) -> DataSet:
     """Read every part and decide the classes.
 
     Raises:
-        DataError: if a part is missing, the annotations have errors, or the classes do not fit the plan.
+        DataError: if a part is missing, the annotations have errors, or the classes do not fit the
+        plan.
     """
     splits = quarantine.applied(read_splits(data), data.quarantine)
-    refuse_errors((p for split in splits.values() for p in split.problems), f"segue check {data.root or ''}".strip())
+    refuse_errors(
+        (p for split in splits.values() for p in split.problems),
+        f"segue check {data.root or ''}".strip(),
+    )
     for name in ("train", "valid"):
         if name not in splits:
             found = f"no {name} part (found {', '.join(splits) or 'none'})"
-            ways = f"segue data split {data.root} --out FOLDER, or split: {{valid: 0.15}} under data: in the plan"
+            ways = (
+                f"segue data split {data.root} --out FOLDER, or split: {{valid: 0.15}} under "
+                "data: in the plan"
+            )
             run = ways if len(splits) == 1 and data.root is not None else ""
             raise DataError(data.root or "data", found, "train and valid; test is optional", run)
         if not splits[name].records:
@@ -122,25 +144,37 @@ def read_splits(data: Data) -> dict[str, Split]:
     """
     if data.root is not None:
         format = formats.get(data.format) if data.format else formats.detect(data.root)
-        splits = {name: format.read(source, name) for name, source in format.splits(data.root).items()}
+        splits = {
+            name: format.read(source, name) for name, source in format.splits(data.root).items()
+        }
         if not splits:
-            raise DataError(data.root, f"no data of format {data.format}", "what data.format says, or no data.format")
+            raise DataError(
+                data.root,
+                f"no data of format {data.format}",
+                "what data.format says, or no data.format",
+            )
         if data.format is None and (also := formats.others(data.root, format)):
-            read = f"also looks like {', '.join(also)}; read as {format.__name__.rpartition('.')[2]}"
+            read = (
+                f"also looks like {', '.join(also)}; read as {format.__name__.rpartition('.')[2]}"
+            )
             next(iter(splits.values())).problems.append(Problem("note", str(data.root), read))
         _compare_channels(splits, data, data.root)
         return splits if data.split is None else divided(splits, data.split, data.root)
     given = {"train": data.train, "valid": data.valid, "test": data.test}
-    splits = {name: _named(data.format, files, name) for name, files in given.items() if files is not None}
+    splits = {
+        name: _named(data.format, files, name) for name, files in given.items() if files is not None
+    }
     _compare_channels(splits, data, next(iter(splits.values())).source)
     return splits
 
 
 def _compare_channels(splits: dict[str, Split], data: Data, place: Path) -> None:
-    """Refuse channels that cannot be those of the files; a name that their description does not know is noted.
+    """Refuse channels that cannot be those of the files; a name that their description does not
+    know is noted.
 
     Raises:
-        DataError: if a folder has no partner at all, or channels have another order than the data set says.
+        DataError: if a folder has no partner at all, or channels have another order than the data
+        set says.
     """
     pictures = [record.image for split in splits.values() for record in split.records]
     multi_file.refuse_unknown_folders(pictures, data.channels, place)
@@ -150,10 +184,17 @@ def _compare_channels(splits: dict[str, Split], data: Data, place: Path) -> None
         for row, channel in enumerate(own if split.channels else ()):
             at = row if channel.at is None else channel.at
             if channel.name in split.channels and split.channels.index(channel.name) != at:
-                where, order = f"channels: {channel.name} of {place}", f"at: {split.channels.index(channel.name)}"
-                raise DataError(where, f"taken for number {at}, from 0; {said}", f"that order, or {order}")
+                where, order = (
+                    f"channels: {channel.name} of {place}",
+                    f"at: {split.channels.index(channel.name)}",
+                )
+                raise DataError(
+                    where, f"taken for number {at}, from 0; {said}", f"that order, or {order}"
+                )
             if channel.name not in split.channels:
-                split.problems.append(Problem("note", str(split.source), f"{said}; the plan has {channel.name}"))
+                split.problems.append(
+                    Problem("note", str(split.source), f"{said}; the plan has {channel.name}")
+                )
 
 
 def _named(format: str | None, files: SplitFiles, name: str) -> Split:
@@ -178,8 +219,8 @@ def class_ids(splits: Iterable[Split]) -> dict[str, int]:
 def decide_classes(splits: dict[str, Split], data: Data) -> tuple[tuple[str, ...], list[str]]:
     """Class names in the order of their labels, and what was left out.
 
-    Without data.classes: every class that has objects, in order of category id. A category without a single
-    object (Roboflow writes one as a placeholder) is no class.
+    Without data.classes: every class that has objects, in order of category id. A category without
+    a single object (Roboflow writes one as a placeholder) is no class.
 
     Raises:
         DataError: if an annotated class is in neither data.classes nor data.ignore_classes.
@@ -191,16 +232,28 @@ def decide_classes(splits: dict[str, Split], data: Data) -> tuple[tuple[str, ...
     if not counts:
         raise DataError(where, "not a single annotated object", "objects to learn from")
     if data.classes is None:
-        classes = tuple(sorted((name for name in counts if name not in ignored), key=lambda name: ids[name]))
+        classes = tuple(
+            sorted((name for name in counts if name not in ignored), key=lambda name: ids[name])
+        )
         empty = [name for name in ids if name not in counts]
-        return classes, [f"categories without objects are no classes: {', '.join(empty)}"] if empty else []
-    missing = [f"'{name}' ({counts[name]} objects)" for name in counts if name not in (*data.classes, *ignored)]
+        return classes, [
+            f"categories without objects are no classes: {', '.join(empty)}"
+        ] if empty else []
+    missing = [
+        f"'{name}' ({counts[name]} objects)"
+        for name in counts
+        if name not in (*data.classes, *ignored)
+    ]
     if missing:
         found = f"{len(data.classes)} classes listed, but also annotated: {', '.join(missing)}"
-        raise DataError(where, found, "every annotated class in data.classes or data.ignore_classes")
+        raise DataError(
+            where, found, "every annotated class in data.classes or data.ignore_classes"
+        )
     unknown = [name for name in data.classes if name not in ids]
     if unknown:
-        raise DataError(where, f"no category called {', '.join(unknown)}", "names from " + ", ".join(ids))
+        raise DataError(
+            where, f"no category called {', '.join(unknown)}", "names from " + ", ".join(ids)
+        )
     return data.classes, []
 
 
@@ -213,17 +266,28 @@ def require_masks(splits: dict[str, Split], names: Sequence[str] = ("train", "va
     for name in names:
         split = splits[name]
         objects = [(r, a) for r in split.records for a in r.annotations if not a.crowd]
-        without = [(record, annotation) for record, annotation in objects if annotation.mask is None]
+        without = [
+            (record, annotation) for record, annotation in objects if annotation.mask is None
+        ]
         if objects and len(without) == len(objects):
             record, annotation = without[0]
             found = (
-                f"none of {len(objects)} objects has a mask (first: annotation {annotation.id} of {record.image.name})"
+                f"none of {len(objects)} objects has a mask (first: annotation "
+                f"{annotation.id} of {record.image.name})"
             )
-            raise DataError(split.source, found, "segmentation polygons or run lengths", "task: boxes needs none")
+            raise DataError(
+                split.source,
+                found,
+                "segmentation polygons or run lengths",
+                "task: boxes needs none",
+            )
 
 
-def manifest(splits: dict[str, Split], classes: tuple[str, ...], channels: tuple[Channel, ...]) -> str:
-    """SHA-256 over classes, channels, and the bytes of all annotation files and images, whatever they are called.
+def manifest(
+    splits: dict[str, Split], classes: tuple[str, ...], channels: tuple[Channel, ...]
+) -> str:
+    """SHA-256 over classes, channels, and the bytes of all annotation files and images, whatever
+    they are called.
 
     Partners of images count, too.
 
@@ -235,7 +299,11 @@ def manifest(splits: dict[str, Split], classes: tuple[str, ...], channels: tuple
         split = splits[name]
         total.update(repr((name, [len(record.annotations) for record in split.records])).encode())
         files = split.files or [path for path in (split.source,) if path.is_file()]
-        pictures = (p for r in split.records for p in dict.fromkeys((r.image, *multi_file.files(r.image, channels))))
+        pictures = (
+            p
+            for r in split.records
+            for p in dict.fromkeys((r.image, *multi_file.files(r.image, channels)))
+        )
         for path in (*files, *pictures):
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())

@@ -1,4 +1,5 @@
-"""What the audit can find: every kind of defect with what is done about it, and one finding of such a kind.
+"""What the audit can find: every kind of defect with what is done about it, and one finding of such
+a kind.
 
 error        training refuses the data until a person has mended the file
 quarantine   training refuses this object or image, unless the plan's data.quarantine lists it: then the rest is used
@@ -40,7 +41,10 @@ KINDS: dict[str, tuple[Action, str]] = {
     "category name twice": ("error", "its objects have no certain class"),
     "category names alike": ("note", "they stay different classes"),
     "control characters in a name": ("error", "it would change what terminals and reports show"),
-    "sparse category ids": ("note", "labels are 0..K-1 in order of id; predictions get the file's ids"),
+    "sparse category ids": (
+        "note",
+        "labels are 0..K-1 in order of id; predictions get the file's ids",
+    ),
     "category without objects": ("note", "it is no class, unless data.classes names it"),
     "category id 0 is a class": ("note", "it is trained like any other"),
     SIDED: ("note", "set augment.flip: 0: a mirrored left is a right"),
@@ -67,14 +71,20 @@ KINDS: dict[str, tuple[Action, str]] = {
     "image too large": ("quarantine", "it is not decoded"),
     "size off by one": ("fixed", "a row or column is repeated or cut at the end; coordinates stay"),
     "size other than annotated": ("quarantine", "its coordinates may mean another picture"),
-    "annotated before turning": ("quarantine", "its objects lie where the picture was before its EXIF mark turned it"),
+    "annotated before turning": (
+        "quarantine",
+        "its objects lie where the picture was before its EXIF mark turned it",
+    ),
     "turned by EXIF": ("note", "turned as the mark says, as annotation tools show it"),
     "other channels": ("quarantine", "the model has other channels"),
     "channel of another name": ("note", "the plan's name is used"),
     "quarantine list": ("note", "what it names is not used"),
     "several formats": ("note", "one of them is read: data.format in the plan says which"),
     "mixed kinds of images": ("note", "grey becomes three equal channels, transparency is dropped"),
-    "wide values without a scale": ("note", "they are divided by the type's largest: set data.channels.scale"),
+    "wide values without a scale": (
+        "note",
+        "they are divided by the type's largest: set data.channels.scale",
+    ),
     "values beyond the scale": ("note", "they become larger than 1: set data.channels.scale"),
     # shapes
     "number that is none": ("quarantine", "the object is left out"),
@@ -82,7 +92,10 @@ KINDS: dict[str, tuple[Action, str]] = {
     "polygon without area": ("fixed", "this part of the object is left out"),
     "polygon outside its list": ("fixed", "read as the object's only polygon"),
     "polygon that is none": ("quarantine", "the object is left out"),
-    "polygon that crosses itself": ("note", "filled where its outline goes around an odd number of times"),
+    "polygon that crosses itself": (
+        "note",
+        "filled where its outline goes around an odd number of times",
+    ),
     "RLE of another size": ("quarantine", "the object is left out"),
     "RLE of a wrong sum": ("quarantine", "the object is left out"),
     "RLE that is none": ("quarantine", "the object is left out"),
@@ -117,14 +130,18 @@ KINDS: dict[str, tuple[Action, str]] = {
     "changed copy of a picture": ("doubtful", "both are used"),
     "one scene in two parts": ("note", "segue data split keeps views of a scene together"),
     "too many pictures to compare": ("note", "only byte-equal ones were found"),
-    "more objects than COCO counts": ("note", "as many detections are counted as the fullest image needs"),
+    "more objects than COCO counts": (
+        "note",
+        "as many detections are counted as the fullest image needs",
+    ),
     "other": ("error", "it cannot be used"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One defect: where it is and what was found. part: train, valid, ...; image, annotation: ids in `file`.
+    """One defect: where it is and what was found. part: train, valid, ...; image, annotation: ids
+    in `file`.
 
     path: the image's file, where there is one. where: the place as messages write it.
     """
@@ -178,7 +195,10 @@ WORDS = [
     (r" pieces of each number", "foreground, not objects"),
     (r"lie in several pieces$", "object in several pieces"),
     (r"^the same name as|^a second (?!category)", "image name twice"),
-    (r"^\d+ columns$|^'|^no shape_attributes|^shape(_type)? '|^(rectangle|circle) of", "shape that is none"),
+    (
+        r"^\d+ columns$|^'|^no shape_attributes|^shape(_type)? '|^(rectangle|circle) of",
+        "shape that is none",
+    ),
     (r"^\d+ x and \d+ y$|^(xtl|xbr|cx|rotation|left)\b.*: '", "shape that is none"),
     (r"^shapes without area", "shape without area"),
     (r"regions without a class", "region without a class"),
@@ -187,7 +207,10 @@ WORDS = [
     (r"has no area inside", "box outside the image"),
     (r"reaches out of the image", "box partly outside"),
     (r"points without area", "polygon without area"),
-    (r"^(box|quality|polygon|point) \[|^segmentation of|^coordinates |^radii ", "number that is none"),
+    (
+        r"^(box|quality|polygon|point) \[|^segmentation of|^coordinates |^radii ",
+        "number that is none",
+    ),
     (r"^polygon|^points|pairs$", "polygon that is none"),
     (r"^run lengths for size", "RLE of another size"),
     (r"^(run lengths|rle) that cover", "RLE of a wrong sum"),
@@ -206,7 +229,10 @@ WORDS = [
     (r"are not objects$", "entry that is no object"),
     (r"Extra data", "two JSON texts in one file"),
     (r"^no list", "missing list"),
-    (r"not readable|^no such (file|folder)|^a document type|^elements \d+ deep", "unreadable annotations"),
+    (
+        r"not readable|^no such (file|folder)|^a document type|^elements \d+ deep",
+        "unreadable annotations",
+    ),
     (r"^\d+ images and \d+ objects are left out$", "quarantine list"),
     (r"^also looks like ", "several formats"),
     (r"^its description calls", "channel of another name"),
@@ -258,7 +284,9 @@ def kind_of(problem: Problem) -> str:
         sides = [int(side) for side in re.findall(r"\d{1,18}", problem.found)]
         return "RLE bomb" if len(sides) == 2 and sides[0] * sides[1] > MOST_PIXELS else kind
     if kind == "box outside the image":
-        x0, y0, x1, y1 = (float(v) for v in re.findall(r"-?[\d.]+(?:e[+-]?\d+)?", problem.found)[:4])
+        x0, y0, x1, y1 = (
+            float(v) for v in re.findall(r"-?[\d.]+(?:e[+-]?\d+)?", problem.found)[:4]
+        )
         return "box without area" if x1 <= x0 or y1 <= y0 else kind
     return kind
 
@@ -272,14 +300,19 @@ def counted(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
     by_kind: dict[str, list[Finding]] = {}
     for finding in findings:
         by_kind.setdefault(finding.kind, []).append(finding)
-    gravest = {kind: min(ACTIONS.index(one.action) for one in some) for kind, some in by_kind.items()}
+    gravest = {
+        kind: min(ACTIONS.index(one.action) for one in some) for kind, some in by_kind.items()
+    }
     return dict(sorted(by_kind.items(), key=lambda entry: (gravest[entry[0]], -len(entry[1]))))
 
 
 def summed(some: Sequence[Finding]) -> str:
     """Findings of one kind in a line."""
     first = some[0]
-    return f"{first.action}: {first.kind}, {len(some)} times; {first.done} (first: {first.place}: {first.found})"
+    return (
+        f"{first.action}: {first.kind}, {len(some)} times; {first.done} (first: "
+        f"{first.place}: {first.found})"
+    )
 
 
 def refused(findings: Iterable[Finding]) -> list[Finding]:

@@ -1,4 +1,7 @@
-"""Lists of images and objects that a data set is to be used without. The data set's own files stay as they are."""
+"""Lists of images and objects that a data set is to be used without.
+
+The data set's own files stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ LATER_ONLY = "object twice"  # whose first is kept, whatever their ids
 
 
 def listed(findings: Iterable[Finding]) -> dict[str, list[dict[str, Any]]]:
-    """The content of a list: images and objects that cannot be used or are doubtful, each with the reason."""
+    """The content of a list: images and objects that cannot be used or are doubtful, each with the
+    reason.
+    """
     content: dict[str, list[dict[str, Any]]] = {"images": [], "objects": []}
     for finding in findings:
         if finding.action in LISTED:
@@ -40,7 +45,9 @@ def applied(splits: dict[str, Split], path: Path | None) -> dict[str, Split]:
     said = {(_key(entry["where"]), entry["found"]) for some in content.values() for entry in some}
     whole = {_key(entry["path"]) for entry in content["images"] if entry["path"]}
     objects = {
-        (_key(entry["path"]), str(entry["annotation"])): entry["kind"] for entry in content["objects"] if entry["path"]
+        (_key(entry["path"]), str(entry["annotation"])): entry["kind"]
+        for entry in content["objects"]
+        if entry["path"]
     }
     return {name: _without(split, path, said, whole, objects) for name, split in splits.items()}
 
@@ -53,17 +60,22 @@ def _without(
     objects: dict[tuple[str, str], str],
 ) -> Split:
     kept = [_kept(record, objects) for record in split.records if _key(record.image) not in whole]
-    before = sum(len(record.annotations) for record in split.records if _key(record.image) not in whole)
+    before = sum(
+        len(record.annotations) for record in split.records if _key(record.image) not in whole
+    )
     gone = before - sum(len(record.annotations) for record in kept)
     problems = [
-        replace(problem, severity="dropped") if (_key(problem.where), plain(problem.found)) in said else problem
+        replace(problem, severity="dropped")
+        if (_key(problem.where), plain(problem.found)) in said
+        else problem
         for problem in split.problems
     ]
     if gone or len(kept) < len(split.records):
         text = f"{len(split.records) - len(kept)} images and {gone} objects are left out"
         problems.append(Problem("note", f"{path}: {split.name}", text))
     sources = split.files or ((split.source,) if split.source.is_file() else ())
-    return replace(split, records=kept, problems=problems, files=(*sources, path))  # the list is part of the data
+    # the list is part of the data
+    return replace(split, records=kept, problems=problems, files=(*sources, path))
 
 
 def _kept(record: Record, objects: dict[tuple[str, str], str]) -> Record:
@@ -73,11 +85,16 @@ def _kept(record: Record, objects: dict[tuple[str, str], str]) -> Record:
         kind = objects.get((key, str(annotation.id)))
         if kind is None or (kind == LATER_ONLY and not _again(annotation, kept)):
             kept.append(annotation)
-    return record if len(kept) == len(record.annotations) else replace(record, annotations=tuple(kept))
+    return (
+        record if len(kept) == len(record.annotations) else replace(record, annotations=tuple(kept))
+    )
 
 
 def _again(annotation: Annotation, kept: list[Annotation]) -> bool:
-    return any((other.class_name, other.box_xyxy) == (annotation.class_name, annotation.box_xyxy) for other in kept)
+    return any(
+        (other.class_name, other.box_xyxy) == (annotation.class_name, annotation.box_xyxy)
+        for other in kept
+    )
 
 
 def _key(path: str | Path) -> str:
@@ -93,7 +110,9 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     for key in ("images", "objects"):
         some = content.get(key) if isinstance(content, dict) else None
         if not isinstance(some, list) or not all(
-            isinstance(entry, dict) and "annotation" in entry and all(isinstance(entry.get(t), str) for t in texts)
+            isinstance(entry, dict)
+            and "annotation" in entry
+            and all(isinstance(entry.get(t), str) for t in texts)
             for entry in some
         ):
             raise DataError(path, f"no list {key}, or entries that are none of ours", EXPECTED)

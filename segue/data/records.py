@@ -1,4 +1,6 @@
-"""What a dataset format hands to the rest of segue: records, and the problems met while reading them."""
+"""What a dataset format hands to the rest of segue: records, and the problems met while reading
+them.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,19 @@ from segue.errors import DataError
 from segue.structures.masks import Mask
 
 # The names of a data set's parts, and the words that folders and files use for them.
-SPLIT_WORDS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
+SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "valid": ("valid", "val", "validation"),
+    "test": ("test", "testing"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One annotated object. box_xyxy in pixels of the image; `source`: manual, algorithm or model; quality 0..1."""
+    """One annotated object.
+
+    box_xyxy in pixels of the image; `source`: manual, algorithm or model; quality 0..1.
+    """
 
     box_xyxy: tuple[float, float, float, float]
     class_name: str
@@ -42,7 +51,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One finding. error: training refuses the data; dropped, fixed: what was done about it; note: good to know."""
+    """One finding.
+
+    error: training refuses the data; dropped, fixed: what was done about it; note: good to know.
+    """
 
     severity: Literal["error", "dropped", "fixed", "note"]
     where: str
@@ -50,15 +62,19 @@ class Problem:
     expected: str = ""
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.where}: {self.found}" + (f"; expected {self.expected}" if self.expected else "")
+        return f"{self.severity}: {self.where}: {self.found}" + (
+            f"; expected {self.expected}" if self.expected else ""
+        )
 
 
 @dataclass(slots=True)
 class Split:
-    """One part of a data set: train, valid or test (or all), read from one annotation file or folder.
+    """One part of a data set: train, valid or test (or all), read from one annotation file or
+    folder.
 
-    categories: class name -> id in the file, in order of id. files: the annotation files, where `source` is a folder.
-    channels: what the data set's own description calls those of its files, where it does.
+    categories: class name -> id in the file, in order of id. files: the annotation files, where
+    `source` is a folder. channels: what the data set's own description calls those of its files,
+    where it does.
     """
 
     name: str
@@ -75,7 +91,9 @@ class Split:
 
     def most_objects(self) -> int:
         """The largest number of (non-crowd) objects in one image."""
-        return max((sum(not a.crowd for a in record.annotations) for record in self.records), default=0)
+        return max(
+            (sum(not a.crowd for a in record.annotations) for record in self.records), default=0
+        )
 
 
 def names_in(records: Sequence[Record]) -> list[str]:

@@ -1,8 +1,8 @@
 """Which images show the same thing, and a split into parts that never separates them.
 
-A field of view is often several files: its colours, its planes in depth, its points in time, its quadrants, copies of
-it. With one of them in training and another in validation a model is measured on what it has seen. What belongs
-together is read from file names.
+A field of view is often several files: its colours, its planes in depth, its points in time, its
+quadrants, copies of it. With one of them in training and another in validation a model is measured
+on what it has seen. What belongs together is read from file names.
 """
 
 from __future__ import annotations
@@ -19,25 +19,29 @@ COLOURS = (
     "green|grey|gray|red|blue|cyan|magenta|yellow|dapi|hoechst|gfp|rfp|yfp|cfp|egfp|mcherry|tdtomato|fitc|tritc|cy[357]"
     "|bf|brightfield|phase|dic|fluo|rgb|merged?|composite|overlay|colou?r"
 )
-# Words between separators that say which view of a field this is, not which field. `s1`, `f01` and wells stay.
+# Words between separators that say which view of a field this is, not which field. `s1`, `f01` and
+# wells stay.
 VIEW = re.compile(
     rf"(?:{COLOURS}|(?:ch|channel|w|c)\d{{1,2}}(?:{COLOURS})?"
     r"|(?:z|t|zplane|plane|slice|page|frame|time|tp)\d+|(?:z|t|c)(?=$)"
     r"|(?:tile|quad|quadrant|crop|patch|part)\d*|[tb][lr]|(?:top|bottom|upper|lower)-?(?:left|right)|r\d+c\d+"
     r"|copy\d*|processed|mip|maxproj|projection|resized)"
 )
-TILE = re.compile(r"tile|quad|quadrant|crop|patch|part|copy")  # numbers behind such a word are its own
-WELL = re.compile(r"C\d\d")  # of a plate, in upper case; channels are written c1, c01 or, in front, C1-
-ROBOFLOW = re.compile(r"_(?:jpe?g|png|tiff?|bmp|webp)\.rf\.\w+$")  # how its exports name copies of an image
+# numbers behind such a word are its own
+TILE = re.compile(r"tile|quad|quadrant|crop|patch|part|copy")
+# of a plate, in upper case; channels are written c1, c01 or, in front, C1-
+WELL = re.compile(r"C\d\d")
+# how its exports name copies of an image
+ROBOFLOW = re.compile(r"_(?:jpe?g|png|tiff?|bmp|webp)\.rf\.\w+$")
 SEPARATORS = re.compile(r"[\s_.,=()\[\]-]+")
 
 
 def group_of(name: str, pattern: str | None = None) -> str:
     """The group of an image by its name, a path with `/`: equal for views of the same field.
 
-    pattern: a regular expression that is searched in the name without its suffix. With a capture group, the group is
-    what the first one holds; without, the group is what is left when all matches are removed. A name it does not
-    match is a group of its own.
+    pattern: a regular expression that is searched in the name without its suffix. With a capture
+    group, the group is what the first one holds; without, the group is what is left when all
+    matches are removed. A name it does not match is a group of its own.
 
     Raises:
         DataError: if the pattern is no regular expression.
@@ -45,12 +49,18 @@ def group_of(name: str, pattern: str | None = None) -> str:
     path = PurePath(name)
     whole = (path.parent / path.stem).as_posix()
     if pattern is None:
-        folders = [folder.casefold() for folder in path.parent.parts if not VIEW.fullmatch(folder.casefold())]
+        folders = [
+            folder.casefold()
+            for folder in path.parent.parts
+            if not VIEW.fullmatch(folder.casefold())
+        ]
         return "/".join([*folders, _field(ROBOFLOW.sub("", path.stem))])
     try:
         search = re.compile(pattern)
     except re.error as error:
-        raise DataError(f"--group {pattern}", f"no regular expression ({error})", r"such as '_(green|grey)'") from None
+        raise DataError(
+            f"--group {pattern}", f"no regular expression ({error})", r"such as '_(green|grey)'"
+        ) from None
     if not search.groups:
         return search.sub("", whole)
     found = search.search(whole)
@@ -83,22 +93,33 @@ def groups(names: Iterable[str], pattern: str | None = None) -> dict[str, list[s
 def split_groups(
     names: Iterable[str], shares: Mapping[str, float], seed: int, pattern: str | None = None
 ) -> dict[str, list[str]]:
-    """Names of each part, in sorted order, whole groups only: a function of the set of names, the shares and the seed.
+    """Names of each part, in sorted order, whole groups only: a function of the set of names, the
+    shares and the seed.
 
-    shares: how much of the images each part should have, in any unit. Large groups are dealt first, each to the part
-    that lacks most; every part gets at least one group.
+    shares: how much of the images each part should have, in any unit. Large groups are dealt first,
+    each to the part that lacks most; every part gets at least one group.
 
     Raises:
         DataError: if a share is not above 0, or there are fewer groups than parts.
     """
-    wrong = {part: share for part, share in shares.items() if not (math.isfinite(share) and share > 0)}
+    wrong = {
+        part: share for part, share in shares.items() if not (math.isfinite(share) and share > 0)
+    }
     if wrong or not shares:
         raise DataError("shares", f"{wrong or 'none'}", "a number above 0 for each part")
     together = list(groups(names, pattern).items())
     if len(together) < len(shares):
-        count, named = sum(len(members) for _, members in together), ", ".join(name for name, _ in together[:5])
+        count, named = (
+            sum(len(members) for _, members in together),
+            ", ".join(name for name, _ in together[:5]),
+        )
         found = f"{count} images in {len(together)} groups ({named}) for {len(shares)} parts"
-        raise DataError("split", found, "at least a group for each part", "--group REGEX, if the groups are not right")
+        raise DataError(
+            "split",
+            found,
+            "at least a group for each part",
+            "--group REGEX, if the groups are not right",
+        )
     shuffled = [together[index] for index in order(len(together), seed, "split")]
     shuffled.sort(key=lambda group: -len(group[1]))  # stable: groups of one size stay shuffled
     total = sum(len(members) for _, members in together) / sum(shares.values())

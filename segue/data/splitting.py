@@ -1,4 +1,6 @@
-"""Data that is one part, divided by the plan: nothing is written, the same files give the same parts."""
+"""Data that is one part, divided by the plan: nothing is written, the same files give the same
+parts.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from segue.errors import DataError
 class Division(Settings):
     """Shares of the images that become valid and test; train is what is left.
 
-    Views of one scene stay together, by their names as `segue data split` reads them. group: a regular expression
-    that finds the scene in a name (see `groups.group_of`); `(.*)` makes every image its own.
+    Views of one scene stay together, by their names as `segue data split` reads them. group: a
+    regular expression that finds the scene in a name (see `groups.group_of`); `(.*)` makes every
+    image its own.
     """
 
     valid: float = Field(0.15, gt=0, lt=1)
@@ -33,21 +36,33 @@ class Division(Settings):
 
 
 def divided(splits: dict[str, Split], division: Division, root: Path) -> dict[str, Split]:
-    """The only part there is as train, valid and, if it has a share, test. Records are in the order of their names.
+    """The only part there is as train, valid and, if it has a share, test. Records are in the order
+    of their names.
 
     Raises:
         DataError: if there are several parts, or fewer scenes than parts.
     """
     if len(splits) != 1:
-        raise DataError(root, f"divided already: {', '.join(splits)}", "no split: in the plan", "leave out data.split")
+        raise DataError(
+            root,
+            f"divided already: {', '.join(splits)}",
+            "no split: in the plan",
+            "leave out data.split",
+        )
     (whole,) = splits.values()
-    shares = {"train": 1 - division.valid - division.test, "valid": division.valid, "test": division.test}
+    shares = {
+        "train": 1 - division.valid - division.test,
+        "valid": division.valid,
+        "test": division.test,
+    }
     shares = {part: share for part, share in shares.items() if share}
     names = names_in(whole.records)
     try:
         dealt = split_groups(names, shares, division.seed, division.group)
     except DataError as error:
-        run = "data.split.group: a regular expression that finds the scene in a name; '(.*)' for none"
+        run = (
+            "data.split.group: a regular expression that finds the scene in a name; '(.*)' for none"
+        )
         raise DataError(f"{root}: data.split", error.found, error.expected, run) from None
     order = sorted(range(len(names)), key=names.__getitem__)
     parts = {}

@@ -1,7 +1,9 @@
-"""A small instance-segmentation data set, drawn: microscopy-like cells, rods and tubes with exact, overlapping masks.
+"""A small instance-segmentation data set, drawn: microscopy-like cells, rods and tubes with exact,
+overlapping masks.
 
-For the demo and the tests: real enough to learn from, made in seconds, the same on every machine for a seed. An
-object's polygon is the truth and the picture is drawn from it, so a crossing belongs to both tubes.
+For the demo and the tests: real enough to learn from, made in seconds, the same on every machine
+for a seed. An object's polygon is the truth and the picture is drawn from it, so a crossing belongs
+to both tubes.
 """
 
 from __future__ import annotations
@@ -22,9 +24,14 @@ BLURRED_BY = 0.7
 
 
 def render_dataset(
-    root: Path, images: dict[str, int], side: int = 192, seed: int = 0, objects: tuple[int, int] = (3, 10)
+    root: Path,
+    images: dict[str, int],
+    side: int = 192,
+    seed: int = 0,
+    objects: tuple[int, int] = (3, 10),
 ) -> Path:
-    """Write `images[part]` PNG files of side x side pixels for each part, with COCO polygons; returns root.
+    """Write `images[part]` PNG files of side x side pixels for each part, with COCO polygons;
+    returns root.
 
     objects: fewest and most in an image, but for a few images that stay empty.
     """
@@ -35,11 +42,15 @@ def render_dataset(
         entries: dict[str, list] = {"images": [], "annotations": [], "categories": []}
         entries["categories"] = [{"id": i, "name": name} for i, name in enumerate(CLASSES, 1)]
         for number in range(count):
-            found = 0 if rng.random() < EMPTY_SHARE else int(rng.integers(objects[0], objects[1] + 1))
+            found = (
+                0 if rng.random() < EMPTY_SHARE else int(rng.integers(objects[0], objects[1] + 1))
+            )
             pixels, shapes = render_image(rng, side, found)
             name = f"{part}_{number:04d}.png"
             Image.fromarray(pixels).save(folder / name, compress_level=1)
-            entries["images"].append({"id": number, "file_name": name, "height": side, "width": side})
+            entries["images"].append(
+                {"id": number, "file_name": name, "height": side, "width": side}
+            )
             for kind, polygon in shapes:
                 entries["annotations"].append(_annotation(entries, number, kind, polygon))
         (folder / "_annotations.coco.json").write_text(json.dumps(entries))
@@ -58,8 +69,12 @@ def _annotation(entries: dict[str, list], image: int, kind: str, polygon: np.nda
     }
 
 
-def render_image(rng: np.random.Generator, side: int, objects: int) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
-    """One picture, uint8 (side, side, 3), and its objects as (class, polygon (V, 2) in pixels, inside the image)."""
+def render_image(
+    rng: np.random.Generator, side: int, objects: int
+) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
+    """One picture, uint8 (side, side, 3), and its objects as (class, polygon (V, 2) in pixels,
+    inside the image).
+    """
     uneven = Image.fromarray(rng.normal(0.15, 0.03, (5, 5)).astype(np.float32))
     light = np.asarray(uneven.resize((side, side), Image.Resampling.BICUBIC), dtype=np.float64)
     canvas = np.repeat(light[..., None], 3, axis=2)
@@ -82,7 +97,9 @@ def render_image(rng: np.random.Generator, side: int, objects: int) -> tuple[np.
     return (np.clip(canvas + noise, 0, 1) * 255).astype(np.uint8), shapes
 
 
-def _share_covered(low: np.ndarray, high: np.ndarray, other: tuple[np.ndarray, np.ndarray]) -> float:
+def _share_covered(
+    low: np.ndarray, high: np.ndarray, other: tuple[np.ndarray, np.ndarray]
+) -> float:
     """How much of a box another one covers."""
     overlap = np.clip(np.minimum(high, other[1]) - np.maximum(low, other[0]), 0, None).prod()
     return float(overlap / max((high - low).prod(), 1e-9))
@@ -109,7 +126,8 @@ def _tube(rng: np.random.Generator, side: int) -> np.ndarray:
     """A long curved stroke that may leave the image."""
     steps, length = 24, rng.uniform(0.28, 0.52) * side
     heading = np.cumsum(rng.normal(0, 0.08, steps) + rng.normal(0, 0.05))
-    heading *= min(1.0, 2.4 / max(float(np.ptp(heading)), 1e-6))  # never around in a circle, into itself
+    # never around in a circle, into itself
+    heading *= min(1.0, 2.4 / max(float(np.ptp(heading)), 1e-6))
     centre = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], 1) * length / steps, 0)
     return _stroke(centre - centre.mean(0), rng.uniform(0.035, 0.055) * side, rng, side)
 
@@ -119,16 +137,23 @@ def _stroke(line: np.ndarray, width: float, rng: np.random.Generator, side: int)
     tangent = np.gradient(line, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], 1)
-    half = np.linspace(np.pi / 2, -np.pi / 2, 7)[1:-1, None]  # around an end, from one side to the other
+    # around an end, from one side to the other
+    half = np.linspace(np.pi / 2, -np.pi / 2, 7)[1:-1, None]
     end = line[-1] + width / 2 * (np.cos(half) * tangent[-1] + np.sin(half) * normal[-1])
     start = line[0] - width / 2 * (np.cos(half) * tangent[0] + np.sin(half) * normal[0])
-    outline = np.concatenate([line + normal * width / 2, end, (line - normal * width / 2)[::-1], start])
+    outline = np.concatenate(
+        [line + normal * width / 2, end, (line - normal * width / 2)[::-1], start]
+    )
     turn = rng.uniform(0, 2 * np.pi)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     return outline @ rotation.T + rng.uniform(0.1, 0.9, 2) * side
 
 
-_SHAPES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {"cell": _cell, "rod": _rod, "tube": _tube}
+_SHAPES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "cell": _cell,
+    "rod": _rod,
+    "tube": _tube,
+}
 
 
 def _draw(canvas: np.ndarray, polygon: np.ndarray, kind: str, rng: np.random.Generator) -> None:
@@ -141,7 +166,11 @@ def _draw(canvas: np.ndarray, polygon: np.ndarray, kind: str, rng: np.random.Gen
     deepest = max(depth.max(), 1e-6)
     strength = rng.uniform(0.8, 1.2)
     if kind == "cell":  # bright rim, dim body, brighter nucleus
-        light = inside * 0.16 + 0.3 * np.exp(-((depth - 1.5) ** 2) / 3) * inside + 0.22 * (depth > 0.55 * deepest)
+        light = (
+            inside * 0.16
+            + 0.3 * np.exp(-((depth - 1.5) ** 2) / 3) * inside
+            + 0.22 * (depth > 0.55 * deepest)
+        )
         tint = (0.75, 1.0, 0.85)
     elif kind == "rod":  # brightest along its middle
         light, tint = 0.55 * np.sqrt(depth / deepest), (1.0, 0.85, 0.6)

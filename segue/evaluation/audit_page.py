@@ -29,14 +29,20 @@ AROUND = 0.7  # of an object's longer side, shown on each side of it
 BOX = (255, 90, 90)
 
 
-def render(title: str, facts: dict[str, str], found: Sequence[Finding], splits: dict[str, Split]) -> str:
+def render(
+    title: str, facts: dict[str, str], found: Sequence[Finding], splits: dict[str, Split]
+) -> str:
     """The page. Everything that comes from files is escaped."""
     template = files("segue.evaluation").joinpath("audit.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     kinds = counted(found)
     records = {str(record.image): record for split in splits.values() for record in split.records}
     return environment.from_string(template).render(
-        title=title, facts=facts, kinds=kinds, pictures=_pictures(kinds, records), most=PLACES_OF_A_KIND
+        title=title,
+        facts=facts,
+        kinds=kinds,
+        pictures=_pictures(kinds, records),
+        most=PLACES_OF_A_KIND,
     )
 
 
@@ -44,7 +50,11 @@ def _pictures(kinds: dict[str, list[Finding]], records: dict[str, Record]) -> li
     """The first few of each kind that have an image, the gravest kinds first."""
     chosen = [finding for some in kinds.values() for finding in _first(some)]
     return [
-        {"finding": finding, "name": Path(finding.path).name, "image": _picture(finding, records.get(finding.path))}
+        {
+            "finding": finding,
+            "name": Path(finding.path).name,
+            "image": _picture(finding, records.get(finding.path)),
+        }
         for finding in chosen[:SHOWN]
     ]
 
@@ -58,13 +68,19 @@ def _first(found: list[Finding]) -> list[Finding]:
 
 
 def _picture(finding: Finding, record: Record | None) -> str | None:
-    """The image with the object that is meant, cut to its surroundings; None if it cannot be decoded."""
+    """The image with the object that is meant, cut to its surroundings; None if it cannot be
+    decoded.
+    """
     try:
         picture = as_picture(image_io.shown(Path(finding.path)))
     except DataError:
         return None
     annotation = _annotation(finding, record)
-    if record is not None and annotation is not None and picture.size == (record.width, record.height):
+    if (
+        record is not None
+        and annotation is not None
+        and picture.size == (record.width, record.height)
+    ):
         only = replace(record, annotations=(annotation,))
         picture = draw_truth(picture, only, [annotation.class_name], annotation.mask is not None)
         pen = ImageDraw.Draw(picture)
@@ -83,7 +99,9 @@ def _around(annotation: Annotation, record: Record) -> tuple[int, int, int, int]
     """The surroundings of an object, its box and its mask, in whole pixels."""
     corners = np.array(annotation.box_xyxy).reshape(2, 2)
     if annotation.mask is not None:
-        corners = np.concatenate([corners, np.array(mask_box(annotation.mask, record)).reshape(2, 2)])
+        corners = np.concatenate(
+            [corners, np.array(mask_box(annotation.mask, record)).reshape(2, 2)]
+        )
     low, high = corners.min(0), corners.max(0)
     margin = AROUND * max(float((high - low).max()), 16.0)
     x0, y0 = np.maximum(low - margin, 0).astype(int).tolist()

@@ -1,8 +1,8 @@
 """The best mask AP that a resolution and a mask stride allow, without any model.
 
-True masks go the way a perfect model's would: drawn in the frame the model sees, averaged to the cells of its mask
-grid, enlarged to the image again, and compared with the truth as COCO does. What is lost on that way no training
-brings back.
+True masks go the way a perfect model's would: drawn in the frame the model sees, averaged to the
+cells of its mask grid, enlarged to the image again, and compared with the truth as COCO does. What
+is lost on that way no training brings back.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def mask_ceiling(
 ) -> dict[str, float]:
     """The COCO figures of perfect masks; {} where no object has a mask.
 
-    size: height and width of the frame in pixels. stride: pixels of the frame in a cell of the mask grid. Of many
-    records some, evenly spread, with about MOST_OBJECTS objects.
+    size: height and width of the frame in pixels. stride: pixels of the frame in a cell of the mask
+    grid. Of many records some, evenly spread, with about MOST_OBJECTS objects.
     """
     chosen = _some([record for record in records if _masked(record, class_names)])
     if not chosen:
@@ -40,12 +40,18 @@ def mask_ceiling(
     for index, record in enumerate(chosen):
         objects = _masked(record, class_names)
         for first in range(0, len(objects), AT_ONCE):
-            metrics.add(index, perfect(record, objects[first : first + AT_ONCE], class_names, size, stride))
+            metrics.add(
+                index, perfect(record, objects[first : first + AT_ONCE], class_names, size, stride)
+            )
     return metrics.figures()
 
 
 def _masked(record: Record, class_names: tuple[str, ...]) -> list[Annotation]:
-    return [a for a in record.annotations if not a.crowd and a.mask is not None and a.class_name in class_names]
+    return [
+        a
+        for a in record.annotations
+        if not a.crowd and a.mask is not None and a.class_name in class_names
+    ]
 
 
 def _some(records: list[Record]) -> list[Record]:
@@ -54,9 +60,14 @@ def _some(records: list[Record]) -> list[Record]:
 
 
 def perfect(
-    record: Record, objects: Sequence[Annotation], class_names: tuple[str, ...], size: tuple[int, int], stride: int
+    record: Record,
+    objects: Sequence[Annotation],
+    class_names: tuple[str, ...],
+    size: tuple[int, int],
+    stride: int,
 ) -> Detections:
-    """What a model answers that knows some objects of a record: their masks on the mask grid, large ones first.
+    """What a model answers that knows some objects of a record: their masks on the mask grid, large
+    ones first.
 
     Large masks lose least, so that this order is about the one in which scores would be best.
     """
@@ -82,7 +93,11 @@ def _cells(masks: PackedMasks, stride: int) -> torch.Tensor:
     out = np.full((len(masks), height, width), -0.5, dtype=np.float32)
     begins = masks.starts.tolist()
     for number, (x0, y0, x1, y1) in enumerate(masks.windows.tolist()):
-        bits = masks.bits[begins[number] : begins[number] + (y1 - y0) * (x1 - x0)].view(y1 - y0, x1 - x0).numpy()
+        bits = (
+            masks.bits[begins[number] : begins[number] + (y1 - y0) * (x1 - x0)]
+            .view(y1 - y0, x1 - x0)
+            .numpy()
+        )
         padded = np.pad(bits, ((y0 % stride, -y1 % stride), (x0 % stride, -x1 % stride)))
         h, w = (side // stride for side in padded.shape)
         cells = padded.reshape(h, stride, w, stride).mean((1, 3))
@@ -93,15 +108,24 @@ def _cells(masks: PackedMasks, stride: int) -> torch.Tensor:
 
 
 def advice(
-    records: Sequence[Record], class_names: tuple[str, ...], size: tuple[int, int], stride: int, once: bool = False
+    records: Sequence[Record],
+    class_names: tuple[str, ...],
+    size: tuple[int, int],
+    stride: int,
+    once: bool = False,
 ) -> Iterator[str]:
-    """The ceiling in words and, unless `once`, what would raise a low one; nothing where there are no masks."""
+    """The ceiling in words and, unless `once`, what would raise a low one; nothing where there are
+    no masks.
+    """
     figures = mask_ceiling(records, class_names, size, stride)
     if not figures:
         return
     ap, small = figures["mask_ap"], figures["mask_ap_small"]
     of_small = f", {small:.3f} of small objects" if small >= 0 else ""
-    yield f"mask ceiling at {size[0]} x {size[1]}, cells of {stride} px: mask_ap {ap:.3f}{of_small} at best"
+    yield (
+        f"mask ceiling at {size[0]} x {size[1]}, cells of {stride} px: mask_ap "
+        f"{ap:.3f}{of_small} at best"
+    )
     if once or ap >= LOW:
         return
     for factor in FACTORS:
@@ -109,4 +133,7 @@ def advice(
         ap = mask_ceiling(records, class_names, larger, stride)["mask_ap"]
         if ap >= LOW:
             break
-    yield f"that is low: {ap:.3f} at {larger[0]} x {larger[1]}; raise model.resolution, or cut the images into tiles"
+    yield (
+        f"that is low: {ap:.3f} at {larger[0]} x {larger[1]}; raise model.resolution, or cut "
+        "the images into tiles"
+    )

@@ -1,7 +1,9 @@
-"""COCO average precision of boxes and masks, by hotcoco (bit-identical to pycocotools; a test holds it to that).
+"""COCO average precision of boxes and masks, by hotcoco (bit-identical to pycocotools; a test holds
+it to that).
 
-Figures are called box_ap, box_ap50, mask_ap, ... and lie in 0..1; -1 is COCO's word for "no such objects". As
-many detections of an image count as its fullest image needs (COCO's 100 at least), and every report says so.
+Figures are called box_ap, box_ap50, mask_ap, ... and lie in 0..1; -1 is COCO's word for "no such
+objects". As many detections of an image count as its fullest image needs (COCO's 100 at least), and
+every report says so.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ COCO_COUNTED = 100
 
 
 def detections_needed(most_objects: int) -> int:
-    """How many detections of an image to keep and count: COCO's 100, or all objects of the fullest image."""
+    """How many detections of an image to keep and count: COCO's 100, or all objects of the fullest
+    image.
+    """
     return max(COCO_COUNTED, most_objects)
 
 
@@ -39,9 +43,9 @@ def detections_needed(most_objects: int) -> int:
 class CocoMetrics:
     """Collects detections image by image and compares them with the records.
 
-    class_names: in the order of labels; objects of other classes are left out. If there is only one, all that is
-    detected is of it, whatever it was called. kinds: "box", "mask" or both.
-    most: detections of an image that count.
+    class_names: in the order of labels; objects of other classes are left out. If there is only
+    one, all that is detected is of it, whatever it was called. kinds: "box", "mask" or both. most:
+    detections of an image that count.
     """
 
     records: Sequence[Record]
@@ -67,17 +71,21 @@ class CocoMetrics:
 
     def by_class(self, kind: str) -> dict[str, float]:
         """AP of each class that has objects."""
-        precision = _array(self.evaluated(kind), "precision")[:, :, :, 0, 2]  # (thresholds, recalls, classes)
+        # (thresholds, recalls, classes)
+        precision = _array(self.evaluated(kind), "precision")[:, :, :, 0, 2]
         values = {name: _mean(precision[:, :, k]) for k, name in enumerate(self.class_names)}
         return {name: value for name, value in values.items() if value >= 0}
 
     def evaluated(self, kind: str) -> hotcoco.COCOeval:
         """hotcoco's evaluation of one kind, accumulated; what `compare` takes."""
         truth = hotcoco.COCO(ground_truth(self.records, self.class_names, kind == "mask"))
-        # A mask result that also has a box would be sorted into size classes by the area of its box.
+        # A mask result that also has a box would be sorted into size classes by the area of its
+        # box.
         unused = "bbox" if kind == "mask" else "segmentation"
         results = [{key: v for key, v in entry.items() if key != unused} for entry in self.results]
-        evaluation = hotcoco.COCOeval(truth, truth.load_res(results), "segm" if kind == "mask" else "bbox")
+        evaluation = hotcoco.COCOeval(
+            truth, truth.load_res(results), "segm" if kind == "mask" else "bbox"
+        )
         evaluation.params.max_dets = [1, 10, self.most]
         evaluation.evaluate()
         evaluation.accumulate()
@@ -91,7 +99,11 @@ def summarise(evaluation: hotcoco.COCOeval) -> dict[str, float]:
     out = {}
     for name, threshold, area, most in FIGURES:
         chosen = slice(None) if threshold is None else int(np.abs(thresholds - threshold).argmin())
-        values = recall[chosen, :, area, most] if name.startswith("ar") else precision[chosen, :, :, area, most]
+        values = (
+            recall[chosen, :, area, most]
+            if name.startswith("ar")
+            else precision[chosen, :, :, area, most]
+        )
         out[name] = _mean(values)
     return out
 
@@ -99,8 +111,8 @@ def summarise(evaluation: hotcoco.COCOeval) -> dict[str, float]:
 def ground_truth(records: Sequence[Record], class_names: tuple[str, ...], masks: bool) -> dict:
     """Records as a COCO dict: image ids are positions, category ids labels + 1.
 
-    Area is the mask's where there is one. Where masks are compared, an object without one becomes a region in
-    which detections do not count.
+    Area is the mask's where there is one. Where masks are compared, an object without one becomes a
+    region in which detections do not count.
     """
     labels = {name: number for number, name in enumerate(class_names, 1)}
     annotations = []

@@ -1,4 +1,6 @@
-"""Runs side by side: one row each, sorted by validation AP, and whether their differences are more than chance."""
+"""Runs side by side: one row each, sorted by validation AP, and whether their differences are more
+than chance.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,9 @@ VERDICTS = {
 class Row:
     """A run. What is not known, because the run is not complete or has no test part, is None.
 
-    state: complete, or what became of it, for `reason`. values: of the keys that a sweep changed. ap, ap50, test_ap:
-    0..1, of the comparison's kind. difference: from the run that all are compared with. seconds: of training.
+    state: complete, or what became of it, for `reason`. values: of the keys that a sweep changed.
+    ap, ap50, test_ap: 0..1, of the comparison's kind. difference: from the run that all are
+    compared with. seconds: of training.
     """
 
     name: str
@@ -61,7 +64,8 @@ COLUMNS: tuple[tuple[str, str, Callable[[Row], float | int | None], Callable[[An
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All rows, best first and the incomplete ones last. kind: box or mask. against: the run all are compared with.
+    """All rows, best first and the incomplete ones last. kind: box or mask. against: the run all
+    are compared with.
 
     facts: what holds for all of them, and how it was measured.
     """
@@ -77,14 +81,22 @@ class Comparison:
         return [row for row in self.rows if row.state == COMPLETE]
 
     def pareto(self, row: Row) -> list[str]:
-        """In what no other run is at least as good in both this and AP, and better in one: speed, size, or both."""
+        """In what no other run is at least as good in both this and AP, and better in one: speed,
+        size, or both.
+        """
         if row.state != COMPLETE or row.ap is None:
             return []
         marks = []
         for mark, cost in (("speed", lambda r: r.ms_per_image), ("size", lambda r: r.parameters)):
             own = cost(row)
-            points = [(r.ap, cost(r)) for r in self.complete if r.ap is not None and cost(r) is not None]
-            beaten = any(a >= row.ap and c <= own and (a, c) != (row.ap, own) for a, c in points) if own else True
+            points = [
+                (r.ap, cost(r)) for r in self.complete if r.ap is not None and cost(r) is not None
+            ]
+            beaten = (
+                any(a >= row.ap and c <= own and (a, c) != (row.ap, own) for a, c in points)
+                if own
+                else True
+            )
             marks += [] if beaten else [mark]
         return marks
 
@@ -97,17 +109,33 @@ class Comparison:
         highest = "the highest " if first is done[0] else ""
         said = [f"{first.name} has {highest}{self.kind}_ap {_shown(first.ap)} in validation."]
         for verdict, words in VERDICTS.items():
-            names = [row.name for row in done if row.difference is not None and row.difference.verdict == verdict]
+            names = [
+                row.name
+                for row in done
+                if row.difference is not None and row.difference.verdict == verdict
+            ]
             if names:
                 said.append(words.format("; ".join(names)))
-        if first is done[0] and any(row.difference and row.difference.verdict != "unchanged" for row in done):
-            said.append(f"As the highest of {len(done)} on the same images, its own figure is rather too high.")
+        if first is done[0] and any(
+            row.difference and row.difference.verdict != "unchanged" for row in done
+        ):
+            said.append(
+                f"As the highest of {len(done)} on the same images, its own figure is rather too "
+                "high."
+            )
         missing = len(self.rows) - len(done)
-        return " ".join(said + ([f"{missing} of {len(self.rows)} are not complete."] if missing else []))
+        return " ".join(
+            said + ([f"{missing} of {len(self.rows)} are not complete."] if missing else [])
+        )
 
     def as_text(self) -> str:
         """The table for a console, and what it says."""
-        head = ["", *(title for _, title, _, _ in COLUMNS), "against " + self.against if self.against else "", "Pareto"]
+        head = [
+            "",
+            *(title for _, title, _, _ in COLUMNS),
+            "against " + self.against if self.against else "",
+            "Pareto",
+        ]
         lines = [head]
         for row in self.rows:
             if row.state == COMPLETE:
@@ -120,7 +148,9 @@ class Comparison:
         keys = list(dict.fromkeys(key for row in self.rows for key, _ in row.values))
         table = [self.as_values(row) for row in self.rows]
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, ["name", "state", "reason", *keys, *list(table[0])[4:]], lineterminator="\n")
+        writer = csv.DictWriter(
+            buffer, ["name", "state", "reason", *keys, *list(table[0])[4:]], lineterminator="\n"
+        )
         writer.writeheader()
         for values in table:
             own = values.pop("values")
@@ -158,13 +188,25 @@ class Comparison:
         template = files("segue.evaluation").joinpath("comparison.html").read_text(encoding="utf-8")
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
         rows = [
-            {"row": row, "cells": cells(row), "interval": interval(row), "pareto": ", ".join(self.pareto(row))}
+            {
+                "row": row,
+                "cells": cells(row),
+                "interval": interval(row),
+                "pareto": ", ".join(self.pareto(row)),
+            }
             for row in self.rows
         ]
         titles = [title for _, title, _, _ in COLUMNS]
-        curves = [self._curve("ms_per_image", "ms/image", "speed"), self._curve("parameters", "parameters", "size")]
+        curves = [
+            self._curve("ms_per_image", "ms/image", "speed"),
+            self._curve("parameters", "parameters", "size"),
+        ]
         return environment.from_string(template).render(
-            page=self, rows=rows, titles=titles, curves=curves if self.complete else [], verdict=self.verdict()
+            page=self,
+            rows=rows,
+            titles=titles,
+            curves=curves if self.complete else [],
+            verdict=self.verdict(),
         )
 
     def _curve(self, cost: str, label: str, mark: str) -> str:
@@ -177,7 +219,9 @@ class Comparison:
         for row, x, y in points:
             axes.plot(x, y, "o", color=GREEN if (x, y) in front else "#888", markersize=5)
             axes.annotate(row.name, (x, y), (4, 4), textcoords="offset points", fontsize=6)
-        axes.set(xlabel=label, title=f"{self.kind}_ap (valid); joined: no other run is better in both")
+        axes.set(
+            xlabel=label, title=f"{self.kind}_ap (valid); joined: no other run is better in both"
+        )
         axes.margins(x=0.25, y=0.2)
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
@@ -214,7 +258,9 @@ def _aligned(lines: list[list[str]]) -> list[str]:
     last = len(widths) - 2  # words stand on the left, figures on the right
     return [
         "  ".join(
-            cell.ljust(width) if i in (0, last, last + 1) or len(line) != len(widths) else cell.rjust(width)
+            cell.ljust(width)
+            if i in (0, last, last + 1) or len(line) != len(widths)
+            else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=False))
         ).rstrip()
         for line in lines

@@ -26,20 +26,30 @@ def evaluate(
     tick: Callable[[], None] = lambda: None,
     view: View | None = None,
 ) -> CocoMetrics:
-    """Fill `metrics` with the model's detections in all records; every process takes its share and gets all.
+    """Fill `metrics` with the model's detections in all records; every process takes its share and
+    gets all.
 
-    The chain is used as it is, in eval mode and float32. tick is called between batches and may stop by raising.
-    view: how the model sees images, such as a `DisturbedView`; whole and as they are if left out.
+    The chain is used as it is, in eval mode and float32. tick is called between batches and may
+    stop by raising. view: how the model sees images, such as a `DisturbedView`; whole and as they
+    are if left out.
 
     Raises:
         NonFiniteError: if a score or a box is NaN or infinite, which no measure could be made of.
     """
     family = models.get(chain.spec.family)
     device = next(chain.parameters()).device
-    samples = Samples(records, chain.spec.classes, chain.spec.channels, view or View(*input_size(chain)), seed=0)
+    samples = Samples(
+        records, chain.spec.classes, chain.spec.channels, view or View(*input_size(chain)), seed=0
+    )
     rank, world = processes.rank(), processes.world()
     steps = StepSampler(
-        len(records), images_per_forward * world, seed=0, epoch=0, rank=rank, world=world, shuffle=False
+        len(records),
+        images_per_forward * world,
+        seed=0,
+        epoch=0,
+        rank=rank,
+        world=world,
+        shuffle=False,
     )
     chain.eval()
     for batch in loader(samples, steps, workers):
@@ -49,10 +59,14 @@ def evaluate(
             sizes = [target.size for target in batch.targets]
             found = family.postprocess(chain, state, sizes, metrics.most)
             for target, detections in zip(batch.targets, found, strict=True):
-                if not bool(detections.scores.isfinite().all() and detections.boxes_xyxy.isfinite().all()):
+                if not bool(
+                    detections.scores.isfinite().all() and detections.boxes_xyxy.isfinite().all()
+                ):
                     said = "the model puts out scores or boxes that are NaN or infinite"
                     image = records[target.record].image
-                    raise NonFiniteError(image, said, "finite values", "a lower optimizer.lr, or optimizer.clip: 1")
+                    raise NonFiniteError(
+                        image, said, "finite values", "a lower optimizer.lr, or optimizer.clip: 1"
+                    )
                 metrics.add(target.record, detections)
         tick()
     everything = [entry for entries in processes.gathered(metrics.results) for entry in entries]

@@ -22,14 +22,20 @@ LONGEST = 60  # characters of a name
 
 
 def as_picture(pixels: Tensor, channels: Sequence[Channel] = ()) -> Image.Image:
-    """(C, H, W) of any type and channel count as an RGB picture; wide value ranges are stretched to fit.
+    """(C, H, W) of any type and channel count as an RGB picture; wide value ranges are stretched to
+    fit.
 
-    channels: what they are called; r, g and b are shown wherever they lie, else the first three, or the first.
+    channels: what they are called; r, g and b are shown wherever they lie, else the first three, or
+    the first.
     """
     names = [channel.name for channel in channels]
     if len(names) == len(pixels) and set(IMAGENET) <= set(names):
         pixels = torch.stack([pixels[names.index(name)] for name in IMAGENET])
-    array = pixels[:3].float().numpy() if len(pixels) >= 3 else pixels[:1].float().expand(3, -1, -1).numpy()
+    array = (
+        pixels[:3].float().numpy()
+        if len(pixels) >= 3
+        else pixels[:1].float().expand(3, -1, -1).numpy()
+    )
     if pixels.dtype.itemsize > 1:
         low, high = np.percentile(array, (0.5, 99.5))
         array = (array - low) / max(high - low, 1e-9) * 255
@@ -45,11 +51,15 @@ def colour(label: int) -> tuple[int, int, int]:
 def draw_detections(picture: Image.Image, found: Detections, scores: bool = True) -> Image.Image:
     """Masks filled and outlined (boxes, for a model without masks), with class and score.
 
-    A colour means a class, or, where there is but one, an object, so that what crosses can be told apart.
+    A colour means a class, or, where there is but one, an object, so that what crosses can be told
+    apart.
     """
     hues = found.labels.tolist() if len(found.class_names) > 1 else range(len(found))
     names = [name[:LONGEST] for name in found.names]
-    texts = [f"{name} {score:.2f}" if scores else name for name, score in zip(names, found.scores, strict=True)]
+    texts = [
+        f"{name} {score:.2f}" if scores else name
+        for name, score in zip(names, found.scores, strict=True)
+    ]
     return _draw(
         picture,
         found.boxes_xyxy.tolist(),
@@ -59,7 +69,9 @@ def draw_detections(picture: Image.Image, found: Detections, scores: bool = True
     )
 
 
-def draw_truth(picture: Image.Image, record: Record, class_names: Sequence[str], masks: bool) -> Image.Image:
+def draw_truth(
+    picture: Image.Image, record: Record, class_names: Sequence[str], masks: bool
+) -> Image.Image:
     """The annotated objects of a record."""
     objects = [a for a in record.annotations if a.class_name in class_names and not a.crowd]
     rasters = None
@@ -67,11 +79,16 @@ def draw_truth(picture: Image.Image, record: Record, class_names: Sequence[str],
         nothing = np.zeros((0, 0), dtype=bool), 0, 0
         size = record.height, record.width
         rasters = [
-            nothing if a.mask is None else bitmap(Rle(*size, coco_rle(a.mask, *size)["counts"])) for a in objects
+            nothing if a.mask is None else bitmap(Rle(*size, coco_rle(a.mask, *size)["counts"]))
+            for a in objects
         ]
     colours = [colour(class_names.index(a.class_name)) for a in objects]
     return _draw(
-        picture, [list(a.box_xyxy) for a in objects], colours, [a.class_name[:LONGEST] for a in objects], rasters
+        picture,
+        [list(a.box_xyxy) for a in objects],
+        colours,
+        [a.class_name[:LONGEST] for a in objects],
+        rasters,
     )
 
 
@@ -82,7 +99,9 @@ def _draw(
     texts: list[str],
     masks: Iterable[tuple[np.ndarray, int, int]] | None,
 ) -> Image.Image:
-    """masks: rasters (h, w) and the x, y of their corners, one at a time, so that large images stay possible."""
+    """masks: rasters (h, w) and the x, y of their corners, one at a time, so that large images stay
+    possible.
+    """
     canvas = np.array(picture.convert("RGB"))
     for (mask, x, y), tint in zip(masks or [], colours, strict=False):
         under = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]

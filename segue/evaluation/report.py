@@ -30,7 +30,10 @@ PICTURE_SIDE = 420
 
 @dataclass(slots=True)
 class StagePage:
-    """What the report says about one stage. steps, epochs: rows of its CSV files; outcome: its metrics.json."""
+    """What the report says about one stage.
+
+    steps, epochs: rows of its CSV files; outcome: its metrics.json.
+    """
 
     name: str
     outcome: dict[str, Any]
@@ -65,7 +68,10 @@ def _stage(page: StagePage) -> dict[str, Any]:
             figures = page.outcome[part]
             rows += [{"part": part, "kind": kind, "figures": _row(figures, kind)} for kind in kinds]
     classes = [
-        {"name": name, "values": [page.outcome["valid"][f"{kind}_ap_by_class"].get(name) for kind in kinds]}
+        {
+            "name": name,
+            "values": [page.outcome["valid"][f"{kind}_ap_by_class"].get(name) for kind in kinds],
+        }
         for name in page.metrics.class_names
     ]
     return {
@@ -74,7 +80,9 @@ def _stage(page: StagePage) -> dict[str, Any]:
         "kinds": kinds,
         "rows": rows,
         "classes": classes,
-        "gains": [{"text": str(gain), "verdict": gain.verdict.replace(" ", "-")} for gain in page.gains],
+        "gains": [
+            {"text": str(gain), "verdict": gain.verdict.replace(" ", "-")} for gain in page.gains
+        ],
         "notes": page.notes,
         "parts": page.outcome["parts"],
         "curves": [_loss_curve(page), _metric_curve(page)],
@@ -94,7 +102,9 @@ def _loss_curve(page: StagePage) -> str:
     for name in page.steps[0] if page.steps else []:
         if name not in ("step", "epoch", "grad_norm", "images", "objects", "lr", "seconds"):
             width, color = (1.6, "black") if name == "loss" else (0.8, None)
-            axes.plot(steps, [row[name] for row in page.steps], label=name, linewidth=width, color=color)
+            axes.plot(
+                steps, [row[name] for row in page.steps], label=name, linewidth=width, color=color
+            )
     axes.set(xlabel="step", title="training loss")
     axes.legend(fontsize=7, frameon=False)
     return svg(figure)
@@ -106,7 +116,12 @@ def _metric_curve(page: StagePage) -> str:
     epochs = [row["epoch"] for row in page.epochs]
     for kind in page.metrics.kinds:
         for what, style in (("ap", "-"), ("ap50", "--")):
-            axes.plot(epochs, [row[f"{kind}_{what}"] for row in page.epochs], style, label=f"{kind}_{what}")
+            axes.plot(
+                epochs,
+                [row[f"{kind}_{what}"] for row in page.epochs],
+                style,
+                label=f"{kind}_{what}",
+            )
     axes.axvline(page.outcome["epoch"], color="grey", linewidth=0.8, linestyle=":")
     axes.set(xlabel="epoch", title="validation (dotted: selected)", ylim=(0, None))
     axes.legend(fontsize=7, frameon=False)
@@ -128,20 +143,25 @@ def _pictures(pages: Sequence[StagePage]) -> list[dict[str, Any]]:
     """Validation images side by side: the truth, then what each stage found."""
     last = pages[-1].metrics
     chosen = _varied(last)
-    own = [channel for channel in pages[-1].channels if channel.folder is None]  # of the images themselves
+    # of the images themselves
+    own = [channel for channel in pages[-1].channels if channel.folder is None]
     rows = []
     for index in chosen:
         record = last.records[index]
         picture = as_picture(image_io.shown(record.image), own)
         truth = draw_truth(picture, record, last.class_names, "mask" in last.kinds)
         found = [draw_detections(picture, page.found[index].above(SHOWN_SCORE)) for page in pages]
-        rows.append({"name": record.image.name, "images": [_data_uri(image) for image in (truth, *found)]})
+        rows.append(
+            {"name": record.image.name, "images": [_data_uri(image) for image in (truth, *found)]}
+        )
     return rows
 
 
 def _varied(metrics: CocoMetrics) -> list[int]:
     """Images with many, few and middling numbers of objects."""
-    by_count = sorted(range(len(metrics.records)), key=lambda i: len(metrics.records[i].annotations), reverse=True)
+    by_count = sorted(
+        range(len(metrics.records)), key=lambda i: len(metrics.records[i].annotations), reverse=True
+    )
     step = max(1, len(by_count) // SHOWN_IMAGES)
     return by_count[::step][:SHOWN_IMAGES]
 

@@ -1,15 +1,19 @@
 """One object from the pieces that overlapping tiles saw of it.
 
-Two pieces of neighbouring tiles belong to one object if they agree where both tiles looked. So each piece is cut to
-the overlap of the two tiles and taken apart into connected parts; parts of one class are paired best first, each
-with one other, where their IoU is at least AGREEMENT. Links hold over any number of tiles. Hence
+Two pieces of neighbouring tiles belong to one object if they agree where both tiles looked. So each
+piece is cut to the overlap of the two tiles and taken apart into connected parts; parts of one
+class are paired best first, each with one other, where their IoU is at least AGREEMENT. Links hold
+over any number of tiles. Hence
 
-- two tubes that cross do not become one: in the overlap a tube agrees with itself better than with the other one;
-- a tube that leaves a tile and comes back is one object, though the tile saw two: each of its ends has its pair.
+- two tubes that cross do not become one: in the overlap a tube agrees with itself better than with
+the other one;
+- a tube that leaves a tile and comes back is one object, though the tile saw two: each of its ends
+has its pair.
 
-An object's pixels are decided by the tile in whose middle they lie (its core), if that tile saw the object. An
-object that only pieces at tile borders speak for is dropped if another tile had all of it in view and did not find
-it, or found something fuller there: that tile saw more of it. A piece that no border cuts stays.
+An object's pixels are decided by the tile in whose middle they lie (its core), if that tile saw the
+object. An object that only pieces at tile borders speak for is dropped if another tile had all of
+it in view and did not find it, or found something fuller there: that tile saw more of it. A piece
+that no border cuts stays.
 """
 
 from __future__ import annotations
@@ -27,16 +31,20 @@ from segue.structures.detections import Detections
 from segue.structures.regions import Region, Window, intersection, is_empty, overlap, union
 
 AGREEMENT = 0.5
-# A part must be this much of what one of the two pieces has in the overlap: specks do not link objects.
+# A part must be this much of what one of the two pieces has in the overlap: specks do not link
+# objects.
 LEAST_PART = 0.1
-# As near as this share of its side to a tile's border, a mask is taken as cut: coarse masks end early.
+# As near as this share of its side to a tile's border, a mask is taken as cut: coarse masks end
+# early.
 NEAR_BORDER = 1 / 64
 TOUCHING = np.ones((3, 3), dtype=int)  # pixels that meet at a corner are connected
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A tile's window, its core (the cores of all tiles part the image), and the image's height and width."""
+    """A tile's window, its core (the cores of all tiles part the image), and the image's height and
+    width.
+    """
 
     window: Window
     core: Window
@@ -44,7 +52,9 @@ class Tile:
 
     def cuts(self, region: Region) -> bool:
         """Whether a region ends at a border of the tile that is none of the image."""
-        near = max(2.0, NEAR_BORDER * min(self.window[2] - self.window[0], self.window[3] - self.window[1]))
+        near = max(
+            2.0, NEAR_BORDER * min(self.window[2] - self.window[0], self.window[3] - self.window[1])
+        )
         height, width = self.size
         x0, y0, x1, y1 = region.window
         left, top, right, bottom = self.window
@@ -87,9 +97,11 @@ class _Whole:
 
 
 def join(tiles: list[Tile], found: list[Detections]) -> Detections:
-    """The objects of an image from those of its tiles (at the image's coordinates), best score first.
+    """The objects of an image from those of its tiles (at the image's coordinates), best score
+    first.
 
-    Scores are averaged over an object's pieces, weighted by area. Models without masks are joined by their boxes.
+    Scores are averaged over an object's pieces, weighted by area. Models without masks are joined
+    by their boxes.
     """
     pieces = [
         _Piece(number, i, int(detections.labels[i]), region)
@@ -138,7 +150,9 @@ def _parts(pieces: list[_Piece], tile: int, common: Window) -> list[_Part]:
 
 
 def _agreeing(of_a: list[_Part], of_b: list[_Part], labels: list[int]) -> list[tuple[int, int]]:
-    """Pairs of pieces whose parts agree; each part is in one pair at most, and better pairs come first."""
+    """Pairs of pieces whose parts agree; each part is in one pair at most, and better pairs come
+    first.
+    """
     agreements = []
     for i, a in enumerate(of_a):
         for j, b in enumerate(of_b):
@@ -175,12 +189,17 @@ def _groups(count: int, links: list[tuple[int, int]]) -> list[list[int]]:
 
 
 def _doubtful(tiles: list[Tile], group: list[_Piece]) -> bool:
-    """Whether only pieces at tile borders speak for an object, and a tile that had all of it in view does not."""
+    """Whether only pieces at tile borders speak for an object, and a tile that had all of it in
+    view does not.
+    """
     if not all(tiles[piece.tile].cuts(piece.region) for piece in group):
         return False
     speaking = {piece.tile for piece in group}
     silent = [tile for number, tile in enumerate(tiles) if number not in speaking]
-    return any(all(tile.sees(piece.region) and not tile.cuts(piece.region) for piece in group) for tile in silent)
+    return any(
+        all(tile.sees(piece.region) and not tile.cuts(piece.region) for piece in group)
+        for tile in silent
+    )
 
 
 def _whole(tiles: list[Tile], found: list[Detections], group: list[_Piece]) -> _Whole:
@@ -199,4 +218,6 @@ def _whole(tiles: list[Tile], found: list[Detections], group: list[_Piece]) -> _
     scores = torch.stack([found[piece.tile].scores[piece.index] for piece in group]).double()
     areas = torch.tensor([piece.region.area for piece in group], dtype=torch.float64)
     box_xyxy = [*boxes[:, :2].amin(0).tolist(), *boxes[:, 2:].amax(0).tolist()]
-    return _Whole(box_xyxy, float((scores * areas).sum() / areas.sum()), group[0].label, union(kept))
+    return _Whole(
+        box_xyxy, float((scores * areas).sum() / areas.sum()), group[0].label, union(kept)
+    )

@@ -1,7 +1,8 @@
 """What there is to measure of an object: size, shape, and the light in it.
 
-Lengths are in pixels of the image, and in um too where its scale is known. Positions are continuous: 0, 0 is the
-image's corner, and the first pixel's centre is at 0.5. What a length along the skeleton is, `skeletons` says.
+Lengths are in pixels of the image, and in um too where its scale is known. Positions are
+continuous: 0, 0 is the image's corner, and the first pixel's centre is at 0.5. What a length along
+the skeleton is, `skeletons` says.
 """
 
 from __future__ import annotations
@@ -22,10 +23,19 @@ from segue.structures.regions import Region
 
 Row = dict[str, float | int | str]
 # Measures that a scale turns into um, and the power of the scale.
-PHYSICAL = {"area": 2, "perimeter": 1, "length": 1, "skeleton_length": 1, "width_mean": 1, "width_max": 1}
+PHYSICAL = {
+    "area": 2,
+    "perimeter": 1,
+    "length": 1,
+    "skeleton_length": 1,
+    "width_mean": 1,
+    "width_max": 1,
+}
 
 
-def measurements(found: Detections, pixels: Tensor, channels: Sequence[str], um_per_px: float | None) -> list[Row]:
+def measurements(
+    found: Detections, pixels: Tensor, channels: Sequence[str], um_per_px: float | None
+) -> list[Row]:
     """One row for each object; the first has id 1, as in label images and names of regions.
 
     pixels (C, H, W): the image as its file has it, so that intensities keep the file's levels.
@@ -40,7 +50,9 @@ def measurements(found: Detections, pixels: Tensor, channels: Sequence[str], um_
         x0, y0, x1, y1 = region.window
         row: Row = {"id": i + 1, "class": found.names[i], "score": float(found.scores[i])}
         row |= shape(region.bits, x0, y0)
-        row |= dict(zip(("box_x0", "box_y0", "box_x1", "box_y1"), found.boxes_xyxy[i].tolist(), strict=True))
+        row |= dict(
+            zip(("box_x0", "box_y0", "box_x1", "box_y1"), found.boxes_xyxy[i].tolist(), strict=True)
+        )
         for name, light in zip(channels, values[:, y0:y1, x0:x1][:, region.bits], strict=True):
             row |= _intensity(name, light)
         if um_per_px is not None:
@@ -53,9 +65,10 @@ def measurements(found: Detections, pixels: Tensor, channels: Sequence[str], um_
 def shape(bits: np.ndarray, x: int = 0, y: int = 0) -> dict[str, float | int]:
     """Measures of a bool raster (h, w) whose corner is at x, y; of an empty one they are 0 or NaN.
 
-    perimeter: scikit-image's estimate, of outer and inner outlines, right to about 5 %. length: along the skeleton, all
-    branches, and from its ends straight on to the outline; for a tube, from tip to tip. orientation: of the longest
-    axis, in degrees 0..180 from the x axis, counter-clockwise as seen on the screen. aspect: the ratio of the axes.
+    perimeter: scikit-image's estimate, of outer and inner outlines, right to about 5 %. length:
+    along the skeleton, all branches, and from its ends straight on to the outline; for a tube, from
+    tip to tip. orientation: of the longest axis, in degrees 0..180 from the x axis,
+    counter-clockwise as seen on the screen. aspect: the ratio of the axes.
     """
     line = skeleton(bits)
     rows, columns = np.nonzero(bits)
@@ -77,18 +90,23 @@ def shape(bits: np.ndarray, x: int = 0, y: int = 0) -> dict[str, float | int]:
 
 
 def axes(bits: np.ndarray) -> tuple[float, float]:
-    """The ellipse with a raster's second moments: its orientation in degrees, and the ratio of its axes, at least 1."""
+    """The ellipse with a raster's second moments: its orientation in degrees, and the ratio of its
+    axes, at least 1.
+    """
     rows, columns = np.nonzero(bits)
     if not len(rows):
         return math.nan, math.nan
-    spread = np.cov(np.stack([columns, rows]), bias=True) + np.eye(2) / 12  # a pixel is a square, not a point
+    # a pixel is a square, not a point
+    spread = np.cov(np.stack([columns, rows]), bias=True) + np.eye(2) / 12
     low, high = np.linalg.eigvalsh(spread)
     angle = math.degrees(math.atan2(-2 * spread[0, 1], spread[0, 0] - spread[1, 1])) / 2
     return angle % 180, float(np.sqrt(high / low))
 
 
 def columns(channels: Sequence[str], um_per_px: float | None) -> list[str]:
-    """The names of what `measurements` gives, those of the image first, also where there is no object."""
+    """The names of what `measurements` gives, those of the image first, also where there is no
+    object.
+    """
     bits = np.ones((1, 1), dtype=bool)
     one, zero = torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.zeros(1, dtype=torch.int64)
     pixel = Detections(one, torch.ones(1), zero, ("any",), (1, 1), regions=(Region.of(bits),))
@@ -96,7 +114,9 @@ def columns(channels: Sequence[str], um_per_px: float | None) -> list[str]:
 
 
 def as_csv(rows: Sequence[Row], first: Sequence[str] = ()) -> str:
-    """All rows under one header, which begins with the names of `first`; what a row does not have stays empty."""
+    """All rows under one header, which begins with the names of `first`; what a row does not have
+    stays empty.
+    """
     names = list(dict.fromkeys([*first, *(name for row in rows for name in row)]))
     text = io.StringIO()
     table = csv.DictWriter(text, names, lineterminator="\n")
@@ -113,4 +133,9 @@ def _intensity(name: str, light: np.ndarray) -> dict[str, float]:
     total = float(light.sum(dtype=np.float64))
     low, high = (light.min(), light.max()) if light.size else (math.nan, math.nan)
     mean = total / light.size if light.size else math.nan
-    return {f"{name}_mean": mean, f"{name}_min": float(low), f"{name}_max": float(high), f"{name}_integrated": total}
+    return {
+        f"{name}_mean": mean,
+        f"{name}_min": float(low),
+        f"{name}_max": float(high),
+        f"{name}_integrated": total,
+    }

@@ -21,21 +21,28 @@ if TYPE_CHECKING:
 
 MOST_LABELS = np.iinfo(np.uint16).max
 FURTHEST = np.iinfo(np.int16).max  # ImageJ keeps corners of polygons in 16 bits
-# Segments of ImageJ's composite regions (java.awt.geom.PathIterator): a ring is a move, lines, and an end.
+# Segments of ImageJ's composite regions (java.awt.geom.PathIterator): a ring is a move, lines, and
+# an end.
 MOVE, LINE, CLOSE = 0.0, 1.0, 4.0
 
 
 def label_image(found: Detections) -> np.ndarray:
-    """uint16 (H, W): 0 where nothing is, else the number of an object, from 1 in the order of `found`.
+    """uint16 (H, W): 0 where nothing is, else the number of an object, from 1 in the order of
+    `found`.
 
-    A pixel has one number, so that smaller objects lie on top of larger ones: a tube that crosses a wider one is seen
-    as a whole, and what is hidden is least. Overlaps are kept in COCO files and regions.
+    A pixel has one number, so that smaller objects lie on top of larger ones: a tube that crosses a
+    wider one is seen as a whole, and what is hidden is least. Overlaps are kept in COCO files and
+    regions.
 
     Raises:
         DataError: if there are more objects than numbers.
     """
     if len(found) > MOST_LABELS:
-        raise DataError("label image", f"{len(found)} objects", f"at most {MOST_LABELS}, which 16 bits can number")
+        raise DataError(
+            "label image",
+            f"{len(found)} objects",
+            f"at most {MOST_LABELS}, which 16 bits can number",
+        )
     labels = np.zeros(found.size, dtype=np.uint16)
     regions = [found.region(i) for i in range(len(found))]
     for i in sorted(range(len(found)), key=lambda i: -regions[i].area):
@@ -52,18 +59,22 @@ def write_labels(path: Path, found: Detections) -> None:
 
 
 def rois(found: Detections) -> list[roifile.ImagejRoi]:
-    """An ImageJ region for each object, named by its number and class, such as 0007-tube; empty masks have none.
-    Models without masks give rectangles, here as in label images.
+    """An ImageJ region for each object, named by its number and class, such as 0007-tube; empty
+    masks have none. Models without masks give rectangles, here as in label images.
 
-    One ring is a traced polygon. Several rings, of separate pieces or around holes, are one composite region.
-    ImageJ fills both as `outlines` draws them, so that a region has exactly the mask's pixels.
+    One ring is a traced polygon. Several rings, of separate pieces or around holes, are one
+    composite region. ImageJ fills both as `outlines` draws them, so that a region has exactly the
+    mask's pixels.
 
     Raises:
-        PlanError: if roifile is not installed. DataError: if the image is too large for ImageJ's coordinates.
+        PlanError: if roifile is not installed. DataError: if the image is too large for ImageJ's
+        coordinates.
     """
     roifile = extra("roifile", "regions")
     if max(found.size) > FURTHEST:
-        raise DataError("regions", f"an image of {max(found.size)} px", f"at most {FURTHEST} px, for ImageJ")
+        raise DataError(
+            "regions", f"an image of {max(found.size)} px", f"at most {FURTHEST} px, for ImageJ"
+        )
     regions = []
     for i, name in enumerate(found.names):
         region = found.region(i)
@@ -78,7 +89,10 @@ def rois(found: Detections) -> list[roifile.ImagejRoi]:
             roi.multi_coordinates = _path(rings)
             roi.shape_roi_size = len(roi.multi_coordinates)
         corners = np.concatenate(rings).astype(int)
-        (roi.left, roi.top), (roi.right, roi.bottom) = corners.min(0).tolist(), corners.max(0).tolist()
+        (roi.left, roi.top), (roi.right, roi.bottom) = (
+            corners.min(0).tolist(),
+            corners.max(0).tolist(),
+        )
         regions.append(roi)
     return regions
 

@@ -1,7 +1,8 @@
-"""Named steps between what a model found and what is counted, each of which can be switched and leaves a record.
+"""Named steps between what a model found and what is counted, each of which can be switched and
+leaves a record.
 
-They run in the order of `STEPS`: confidence first, because it is cheap, then what changes masks, then what looks at
-them, and duplicates last. Without settings nothing happens.
+They run in the order of `STEPS`: confidence first, because it is cheap, then what changes masks,
+then what looks at them, and duplicates last. Without settings nothing happens.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from segue.inference.measure import axes
 from segue.structures.detections import Detections
 from segue.structures.regions import Region, overlap, union
 
-# This share of an object within a larger one of its class makes it a duplicate, too: a part found a second time.
+# This share of an object within a larger one of its class makes it a duplicate, too: a part found a
+# second time.
 WITHIN = 0.9
 TOUCHING = np.ones((3, 3), dtype=int)
 
@@ -30,12 +32,13 @@ TOUCHING = np.ones((3, 3), dtype=int)
 class Refine(Settings):
     """What is done, each step only if it has a value.
 
-    confidence: the least score. holes: holes up to this area are filled. smoothing: the deviation of the Gaussian
-    that outlines are smoothed with; an object thinner than about 1.4 of it would vanish and is left as it was.
-    area, most_area: the least and the largest area. aspect: the least ratio of an object's axes (of the ellipse with
-    the same second moments; 1 is round, long tubes have 10). merge: objects of one class with at least this IoU are
-    one, and so is one that lies to 0.9 within another; the better score stays with the union of the masks.
-    unit: of lengths and areas, px and px^2 or um and um^2.
+    confidence: the least score. holes: holes up to this area are filled. smoothing: the deviation
+    of the Gaussian that outlines are smoothed with; an object thinner than about 1.4 of it would
+    vanish and is left as it was. area, most_area: the least and the largest area. aspect: the least
+    ratio of an object's axes (of the ellipse with the same second moments; 1 is round, long tubes
+    have 10). merge: objects of one class with at least this IoU are one, and so is one that lies to
+    0.9 within another; the better score stays with the union of the masks. unit: of lengths and
+    areas, px and px^2 or um and um^2.
     """
 
     confidence: float | None = Field(None, ge=0, le=1)
@@ -50,7 +53,9 @@ class Refine(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step did to one image: how many objects it was given, removed, and gave another mask."""
+    """What one step did to one image: how many objects it was given, removed, and gave another
+    mask.
+    """
 
     step: str
     setting: float
@@ -71,16 +76,22 @@ def settings_of(pairs: Sequence[str]) -> Refine:
         values[name] = value
         if name not in Refine.model_fields:
             near = difflib.get_close_matches(name, Refine.model_fields, n=1)
-            raise PlanError("--refine", f"no step '{name}'", near[0] if near else ", ".join(Refine.model_fields))
+            raise PlanError(
+                "--refine", f"no step '{name}'", near[0] if near else ", ".join(Refine.model_fields)
+            )
         try:
             Refine.model_validate({name: value})
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Input ")
-            raise PlanError(f"--refine {name}={value}", reason, f"a number, such as --refine {name}=0.5") from None
+            raise PlanError(
+                f"--refine {name}={value}", reason, f"a number, such as --refine {name}=0.5"
+            ) from None
     return Refine.model_validate(values)
 
 
-def refine(found: Detections, wanted: Refine, um_per_px: float | None = None) -> tuple[Detections, list[Step]]:
+def refine(
+    found: Detections, wanted: Refine, um_per_px: float | None = None
+) -> tuple[Detections, list[Step]]:
     """The objects that are left, and what each step did.
 
     Models without masks are measured by their boxes, and have neither holes nor outlines to smooth.
@@ -90,7 +101,11 @@ def refine(found: Detections, wanted: Refine, um_per_px: float | None = None) ->
     """
     if wanted.unit == "um":
         if um_per_px is None:
-            raise PlanError("--refine unit=um", "an image whose scale is not known", "--scale UM_PER_PX, or unit=px")
+            raise PlanError(
+                "--refine unit=um",
+                "an image whose scale is not known",
+                "--scale UM_PER_PX, or unit=px",
+            )
         wanted = _in_pixels(wanted, um_per_px)
     record = []
     for name, step in STEPS.items():
@@ -116,7 +131,9 @@ def summary(wanted: Refine, records: dict[str, list[Step]]) -> dict:
 def _in_pixels(wanted: Refine, um_per_px: float) -> Refine:
     powers = {"holes": 2, "area": 2, "most_area": 2, "smoothing": 1}
     changed = {
-        name: value / um_per_px**power for name, power in powers.items() if (value := getattr(wanted, name)) is not None
+        name: value / um_per_px**power
+        for name, power in powers.items()
+        if (value := getattr(wanted, name)) is not None
     }
     return wanted.model_copy(update={**changed, "unit": "px"})
 
@@ -142,9 +159,13 @@ def _smoothing(found: Detections, deviation: float) -> tuple[Detections, int]:
     def smooth(region: Region) -> Region:
         room = int(np.ceil(3 * deviation))
         x0, y0 = max(region.x - room, 0), max(region.y - room, 0)
-        x1, y1 = min(region.x + region.width + room, width), min(region.y + region.height + room, height)
+        x1, y1 = (
+            min(region.x + region.width + room, width),
+            min(region.y + region.height + room, height),
+        )
         bits = region.within((x0, y0, x1, y1)).astype(np.float32)
-        # "nearest" goes on with the edge of the image, so that objects at the border keep their corners there.
+        # "nearest" goes on with the edge of the image, so that objects at the border keep their
+        # corners there.
         smoothed = Region.of(ndimage.gaussian_filter(bits, deviation, mode="nearest") > 0.5, x0, y0)
         return smoothed if smoothed.area else region
 
@@ -189,7 +210,14 @@ def _merge(found: Detections, least: float) -> tuple[Detections, int]:
     before, labels = list(regions), found.labels.tolist()
     kept: list[int] = []
     for i in found.scores.argsort(descending=True, stable=True).tolist():
-        twin = next((k for k in kept if labels[k] == labels[i] and _duplicates(regions[k], regions[i], least)), None)
+        twin = next(
+            (
+                k
+                for k in kept
+                if labels[k] == labels[i] and _duplicates(regions[k], regions[i], least)
+            ),
+            None,
+        )
         if twin is None:
             kept.append(i)
         elif found.has_masks:

@@ -1,10 +1,15 @@
-"""The middle line of a raster as a graph of pixels, for lengths, widths and branches of thin things.
+"""The middle line of a raster as a graph of pixels, for lengths, widths and branches of thin
+things.
 
-- The line is Zhang and Suen's thinning (scikit-image). Steps to the side are 1 long, diagonal ones sqrt 2; a diagonal
-  past a corner pixel is no step of its own. A digital line is up to 8 % longer than the line it stands for (at 22.5
-  degrees, and 5 % around a circle); horizontal, vertical and diagonal ones are exact.
-- Twigs shorter than the object is wide at their fork are cut: they come from rough outlines, not from branches.
-- Forks nearer to each other than half the width there are one branch point, such as the middle of a cross. Where two
+- The line is Zhang and Suen's thinning (scikit-image). Steps to the side are 1 long, diagonal ones
+sqrt 2; a diagonal
+  past a corner pixel is no step of its own. A digital line is up to 8 % longer than the line it
+  stands for (at 22.5 degrees, and 5 % around a circle); horizontal, vertical and diagonal ones are
+  exact.
+- Twigs shorter than the object is wide at their fork are cut: they come from rough outlines, not
+from branches.
+- Forks nearer to each other than half the width there are one branch point, such as the middle of a
+cross. Where two
   tubes cross at a small angle, in one object, they run together for a while and have two.
 """
 
@@ -27,8 +32,9 @@ Graph = dict[int, dict[int, float]]  # pixel -> its neighbours and how far they 
 class Skeleton:
     """Lengths and widths in pixels.
 
-    length: of the line alone. to_ends: from its ends, which lie about half a width inside, straight on to the outline.
-    width_mean, width_max: twice the distance from the line to the outline, right to about half a pixel.
+    length: of the line alone. to_ends: from its ends, which lie about half a width inside, straight
+    on to the outline. width_mean, width_max: twice the distance from the line to the outline, right
+    to about half a pixel.
     """
 
     length: float = 0.0
@@ -65,7 +71,9 @@ def skeleton(bits: np.ndarray) -> Skeleton:
         + 2 * float(depths[alone].sum()),
         width_mean=float(widths.mean()),
         width_max=float(widths.max()),
-        branch_points=_branch_points([pixel for pixel in kept if len(graph[pixel]) > 2], places, depths),
+        branch_points=_branch_points(
+            [pixel for pixel in kept if len(graph[pixel]) > 2], places, depths
+        ),
         end_points=len(ends),
     )
 
@@ -103,7 +111,9 @@ def _cut_twigs(graph: Graph, depths: np.ndarray) -> None:
 
 
 def _open_blocks(graph: Graph, line: np.ndarray) -> None:
-    """Thinning leaves blocks of 2 x 2 pixels now and then, which are no loops: a corner that leads nowhere goes."""
+    """Thinning leaves blocks of 2 x 2 pixels now and then, which are no loops: a corner that leads
+    nowhere goes.
+    """
     number = np.full(line.shape, -1)
     number[line] = np.arange(line.sum())
     corners = np.stack([number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]], -1)
@@ -120,10 +130,16 @@ def _remove(graph: Graph, pixel: int) -> None:
 
 
 def _twig(graph: Graph, end: int) -> tuple[float, list[int], int] | None:
-    """From an end to the next fork: the length, the pixels without the fork, and the fork; None if there is none."""
+    """From an end to the next fork: the length, the pixels without the fork, and the fork; None if
+    there is none.
+    """
     pixels, length, here = [end], 0.0, end
     while True:
-        steps = [(pixel, step) for pixel, step in graph[here].items() if len(pixels) < 2 or pixel != pixels[-2]]
+        steps = [
+            (pixel, step)
+            for pixel, step in graph[here].items()
+            if len(pixels) < 2 or pixel != pixels[-2]
+        ]
         if not steps:
             return None
         here, step = steps[0]
@@ -158,5 +174,7 @@ def _branch_points(forks: list[int], places: np.ndarray, depths: np.ndarray) -> 
     if not forks:
         return 0
     apart = np.linalg.norm(places[forks][:, None] - places[forks][None], axis=-1)
-    near = apart <= np.maximum(np.maximum(depths[forks][:, None], depths[forks][None]), math.sqrt(2))
+    near = apart <= np.maximum(
+        np.maximum(depths[forks][:, None], depths[forks][None]), math.sqrt(2)
+    )
     return int(connected_components(coo_matrix(near), directed=False)[0])

@@ -1,4 +1,6 @@
-"""How long models take for an image on this machine: all in turns, so that what else it does falls on all of them."""
+"""How long models take for an image on this machine: all in turns, so that what else it does falls
+on all of them.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,14 @@ def milliseconds(
 ) -> dict[str, float]:
     """Median milliseconds for one image, from its pixels in memory to detections.
 
-    predictors: on the CPU; on a GPU there is one at a time. images: for each predictor, at most MOST_IMAGES are used;
-    each is taken once in a round, after one that only warms up. The rounds end when they get too long.
+    predictors: on the CPU; on a GPU there is one at a time. images: for each predictor, at most
+    MOST_IMAGES are used; each is taken once in a round, after one that only warms up. The rounds
+    end when they get too long.
     """
-    pixels = {name: [predictors[name].pixels(path) for path in images[name][:MOST_IMAGES]] for name in predictors}
+    pixels = {
+        name: [predictors[name].pixels(path) for path in images[name][:MOST_IMAGES]]
+        for name in predictors
+    }
     taken: dict[str, list[float]] = {name: [] for name in predictors}
     began = time.perf_counter()
     for number in range(ROUNDS):

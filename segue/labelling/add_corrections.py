@@ -1,7 +1,9 @@
-"""Labels by hand added to a data set, so that nothing is measured on a field of view that was trained on.
+"""Labels by hand added to a data set, so that nothing is measured on a field of view that was
+trained on.
 
-An image goes where others of its field are: to the training part, or to the part that is held back. What is held back
-by hand leaves the algorithm's training part, too. A file that changes is kept beside, as NAME.bak.
+An image goes where others of its field are: to the training part, or to the part that is held back.
+What is held back by hand leaves the algorithm's training part, too. A file that changes is kept
+beside, as NAME.bak.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """The part of each image, by name, and the fields whose labels of the algorithm must leave its training part.
+    """The part of each image, by name, and the fields whose labels of the algorithm must leave its
+    training part.
 
     free: how many fields could be held back, neither trained on by hand nor held back before.
     """
@@ -46,9 +49,15 @@ class Division:
 def divide(names: Sequence[str], sources: Sources, share: float, pattern: str | None) -> Division:
     """Which images are trained on and which held back.
 
-    share: to hold back of those whose field is not held back yet, nor trained on by hand; of one field none is.
+    share: to hold back of those whose field is not held back yet, nor trained on by hand; of one
+    field none is.
     """
-    known = (word for source in (MANUAL, ALGORITHMIC) for word in HELD if f"{source}_{word}" in sources.splits)
+    known = (
+        word
+        for source in (MANUAL, ALGORITHMIC)
+        for word in HELD
+        if f"{source}_{word}" in sources.splits
+    )
     held = next(known, HELD[-1])
     homes: dict[str, str] = {}
     settled: set[str] = set()
@@ -66,13 +75,24 @@ def divide(names: Sequence[str], sources: Sources, share: float, pattern: str | 
         dealt = split_groups(free, {TRAIN: 1 - share, held: share}, SEED, pattern)
         part_of |= {name: part for part, some in dealt.items() for name in some}
     kept = {group_of(name, pattern) for name, part in part_of.items() if part != TRAIN}
-    return Division(held, part_of, frozenset(group for group in kept if homes.get(group) == TRAIN), pattern, fields)
+    return Division(
+        held,
+        part_of,
+        frozenset(group for group in kept if homes.get(group) == TRAIN),
+        pattern,
+        fields,
+    )
 
 
 def extend(
-    into: Path, images: Sequence[Corrected], sources: Sources, division: Division, ids: Mapping[str, int]
+    into: Path,
+    images: Sequence[Corrected],
+    sources: Sources,
+    division: Division,
+    ids: Mapping[str, int],
 ) -> list[str]:
-    """Write the files by hand of each part, and those of the algorithm that change; a line for each.
+    """Write the files by hand of each part, and those of the algorithm that change; a line for
+    each.
 
     An image that was in such a file before has its new objects.
     """
@@ -87,7 +107,9 @@ def extend(
             kept = _parted(_content(path), names)[0] if path.exists() else None
             before = f"{len(kept['images'])} images kept, " if kept and kept["images"] else ""
             bak = _write(path, combined(kept, content) if kept else content)
-            said.append(f"{path}: {before}{len(chosen)} new or corrected, {_objects(chosen)} objects{bak}")
+            said.append(
+                f"{path}: {before}{len(chosen)} new or corrected, {_objects(chosen)} objects{bak}"
+            )
     return said + (_moved(into, sources, division) if division.leaving else [])
 
 
@@ -101,12 +123,20 @@ def _moved(into: Path, sources: Sources, division: Division) -> list[str]:
     }
     left, gone = _parted(_content(path), names)
     if not left["images"]:
-        found = f"all its images are of fields that are held back ({', '.join(sorted(division.leaving)[:3])})"
-        raise DataError(path, found, "some to train on", "a smaller --held, or more labels from label auto")
+        found = (
+            "all its images are of fields that are held back "
+            f"({', '.join(sorted(division.leaving)[:3])})"
+        )
+        raise DataError(
+            path, found, "some to train on", "a smaller --held, or more labels from label auto"
+        )
     _write(target, combined(_content(target), gone) if target.exists() else gone)
     bak = _write(path, left)
     count = len(gone["images"])
-    return [f"{path}: {count} images of fields held back by hand went to {target.name}{bak}; stage 1 starts anew"]
+    return [
+        f"{path}: {count} images of fields held back by hand went to {target.name}{bak}; stage 1 "
+        "starts anew"
+    ]
 
 
 def file_of(into: Path, source: str, part: str) -> Path:
@@ -125,7 +155,9 @@ def _parted(content: Content, names: Collection[str]) -> tuple[Content, Content]
     parts = []
     for inside in (False, True):
         images = [image for image in content["images"] if (image["id"] in ids) == inside]
-        annotations = [entry for entry in content["annotations"] if (entry["image_id"] in ids) == inside]
+        annotations = [
+            entry for entry in content["annotations"] if (entry["image_id"] in ids) == inside
+        ]
         parts.append({**content, "images": images, "annotations": annotations})
     return parts[0], parts[1]
 

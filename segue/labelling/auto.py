@@ -1,8 +1,10 @@
-"""A folder of images labelled by classical image processing: records for a COCO file, and pictures to look at.
+"""A folder of images labelled by classical image processing: records for a COCO file, and pictures
+to look at.
 
-What is written is a data set: `images/` (links, so that they take no space; copies where the disk cannot link) and
-`annotations/algorithmic_{train,valid}_annotations.json`, fields of view never separated. Images with a doubt are in
-neither; their labels are in `annotations/algorithmic_doubtful_annotations.json`, which nothing trains on.
+What is written is a data set: `images/` (links, so that they take no space; copies where the disk
+cannot link) and `annotations/algorithmic_{train,valid}_annotations.json`, fields of view never
+separated. Images with a doubt are in neither; their labels are in
+`annotations/algorithmic_doubtful_annotations.json`, which nothing trains on.
 """
 
 from __future__ import annotations
@@ -35,13 +37,15 @@ from segue.structures.masks import encoded
 
 DOUBTFUL = "doubtful"
 PARTS = ("train", "valid", DOUBTFUL)
-UNIT = 1e-3  # what a length of a setting is in where no scale is known: this share of the longer side
+# what a length of a setting is in where no scale is known: this share of the longer side
+UNIT = 1e-3
 MOST_CHANNELS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One image, its objects as a record, and how they were found. um: micrometres per pixel, if known.
+    """One image, its objects as a record, and how they were found. um: micrometres per pixel, if
+    known.
 
     overlay: the picture of its objects, below the data set's folder.
     """
@@ -55,7 +59,10 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is asked for: one kind of object, with its settings, in all images. um: their scale if it is given."""
+    """What is asked for: one kind of object, with its settings, in all images.
+
+    um: their scale if it is given.
+    """
 
     kind: ModuleType
     settings: Settings
@@ -67,36 +74,51 @@ class Job:
 def label_images(
     paths: Sequence[Path], root: Path, out: Path, job: Job, tick: Callable[[int, int], None]
 ) -> Iterator[Labelled]:
-    """Label images below `root` one by one; writes overlays, steps if asked for, and the image's link below `out`.
+    """Label images below `root` one by one; writes overlays, steps if asked for, and the image's
+    link below `out`.
 
     Raises:
-        DataError: if an image cannot be read, before any is labelled; or if another one stands at its place in `out`.
+        DataError: if an image cannot be read, before any is labelled; or if another one stands at
+        its place in `out`.
     """
     for path in paths:
         read_any(path)
     names = [path.relative_to(root) for path in paths]
-    for number, (path, name, overlay) in enumerate(zip(paths, names, _overlays(names), strict=True), 1):
+    for number, (path, name, overlay) in enumerate(
+        zip(paths, names, _overlays(names), strict=True), 1
+    ):
         pixels = read_any(path)
         um = job.um or micrometres_per_pixel(path)
         show = _saver(out / "steps" / name) if job.show_steps else unseen
         try:
             finding = find(pixels, job, um, show)
         except DataError as error:
-            raise DataError(f"{path}: {error.where}", error.found, error.expected, error.run) from None
+            raise DataError(
+                f"{path}: {error.where}", error.found, error.expected, error.run
+            ) from None
         _save(drawn(as_picture(pixels), finding.shapes), out / overlay)
-        record = record_of(placed(path, out / "images" / name), pixels, finding, number, job.class_name)
+        record = record_of(
+            placed(path, out / "images" / name), pixels, finding, number, job.class_name
+        )
         tick(number, len(paths))
         yield Labelled(name, record, finding, um, overlay)
 
 
 def find(pixels: Tensor, job: Job, um: float | None, show: Show = unseen) -> Finding:
     """The objects in an image (C, H, W), each length in its unit."""
-    return job.kind.find(pixels.permute(1, 2, 0).numpy(), job.settings, _pixels_per_unit(pixels, um), show)
+    return job.kind.find(
+        pixels.permute(1, 2, 0).numpy(), job.settings, _pixels_per_unit(pixels, um), show
+    )
 
 
 def settled(job: Job, finding: Finding, pixels: Tensor, um: float | None) -> Job:
-    """The job with what was found out about an image: channel, polarity, and the size of a typical object."""
-    found: dict[str, Any] = {"channel": finding.plane, "polarity": "dark" if finding.dark else "bright"}
+    """The job with what was found out about an image: channel, polarity, and the size of a typical
+    object.
+    """
+    found: dict[str, Any] = {
+        "channel": finding.plane,
+        "polarity": "dark" if finding.dark else "bright",
+    }
     if finding.width:
         found[job.kind.LENGTH] = finding.width / _pixels_per_unit(pixels, um)
     return replace(job, settings=job.settings.model_copy(update=found))
@@ -107,7 +129,8 @@ def _pixels_per_unit(pixels: Tensor, um: float | None) -> float:
 
 
 def read_any(path: Path) -> Tensor:
-    """An image (C, H, W) with all its levels and however many channels it has; grey may come as three equal ones.
+    """An image (C, H, W) with all its levels and however many channels it has; grey may come as
+    three equal ones.
 
     Raises:
         DataError: if the file is damaged, or has more than MOST_CHANNELS.
@@ -124,24 +147,38 @@ def read_any(path: Path) -> Tensor:
 
 
 def _overlays(names: Sequence[Path]) -> list[Path]:
-    """Where the pictures of the images' objects are: NAME.png; NAME.SUFFIX.png where two images would share one."""
+    """Where the pictures of the images' objects are: NAME.png; NAME.SUFFIX.png where two images
+    would share one.
+    """
     short = [name.with_suffix(".png") for name in names]
     alone = len({path.as_posix().casefold() for path in short}) == len(names)
-    return ["overlays" / (path if alone else Path(f"{name}.png")) for name, path in zip(names, short, strict=True)]
+    return [
+        "overlays" / (path if alone else Path(f"{name}.png"))
+        for name, path in zip(names, short, strict=True)
+    ]
 
 
 def annotations_of(out: Path, part: str) -> Path:
-    """Where the objects of a part are: train, valid, or the doubtful ones, which are no part that training finds."""
+    """Where the objects of a part are: train, valid, or the doubtful ones, which are no part that
+    training finds.
+    """
     return out / "annotations" / f"algorithmic_{part}_annotations.json"
 
 
 def parts(done: Sequence[Labelled], valid: float, keep_doubtful: bool) -> dict[str, list[Labelled]]:
-    """The images of each of PARTS. valid: the share held back for validation; none of a single field of view."""
+    """The images of each of PARTS.
+
+    valid: the share held back for validation; none of a single field of view.
+    """
     trusted = [labelled for labelled in done if keep_doubtful or not labelled.finding.doubt]
     names = [labelled.name.as_posix() for labelled in trusted]
-    shares = {"train": 1 - valid, "valid": valid} if valid and len(groups(names)) > 1 else {"train": 1.0}
+    shares = (
+        {"train": 1 - valid, "valid": valid} if valid and len(groups(names)) > 1 else {"train": 1.0}
+    )
     part_of = (
-        {name: part for part, some in split_groups(names, shares, seed=0).items() for name in some} if names else {}
+        {name: part for part, some in split_groups(names, shares, seed=0).items() for name in some}
+        if names
+        else {}
     )
     found: dict[str, list[Labelled]] = {part: [] for part in PARTS}
     for labelled in done:
@@ -150,10 +187,11 @@ def parts(done: Sequence[Labelled], valid: float, keep_doubtful: bool) -> dict[s
 
 
 def refuse_others(out: Path, names: set[str], job: Job) -> None:
-    """Labels in `out` that the job would not make again are not replaced; doubtful ones, which train nothing, are.
+    """Labels in `out` that the job would not make again are not replaced; doubtful ones, which
+    train nothing, are.
 
-    names: of the images that are labelled now; more than before lose nothing. Labels by hand count, too: they are
-    divided into parts as the algorithm's are.
+    names: of the images that are labelled now; more than before lose nothing. Labels by hand count,
+    too: they are divided into parts as the algorithm's are.
 
     Raises:
         DataError: if there are such labels.
@@ -165,7 +203,9 @@ def refuse_others(out: Path, names: set[str], job: Job) -> None:
         elif path.name.startswith("algorithmic_") and path != annotations_of(out, DOUBTFUL):
             found = _differs(path, names, job)
         if found:
-            raise DataError(path, found, "a new --out", "the same command with --out NEW, or --replace")
+            raise DataError(
+                path, found, "a new --out", "the same command with --out NEW, or --replace"
+            )
 
 
 def _differs(path: Path, names: set[str], job: Job) -> str:
@@ -185,11 +225,18 @@ def _differs(path: Path, names: set[str], job: Job) -> str:
 def _made_by(job: Job) -> dict[str, Any]:
     """All that labels depend on but the images."""
     kind = job.kind.__name__.removeprefix("segue.labelling.kinds.")
-    return {"kind": kind, "class": job.class_name, "um_per_pixel": job.um, **job.settings.model_dump(mode="json")}
+    return {
+        "kind": kind,
+        "class": job.class_name,
+        "um_per_pixel": job.um,
+        **job.settings.model_dump(mode="json"),
+    }
 
 
 def write(out: Path, found: dict[str, list[Labelled]], job: Job) -> None:
-    """An annotation file for each part, with the doubt and the scale of its images; those of empty parts go."""
+    """An annotation file for each part, with the doubt and the scale of its images; those of empty
+    parts go.
+    """
     for part, done in found.items():
         target = annotations_of(out, part)
         if done:
@@ -218,15 +265,21 @@ def record_of(path: Path, pixels: Tensor, finding: Finding, number: int, class_n
         rows, columns = shape.mask.shape
         box = (float(shape.x), float(shape.y), float(shape.x + columns), float(shape.y + rows))
         mask = encoded(shape.mask, shape.x, shape.y, height, width)
-        annotations.append(Annotation(box, class_name, mask, source="algorithm", quality=shape.quality))
+        annotations.append(
+            Annotation(box, class_name, mask, source="algorithm", quality=shape.quality)
+        )
     return Record(path, height, width, number, tuple(annotations))
 
 
 def placed(source: Path, target: Path) -> Path:
-    """The image at its place in the data set, as a second name of the same file where the disk allows it."""
+    """The image at its place in the data set, as a second name of the same file where the disk
+    allows it.
+    """
     if target.exists():
         if not filecmp.cmp(source, target, shallow=False):
-            raise DataError(target, f"another image than {source}", "a free place", "give another --out")
+            raise DataError(
+                target, f"another image than {source}", "a free place", "give another --out"
+            )
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     return link(source, target)

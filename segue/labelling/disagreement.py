@@ -1,8 +1,10 @@
-"""Looking at an image in several ways: what is found in it, how far the views differ, and what it looks like.
+"""Looking at an image in several ways: what is found in it, how far the views differ, and what it
+looks like.
 
-A model looks at the image and its mirror images; an algorithm at the image and, for the same kind of objects, at half
-of its size. Where both are sure they find the same. What it looks like is a vector: the frozen backbone's maps,
-averaged over the image, or, without a model, how its grey levels are spread and how rough it is at several scales.
+A model looks at the image and its mirror images; an algorithm at the image and, for the same kind
+of objects, at half of its size. Where both are sure they find the same. What it looks like is a
+vector: the frozen backbone's maps, averaged over the image, or, without a model, how its grey
+levels are spread and how rough it is at several scales.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ ROUGHNESS = (1, 2, 4, 8)  # pixels between which grey levels are compared
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An image as it was looked at. disagreement: of the views, 0..1, None if there was one; features (D,) float."""
+    """An image as it was looked at.
+
+    disagreement: of the views, 0..1, None if there was one; features (D,) float.
+    """
 
     found: Detections
     disagreement: float | None
@@ -46,7 +51,8 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Eye:
-    """A way to look at images, which are named by file and by their name. features: only what it looks like.
+    """A way to look at images, which are named by file and by their name. features: only what it
+    looks like.
 
     source: what its objects are from.
     channels: of a model; some may lie in partner folders (`data/images/multi_file.py`).
@@ -61,16 +67,32 @@ class Eye:
 
 
 def of_model(predictor: Predictor, threshold: float, tiling: Tiling = WHOLE) -> Eye:
-    """Looks with a model. tiling: how images are cut to find objects; what they look like is of the whole."""
+    """Looks with a model.
+
+    tiling: how images are cut to find objects; what they look like is of the whole.
+    """
 
     def look(path: Path, _name: str) -> Seen:
         pixels = multi_file.read(path, predictor.chain.spec.channels)
         found = _compressed(predict_tiled(predictor, pixels, tiling, threshold))
-        mirrored = [mirror(predict_tiled(predictor, pixels.flip(axes), tiling, threshold), axes) for axes in MIRRORS]
-        return Seen(found, disagreement(found, mirrored), predictor.features(predictor.pixels(pixels)).numpy())
+        mirrored = [
+            mirror(predict_tiled(predictor, pixels.flip(axes), tiling, threshold), axes)
+            for axes in MIRRORS
+        ]
+        return Seen(
+            found,
+            disagreement(found, mirrored),
+            predictor.features(predictor.pixels(pixels)).numpy(),
+        )
 
     channels = predictor.chain.spec.channels
-    return Eye("model", look, lambda path: predictor.features(predictor.pixels(path)).numpy(), channels, threshold)
+    return Eye(
+        "model",
+        look,
+        lambda path: predictor.features(predictor.pixels(path)).numpy(),
+        channels,
+        threshold,
+    )
 
 
 def of_kind(job: Job) -> Eye:
@@ -94,10 +116,12 @@ def of_kind(job: Job) -> Eye:
 
 
 def _alike(full: Finding, half: Finding) -> bool:
-    """Whether both are of one kind of object: in one channel, both dark or bright, and in half the size half as large.
+    """Whether both are of one kind of object: in one channel, both dark or bright, and in half the
+    size half as large.
 
-    Where the guesses differ more, half of the image is too small for them (few objects of 8 px at 160 px are), or they
-    are of something else; neither says anything about what was found in the full image.
+    Where the guesses differ more, half of the image is too small for them (few objects of 8 px at
+    160 px are), or they are of something else; neither says anything about what was found in the
+    full image.
     """
     same = (full.plane, full.dark) == (half.plane, half.dark)
     return same and full.width / MOST_APART < 2 * half.width < full.width * MOST_APART
@@ -117,8 +141,8 @@ def of_labels(records: Mapping[str, Record], classes: Sequence[str]) -> Eye:
 def disagreement(found: Detections, others: Sequence[Detections]) -> float:
     """How far views differ, on average: 0 if all find the same objects, 1 if they share none.
 
-    Objects of one class are paired, best IoU first. A pair agrees by its IoU, as far as both scores go; a view's weight
-    is the sum of its scores, so that what is hardly seen hardly counts.
+    Objects of one class are paired, best IoU first. A pair agrees by its IoU, as far as both scores
+    go; a view's weight is the sum of its scores, so that what is hardly seen hardly counts.
     """
     return float(np.mean([1 - _agreement(found, other) for other in others]))
 
@@ -144,13 +168,18 @@ def _agreement(a: Detections, b: Detections) -> float:
 
 
 def mirror(found: Detections, axes: Sequence[int]) -> Detections:
-    """Objects of a mirror image as those of the image. axes: -1 if left and right are exchanged, -2 top and bottom."""
+    """Objects of a mirror image as those of the image.
+
+    axes: -1 if left and right are exchanged, -2 top and bottom.
+    """
     height, width = found.size
     regions = []
     for region in (found.region(i) for i in range(len(found))):
         x = width - region.x - region.width if -1 in axes else region.x
         y = height - region.y - region.height if -2 in axes else region.y
-        regions.append(Region.of(np.flip(region.bits, tuple(axes)), x, y) if region.counts else region)
+        regions.append(
+            Region.of(np.flip(region.bits, tuple(axes)), x, y) if region.counts else region
+        )
     x0, y0, x1, y1 = found.boxes_xyxy.unbind(-1)
     left, right = (width - x1, width - x0) if -1 in axes else (x0, x1)
     top, bottom = (height - y1, height - y0) if -2 in axes else (y0, y1)
@@ -159,7 +188,8 @@ def mirror(found: Detections, axes: Sequence[int]) -> Detections:
 
 
 def statistics(pixels: Tensor) -> np.ndarray:
-    """What an image (C, H, W) looks like without a model: where its grey levels lie, and its roughness at each scale.
+    """What an image (C, H, W) looks like without a model: where its grey levels lie, and its
+    roughness at each scale.
 
     Levels are relative to what the image has of them, so that 8 and 16 bits mean the same.
     """
@@ -169,7 +199,11 @@ def statistics(pixels: Tensor) -> np.ndarray:
     rough = []
     for step in ROUGHNESS:
         seen = grey[::step, ::step].clip(levels[0], levels[-1])
-        apart = [np.abs(np.diff(seen, axis=axis)).mean() / span for axis in (0, 1) if seen.shape[axis] > 1]
+        apart = [
+            np.abs(np.diff(seen, axis=axis)).mean() / span
+            for axis in (0, 1)
+            if seen.shape[axis] > 1
+        ]
         rough.append(np.mean(apart) if apart else 0.0)
     return np.array([*(levels[1:-1] - levels[0]) / span, *rough])
 
@@ -178,24 +212,37 @@ def _compressed(found: Detections) -> Detections:
     return moved(found, (0, 0, 0, 0), found.size)
 
 
-def _of_shapes(shapes: Sequence[Shape], size: tuple[int, int], class_name: str, times: int) -> Detections:
+def _of_shapes(
+    shapes: Sequence[Shape], size: tuple[int, int], class_name: str, times: int
+) -> Detections:
     """Shapes of an image that is `times` smaller."""
     regions = [
-        Region.of(shape.mask.repeat(times, 0).repeat(times, 1), shape.x * times, shape.y * times) for shape in shapes
+        Region.of(shape.mask.repeat(times, 0).repeat(times, 1), shape.x * times, shape.y * times)
+        for shape in shapes
     ]
-    return _detections(regions, [shape.quality for shape in shapes], [0] * len(shapes), (class_name,), size)
+    return _detections(
+        regions, [shape.quality for shape in shapes], [0] * len(shapes), (class_name,), size
+    )
 
 
 def _of_record(record: Record, classes: tuple[str, ...]) -> Detections:
     size = record.height, record.width
     objects = [a for a in record.annotations if not a.crowd and a.mask is not None]
-    regions = [Region.of(*bitmap(Rle(*size, coco_rle(a.mask, *size)["counts"]))) for a in objects if a.mask is not None]
+    regions = [
+        Region.of(*bitmap(Rle(*size, coco_rle(a.mask, *size)["counts"])))
+        for a in objects
+        if a.mask is not None
+    ]
     labels = [classes.index(a.class_name) for a in objects]
     return _detections(regions, [a.quality for a in objects], labels, classes, size)
 
 
 def _detections(
-    regions: list[Region], scores: list[float], labels: list[int], classes: tuple[str, ...], size: tuple[int, int]
+    regions: list[Region],
+    scores: list[float],
+    labels: list[int],
+    classes: tuple[str, ...],
+    size: tuple[int, int],
 ) -> Detections:
     """Best score first."""
     order = sorted(range(len(regions)), key=lambda i: -scores[i])

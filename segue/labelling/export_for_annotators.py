@@ -1,11 +1,12 @@
-"""Images with what was found in them, for people to correct: one folder for each program, ready to be opened.
+"""Images with what was found in them, for people to correct: one folder for each program, ready to
+be opened.
 
     OUT/cvat/annotations.xml + images/     OUT/labelme/NAME.json beside its image     OUT/coco/_annotations.coco.json
     OUT/overlays/NAME.png                  OUT/pick.json: which image is whose, and why it was picked
     OUT/as_picked.coco.json                the objects once more, to see later which of them a person touched
 
-Images are second names of the files. What those programs cannot show (TIFF, more than 8 bits, arrays) is a PNG of 8
-bits of the same size; `segue label import` finds the file it stands for.
+Images are second names of the files. What those programs cannot show (TIFF, more than 8 bits,
+arrays) is a PNG of 8 bits of the same size; `segue label import` finds the file it stands for.
 """
 
 from __future__ import annotations
@@ -39,8 +40,11 @@ LIST = "pick.json"
 AS_PICKED = "as_picked.coco.json"
 
 
-def hand_over(out: Path, picks: Sequence[Pick], source: str, ids: Mapping[str, int], about: Mapping[str, Any]) -> None:
-    """Write the picked images with what was found in them. source: of the objects; ids: of their classes, for COCO.
+def hand_over(
+    out: Path, picks: Sequence[Pick], source: str, ids: Mapping[str, int], about: Mapping[str, Any]
+) -> None:
+    """Write the picked images with what was found in them. source: of the objects; ids: of their
+    classes, for COCO.
 
     about: what else the list should say.
 
@@ -58,7 +62,9 @@ def hand_over(out: Path, picks: Sequence[Pick], source: str, ids: Mapping[str, i
         copy(folder / "coco" / ROBOFLOW, folder / AS_PICKED)
         (folder / "overlays").mkdir()
         for pick, name in zip(picks, names, strict=True):
-            picture = _overlay(as_picture(image_files.shown(pick.candidate.path)), pick.candidate.seen.found)
+            picture = _overlay(
+                as_picture(image_files.shown(pick.candidate.path)), pick.candidate.seen.found
+            )
             picture.save(folder / "overlays" / f"{Path(name).stem}.png", compress_level=1)
         write_json(folder / LIST, {**about, "picked": entries(picks)})
 
@@ -78,12 +84,17 @@ def record_of(path: Path, found: Detections, source: str) -> Record:
             window = found.region(i).window
             mask = traced(Rle(height, width, found.rle(i)["counts"]))
             x0, y0, x1, y1 = (float(v) for v in window)
-            annotations.append(Annotation((x0, y0, x1, y1), name, mask, source=source, quality=score))
+            annotations.append(
+                Annotation((x0, y0, x1, y1), name, mask, source=source, quality=score)
+            )
     return Record(path, height, width, 0, tuple(annotations))
 
 
 def entries(picks: Sequence[Pick]) -> list[dict[str, Any]]:
-    """The list of picked images, best first. file: an image's name, without suffix, in the folders of programs."""
+    """The list of picked images, best first.
+
+    file: an image's name, without suffix, in the folders of programs.
+    """
     return [
         {
             "image": pick.candidate.name,
@@ -107,7 +118,10 @@ def read_list(folder: Path) -> dict[str, Any]:
     """
     try:
         content = read_json(folder / LIST)
-        texts = [content["images"], *(entry[key] for entry in content["picked"] for key in ("image", "file"))]
+        texts = [
+            content["images"],
+            *(entry[key] for entry in content["picked"] for key in ("image", "file")),
+        ]
         known = all(isinstance(text, str) for text in texts) and all(map(_inside, texts[1:]))
     except (OSError, ValueError, KeyError, TypeError):
         content, known = {}, False
@@ -127,7 +141,10 @@ def _overlay(picture: Image.Image, found: Detections) -> Image.Image:
     if not found.has_masks or len(found.class_names) > 1:
         return draw_detections(picture, found, scores=False)
     regions = [found.region(i) for i in range(len(found))]
-    return drawn(picture, [Shape(r.x, r.y, r.bits, s) for r, s in zip(regions, found.scores.tolist(), strict=True)])
+    return drawn(
+        picture,
+        [Shape(r.x, r.y, r.bits, s) for r, s in zip(regions, found.scores.tolist(), strict=True)],
+    )
 
 
 def _file_names(picks: Sequence[Pick]) -> list[str]:

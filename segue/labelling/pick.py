@@ -1,8 +1,10 @@
-"""Which images to label by hand: those of which a model learns most, and each of them something else.
+"""Which images to label by hand: those of which a model learns most, and each of them something
+else.
 
-An image is worth more the more its views disagree and the more objects it has; both count by rank, disagreement
-twice. The first pick is worth most. Every further one is worth most times how far it looks from its nearest
-neighbour among what is labelled or picked before (greedy k-centre, weighted): a copy is worth nothing.
+An image is worth more the more its views disagree and the more objects it has; both count by rank,
+disagreement twice. The first pick is worth most. Every further one is worth most times how far it
+looks from its nearest neighbour among what is labelled or picked before (greedy k-centre,
+weighted): a copy is worth nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ SAME = 1e-3  # of the typical distance between two images: nearer ones are copie
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An image that may be picked. name: its path with `/` below its folder. group: the field of view it shows.
+    """An image that may be picked. name: its path with `/` below its folder. group: the field of
+    view it shows.
 
     doubt: of the algorithm that labelled it, if it had one.
     """
@@ -36,7 +39,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A picked image and why. distance: to the nearest one labelled or picked before; 1 is what is typical."""
+    """A picked image and why.
+
+    distance: to the nearest one labelled or picked before; 1 is what is typical.
+    """
 
     candidate: Candidate
     distance: float | None
@@ -44,8 +50,11 @@ class Pick:
     reason: str
 
 
-def choose(candidates: Sequence[Candidate], count: int, labelled: Sequence[tuple[str, np.ndarray]] = ()) -> list[Pick]:
-    """Up to `count` images, best first; fewer if all others show what is labelled or picked already.
+def choose(
+    candidates: Sequence[Candidate], count: int, labelled: Sequence[tuple[str, np.ndarray]] = ()
+) -> list[Pick]:
+    """Up to `count` images, best first; fewer if all others show what is labelled or picked
+    already.
 
     labelled: names and features of images that have labels.
     """
@@ -53,7 +62,9 @@ def choose(candidates: Sequence[Candidate], count: int, labelled: Sequence[tuple
         return []
     candidates = sorted(candidates, key=lambda candidate: candidate.name)
     names = [candidate.name for candidate in candidates] + [name for name, _ in labelled]
-    apart = _distances([*(c.seen.features for c in candidates), *(features for _, features in labelled)])
+    apart = _distances(
+        [*(c.seen.features for c in candidates), *(features for _, features in labelled)]
+    )
     worth, known = _worth(candidates), list(range(len(candidates), len(names)))
     groups: set[str] = set()
     picks: list[Pick] = []
@@ -99,11 +110,16 @@ def _reason(candidates: Sequence[Candidate], best: int, distance: float | None, 
     objects = np.median([len(c.seen.found) for c in candidates])
     said = [f"{len(seen.found)} objects (median {objects:g})"]
     if seen.disagreement is not None:
-        median = np.median([c.seen.disagreement for c in candidates if c.seen.disagreement is not None])
+        median = np.median(
+            [c.seen.disagreement for c in candidates if c.seen.disagreement is not None]
+        )
         said.insert(0, f"views disagree {seen.disagreement:.2f} (median {median:.2f})")
     if distance is not None:
         how = "unlike" if distance >= 0.5 else "somewhat like"
-        said.append(f"{how} what is labelled or picked before ({distance:.2f} of the typical distance to {like})")
+        said.append(
+            f"{how} what is labelled or picked before ({distance:.2f} of the typical distance to "
+            f"{like})"
+        )
     if candidates[best].doubt:
         said.append(f"doubtful: {candidates[best].doubt}")
     return "; ".join(said)

@@ -1,4 +1,6 @@
-"""Pictures of what was found: outlines in many colours, and arrays of any kind as something to look at."""
+"""Pictures of what was found: outlines in many colours, and arrays of any kind as something to look
+at.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,16 @@ def drawn(picture: Image.Image, shapes: Sequence[Shape]) -> Image.Image:
 
 
 def step_picture(step: np.ndarray) -> Image.Image:
-    """An array (H, W) as a picture: bool black and white, whole numbers one colour each, others stretched to fit."""
+    """An array (H, W) as a picture: bool black and white, whole numbers one colour each, others
+    stretched to fit.
+    """
     if step.dtype == bool:
         return Image.fromarray(step.astype(np.uint8) * 255)
     if step.dtype.kind in "iu":
-        colours = np.array([(0, 0, 0), *(colour(number) for number in range(int(step.max(initial=0))))], dtype=np.uint8)
+        colours = np.array(
+            [(0, 0, 0), *(colour(number) for number in range(int(step.max(initial=0))))],
+            dtype=np.uint8,
+        )
         return Image.fromarray(colours[step])
     low, high = float(step.min()), float(step.max())
     return Image.fromarray(((step - low) / max(high - low, 1e-9) * 255).astype(np.uint8))

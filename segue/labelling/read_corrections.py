@@ -1,4 +1,6 @@
-"""Labels that a person corrected, read back and checked: which image is meant, and what the person touched."""
+"""Labels that a person corrected, read back and checked: which image is meant, and what the person
+touched.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ Key = tuple[str, object]
 class Corrected:
     """One image with labels by hand. name: its path with `/` below the data set's images.
 
-    untouched: objects equal, to the point, to those it was handed out with. unreviewed: all are, and none is missing.
+    untouched: objects equal, to the point, to those it was handed out with. unreviewed: all are,
+    and none is missing.
     """
 
     name: str
@@ -39,7 +42,9 @@ class Corrected:
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """What `segue label pick` wrote to `folder`: the image that each file stands for, and its objects then."""
+    """What `segue label pick` wrote to `folder`: the image that each file stands for, and its
+    objects then.
+    """
 
     folder: Path
     images: Path
@@ -68,8 +73,11 @@ def shown_in(folder: Path) -> tuple[Path, ...]:
     return tuple(place for place in places if place.is_dir())
 
 
-def read_corrected(path: Path, into: Path, handed: Handed | None) -> tuple[list[Record], list[Problem]]:
-    """Records of a file or folder of any format, all parts of it, and what is good to know about them.
+def read_corrected(
+    path: Path, into: Path, handed: Handed | None
+) -> tuple[list[Record], list[Problem]]:
+    """Records of a file or folder of any format, all parts of it, and what is good to know about
+    them.
 
     Images are looked for beside the file, in what was handed out, and in the data set `into`.
 
@@ -77,13 +85,18 @@ def read_corrected(path: Path, into: Path, handed: Handed | None) -> tuple[list[
         DataError: if it is of no known format, or has an error.
     """
     if (path / LIST).is_file():
-        raise DataError(path, "files of several programs", " or ".join(f"{path}/{name}" for name in PROGRAMS))
+        raise DataError(
+            path, "files of several programs", " or ".join(f"{path}/{name}" for name in PROGRAMS)
+        )
     more = [into / "images", into]
     if handed:
         more += [*shown_in(handed.folder), handed.images]
     splits = _read(path, tuple(folder for folder in more if folder.is_dir()))
     problems = [problem for split in splits for problem in split.problems]
-    refuse_errors(problems, "correct it" + ("" if handed else ", or give --picked the folder of segue label pick"))
+    refuse_errors(
+        problems,
+        "correct it" + ("" if handed else ", or give --picked the folder of segue label pick"),
+    )
     records = [record for split in splits for record in split.records]
     if not records:
         raise DataError(path, "not a single image", "images with labels")
@@ -98,11 +111,15 @@ def _read(path: Path, more: tuple[Path, ...]) -> list[Split]:
     ]
 
 
-def checked(records: Sequence[Record], into: Path, handed: Handed | None, classes: Collection[str]) -> list[Corrected]:
-    """Records of the data set's own images, all by hand and of full quality. classes: known ones; of none, all are.
+def checked(
+    records: Sequence[Record], into: Path, handed: Handed | None, classes: Collection[str]
+) -> list[Corrected]:
+    """Records of the data set's own images, all by hand and of full quality. classes: known ones;
+    of none, all are.
 
     Raises:
-        DataError: if an image is not found, has another size than its labels say or comes twice, or a class is unknown.
+        DataError: if an image is not found, has another size than its labels say or comes twice, or
+        a class is unknown.
     """
     _refuse_classes(records, classes)
     found: dict[str, Corrected] = {}
@@ -110,10 +127,15 @@ def checked(records: Sequence[Record], into: Path, handed: Handed | None, classe
         name, path = _image_of(record, into, handed)
         height, width = image_files.size(path)
         if (height, width) != (record.height, record.width):
-            said = f"labelled as {record.width} x {record.height} pixels, the image has {width} x {height}"
+            said = (
+                f"labelled as {record.width} x {record.height} pixels, the image has {width} "
+                f"x {height}"
+            )
             raise DataError(record.image.name, said, "labels of this image")
         if name in found:
-            raise DataError(record.image.name, f"a second image that stands for {name}", "each image once")
+            raise DataError(
+                record.image.name, f"a second image that stands for {name}", "each image once"
+            )
         by_hand = tuple(replace(a, source="manual", quality=1.0) for a in record.annotations)
         before = handed.objects.get(record.image.stem) if handed else None
         now = _keys(record)
@@ -128,7 +150,10 @@ def put(corrected: Corrected, into: Path) -> Corrected:
     target = into / "images" / corrected.name
     image = corrected.record.image
     inside = image.resolve().is_relative_to((into / "images").resolve())
-    return replace(corrected, record=replace(corrected.record, image=image if inside else placed(image, target)))
+    return replace(
+        corrected,
+        record=replace(corrected.record, image=image if inside else placed(image, target)),
+    )
 
 
 def _refuse_classes(records: Sequence[Record], classes: Collection[str]) -> None:
@@ -137,7 +162,9 @@ def _refuse_classes(records: Sequence[Record], classes: Collection[str]) -> None
         if classes and name not in classes:
             first = next(r for r in records if any(a.class_name == name for a in r.annotations))
             found = f"unknown class '{name}' of {count} objects"
-            raise DataError(first.image.name, found, nearest(name, classes), f"--class {name}, if it is right")
+            raise DataError(
+                first.image.name, found, nearest(name, classes), f"--class {name}, if it is right"
+            )
 
 
 def _image_of(record: Record, into: Path, handed: Handed | None) -> tuple[str, Path]:
@@ -147,12 +174,15 @@ def _image_of(record: Record, into: Path, handed: Handed | None) -> tuple[str, P
         places = (into / "images" / name, into / "images" / flat(name), handed.images / name)
         path = next((place for place in places if place.is_file()), None)
         if path is None:
-            raise DataError(record.image.name, f"no image {name}", f"it in {into / 'images'} or {handed.images}")
+            raise DataError(
+                record.image.name, f"no image {name}", f"it in {into / 'images'} or {handed.images}"
+            )
         return (image_name(path, into) if path != places[2] else name), path
     name = image_name(record.image, into)
     path = into / "images" / name
     same = path.is_file() and path.read_bytes() == record.image.read_bytes()
-    return name, path if same else record.image  # another one of that name is refused when it is put there
+    # another one of that name is refused when it is put there
+    return name, path if same else record.image
 
 
 def _keys(record: Record) -> Counter[Key]:
@@ -164,5 +194,7 @@ def _shape(annotation: Annotation, record: Record) -> object:
     if annotation.mask is None:
         return tuple(round(value, 1) for value in annotation.box_xyxy)
     if isinstance(annotation.mask, Polygon):
-        return frozenset(tuple(map(tuple, np.round(ring, 2).tolist())) for ring in annotation.mask.rings)
+        return frozenset(
+            tuple(map(tuple, np.round(ring, 2).tolist())) for ring in annotation.mask.rings
+        )
     return coco_rle(annotation.mask, record.height, record.width)["counts"]

@@ -1,4 +1,6 @@
-"""The sheet: one HTML page, complete in itself, that shows what was found in every image and what is doubtful."""
+"""The sheet: one HTML page, complete in itself, that shows what was found in every image and what
+is doubtful.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ BINS = 10
 
 
 def write(target: Path, out: Path, found: dict[str, list[Labelled]], job: Job) -> Path:
-    """Write the page to `target`; overlays are read from `out`. Doubtful images come first, then the fullest.
+    """Write the page to `target`; overlays are read from `out`. Doubtful images come first, then
+    the fullest.
 
     found: the images of each part.
     """
@@ -36,7 +39,9 @@ def write(target: Path, out: Path, found: dict[str, list[Labelled]], job: Job) -
     for part, some in found.items():
         if some:
             name = f"{part} (not trained on)" if part == DOUBTFUL else part
-            facts[name] = f"{len(some)} images, {annotations_of(out, part).relative_to(out).as_posix()}"
+            facts[name] = (
+                f"{len(some)} images, {annotations_of(out, part).relative_to(out).as_posix()}"
+            )
     template = files("segue.labelling").joinpath("sheet.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(template).render(
@@ -64,7 +69,8 @@ def _row(out: Path, part: str, labelled: Labelled) -> dict[str, Any]:
         "count": len(finding.shapes),
         "quality": f"{np.mean(qualities):.2f}" if qualities else "-",
         "covered": f"{covered / pixels:.0%}",
-        "looked_at": f"{finding.plane}, objects {'darker' if finding.dark else 'brighter'} than their surroundings",
+        "looked_at": f"{finding.plane}, objects {'darker' if finding.dark else 'brighter'} than "
+        "their surroundings",
         "width": _length(finding.width, labelled.um),
         "size": f"{labelled.record.width} x {labelled.record.height}",
         "bars": _histogram(qualities),
@@ -80,7 +86,11 @@ def _histogram(qualities: Sequence[float]) -> list[dict[str, Any]]:
     counts, edges = np.histogram(qualities, bins=BINS, range=(0, 1))
     tallest = max(int(counts.max()), 1)
     return [
-        {"label": f"{low:.1f} to {low + 1 / BINS:.1f}", "count": int(count), "height": round(100 * count / tallest)}
+        {
+            "label": f"{low:.1f} to {low + 1 / BINS:.1f}",
+            "count": int(count),
+            "height": round(100 * count / tallest),
+        }
         for low, count in zip(edges, counts, strict=False)
     ]
 

@@ -1,7 +1,8 @@
-"""What a data set knows already: which images were labelled by hand, which by an algorithm, and in which part they are.
+"""What a data set knows already: which images were labelled by hand, which by an algorithm, and in
+which part they are.
 
-The data set is what `segue label auto` or organize_unified_dataset.py wrote (annotations/SOURCE_PART_annotations.json)
-or any other one, whose objects say where they come from.
+The data set is what `segue label auto` or organize_unified_dataset.py wrote
+(annotations/SOURCE_PART_annotations.json) or any other one, whose objects say where they come from.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ MANUAL, ALGORITHMIC, DOUBTFUL = "manual", "algorithmic", "doubtful"
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The files of a data set at `root`, by their names, such as manual_train; empty for a folder without any."""
+    """The files of a data set at `root`, by their names, such as manual_train; empty for a folder
+    without any.
+    """
 
     root: Path
     splits: dict[str, Split]
@@ -59,11 +62,15 @@ def read_sources(root: Path) -> Sources:
         DataError: if there is none, or it has errors.
     """
     if not root.is_dir():
-        raise DataError(root, "no such folder", "a data set", "segue label auto IMAGES --kind tubes|blobs")
+        raise DataError(
+            root, "no such folder", "a data set", "segue label auto IMAGES --kind tubes|blobs"
+        )
     files = coco_format.files(root)
     splits = {name: coco_format.read(source, name) for name, source in files.items()}
     splits = splits or read_splits(Data(root=root))
-    refuse_errors((p for split in splits.values() for p in split.problems), f"segue data info {root}")
+    refuse_errors(
+        (p for split in splits.values() for p in split.problems), f"segue data info {root}"
+    )
     return Sources(root, splits)
 
 

@@ -1,1 +1,3 @@
-"""One set-prediction criterion for every DETR-like family: match, then sum each term, then divide once per step."""
+"""One set-prediction criterion for every DETR-like family: match, then sum each term, then divide
+once per step.
+"""

@@ -39,7 +39,8 @@ TERMS = tuple(Weights.model_fields)
 
 
 def task_weights(task: str, weights: Mapping[str, float], classes: float = 1.0) -> Weights:
-    """What a stage of a task (boxes, masks alone, or joint) weighs each term with; `weights` are the plan's own.
+    """What a stage of a task (boxes, masks alone, or joint) weighs each term with; `weights` are
+    the plan's own.
 
     classes: the family's weight of the class term.
     """
@@ -52,9 +53,9 @@ def task_weights(task: str, weights: Mapping[str, float], classes: float = 1.0) 
 class Criterion:
     """The set-prediction loss of every DETR-like family.
 
-    queries: of one group. class_term: how classes are scored. no_object: weight of queries without an object
-    (softmax_ce only). points: at how many points masks are compared; as the mask's size suggests if None.
-    noise: what is known to be wrong with the labels.
+    queries: of one group. class_term: how classes are scored. no_object: weight of queries without
+    an object (softmax_ce only). points: at how many points masks are compared; as the mask's size
+    suggests if None. noise: what is known to be wrong with the labels.
     """
 
     weights: Weights
@@ -73,8 +74,9 @@ class Criterion:
     def __call__(self, predictions: Predictions, targets: list[Target]) -> dict[str, Tensor]:
         """Term -> sum at each layer (L,), mean over query groups. Divide with `total`.
 
-        Matching comes first, for all layers and groups at once; masks are computed for matched queries only.
-        Without any object the sums are still connected to the predictions, so that backward works.
+        Matching comes first, for all layers and groups at once; masks are computed for matched
+        queries only. Without any object the sums are still connected to the predictions, so that
+        backward works.
         """
         active = self.weights.active()
         scores = "softmax" if self.class_term == "softmax_ce" else "sigmoid"
@@ -90,7 +92,8 @@ class Criterion:
         return {name: value / predictions.groups for name, value in sums.items() if name in active}
 
     def total(self, sums: Mapping[str, Tensor], counts: Mapping[str, float]) -> Tensor:
-        """The loss: weighted sums over all layers, each divided by what it counts in the whole step.
+        """The loss: weighted sums over all layers, each divided by what it counts in the whole
+        step.
 
         counts: `Batch.counts()` summed over every part of the step on every process.
         """
@@ -100,7 +103,9 @@ class Criterion:
         if self.class_term == "softmax_ce":
             empty = counts["images"] * self.queries - counts["objects"]
             divisors["classes"] = counts["weights"] + self.no_object * empty
-        return torch.stack([weights[name] * value.sum() / divisors[name] for name, value in sums.items()]).sum()
+        return torch.stack(
+            [weights[name] * value.sum() / divisors[name] for name, value in sums.items()]
+        ).sum()
 
     def _class_term(self, predictions: Predictions, targets: list[Target], m: Matches) -> Tensor:
         labels = torch.cat([target.labels for target in targets])[m.target]
@@ -108,7 +113,11 @@ class Criterion:
         logits = predictions.logits.float()
         unsure = None
         if self.noise.missed is not None:
-            scores = logits.softmax(-1)[..., :-1] if self.class_term == "softmax_ce" else logits.sigmoid()
+            scores = (
+                logits.softmax(-1)[..., :-1]
+                if self.class_term == "softmax_ce"
+                else logits.sigmoid()
+            )
             unsure = spared(predictions, targets, m, scores, self.noise.missed)
         if self.class_term == "softmax_ce":
             return terms.softmax_ce(logits, m, labels, weights, self.no_object, unsure)
@@ -118,7 +127,9 @@ class Criterion:
         iou = iou_and_giou(cxcywh_to_xyxy(found.detach()), cxcywh_to_xyxy(given))[0]
         return terms.iou_aware_bce(logits, m, labels, iou, weights, unsure)
 
-    def _box_terms(self, predictions: Predictions, targets: list[Target], m: Matches) -> dict[str, Tensor]:
+    def _box_terms(
+        self, predictions: Predictions, targets: list[Target], m: Matches
+    ) -> dict[str, Tensor]:
         weights = torch.cat([target.weights for target in targets])[m.target]
         found, given = _box_pairs(predictions, targets, m)
         layers = len(predictions.layers)
@@ -127,14 +138,21 @@ class Criterion:
             "giou": terms.giou(found, given, m, weights, layers),
         }
 
-    def _mask_terms(self, predictions: Predictions, targets: list[Target], m: Matches) -> dict[str, Tensor]:
-        assert predictions.masks is not None, "a stage with mask terms needs a model with a mask head"
+    def _mask_terms(
+        self, predictions: Predictions, targets: list[Target], m: Matches
+    ) -> dict[str, Tensor]:
+        assert predictions.masks is not None, (
+            "a stage with mask terms needs a model with a mask head"
+        )
         m = m.keep(torch.cat([target.has_mask for target in targets])[m.target])
         m = m.keep(m.layer >= predictions.masks.trained_from)
         given = PackedMasks.cat([target.masks for target in targets if target.masks is not None])
         weights = torch.cat([target.weights for target in targets])[m.target]
         logits = predictions.masks.at(m.image, m.layer, m.query).float()  # (T, h, w)
-        where = uncertain_points(logits.detach(), m.key, self.points or point_count(*logits.shape[1:]))  # (T, P, 2)
+        # (T, P, 2)
+        where = uncertain_points(
+            logits.detach(), m.key, self.points or point_count(*logits.shape[1:])
+        )
         found, wanted = sample_logits(logits, where), given.sample(m.target, where)
         counted = None
         if self.noise.boundary:
@@ -146,7 +164,9 @@ class Criterion:
         }
 
 
-def _box_pairs(predictions: Predictions, targets: list[Target], m: Matches) -> tuple[Tensor, Tensor]:
+def _box_pairs(
+    predictions: Predictions, targets: list[Target], m: Matches
+) -> tuple[Tensor, Tensor]:
     """The matched queries' boxes_cxcywh and their objects', (T, 4) each."""
     assert predictions.boxes_cxcywh is not None, "a term of boxes needs a model with boxes"
     given = torch.cat([target.boxes_cxcywh for target in targets])[m.target]

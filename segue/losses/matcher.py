@@ -1,7 +1,9 @@
-"""Which query answers for which object: a minimal-cost assignment for every image, layer and query group.
+"""Which query answers for which object: a minimal-cost assignment for every image, layer and query
+group.
 
-DETR (arXiv 2005.12872) with the focal class cost of Deformable DETR, and Group DETR (arXiv 2207.13085). All layers
-and groups share one cost tensor and one transfer to the CPU; only pairs within an image are ever computed.
+DETR (arXiv 2005.12872) with the focal class cost of Deformable DETR, and Group DETR (arXiv
+2207.13085). All layers and groups share one cost tensor and one transfer to the CPU; only pairs
+within an image are ever computed.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
 
 
 class Costs(Settings):
-    """How much each disagreement costs when queries are assigned; masks are compared only if their cost is not 0."""
+    """How much each disagreement costs when queries are assigned; masks are compared only if their
+    cost is not 0.
+    """
 
     classes: float = 2.0
     l1: float = 5.0
@@ -39,8 +43,9 @@ class Costs(Settings):
 class Matches:
     """T pairs of a query and an object: index vectors (T,) int64.
 
-    image, layer, query point into Predictions; target counts through the objects of all images of the batch.
-    key: a number for the pair that does not depend on what else is in the batch, for drawing points.
+    image, layer, query point into Predictions; target counts through the objects of all images of
+    the batch. key: a number for the pair that does not depend on what else is in the batch, for
+    drawing points.
     """
 
     image: Tensor
@@ -53,7 +58,9 @@ class Matches:
         return len(self.image)
 
     def keep(self, chosen: Tensor) -> Matches:
-        return Matches(*(t[chosen] for t in (self.image, self.layer, self.query, self.target, self.key)))
+        return Matches(
+            *(t[chosen] for t in (self.image, self.layer, self.query, self.target, self.key))
+        )
 
 
 @torch.no_grad()
@@ -71,10 +78,12 @@ def match(
     Raises:
         NonFiniteError: if a cost is NaN or infinite, which means that logits, boxes or masks are.
     """
-    cost = _cost(predictions, targets, costs, scores)  # (B, L, Q, N) padded to the most objects of an image
+    # (B, L, Q, N) padded to the most objects of an image
+    cost = _cost(predictions, targets, costs, scores)
     if predictions.masks is not None and (costs.mask_bce or costs.dice):
         _add_mask_cost(cost, predictions, targets, costs, points)
-    cost = cost.transpose(2, 3).double().cpu().numpy()  # (B, L, N, Q): fewer rows than columns suits the solver
+    # (B, L, N, Q): fewer rows than columns suits the solver
+    cost = cost.transpose(2, 3).double().cpu().numpy()
     group_size = cost.shape[3] // predictions.groups
     rows: list[Tensor] = []
     first_target = 0
@@ -82,7 +91,10 @@ def match(
         for layer in range(cost.shape[1]):
             block = cost[image, layer, : len(target)]
             if not (abs(block) < float("inf")).all():
-                found = f"logits, boxes or masks of layer {predictions.layers[layer]} became NaN or infinite"
+                found = (
+                    f"logits, boxes or masks of layer {predictions.layers[layer]} became NaN "
+                    "or infinite"
+                )
                 raise NonFiniteError("matching", found, "finite values")
             for group in range(predictions.groups):
                 start = group * group_size
@@ -105,7 +117,9 @@ def match(
 
 
 def pair_key(image_key: int, layer: int, group: int) -> int:
-    """A signed 64-bit number for one layer and group of an image; the object's number is added to it."""
+    """A signed 64-bit number for one layer and group of an image; the object's number is added to
+    it.
+    """
     key = (image_key + layer * 0x9E3779B97F4A7C15 + group * 0xD1B54A32D192ED03) % 2**64
     return key - 2**64 if key >= 2**63 else key
 
@@ -145,7 +159,9 @@ def _focal_cost(logits: Tensor) -> Tensor:
 def _add_mask_cost(
     cost: Tensor, predictions: Predictions, targets: list[Target], costs: Costs, count: int | None
 ) -> None:
-    """Compare all queries' masks with all objects' at the same points of an image (Mask2Former, arXiv 2112.01527)."""
+    """Compare all queries' masks with all objects' at the same points of an image (Mask2Former,
+    arXiv 2112.01527).
+    """
     assert predictions.masks is not None
     height, width = predictions.masks.size
     keys = torch.tensor([pair_key(target.key, -1, 0) for target in targets], device=cost.device)

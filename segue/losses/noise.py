@@ -1,4 +1,6 @@
-"""Learning from labels that an algorithm made: some are wrong, some objects have none, and outlines are rough."""
+"""Learning from labels that an algorithm made: some are wrong, some objects have none, and outlines
+are rough.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,10 @@ MOSTLY = 0.5
 class Noise(Settings):
     """What is known to be wrong with a stage's labels.
 
-    quality: an object's terms count as much as its label's quality, 0..1. boundary: mask terms leave out points this
-    close to a label's outline, in pixels of the frame the model sees. missed: a query that is at least this sure of an
-    object which no label covers, where the image shows something, is not taught that nothing is there; off if None.
+    quality: an object's terms count as much as its label's quality, 0..1. boundary: mask terms
+    leave out points this close to a label's outline, in pixels of the frame the model sees. missed:
+    a query that is at least this sure of an object which no label covers, where the image shows
+    something, is not taught that nothing is there; off if None.
     """
 
     quality: bool = True
@@ -33,8 +36,11 @@ class Noise(Settings):
     missed: float | None = Field(None, gt=0, lt=1)
 
 
-def away_from_outline(masks: PackedMasks, objects: Tensor, where: Tensor, wanted: Tensor, pixels: float) -> Tensor:
-    """Which points (T, P, 2) of masks `objects` (T,), with values `wanted` (T, P), have the same value all around.
+def away_from_outline(
+    masks: PackedMasks, objects: Tensor, where: Tensor, wanted: Tensor, pixels: float
+) -> Tensor:
+    """Which points (T, P, 2) of masks `objects` (T,), with values `wanted` (T, P), have the same
+    value all around.
 
     All around is `pixels` away in eight directions, on the grids the masks lie on; bool (T, P).
     """
@@ -53,15 +59,17 @@ def spared(
 ) -> Tensor | None:
     """Queries (B, L, Q) without an object that have perhaps found one which the labels miss.
 
-    Their best score (of B, L, Q, K) is at least `least`, and at least half of their mask lies where the image shows
-    something that no label covers. None if there are no masks to look at, or targets do not say where that is.
+    Their best score (of B, L, Q, K) is at least `least`, and at least half of their mask lies where
+    the image shows something that no label covers. None if there are no masks to look at, or
+    targets do not say where that is.
     """
     if predictions.masks is None or any(target.unexplained is None for target in targets):
         return None
     found = scores.amax(-1) >= least
     found[matches.image, matches.layer, matches.query] = False
     image, layer, query = found.nonzero().unbind(1)
-    open_ground = torch.stack([_at_size(target, predictions.masks.size) for target in targets])  # (B, h, w)
+    # (B, h, w)
+    open_ground = torch.stack([_at_size(target, predictions.masks.size) for target in targets])
     shares = []
     for i in range(0, len(image), AT_ONCE):
         part = slice(i, i + AT_ONCE)
@@ -75,4 +83,6 @@ def spared(
 
 def _at_size(target: Target, size: tuple[int, int]) -> Tensor:
     assert target.unexplained is not None
-    return F.interpolate(target.unexplained[None, None].float(), size, mode="nearest-exact")[0, 0] > 0
+    return (
+        F.interpolate(target.unexplained[None, None].float(), size, mode="nearest-exact")[0, 0] > 0
+    )

@@ -1,8 +1,9 @@
 """The loss of Faster and Mask R-CNN in sums, whose parts do not depend on how a step is split.
 
-Which anchors and regions of an image take part is drawn from its target's key, and each has a draw of its own, so that
-nothing else in the batch matters. Divisors are known before a step begins: images times the most that are drawn, where
-torchvision divides by what it happened to draw. Masks are averaged over the regions of an object, then over objects.
+Which anchors and regions of an image take part is drawn from its target's key, and each has a draw
+of its own, so that nothing else in the batch matters. Divisors are known before a step begins:
+images times the most that are drawn, where torchvision divides by what it happened to draw. Masks
+are averaged over the regions of an object, then over objects.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ LEAST_SIDE = 1e-2  # pixels; the logarithm of a box without a side is infinite
 
 @dataclass(frozen=True)
 class Draw:
-    """How many places of an image are looked at, at most which share of them with an object, and which these are."""
+    """How many places of an image are looked at, at most which share of them with an object, and
+    which these are.
+    """
 
     count: int
     share: float
@@ -39,7 +42,9 @@ class Draw:
     coder: BoxCoder
 
 
-ANCHORS = Draw(256, 0.5, Matcher(0.7, 0.3, allow_low_quality_matches=True), BoxCoder((1.0, 1.0, 1.0, 1.0)))
+ANCHORS = Draw(
+    256, 0.5, Matcher(0.7, 0.3, allow_low_quality_matches=True), BoxCoder((1.0, 1.0, 1.0, 1.0))
+)
 REGIONS = Draw(512, 0.25, Matcher(0.5, 0.5), BoxCoder((10.0, 10.0, 5.0, 5.0)))
 
 
@@ -68,8 +73,10 @@ def task_weights(task: str, weights: Mapping[str, float]) -> Weights:
 
 @dataclass(slots=True)
 class Drawn:
-    """The places of one image that take part: boxes (T, 4) in pixels, which of all they are (T,), and the object of
-    each (T,), -1 for none; for them the object's box (T, 4) and weight (T,), 1 without one."""
+    """The places of one image that take part: boxes (T, 4) in pixels, which of all they are (T,),
+    and the object of each (T,), -1 for none; for them the object's box (T, 4) and weight (T,), 1
+    without one.
+    """
 
     which: Tensor
     boxes_xyxy: Tensor
@@ -86,8 +93,8 @@ class Drawn:
 class RegionCriterion:
     """The loss of families that propose regions and then look at them.
 
-    regions: of an image, that take part. noise: of a label's quality alone; the rest is of queries, and of masks
-    compared at points.
+    regions: of an image, that take part. noise: of a label's quality alone; the rest is of queries,
+    and of masks compared at points.
     """
 
     weights: Weights
@@ -98,7 +105,9 @@ class RegionCriterion:
         for name in ("boundary", "missed"):
             if getattr(self.noise, name):
                 found = f"{getattr(self.noise, name)}, for a model that proposes regions"
-                raise PlanError(f"noise.{name}", found, "noise.quality alone, or a family with queries")
+                raise PlanError(
+                    f"noise.{name}", found, "noise.quality alone, or a family with queries"
+                )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -131,14 +140,18 @@ class RegionCriterion:
         divisors = {name: images * self.regions for name in ("classifier", "box_reg")}
         divisors |= {name: images * ANCHORS.count for name in ("objectness", "rpn_box_reg")}
         divisors["mask"] = max(counts["masked_weights"], 1.0)
-        return torch.stack([weights[name] * value / divisors[name] for name, value in sums.items()]).sum()
+        return torch.stack(
+            [weights[name] * value / divisors[name] for name, value in sums.items()]
+        ).sum()
 
     def _draw_regions(
         self, predictions: RegionSource, anchors: Tensor, targets: list[Target], given: list[Tensor]
     ) -> list[Drawn]:
         """Of each image's proposals and its objects' own boxes."""
         rule, drawn = replace(REGIONS, count=self.regions), []
-        for (origin, boxes), target, own in zip(predictions.proposals(anchors), targets, given, strict=True):
+        for (origin, boxes), target, own in zip(
+            predictions.proposals(anchors), targets, given, strict=True
+        ):
             luck = _luck(target, 1, len(anchors) + len(own), anchors)
             luck = torch.cat([luck[origin], luck[len(anchors) :]])
             drawn.append(draw(rule, torch.cat([boxes, own]), target, own, luck))
@@ -200,14 +213,18 @@ def _box_sum(rule: Draw, d: Drawn, deltas: Tensor) -> Tensor:
     return (values.sum(1) * d.weights[d.positive]).sum()
 
 
-def _region_terms(predictions: RegionSource, targets: list[Target], drawn: list[Drawn]) -> dict[str, Tensor]:
+def _region_terms(
+    predictions: RegionSource, targets: list[Target], drawn: list[Drawn]
+) -> dict[str, Tensor]:
     logits, deltas = predictions.classified([d.boxes_xyxy for d in drawn])
     labels = torch.cat([_labels(d, target) for d, target in zip(drawn, targets, strict=True)])
     weights = torch.cat([d.weights for d in drawn])
     classifier = (F.cross_entropy(logits, labels, reduction="none") * weights).sum()
     chosen = deltas[torch.arange(len(labels), device=labels.device), labels]
     parts = chosen.split([len(d.which) for d in drawn])
-    boxes = torch.stack([_box_sum(REGIONS, d, part) for d, part in zip(drawn, parts, strict=True)]).sum()
+    boxes = torch.stack(
+        [_box_sum(REGIONS, d, part) for d, part in zip(drawn, parts, strict=True)]
+    ).sum()
     return {"classifier": classifier, "box_reg": boxes}
 
 
@@ -238,15 +255,25 @@ def _mask_term(predictions: RegionSource, targets: list[Target], drawn: list[Dra
 
 def _with_masks(d: Drawn, target: Target) -> Tensor:
     """Rows of what was drawn whose object has a mask."""
-    return (d.positive & target.has_mask[d.match.clamp(min=0)]).nonzero()[:, 0] if len(target) else d.which[:0]
+    return (
+        (d.positive & target.has_mask[d.match.clamp(min=0)]).nonzero()[:, 0]
+        if len(target)
+        else d.which[:0]
+    )
 
 
-def _inside(target: Target, objects: Tensor, boxes_xyxy: Tensor, size: tuple[int, int], cells: int) -> Tensor:
-    """How much of each cell (T, cells, cells) of boxes (T, 4) the masks of these objects cover: of four points each."""
+def _inside(
+    target: Target, objects: Tensor, boxes_xyxy: Tensor, size: tuple[int, int], cells: int
+) -> Tensor:
+    """How much of each cell (T, cells, cells) of boxes (T, 4) the masks of these objects cover: of
+    four points each.
+    """
     assert target.masks is not None
     steps = (torch.arange(2 * cells, device=boxes_xyxy.device) + 0.5) / (2 * cells)
     grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij")[::-1], -1).reshape(1, -1, 2)
     low, high = boxes_xyxy[:, None, :2], boxes_xyxy[:, None, 2:]
     points = (low + grid * (high - low)) / low.new_tensor([size[1], size[0]])
-    covered = target.masks.sample(objects, points.clamp(0, 1 - 1e-6)).unflatten(1, (2 * cells, 2 * cells))
+    covered = target.masks.sample(objects, points.clamp(0, 1 - 1e-6)).unflatten(
+        1, (2 * cells, 2 * cells)
+    )
     return F.avg_pool2d(covered, 2)

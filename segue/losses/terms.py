@@ -1,8 +1,9 @@
-"""Loss terms. Each returns a sum per layer (L,), never a mean: what to divide by is known only to the whole step.
+"""Loss terms. Each returns a sum per layer (L,), never a mean: what to divide by is known only to
+the whole step.
 
-T matched pairs; `weights` (T,) is how much each object counts. `spared` (B, L, Q) are queries without an object that
-are not taught so, `counted` (T, P) the points that take part; None stands for no query and all points. Everything is
-computed in float32.
+T matched pairs; `weights` (T,) is how much each object counts. `spared` (B, L, Q) are queries
+without an object that are not taught so, `counted` (T, P) the points that take part; None stands
+for no query and all points. Everything is computed in float32.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ def by_layer(values: Tensor, layer: Tensor, layers: int) -> Tensor:
 
 
 def iou_aware_bce(
-    logits: Tensor, matches: Matches, labels: Tensor, iou: Tensor, weights: Tensor, spared: Tensor | None = None
+    logits: Tensor,
+    matches: Matches,
+    labels: Tensor,
+    iou: Tensor,
+    weights: Tensor,
+    spared: Tensor | None = None,
 ) -> Tensor:
     """IoU-aware binary cross entropy (L,) of LW-DETR (arXiv 2406.03459) and RF-DETR.
 
-    logits (B, L, Q, K); labels, iou, weights (T,). A matched class is pulled towards p^0.25 * IoU^0.75 (at
-    least 0.01), every other entry pushed down with weight p^2. Written with logsigmoid, so that a logit of 200
-    costs nothing instead of NaN; otherwise equal to transformers 5.23 `LwDetrImageLoss.loss_labels`.
+    logits (B, L, Q, K); labels, iou, weights (T,). A matched class is pulled towards p^0.25 *
+    IoU^0.75 (at least 0.01), every other entry pushed down with weight p^2. Written with
+    logsigmoid, so that a logit of 200 costs nothing instead of NaN; otherwise equal to transformers
+    5.23 `LwDetrImageLoss.loss_labels`.
     """
     p = logits.sigmoid()
     losses = _taught(-(p**FOCAL_GAMMA) * F.logsigmoid(-logits), spared)  # as if nothing was there
@@ -38,7 +45,9 @@ def iou_aware_bce(
     return _class_sums(losses, where, positive * weights)
 
 
-def focal(logits: Tensor, matches: Matches, labels: Tensor, weights: Tensor, spared: Tensor | None = None) -> Tensor:
+def focal(
+    logits: Tensor, matches: Matches, labels: Tensor, weights: Tensor, spared: Tensor | None = None
+) -> Tensor:
     """Sigmoid focal loss (L,) (arXiv 1708.02002) of logits (B, L, Q, K), alpha 0.25, gamma 2."""
     p = logits.sigmoid()
     losses = _taught(-(1 - FOCAL_ALPHA) * p**FOCAL_GAMMA * F.logsigmoid(-logits), spared)
@@ -67,12 +76,15 @@ def softmax_ce(
     no_object: float,
     spared: Tensor | None = None,
 ) -> Tensor:
-    """Cross entropy (L,) of DETR over K classes and, as the last row, "no object" with weight `no_object`.
+    """Cross entropy (L,) of DETR over K classes and, as the last row, "no object" with weight
+    `no_object`.
 
-    logits (B, L, Q, K + 1). The divisor that makes it DETR's weighted mean is the sum of all weights: objects
-    plus no_object for every query without one.
+    logits (B, L, Q, K + 1). The divisor that makes it DETR's weighted mean is the sum of all
+    weights: objects plus no_object for every query without one.
     """
-    wanted = torch.full(logits.shape[:3], logits.shape[3] - 1, dtype=torch.int64, device=logits.device)
+    wanted = torch.full(
+        logits.shape[:3], logits.shape[3] - 1, dtype=torch.int64, device=logits.device
+    )
     weight = torch.full(logits.shape[:3], no_object, device=logits.device)
     if spared is not None:
         weight[spared] = 0.0
@@ -82,13 +94,17 @@ def softmax_ce(
     return (losses * weight).sum((0, 2))
 
 
-def l1(found_cxcywh: Tensor, given_cxcywh: Tensor, matches: Matches, weights: Tensor, layers: int) -> Tensor:
+def l1(
+    found_cxcywh: Tensor, given_cxcywh: Tensor, matches: Matches, weights: Tensor, layers: int
+) -> Tensor:
     """Sum of absolute differences (L,) of box centres and sizes (T, 4)."""
     values = (found_cxcywh - given_cxcywh).abs().sum(-1)
     return by_layer(values * weights, matches.layer, layers)
 
 
-def giou(found_cxcywh: Tensor, given_cxcywh: Tensor, matches: Matches, weights: Tensor, layers: int) -> Tensor:
+def giou(
+    found_cxcywh: Tensor, given_cxcywh: Tensor, matches: Matches, weights: Tensor, layers: int
+) -> Tensor:
     """Sum of 1 - generalised IoU (L,) of box pairs (T, 4)."""
     values = 1 - iou_and_giou(cxcywh_to_xyxy(found_cxcywh), cxcywh_to_xyxy(given_cxcywh))[1]
     return by_layer(values * weights, matches.layer, layers)
@@ -104,7 +120,11 @@ def mask_bce(
 ) -> Tensor:
     """Sum over pairs (L,) of the mean binary cross entropy at their points; both (T, P)."""
     values = F.binary_cross_entropy_with_logits(point_logits, wanted, reduction="none")
-    values = values.mean(-1) if counted is None else (values * counted).sum(-1) / counted.sum(-1).clamp(min=1)
+    values = (
+        values.mean(-1)
+        if counted is None
+        else (values * counted).sum(-1) / counted.sum(-1).clamp(min=1)
+    )
     return by_layer(values * weights, matches.layer, layers)
 
 
@@ -116,10 +136,11 @@ def dice(
     layers: int,
     counted: Tensor | None = None,
 ) -> Tensor:
-    """Sum over pairs (L,) of 1 - Dice overlap (V-Net, arXiv 1606.04797) at their points; both (T, P).
+    """Sum over pairs (L,) of 1 - Dice overlap (V-Net, arXiv 1606.04797) at their points; both (T,
+    P).
 
-    One is added above and below so that an empty mask still has a gradient, as in facebookresearch/detr
-    models/segmentation.py@29901c5.
+    One is added above and below so that an empty mask still has a gradient, as in
+    facebookresearch/detr models/segmentation.py@29901c5.
     """
     p = point_logits.sigmoid()
     if counted is not None:

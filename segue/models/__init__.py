@@ -1,4 +1,5 @@
-"""Model families: one module each, found by its file name. They share `parts`; `weights` reads foreign files.
+"""Model families: one module each, found by its file name. They share `parts`; `weights` reads
+foreign files.
 
 A family module has
 
@@ -51,9 +52,16 @@ class ModelSpec(Settings):
     @field_validator("family")
     @classmethod
     def _imports_nothing(cls, name: str) -> str:
-        """A plan imports its family before it becomes a model; of a checkpoint's card nobody knows who wrote it."""
+        """A plan imports its family before it becomes a model; of a checkpoint's card nobody knows
+        who wrote it.
+        """
         if not may_be_named(name):
-            raise PlanError(f"family {name}", "a module that a file names", "one of segue's, or yours", said(name))
+            raise PlanError(
+                f"family {name}",
+                "a module that a file names",
+                "one of segue's, or yours",
+                said(name),
+            )
         return name
 
     @property
@@ -74,7 +82,11 @@ def get(name: str) -> ModuleType:
     """
     family = find_module(__name__, names(), name, f"family {name}")
     if not all(hasattr(family, part) for part in ("PARTS", "build")):
-        raise PlanError(f"family {name}", "a module that is no model family", "PARTS, build, ... as in segue.models")
+        raise PlanError(
+            f"family {name}",
+            "a module that is no model family",
+            "PARTS, build, ... as in segue.models",
+        )
     return family
 
 
@@ -91,5 +103,7 @@ def size_of(family: ModuleType, name: str) -> Any:
     """
     if name not in family.SIZES:
         near = difflib.get_close_matches(name, family.SIZES, n=1)
-        raise PlanError(f"size {name}", "unknown", (f"{near[0]}? or " if near else "") + ", ".join(family.SIZES))
+        raise PlanError(
+            f"size {name}", "unknown", (f"{near[0]}? or " if near else "") + ", ".join(family.SIZES)
+        )
     return family.SIZES[name]

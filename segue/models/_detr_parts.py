@@ -1,8 +1,10 @@
-"""The networks behind DETR's backbone, encoder and decoder: timm's and transformers' layers, called one by one.
+"""The networks behind DETR's backbone, encoder and decoder: timm's and transformers' layers, called
+one by one.
 
-Two things differ from transformers 5.23 on purpose. With `auxiliary_loss` its decoders feed every layer's normed
-output to the next layer, which the published models do not (facebookresearch/detr models/transformer.py@29901c5);
-and its backbone freezes the stem for good, where ours is frozen by the plan.
+Two things differ from transformers 5.23 on purpose. With `auxiliary_loss` its decoders feed every
+layer's normed output to the next layer, which the published models do not (facebookresearch/detr
+models/transformer.py@29901c5); and its backbone freezes the stem for good, where ours is frozen by
+the plan.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import torch
 from timm.layers.norm_act import FrozenBatchNormAct2d, freeze_batch_norm_2d
 from torch import Tensor, nn
 from torchvision.ops.misc import FrozenBatchNorm2d
-from transformers.models.conditional_detr.configuration_conditional_detr import ConditionalDetrConfig
+from transformers.models.conditional_detr.configuration_conditional_detr import (
+    ConditionalDetrConfig,
+)
 from transformers.models.conditional_detr.modeling_conditional_detr import (
     ConditionalDetrDecoder,
     encode_sinusoidal_position_embedding,
@@ -32,14 +36,16 @@ from segue.models.parts.chain import State
 from segue.models.parts.layers import PRIOR_BIAS, Normalise
 from segue.structures.channels import IMAGENET, Channel
 
-# What timm calls the classifiers of its networks; `segue.models.weights.detr` leaves their tensors behind.
+# What timm calls the classifiers of its networks; `segue.models.weights.detr` leaves their tensors
+# behind.
 HEADS = ("fc", "head", "head_dist", "classifier")
 
 
 class Backbone(nn.Module):
     """Any image network of timm's; gives "features", its last map (B, C, h, w).
 
-    Its BatchNorm becomes FrozenBatchNorm, as in DETR: statistics and scale are constants of the pretraining.
+    Its BatchNorm becomes FrozenBatchNorm, as in DETR: statistics and scale are constants of the
+    pretraining.
     """
 
     reads = ("images",)
@@ -56,22 +62,28 @@ class Backbone(nn.Module):
 
     def forward(self, state: State) -> State:
         images = self.normalise(state["images"])
-        maps = self.net.forward_intermediates(images, indices=1, norm=True, intermediates_only=True, output_fmt="NCHW")
+        maps = self.net.forward_intermediates(
+            images, indices=1, norm=True, intermediates_only=True, output_fmt="NCHW"
+        )
         return {"features": maps[-1]}
 
 
 def network(name: str, channels: int, resolution: int) -> Any:
-    """timm's network `name` with fresh weights and without its classifier, for inputs of any size it can take.
+    """timm's network `name` with fresh weights and without its classifier, for inputs of any size
+    it can take.
 
     Raises:
         RuntimeError: if timm does not know it, or it cannot be a backbone here.
     """
-    if not timm.is_model(name.partition(".")[0]):  # create_model would ask the network for some names (hf-hub:...)
+    # create_model would ask the network for some names (hf-hub:...)
+    if not timm.is_model(name.partition(".")[0]):
         raise RuntimeError("timm does not know it")
     ways: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"img_size": resolution}, {})
     for sizing in ways:
         try:
-            net = timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **sizing)
+            net = timm.create_model(
+                name, pretrained=False, num_classes=0, in_chans=channels, **sizing
+            )
             break
         except TypeError:  # a network that takes any size takes no such argument
             continue
@@ -85,11 +97,16 @@ def network(name: str, channels: int, resolution: int) -> Any:
 
 
 def trained_with(name: str, channels: Sequence[Channel]) -> tuple[Channel, ...]:
-    """The channels, with the mean and deviation that the network was trained with where r, g, b have ImageNet's."""
+    """The channels, with the mean and deviation that the network was trained with where r, g, b
+    have ImageNet's.
+    """
     config = timm.get_pretrained_cfg(name) if timm.is_model(name.partition(".")[0]) else None
     if config is None:
         return tuple(channels)
-    own = {name: {"mean": mean, "std": std} for name, mean, std in zip(IMAGENET, config.mean, config.std, strict=True)}
+    own = {
+        name: {"mean": mean, "std": std}
+        for name, mean, std in zip(IMAGENET, config.mean, config.std, strict=True)
+    }
     return tuple(
         channel.model_copy(update=own[channel.name])
         if IMAGENET.get(channel.name) == (channel.mean, channel.std)
@@ -99,8 +116,9 @@ def trained_with(name: str, channels: Sequence[Channel]) -> tuple[Channel, ...]:
 
 
 def _without_batch_statistics(net: nn.Module) -> nn.Module:
-    """BatchNorm as constants. Without pretrained ones, each residual branch is scaled so that their sum stays tame:
-    timm starts the last norm of a branch at 0, and a constant 0 would never learn."""
+    """BatchNorm as constants. Without pretrained ones, each residual branch is scaled so that their
+    sum stays tame: timm starts the last norm of a branch at 0, and a constant 0 would never learn.
+    """
     net = freeze_batch_norm_2d(net)
     norms = [m for m in net.modules() if isinstance(m, FrozenBatchNorm2d | FrozenBatchNormAct2d)]
     closed = [norm for norm in norms if not norm.weight.is_meta and not norm.weight.any()]
@@ -123,15 +141,20 @@ class Encoder(nn.Module):
     def forward(self, state: State) -> State:
         features = self.input_proj(state["features"])
         encoded = self.transformer(
-            inputs_embeds=_tokens(features), spatial_position_embeddings=_tokens(positions(features))
+            inputs_embeds=_tokens(features),
+            spatial_position_embeddings=_tokens(positions(features)),
         )
-        return {"memory_0": encoded.last_hidden_state.transpose(1, 2).unflatten(2, features.shape[-2:])}
+        return {
+            "memory_0": encoded.last_hidden_state.transpose(1, 2).unflatten(2, features.shape[-2:])
+        }
 
 
 class Decoder(nn.Module):
-    """DETR's decoder with its heads: queries that are positions only, boxes and classes from each layer's output.
+    """DETR's decoder with its heads: queries that are positions only, boxes and classes from each
+    layer's output.
 
-    Gives "queries" (B, L, Q, D), "logits" (B, L, Q, K + 1) with "no object" last, and "boxes_cxcywh" (B, L, Q, 4).
+    Gives "queries" (B, L, Q, D), "logits" (B, L, Q, K + 1) with "no object" last, and
+    "boxes_cxcywh" (B, L, Q, 4).
     """
 
     reads = ("memory_0",)
@@ -150,7 +173,9 @@ class Decoder(nn.Module):
         return DetrDecoder(config)
 
     def add_heads(self, config: DetrConfig) -> None:
-        """The row for "no object" is a head of its own, so that class rows are classes and nothing else."""
+        """The row for "no object" is a head of its own, so that class rows are classes and nothing
+        else.
+        """
         _xavier(self.transformer)
         self.no_object = nn.Linear(config.d_model, 1)
 
@@ -158,10 +183,16 @@ class Decoder(nn.Module):
         memory = state["memory_0"]
         asked = self.query_positions.weight.expand(len(memory), -1, -1)  # (B, Q, D)
         queries = torch.stack(self.decode(_tokens(memory), _tokens(positions(memory)), asked), 1)
-        return {"queries": queries, "logits": self.logits(queries), "boxes_cxcywh": self.boxes(queries, asked)}
+        return {
+            "queries": queries,
+            "logits": self.logits(queries),
+            "boxes_cxcywh": self.boxes(queries, asked),
+        }
 
     def decode(self, memory: Tensor, where: Tensor, asked: Tensor) -> list[Tensor]:
-        """The normed output (B, Q, D) of every layer, from memory and positions (B, S, D) and queries (B, Q, D)."""
+        """The normed output (B, Q, D) of every layer, from memory and positions (B, S, D) and
+        queries (B, Q, D).
+        """
         hidden, outputs = torch.zeros_like(asked), []
         for layer in self.transformer.layers:
             hidden = layer(
@@ -181,7 +212,8 @@ class Decoder(nn.Module):
 
 
 class ConditionalDecoder(Decoder):
-    """Conditional DETR's decoder (arXiv 2108.06152): each query has a reference point that its attention starts from.
+    """Conditional DETR's decoder (arXiv 2108.06152): each query has a reference point that its
+    attention starts from.
 
     "logits" are (B, L, Q, K), a sigmoid for each class.
     """
@@ -190,7 +222,9 @@ class ConditionalDecoder(Decoder):
         return ConditionalDetrDecoder(config)
 
     def add_heads(self, config: DetrConfig) -> None:
-        """Heads start as published (Atten4Vis/ConditionalDETR models/conditional_detr.py): the prior, and no offset."""
+        """Heads start as published (Atten4Vis/ConditionalDETR models/conditional_detr.py): the
+        prior, and no offset.
+        """
         _xavier(self.transformer)
         nn.init.constant_(self.class_head.bias, PRIOR_BIAS)
         for parameter in self.box_head.layers[-1].parameters():
@@ -230,7 +264,9 @@ def configure(conditional: bool, **settings: Any) -> Any:
 
 
 def positions(features: Tensor) -> Tensor:
-    """Sine positions (B, D, h, w) of the cells of features (B, D, h, w), in single precision or better."""
+    """Sine positions (B, D, h, w) of the cells of features (B, D, h, w), in single precision or
+    better.
+    """
     sine = DetrSinePositionEmbedding(features.shape[1] // 2, normalize=True)
     return sine(features.shape, features.device, torch.promote_types(features.dtype, torch.float32))
 

@@ -1,9 +1,11 @@
-"""The networks behind Mask2Former's backbone, pixel decoder and decoder: transformers' layers, called one by one.
+"""The networks behind Mask2Former's backbone, pixel decoder and decoder: transformers' layers,
+called one by one.
 
-Three things differ from transformers 5.23, none of them in what comes out. Masks are products of query and pixel
-vectors that are never multiplied out but where the loss looks (the library keeps ten stacks of all queries' masks).
-What a query may attend to is found on the small map it attends to, because resizing and the product commute. And
-blocks can be computed again in backward instead of kept, which the library refuses.
+Three things differ from transformers 5.23, none of them in what comes out. Masks are products of
+query and pixel vectors that are never multiplied out but where the loss looks (the library keeps
+ten stacks of all queries' masks). What a query may attend to is found on the small map it attends
+to, because resizing and the product commute. And blocks can be computed again in backward instead
+of kept, which the library refuses.
 """
 
 from __future__ import annotations
@@ -30,15 +32,24 @@ STAGES = ("stage1", "stage2", "stage3", "stage4")
 
 
 def configure(swin: dict[str, Any], channels: int, **settings: Any) -> Mask2FormerConfig:
-    """transformers' configuration. Drop-path is off: what it drops would depend on how a step is split."""
+    """transformers' configuration.
+
+    Drop-path is off: what it drops would depend on how a step is split.
+    """
     backbone: Any = SwinConfig(num_channels=channels, drop_path_rate=0.0, **swin)
     backbone.out_features = list(STAGES)
     width = settings["hidden_dim"]
-    return Mask2FormerConfig(backbone_config=backbone, feature_size=width, mask_feature_size=width, **settings)
+    return Mask2FormerConfig(
+        backbone_config=backbone, feature_size=width, mask_feature_size=width, **settings
+    )
 
 
-def parts_of(config: Mask2FormerConfig, channels: Sequence[Channel], classes: int, recompute: bool) -> dict[str, Any]:
-    """The three parts with the library's own fresh weights; with `recompute` blocks are not kept for backward."""
+def parts_of(
+    config: Mask2FormerConfig, channels: Sequence[Channel], classes: int, recompute: bool
+) -> dict[str, Any]:
+    """The three parts with the library's own fresh weights; with `recompute` blocks are not kept
+    for backward.
+    """
     model: Any = Mask2FormerModel(config)
     level = model.pixel_level_module
     level.encoder.swin.layernorm = nn.Identity()  # of an output that nothing reads
@@ -69,7 +80,9 @@ class Backbone(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """Deformable attention over three maps; gives "level_0" (coarse) to "level_2" and "pixels" (B, D, H/4, W/4)."""
+    """Deformable attention over three maps; gives "level_0" (coarse) to "level_2" and "pixels" (B,
+    D, H/4, W/4).
+    """
 
     reads = tuple(f"map_{i}" for i in range(len(STAGES)))
 
@@ -78,7 +91,9 @@ class PixelDecoder(nn.Module):
         self.net = net
 
     def forward(self, state: State) -> State:
-        out = self.net([state[name] for name in self.reads], output_hidden_states=False, return_dict=True)
+        out = self.net(
+            [state[name] for name in self.reads], output_hidden_states=False, return_dict=True
+        )
         levels = {f"level_{i}": features for i, features in enumerate(out.multi_scale_features)}
         return {**levels, "pixels": out.mask_features}
 
@@ -86,8 +101,9 @@ class PixelDecoder(nn.Module):
 class Decoder(nn.Module):
     """Queries that attend within the mask they found before (arXiv 2112.01527), layer by layer.
 
-    Gives "logits" (B, L, Q, K + 1) with "no object" last and "masks", both also of the queries before the first
-    layer. "No object" is a head of its own, so that class rows are classes and nothing else.
+    Gives "logits" (B, L, Q, K + 1) with "no object" last and "masks", both also of the queries
+    before the first layer. "No object" is a head of its own, so that class rows are classes and
+    nothing else.
     """
 
     reads = ("pixels", *(f"level_{i}" for i in range(LEVELS)))
@@ -103,10 +119,13 @@ class Decoder(nn.Module):
     def forward(self, state: State) -> State:
         pixels, net = state["pixels"], self.transformer.decoder
         levels = [self.level(state[f"level_{i}"], i) for i in range(LEVELS)]
-        asked = self.transformer.queries_embedder.weight[:, None].expand(-1, len(pixels), -1)  # (Q, B, D)
+        # (Q, B, D)
+        asked = self.transformer.queries_embedder.weight[:, None].expand(-1, len(pixels), -1)
         hidden = self.transformer.queries_features.weight[:, None].expand_as(asked)
         normed = [net.layernorm(hidden)]
-        run: Callable[..., Tensor] = partial(checkpoint, _layer, use_reentrant=False) if self.recompute else _layer
+        run: Callable[..., Tensor] = (
+            partial(checkpoint, _layer, use_reentrant=False) if self.recompute else _layer
+        )
         for number, layer in enumerate(net.layers):
             size = state[f"level_{number % LEVELS}"].shape[-2:]
             hidden_from = self.hidden_from(normed[-1], pixels, size)
@@ -114,28 +133,45 @@ class Decoder(nn.Module):
             normed.append(net.layernorm(hidden))
         queries = torch.stack(normed).permute(2, 0, 1, 3)  # (B, L, Q, D)
         logits = torch.cat([self.class_head(queries), self.no_object(queries)], -1)
-        return {"logits": logits, "masks": ProductMasks(pixels, net.mask_predictor.mask_embedder(queries))}
+        return {
+            "logits": logits,
+            "masks": ProductMasks(pixels, net.mask_predictor.mask_embedder(queries)),
+        }
 
     def level(self, features: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """The cells of a map (B, D, h, w) as keys with their positions and as values, each (hw, B, D)."""
+        """The cells of a map (B, D, h, w) as keys with their positions and as values, each (hw, B,
+        D).
+        """
         where = self.transformer.position_embedder(features.shape, features.device, torch.float32)
         mark = self.transformer.level_embed.weight[number]
-        values = self.transformer.input_projections[number](features).flatten(2).permute(2, 0, 1) + mark
+        values = (
+            self.transformer.input_projections[number](features).flatten(2).permute(2, 0, 1) + mark
+        )
         return values + where.flatten(2).permute(2, 0, 1).to(values.dtype), values
 
     @torch.no_grad()
     def hidden_from(self, normed: Tensor, pixels: Tensor, size: Sequence[int]) -> Tensor:
-        """Cells (B * heads, Q, hw) outside the mask of a query (Q, B, D); nothing is hidden if all of it would be."""
+        """Cells (B * heads, Q, hw) outside the mask of a query (Q, B, D); nothing is hidden if all
+        of it would be.
+        """
         vectors = self.transformer.decoder.mask_predictor.mask_embedder(normed.transpose(0, 1))
-        small = F.interpolate(pixels, size=tuple(size), mode="bilinear", align_corners=False).flatten(2)
+        small = F.interpolate(
+            pixels, size=tuple(size), mode="bilinear", align_corners=False
+        ).flatten(2)
         outside = (vectors @ small).float() < 0
         outside &= ~outside.all(-1, keepdim=True)
         return outside.repeat_interleave(self.transformer.decoder.config.num_attention_heads, 0)
 
 
-def _layer(layer: Any, hidden: Tensor, asked: Tensor, keys: Tensor, values: Tensor, hidden_from: Tensor) -> Tensor:
-    """One decoder layer: masked attention to the image, attention among queries, two linear layers; all (., B, D)."""
-    found, _ = layer.cross_attn(hidden + asked, keys, values, attn_mask=hidden_from, need_weights=False)
+def _layer(
+    layer: Any, hidden: Tensor, asked: Tensor, keys: Tensor, values: Tensor, hidden_from: Tensor
+) -> Tensor:
+    """One decoder layer: masked attention to the image, attention among queries, two linear layers;
+    all (., B, D).
+    """
+    found, _ = layer.cross_attn(
+        hidden + asked, keys, values, attn_mask=hidden_from, need_weights=False
+    )
     hidden = layer.cross_attn_layer_norm(hidden + found)
     found, _ = layer.self_attn(hidden, position_embeddings=asked)
     hidden = layer.self_attn_layer_norm(hidden + found)
@@ -160,7 +196,9 @@ class ProductMasks:
         logits = chosen.new_zeros(len(chosen), *self.size)
         for i in range(len(self.pixels)):
             here = (image == i).nonzero()[:, 0].to(logits.device)
-            logits = logits.index_add(0, here, (chosen[here] @ self.pixels[i].flatten(1)).unflatten(1, self.size))
+            logits = logits.index_add(
+                0, here, (chosen[here] @ self.pixels[i].flatten(1)).unflatten(1, self.size)
+            )
         return logits
 
     def sample(self, points: Tensor) -> Tensor:
@@ -168,5 +206,7 @@ class ProductMasks:
 
         In single precision: half of it would move points by more than a cell.
         """
-        sampled = F.grid_sample(self.pixels.float(), 2 * points[:, :, None] - 1, align_corners=False)[..., 0]
+        sampled = F.grid_sample(
+            self.pixels.float(), 2 * points[:, :, None] - 1, align_corners=False
+        )[..., 0]
         return torch.einsum("blqd,bdp->blqp", self.queries.float(), sampled)

@@ -1,7 +1,8 @@
-"""The networks behind RF-DETR's backbone, projector and decoder: transformers' layers, called one by one.
+"""The networks behind RF-DETR's backbone, projector and decoder: transformers' layers, called one
+by one.
 
-Their own `forward(labels=...)` is never used: it cannot start behind a frozen part, and its losses have defects
-that our tests list.
+Their own `forward(labels=...)` is never used: it cannot start behind a frozen part, and its losses
+have defects that our tests list.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from segue.structures.channels import Channel
 
 
 class Backbone(nn.Module):
-    """Windowed DINOv2; gives "features": the chosen layers' maps side by side (B, layers * width, h, w)."""
+    """Windowed DINOv2; gives "features": the chosen layers' maps side by side (B, layers * width,
+    h, w).
+    """
 
     reads = ("images",)
 
@@ -42,11 +45,12 @@ class Backbone(nn.Module):
 
 
 class Projector(nn.Module):
-    """One C2f block for each feature level; gives "memory_0", "memory_1", ... (B, D, h, w), finest first.
+    """One C2f block for each feature level; gives "memory_0", "memory_1", ... (B, D, h, w), finest
+    first.
 
-    scales: size of each level relative to the backbone's map, 1.0 (all sizes of today), or 2.0 and 0.5 (the old
-    large one, which transformers does not support). Norms have eps 1e-6, as in roboflow/rf-detr; transformers'
-    1e-5 reorders the proposals of published weights.
+    scales: size of each level relative to the backbone's map, 1.0 (all sizes of today), or 2.0 and
+    0.5 (the old large one, which transformers does not support). Norms have eps 1e-6, as in
+    roboflow/rf-detr; transformers' 1e-5 reorders the proposals of published weights.
     """
 
     reads = ("features",)
@@ -93,10 +97,10 @@ def _sampling(config: RfDetrConfig, width: int, scale: float) -> nn.Module:
 class Decoder(nn.Module):
     """Two-stage query selection, the decoder layers, and the class and box heads.
 
-    In training, `groups` copies of the queries learn side by side (Group DETR); in eval, and so whenever it is
-    frozen, only the first runs. Gives "queries" (B, L, Q, D), "logits" (B, L, Q, K), "boxes_cxcywh" (B, L, Q, 4),
-    how many "groups" Q consists of, and in training the encoder's proposals as "enc_queries", "enc_logits",
-    "enc_boxes_cxcywh" (L = 1).
+    In training, `groups` copies of the queries learn side by side (Group DETR); in eval, and so
+    whenever it is frozen, only the first runs. Gives "queries" (B, L, Q, D), "logits" (B, L, Q, K),
+    "boxes_cxcywh" (B, L, Q, 4), how many "groups" Q consists of, and in training the encoder's
+    proposals as "enc_queries", "enc_logits", "enc_boxes_cxcywh" (L = 1).
     """
 
     answers = ("queries", "logits", "boxes_cxcywh")
@@ -112,13 +116,17 @@ class Decoder(nn.Module):
         self.proposal_proj = nn.ModuleList(nn.Linear(width, width) for _ in range(groups))
         self.proposal_norm = nn.ModuleList(nn.LayerNorm(width) for _ in range(groups))
         self.proposal_classes = nn.ModuleList(nn.Linear(width, classes) for _ in range(groups))
-        self.proposal_boxes = nn.ModuleList(RfDetrMLPPredictionHead(width, width, 4, 3) for _ in range(groups))
+        self.proposal_boxes = nn.ModuleList(
+            RfDetrMLPPredictionHead(width, width, 4, 3) for _ in range(groups)
+        )
         self.class_head = nn.Linear(width, classes)
         self.box_head = RfDetrMLPPredictionHead(width, width, 4, 3)
         self._initialise()
 
     def _initialise(self) -> None:
-        """Xavier for matrices, the prior for classes, and box heads that at first change nothing; as upstream."""
+        """Xavier for matrices, the prior for classes, and box heads that at first change nothing;
+        as upstream.
+        """
         for module in (*self.proposal_proj, *self.proposal_boxes, self.box_head):
             for parameter in module.parameters():
                 if parameter.dim() > 1:
@@ -136,9 +144,14 @@ class Decoder(nn.Module):
         memory = torch.cat([m.flatten(2).transpose(1, 2) for m in memories], 1)  # (B, S, D)
         shapes = [(m.shape[-2], m.shape[-1]) for m in memories]
         proposals = [self._propose(memory, shapes, group) for group in range(groups)]
-        enc_queries, enc_logits, enc_boxes = (torch.cat(parts, 1) for parts in zip(*proposals, strict=True))
+        enc_queries, enc_logits, enc_boxes = (
+            torch.cat(parts, 1) for parts in zip(*proposals, strict=True)
+        )
         count = enc_boxes.shape[1] // groups
-        reference = refine_bboxes(enc_boxes.detach(), self._rows(self.reference_points, groups, count))  # (B, Q, 4)
+        # (B, Q, 4)
+        reference = refine_bboxes(
+            enc_boxes.detach(), self._rows(self.reference_points, groups, count)
+        )
         features = self._rows(self.query_features, groups, count)
         queries = self._decode(memory, shapes, reference, features)  # (B, L, Q, D)
         added = {
@@ -154,22 +167,31 @@ class Decoder(nn.Module):
 
     def _rows(self, table: nn.Embedding, groups: int, count: int) -> Tensor:
         """The first `count` rows of each of the first groups (groups * count, ...)."""
-        return table.weight.unflatten(0, (self.groups, self.num_queries))[:groups, :count].flatten(0, 1)
+        return table.weight.unflatten(0, (self.groups, self.num_queries))[:groups, :count].flatten(
+            0, 1
+        )
 
-    def _propose(self, memory: Tensor, shapes: list[tuple[int, int]], group: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The best cells of a group as query features (B, Q, D), class logits (B, Q, K) and boxes (B, Q, 4)."""
+    def _propose(
+        self, memory: Tensor, shapes: list[tuple[int, int]], group: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The best cells of a group as query features (B, Q, D), class logits (B, Q, K) and boxes
+        (B, Q, 4).
+        """
         anchors, valid = grid_anchors(shapes, memory)
         features = self.proposal_norm[group](self.proposal_proj[group](memory * valid))
         logits = self.proposal_classes[group](features)
         scores = logits.max(-1).values.masked_fill(~valid[..., 0], float("-inf"))
-        count = min(self.num_queries, scores.shape[1])  # a small image has fewer cells than the model has queries
+        # a small image has fewer cells than the model has queries
+        count = min(self.num_queries, scores.shape[1])
         best = scores.topk(count, dim=1).indices[..., None]  # (B, Q, 1)
         features = features.gather(1, best.expand(-1, -1, features.shape[-1]))
         anchors = anchors.expand(len(memory), -1, -1).gather(1, best.expand(-1, -1, 4))
         logits = logits.gather(1, best.expand(-1, -1, logits.shape[-1]))
         return features, logits, refine_bboxes(anchors, self.proposal_boxes[group](features))
 
-    def _decode(self, memory: Tensor, shapes: list[tuple[int, int]], reference: Tensor, features: Tensor) -> Tensor:
+    def _decode(
+        self, memory: Tensor, shapes: list[tuple[int, int]], reference: Tensor, features: Tensor
+    ) -> Tensor:
         """The output of every decoder layer (B, L, Q, D)."""
         starts = [0, *itertools.accumulate(h * w for h, w in shapes)][:-1]
         output = self.transformer(
@@ -185,9 +207,11 @@ class Decoder(nn.Module):
 
 
 def grid_anchors(shapes: Sequence[tuple[int, int]], like: Tensor) -> tuple[Tensor, Tensor]:
-    """A box around each cell's centre (1, S, 4), 0.05 * 2^level of the image wide, and whether it counts (1, S, 1).
+    """A box around each cell's centre (1, S, 4), 0.05 * 2^level of the image wide, and whether it
+    counts (1, S, 1).
 
-    Cells within 1 % of the border propose nothing (Deformable DETR, arXiv 2010.04159); their anchor is 0.
+    Cells within 1 % of the border propose nothing (Deformable DETR, arXiv 2010.04159); their anchor
+    is 0.
     """
     anchors = []
     for level, (h, w) in enumerate(shapes):

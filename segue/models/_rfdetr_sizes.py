@@ -1,4 +1,6 @@
-"""The sizes RF-DETR was published in (roboflow/rf-detr `config.py` at 1.11.2), and `pico`, which is ours."""
+"""The sizes RF-DETR was published in (roboflow/rf-detr `config.py` at 1.11.2), and `pico`, which is
+ours.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Size:
-    """resolution, patch and mask_stride in pixels; taps: backbone layers whose maps are used; grid: side of the
-    grid of position embeddings."""
+    """resolution, patch and mask_stride in pixels; taps: backbone layers whose maps are used; grid:
+    side of the grid of position embeddings.
+    """
 
     resolution: int
     patch: int

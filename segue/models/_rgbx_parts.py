@@ -1,8 +1,10 @@
-"""The networks behind rgbx_rcnn's streams and fusion: transformers' SegFormer encoders (MiT), stage by stage.
+"""The networks behind rgbx_rcnn's streams and fusion: transformers' SegFormer encoders (MiT), stage
+by stage.
 
-The streams give features to each other between their stages, so they cannot run one after the other. Each runs its
-first stage, which no other stream reaches; the fusion then runs the rest of all of them, interleaved. What is frozen
-of them stays as it is there, but gradients pass through it to what the fusion has fed into it.
+The streams give features to each other between their stages, so they cannot run one after the
+other. Each runs its first stage, which no other stream reaches; the fusion then runs the rest of
+all of them, interleaved. What is frozen of them stays as it is there, but gradients pass through it
+to what the fusion has fed into it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ LEVELS = tuple(f"level_{i}" for i in range(4))  # of strides 4, 8, 16, 32
 
 @dataclass(frozen=True)
 class Mit:
-    """A Mix Transformer (SegFormer, arXiv 2105.15203): widths, depths and attention heads of its four stages."""
+    """A Mix Transformer (SegFormer, arXiv 2105.15203): widths, depths and attention heads of its
+    four stages.
+    """
 
     widths: tuple[int, ...]
     depths: tuple[int, ...]
@@ -48,7 +52,10 @@ MITS = {
 
 
 class Stream(nn.Module):
-    """One encoder over some of the image's channels. Without drop-path, which would depend on how a step is split."""
+    """One encoder over some of the image's channels.
+
+    Without drop-path, which would depend on how a step is split.
+    """
 
     def __init__(self, mit: Mit, channels: Sequence[Channel], positions: Sequence[int]) -> None:
         super().__init__()
@@ -66,7 +73,10 @@ class Stream(nn.Module):
 
 
 class Streams(nn.Module):
-    """A part: the streams of one kind. Gives their first maps; a stream that is alone gives all its levels."""
+    """A part: the streams of one kind.
+
+    Gives their first maps; a stream that is alone gives all its levels.
+    """
 
     reads = ("images",)
     streams: Any
@@ -88,7 +98,8 @@ class Streams(nn.Module):
 
 
 class Fusion(nn.Module):
-    """A part: runs the streams' later stages, rectifies them by each other in between, and fuses each level.
+    """A part: runs the streams' later stages, rectifies them by each other in between, and fuses
+    each level.
 
     The streams' weights are their own parts'; here is only the way to them.
     """
@@ -101,7 +112,8 @@ class Fusion(nn.Module):
         self.reads = tuple(name for part in parts for name in part.begun)
         others = len(self.reads) - 1
         self.levels = nn.ModuleList(
-            Level(kind, width, heads, others, zero_init) for width, heads in zip(mit.widths, mit.heads, strict=True)
+            Level(kind, width, heads, others, zero_init)
+            for width, heads in zip(mit.widths, mit.heads, strict=True)
         )
 
     def forward(self, state: State) -> State:
@@ -110,14 +122,18 @@ class Fusion(nn.Module):
         fused = {}
         for number, (name, level) in enumerate(zip(LEVELS, self.levels, strict=True)):
             if number:
-                maps = [stream.stages[number](each) for stream, each in zip(streams, maps, strict=True)]
+                maps = [
+                    stream.stages[number](each) for stream, each in zip(streams, maps, strict=True)
+                ]
             maps = level.rectified(maps)
             fused[name] = level(maps)
         return fused
 
 
 class Neck(nn.Module):
-    """A part: torchvision's feature pyramid with a pooled level on top; all maps have the same width."""
+    """A part: torchvision's feature pyramid with a pooled level on top; all maps have the same
+    width.
+    """
 
     reads = LEVELS
     answers = PYRAMID

@@ -1,7 +1,8 @@
 """DETR (arXiv 2005.12872) and Conditional DETR (arXiv 2108.06152) on any backbone.
 
-The networks are timm's and transformers' (`segue.models._detr_parts`). This file says which sizes there are, what a
-stage learns, and how to read the answer. A size is named after its backbone; `pico` is ours, for CPUs.
+The networks are timm's and transformers' (`segue.models._detr_parts`). This file says which sizes
+there are, what a stage learns, and how to read the answer. A size is named after its backbone;
+`pico` is ours, for CPUs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ from segue.errors import HandoverError, PlanError
 from segue.losses.criterion import Criterion, task_weights
 from segue.losses.matcher import Costs
 from segue.models import ModelSpec
-from segue.models._detr_parts import Backbone, ConditionalDecoder, Decoder, Encoder, configure, network, trained_with
+from segue.models._detr_parts import (
+    Backbone,
+    ConditionalDecoder,
+    Decoder,
+    Encoder,
+    configure,
+    network,
+    trained_with,
+)
 from segue.models.parts import mask_heads
 from segue.models.parts.chain import Chain, State
 from segue.models.parts.layers import sides_around
@@ -38,8 +47,9 @@ TASKS = ("boxes", "masks", "joint")
 
 @dataclass(frozen=True)
 class Size:
-    """backbone: its name in timm. resolution in pixels; layers: of encoder and decoder each. queries: of the plain
-    decoder, for objects an image can have."""
+    """backbone: its name in timm. resolution in pixels; layers: of encoder and decoder each.
+    queries: of the plain decoder, for objects an image can have.
+    """
 
     backbone: str
     resolution: int
@@ -62,12 +72,14 @@ SIZES = {
 
 
 class Options(Settings):
-    """What a plan may choose. None is decided from the size, the weights and the data, and then said.
+    """What a plan may choose. None is decided from the size, the weights and the data, and then
+    said.
 
-    decoder: plain (DETR's own; needs hundreds of epochs from nothing) or conditional. backbone: any of timm's names,
-    instead of the size's. resolution: side of the square input in pixels. queries: objects an image can have.
-    width: of encoder and decoder. no_object: weight of queries without an object (plain only). dropout: changes with
-    how a step is split, which nothing else does. mask_head: attention (DETRsegm's), attention-nano or dot.
+    decoder: plain (DETR's own; needs hundreds of epochs from nothing) or conditional. backbone: any
+    of timm's names, instead of the size's. resolution: side of the square input in pixels. queries:
+    objects an image can have. width: of encoder and decoder. no_object: weight of queries without
+    an object (plain only). dropout: changes with how a step is split, which nothing else does.
+    mask_head: attention (DETRsegm's), attention-nano or dot.
     """
 
     decoder: Literal["plain", "conditional"] | None = None
@@ -80,7 +92,9 @@ class Options(Settings):
     mask_head: Literal["dot", "attention", "attention-nano"] = "attention"
 
 
-def settle(options: Options, size: Size, most_objects: int, device: str) -> tuple[Options, list[str]]:
+def settle(
+    options: Options, size: Size, most_objects: int, device: str
+) -> tuple[Options, list[str]]:
     """Options with nothing left open, and a sentence for each number that was chosen.
 
     most_objects: the largest number of objects in one image of the data.
@@ -96,22 +110,35 @@ def settle(options: Options, size: Size, most_objects: int, device: str) -> tupl
     if patches and resolution % stride:  # they must cover the image; convolutions do not mind
         nearest = max(stride, round(resolution / stride) * stride)
         if options.resolution is not None:
-            raise PlanError("model.resolution", f"{resolution}", f"a multiple of {stride}, such as {nearest}")
+            raise PlanError(
+                "model.resolution", f"{resolution}", f"a multiple of {stride}, such as {nearest}"
+            )
         said.append(f"resolution {nearest} instead of {resolution}: {name} has patches of {stride}")
         resolution = nearest
     if width % (4 * size.heads):
         nearest = max(1, round(width / (4 * size.heads))) * 4 * size.heads
-        raise PlanError("model.width", f"{width}", f"a multiple of {4 * size.heads}, such as {nearest}")
+        raise PlanError(
+            "model.width", f"{width}", f"a multiple of {4 * size.heads}, such as {nearest}"
+        )
     queries = options.queries
     if queries is None:
-        usual = size.queries * (3 if decoder == "conditional" and size.queries >= 100 else 1)  # as published
+        # as published
+        usual = size.queries * (3 if decoder == "conditional" and size.queries >= 100 else 1)
         queries = max(usual, -(-most_objects * 5 // 4))  # a quarter more than the fullest image
         if queries != usual:
-            said.append(f"queries {queries} instead of {usual}: an image has {most_objects} objects")
+            said.append(
+                f"queries {queries} instead of {usual}: an image has {most_objects} objects"
+            )
     if most_objects > queries:
         found = f"{queries} for an image with {most_objects} objects"
         raise PlanError("model.queries", found, f"at least {most_objects}", "set model.queries")
-    chosen = {"decoder": decoder, "backbone": name, "resolution": resolution, "width": width, "queries": queries}
+    chosen = {
+        "decoder": decoder,
+        "backbone": name,
+        "resolution": resolution,
+        "width": width,
+        "queries": queries,
+    }
     return options.model_copy(update=chosen), said
 
 
@@ -126,11 +153,15 @@ def layout_of(backbone: str, resolution: int) -> tuple[int, bool]:
             net = network(backbone, 3, resolution)
         return net.feature_info[-1]["reduction"], hasattr(net, "patch_embed")
     except (RuntimeError, AttributeError) as error:
-        raise PlanError("model.backbone", f"{backbone} ({error})", "a name of timm's, such as resnet50") from None
+        raise PlanError(
+            "model.backbone", f"{backbone} ({error})", "a name of timm's, such as resnet50"
+        ) from None
 
 
 def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
-    """The channels with the mean and deviation that the backbone was trained with, where they have ImageNet's."""
+    """The channels with the mean and deviation that the backbone was trained with, where they have
+    ImageNet's.
+    """
     assert options.backbone is not None, "settle first"
     return trained_with(options.backbone, channels)
 
@@ -138,7 +169,9 @@ def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel
 def build(spec: ModelSpec, masks: bool) -> Chain:
     """A model with fresh weights, drawn from the global generator; with a mask head if `masks`."""
     size, options = SIZES[spec.size], Options(**spec.options)
-    assert options.backbone and options.resolution and options.queries and options.width, "settle first"
+    assert options.backbone and options.resolution and options.queries and options.width, (
+        "settle first"
+    )
     conditional = options.decoder == "conditional"
     settings = configure(
         conditional, d_model=options.width, num_queries=options.queries, dropout=options.dropout,
@@ -154,17 +187,23 @@ def build(spec: ModelSpec, masks: bool) -> Chain:
     }
     if masks:
         stride, _ = layout_of(options.backbone, options.resolution)
-        parts["mask_head"] = mask_heads.build(options.mask_head, options.width, size.layers, stride, 4)
+        parts["mask_head"] = mask_heads.build(
+            options.mask_head, options.width, size.layers, stride, 4
+        )
     return Chain(spec, parts)
 
 
 def criterion(chain: Chain, task: str, weights: dict[str, float]) -> Criterion:
-    """The loss of a stage: softmax with a row for "no object" (plain), or the focal loss (conditional)."""
+    """The loss of a stage: softmax with a row for "no object" (plain), or the focal loss
+    (conditional).
+    """
     options = Options(**chain.spec.options)
     assert options.queries is not None, "settle first"
     plain = options.decoder == "plain"
     classes = 1.0 if plain else 2.0
-    compares_masks = task == "joint" and isinstance(getattr(chain, "mask_head", None), mask_heads.DotMaskHead)
+    compares_masks = task == "joint" and isinstance(
+        getattr(chain, "mask_head", None), mask_heads.DotMaskHead
+    )
     mask_costs = {"mask_bce": 5.0, "dice": 5.0} if compares_masks else {}
     return Criterion(
         task_weights(task, weights, classes),
@@ -182,11 +221,19 @@ def predictions(chain: Chain, state: State) -> Predictions:
 
 
 @torch.no_grad()
-def postprocess(chain: Chain, state: State, sizes: list[tuple[int, int]], most: int) -> list[Detections]:
-    """The `most` best answers of each image: of the plain decoder queries, of the conditional (query, class) pairs."""
+def postprocess(
+    chain: Chain, state: State, sizes: list[tuple[int, int]], most: int
+) -> list[Detections]:
+    """The `most` best answers of each image: of the plain decoder queries, of the conditional
+    (query, class) pairs.
+    """
     logits = state["logits"][:, -1].float()
     plain = logits.shape[-1] > len(chain.spec.classes)
-    chosen = best_queries(logits.softmax(-1)[..., :-1], most) if plain else best_pairs(logits.sigmoid(), most)
+    chosen = (
+        best_queries(logits.softmax(-1)[..., :-1], most)
+        if plain
+        else best_pairs(logits.sigmoid(), most)
+    )
     return detections(chain, state, chosen, sizes)
 
 
@@ -197,7 +244,9 @@ def input_size(spec: ModelSpec) -> tuple[int, int]:
 
 
 def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
-    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps of a cell."""
+    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
+    of a cell.
+    """
     base, _ = input_size(spec)
     stride, _ = layout_of(spec.options["backbone"], base)
     return sides_around(base, stride, 2 * stride, expanded)
@@ -210,12 +259,18 @@ def class_heads(chain: Chain) -> list[str]:
 
 def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     """The first convolution, whose second dimension is the input channels."""
-    convolutions = (name for name, tensor in tensors.items() if name.startswith("backbone.") and tensor.dim() == 4)
+    convolutions = (
+        name
+        for name, tensor in tensors.items()
+        if name.startswith("backbone.") and tensor.dim() == 4
+    )
     return {name: spec.channel_names for name in list(convolutions)[:1]}
 
 
 def import_weights(source: str) -> Loaded:
-    """From a file, folder or hub id: facebookresearch/detr, transformers, Lightning, or a backbone of timm's."""
+    """From a file, folder or hub id: facebookresearch/detr, transformers, Lightning, or a backbone
+    of timm's.
+    """
     path = Path(source)
     return files.read(path if path.exists() else hub.download(source))
 
@@ -234,7 +289,9 @@ def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
     name, wanted = "decoder.query_positions.weight", spec.options["queries"]
     have = len(weights[name]) if name in weights else wanted
     if wanted > have:
-        raise HandoverError("model.queries", f"{wanted}, but the weights have {have}", f"model.queries: {have}")
+        raise HandoverError(
+            "model.queries", f"{wanted}, but the weights have {have}", f"model.queries: {have}"
+        )
     if wanted == have:
         return []
     weights[name] = weights[name][:wanted].clone()

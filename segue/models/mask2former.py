@@ -1,7 +1,9 @@
-"""Mask2Former (arXiv 2112.01527) on Swin backbones: classes and masks from queries, no boxes in between.
+"""Mask2Former (arXiv 2112.01527) on Swin backbones: classes and masks from queries, no boxes in
+between.
 
-The networks are transformers' (`segue.models._mask2former_parts`). This file says which sizes there are, what a stage
-learns, and how to read the answer. A size is named after its backbone; `pico` is ours, for CPUs.
+The networks are transformers' (`segue.models._mask2former_parts`). This file says which sizes there
+are, what a stage learns, and how to read the answer. A size is named after its backbone; `pico` is
+ours, for CPUs.
 """
 
 from __future__ import annotations
@@ -39,8 +41,10 @@ STRIDE, COARSEST = 4, 32  # pixels of a mask's cell, and of one of the backbone'
 
 @dataclass(frozen=True)
 class Size:
-    """embed, depths, heads, window: of Swin. resolution in pixels. layers: of the pixel decoder and of the decoder.
-    points: at how many points masks are compared; a share of the mask's cells if None."""
+    """embed, depths, heads, window: of Swin. resolution in pixels. layers: of the pixel decoder and
+    of the decoder. points: at how many points masks are compared; a share of the mask's cells if
+    None.
+    """
 
     embed: int
     depths: tuple[int, ...]
@@ -65,11 +69,13 @@ SIZES = {
 
 
 class Options(Settings):
-    """What a plan may choose. None is decided from the size, the weights and the data, and then said.
+    """What a plan may choose. None is decided from the size, the weights and the data, and then
+    said.
 
-    resolution: side of the square input in pixels. queries: objects an image can have. no_object: weight of queries
-    without an object. points: at how many points masks are compared. recompute: blocks are computed again in
-    backward instead of kept, which costs a third of the time and saves most of the memory.
+    resolution: side of the square input in pixels. queries: objects an image can have. no_object:
+    weight of queries without an object. points: at how many points masks are compared. recompute:
+    blocks are computed again in backward instead of kept, which costs a third of the time and saves
+    most of the memory.
     """
 
     resolution: int | None = Field(None, gt=0)
@@ -79,7 +85,9 @@ class Options(Settings):
     recompute: bool = False
 
 
-def settle(options: Options, size: Size, most_objects: int, device: str) -> tuple[Options, list[str]]:
+def settle(
+    options: Options, size: Size, most_objects: int, device: str
+) -> tuple[Options, list[str]]:
     """Options with nothing left open, and a sentence for each number that was chosen.
 
     most_objects: the largest number of objects in one image of the data.
@@ -91,12 +99,19 @@ def settle(options: Options, size: Size, most_objects: int, device: str) -> tupl
     resolution, least = options.resolution or size.resolution, COARSEST * size.window
     if resolution % STRIDE or resolution < least:
         nearest = max(least, round(resolution / STRIDE) * STRIDE)
-        raise PlanError("model.resolution", f"{resolution}", f"a multiple of {STRIDE} from {least} on, as {nearest}")
+        raise PlanError(
+            "model.resolution",
+            f"{resolution}",
+            f"a multiple of {STRIDE} from {least} on, as {nearest}",
+        )
     queries = options.queries
     if queries is None:
-        queries = max(size.queries, -(-most_objects * 5 // 4))  # a quarter more than the fullest image
+        # a quarter more than the fullest image
+        queries = max(size.queries, -(-most_objects * 5 // 4))
         if queries != size.queries:
-            said.append(f"queries {queries} instead of {size.queries}: an image has {most_objects} objects")
+            said.append(
+                f"queries {queries} instead of {size.queries}: an image has {most_objects} objects"
+            )
     if most_objects > queries:
         found = f"{queries} for an image with {most_objects} objects"
         raise PlanError("model.queries", found, f"at least {most_objects}", "set model.queries")
@@ -112,7 +127,12 @@ def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel
 def build(spec: ModelSpec, masks: bool) -> Chain:
     """A model with fresh weights, drawn from the global generator; there is none without masks."""
     size, options = SIZES[spec.size], Options(**spec.options)
-    swin = {"embed_dim": size.embed, "depths": size.depths, "num_heads": size.heads, "window_size": size.window}
+    swin = {
+        "embed_dim": size.embed,
+        "depths": size.depths,
+        "num_heads": size.heads,
+        "window_size": size.window,
+    }
     config = configure(
         swin, len(spec.channels), hidden_dim=size.width, num_queries=options.queries,
         encoder_layers=size.layers[0], decoder_layers=size.layers[1] + 1, num_attention_heads=size.attention,
@@ -130,7 +150,11 @@ def criterion(chain: Chain, task: str, weights: dict[str, float]) -> Criterion:
     options = Options(**chain.spec.options)
     assert options.queries is not None, "settle first"
     if weights.get("l1") or weights.get("giou"):
-        raise PlanError("loss", "l1 or giou, which compare boxes", "classes, mask_bce, dice: mask2former has no boxes")
+        raise PlanError(
+            "loss",
+            "l1 or giou, which compare boxes",
+            "classes, mask_bce, dice: mask2former has no boxes",
+        )
     weighed = {"classes": 2.0, "l1": 0.0, "giou": 0.0, "mask_bce": 5.0, "dice": 5.0, **weights}
     return Criterion(
         Weights(**weighed),
@@ -149,12 +173,14 @@ def predictions(chain: Chain, state: State) -> Predictions:
 
 
 @torch.no_grad()
-def postprocess(chain: Chain, state: State, sizes: list[tuple[int, int]], most: int) -> list[Detections]:
+def postprocess(
+    chain: Chain, state: State, sizes: list[tuple[int, int]], most: int
+) -> list[Detections]:
     """The `most` best (query, class) pairs of each image.
 
-    A score is the class's probability times the mean probability inside the mask (facebookresearch/Mask2Former
-    maskformer_model.py@9b0651c: instance_inference, which takes that mean after enlarging). Boxes are drawn around
-    masks.
+    A score is the class's probability times the mean probability inside the mask
+    (facebookresearch/Mask2Former maskformer_model.py@9b0651c: instance_inference, which takes that
+    mean after enlarging). Boxes are drawn around masks.
     """
     logits, masks = state["logits"][:, -1].float(), state["masks"]
     scores, queries, labels = best_pairs(logits.softmax(-1)[..., :-1], most)
@@ -163,7 +189,9 @@ def postprocess(chain: Chain, state: State, sizes: list[tuple[int, int]], most: 
     for i, (height, width) in enumerate(sizes):
         shown = masks.at(torch.full_like(queries[i], i), last, queries[i]).float()
         inside = shown > 0
-        certainty = (shown.sigmoid() * inside).flatten(1).sum(1) / inside.flatten(1).sum(1).clamp(min=1)
+        certainty = (shown.sigmoid() * inside).flatten(1).sum(1) / inside.flatten(1).sum(1).clamp(
+            min=1
+        )
         values, order = (scores[i] * certainty).sort(descending=True, stable=True)
         shown = shown[order].cpu()
         boxes_xyxy = scale_xy(boxes_around(shown), width, height)
@@ -179,7 +207,9 @@ def input_size(spec: ModelSpec) -> tuple[int, int]:
 
 
 def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
-    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps of 32 pixels."""
+    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
+    of 32 pixels.
+    """
     return sides_around(input_size(spec)[0], COARSEST, COARSEST * SIZES[spec.size].window, expanded)
 
 
@@ -194,7 +224,9 @@ def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tu
 
 
 def import_weights(source: str) -> Loaded:
-    """From a file, folder or hub id: facebookresearch/Mask2Former (.pkl, .pth), transformers, or Swin alone."""
+    """From a file, folder or hub id: facebookresearch/Mask2Former (.pkl, .pth), transformers, or
+    Swin alone.
+    """
     path = Path(source)
     return files.read(path if path.exists() else hub.download(source))
 
@@ -207,8 +239,9 @@ def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, 
 def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
     """Drop queries the model does not have, or add what is missing, in place.
 
-    The published sizes have 100 queries, or 200. More, which only a plan that asks for them gets, are drawn with the
-    mean and deviation of those there are: they begin where queries lie, but as none of them.
+    The published sizes have 100 queries, or 200. More, which only a plan that asks for them gets,
+    are drawn with the mean and deviation of those there are: they begin where queries lie, but as
+    none of them.
     """
     wanted = spec.options["queries"]
     have = len(weights[files.KEY]) if files.KEY in weights else wanted
@@ -216,7 +249,9 @@ def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
         return []
     for name in (files.KEY, files.POSITIONS):
         rows = weights[name]
-        noise = torch.randn(max(wanted - have, 0), rows.shape[1], generator=torch.Generator().manual_seed(wanted))
+        noise = torch.randn(
+            max(wanted - have, 0), rows.shape[1], generator=torch.Generator().manual_seed(wanted)
+        )
         weights[name] = torch.cat([rows[:wanted], rows.mean(0) + rows.std(0) * noise])
     if wanted < have:
         return [f"queries {have} -> {wanted}: the first {wanted} kept"]

@@ -1,8 +1,10 @@
-"""RF-DETR (arXiv 2511.09554): windowed DINOv2, projector, two-stage deformable decoder, and a mask head of choice.
+"""RF-DETR (arXiv 2511.09554): windowed DINOv2, projector, two-stage deformable decoder, and a mask
+head of choice.
 
-The networks are transformers' (`segue.models._rfdetr_parts`), their sizes in `segue.models._rfdetr_sizes`: `large` is
-the 560 px model of 2025, `large-2026` its successor, `pico` ours, the same architecture for CPUs. This file says what
-a stage learns, and how to read the answer.
+The networks are transformers' (`segue.models._rfdetr_parts`), their sizes in
+`segue.models._rfdetr_sizes`: `large` is the 560 px model of 2025, `large-2026` its successor,
+`pico` ours, the same architecture for CPUs. This file says what a stage learns, and how to read the
+answer.
 """
 
 from __future__ import annotations
@@ -39,11 +41,12 @@ TASKS = ("boxes", "masks", "joint")
 
 
 class Options(Settings):
-    """What a plan may choose. None is decided from the size, the data and the device, and then said.
+    """What a plan may choose. None is decided from the size, the data and the device, and then
+    said.
 
-    resolution: side of the square input in pixels. queries: objects an image can have. groups: copies of the
-    queries that learn side by side (13 upstream; each costs time and speeds convergence up).
-    mask_head: dot (RF-DETR's own), attention (DETRsegm's) or attention-nano.
+    resolution: side of the square input in pixels. queries: objects an image can have. groups:
+    copies of the queries that learn side by side (13 upstream; each costs time and speeds
+    convergence up). mask_head: dot (RF-DETR's own), attention (DETRsegm's) or attention-nano.
     """
 
     resolution: int | None = Field(None, gt=0)
@@ -53,7 +56,9 @@ class Options(Settings):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
-def settle(options: Options, size: Size, most_objects: int, device: str) -> tuple[Options, list[str]]:
+def settle(
+    options: Options, size: Size, most_objects: int, device: str
+) -> tuple[Options, list[str]]:
     """Options with nothing left open, and a sentence for each number that was chosen.
 
     most_objects: the largest number of objects in one image of the data.
@@ -66,24 +71,41 @@ def settle(options: Options, size: Size, most_objects: int, device: str) -> tupl
     block = size.patch * size.windows
     if resolution % block:
         nearest = max(block, round(resolution / block) * block)
-        raise PlanError("model.resolution", f"{resolution}", f"a multiple of {block}, such as {nearest}")
+        raise PlanError(
+            "model.resolution", f"{resolution}", f"a multiple of {block}, such as {nearest}"
+        )
     cells = sum(int(resolution / size.patch * scale) ** 2 for scale in size.scales)
     queries = options.queries
     if queries is None:
-        needed = -(-most_objects * 5 // 4)  # a quarter more than the fullest image, for objects not seen yet
+        # a quarter more than the fullest image, for objects not seen yet
+        needed = -(-most_objects * 5 // 4)
         queries = min(max(size.queries, needed), cells)
         if queries != size.queries:
-            said.append(f"queries {queries} instead of {size.queries}: an image has {most_objects} objects")
+            said.append(
+                f"queries {queries} instead of {size.queries}: an image has {most_objects} objects"
+            )
     if queries > cells:
-        raise PlanError("model.queries", f"{queries}", f"at most {cells}, the feature cells at {resolution} px")
+        raise PlanError(
+            "model.queries", f"{queries}", f"at most {cells}, the feature cells at {resolution} px"
+        )
     if most_objects > queries:
         found = f"{queries} for an image with {most_objects} objects"
-        raise PlanError("model.queries", found, f"at least {most_objects}", "set model.queries, or raise resolution")
+        raise PlanError(
+            "model.queries",
+            found,
+            f"at least {most_objects}",
+            "set model.queries, or raise resolution",
+        )
     groups = options.groups
     if groups is None:
         groups = default_groups(device)
-        said.append(f"groups {groups}: {'as upstream' if groups == 13 else 'few on a CPU, where each costs time'}")
-    return options.model_copy(update={"resolution": resolution, "queries": queries, "groups": groups}), said
+        said.append(
+            f"groups {groups}: "
+            f"{'as upstream' if groups == 13 else 'few on a CPU, where each costs time'}"
+        )
+    return options.model_copy(
+        update={"resolution": resolution, "queries": queries, "groups": groups}
+    ), said
 
 
 def default_groups(device: str) -> int:
@@ -112,7 +134,9 @@ def config(spec: ModelSpec) -> RfDetrConfig:
 
 
 def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
-    """The channels as they are: DINOv2 was trained with ImageNet's mean and deviation, which r, g and b have."""
+    """The channels as they are: DINOv2 was trained with ImageNet's mean and deviation, which r, g
+    and b have.
+    """
     return channels
 
 
@@ -133,13 +157,19 @@ def build(spec: ModelSpec, masks: bool) -> Chain:
     }
     if masks:
         kind = Options(**spec.options).mask_head
-        parts["mask_head"] = mask_heads.build(kind, size.width, size.layers, size.stride, size.mask_stride)
+        parts["mask_head"] = mask_heads.build(
+            kind, size.width, size.layers, size.stride, size.mask_stride
+        )
     return Chain(spec, parts)
 
 
 def criterion(chain: Chain, task: str, weights: dict[str, float]) -> Criterion:
-    """The loss of a stage: boxes, masks on a frozen detector (matched by class and box only), or both jointly."""
-    compares_masks = task == "joint" and isinstance(getattr(chain, "mask_head", None), mask_heads.DotMaskHead)
+    """The loss of a stage: boxes, masks on a frozen detector (matched by class and box only), or
+    both jointly.
+    """
+    compares_masks = task == "joint" and isinstance(
+        getattr(chain, "mask_head", None), mask_heads.DotMaskHead
+    )
     costs = Costs(mask_bce=5, dice=5) if compares_masks else Costs()
     queries, _ = query_layout(Options(**chain.spec.options))
     return Criterion(task_weights(task, weights), costs, queries=queries)
@@ -149,7 +179,8 @@ def predictions(chain: Chain, state: State) -> Predictions:
     """All decoder layers, and before them the encoder's proposals where they were computed."""
     logits, boxes = state["logits"], state["boxes_cxcywh"]
     layers = tuple(str(i) for i in range(logits.shape[1]))
-    groups = state.get("groups", 1)  # a cache of frozen outputs holds tensors only, and frozen is one group
+    # a cache of frozen outputs holds tensors only, and frozen is one group
+    groups = state.get("groups", 1)
     if "enc_logits" in state:
         logits = torch.cat([state["enc_logits"], logits], 1)
         boxes = torch.cat([state["enc_boxes_cxcywh"], boxes], 1)
@@ -158,9 +189,13 @@ def predictions(chain: Chain, state: State) -> Predictions:
 
 
 @torch.no_grad()
-def postprocess(chain: Chain, state: State, sizes: list[tuple[int, int]], most: int) -> list[Detections]:
+def postprocess(
+    chain: Chain, state: State, sizes: list[tuple[int, int]], most: int
+) -> list[Detections]:
     """The `most` best (query, class) pairs of each image; masks are computed for these alone."""
-    return detections(chain, state, best_pairs(state["logits"][:, -1].float().sigmoid(), most), sizes)
+    return detections(
+        chain, state, best_pairs(state["logits"][:, -1].float().sigmoid(), most), sizes
+    )
 
 
 def input_size(spec: ModelSpec) -> tuple[int, int]:
@@ -170,7 +205,9 @@ def input_size(spec: ModelSpec) -> tuple[int, int]:
 
 
 def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
-    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps of a block."""
+    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
+    of a block.
+    """
     size = SIZES[spec.size]
     block = size.patch * size.windows
     return sides_around(input_size(spec)[0] // block * block, block, 2 * block, expanded)
@@ -194,10 +231,13 @@ def import_weights(source: str) -> Loaded:
 
 
 def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
-    """What weights without a card say about the model; of the query groups, as many as suit the device."""
+    """What weights without a card say about the model; of the query groups, as many as suit the
+    device.
+    """
     found: dict[str, Any] = files.layout_of(tensors)
     cells = found.pop("cells", None)
-    if cells is not None and SIZES[size].grid is None:  # else the table has the pretraining's size, whatever the input
+    # else the table has the pretraining's size, whatever the input
+    if cells is not None and SIZES[size].grid is None:
         found["resolution"] = cells * SIZES[size].patch
     if "groups" in found:
         found["groups"] = min(found["groups"], default_groups(device))
@@ -205,7 +245,8 @@ def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, 
 
 
 def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
-    """Drop query groups and queries the model does not have and fit the positions to its resolution, in place.
+    """Drop query groups and queries the model does not have and fit the positions to its
+    resolution, in place.
 
     More groups or queries cannot be made up.
 
@@ -220,9 +261,14 @@ def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
     if "groups" not in layout:
         return said  # the decoder is fresh or left behind
     groups, queries = layout["groups"], layout["queries"]
-    for what, have, want in (("groups", groups, wanted_groups), ("queries", queries, wanted_queries)):
+    for what, have, want in (
+        ("groups", groups, wanted_groups),
+        ("queries", queries, wanted_queries),
+    ):
         if want > have:
-            raise HandoverError(f"model.{what}", f"{want}, but the weights have {have}", f"model.{what}: {have}")
+            raise HandoverError(
+                f"model.{what}", f"{want}, but the weights have {have}", f"model.{what}: {have}"
+            )
         if want < have:
             said.append(f"{what} {have} -> {want}: the first {want} kept")
     for name in ("decoder.query_features.weight", "decoder.reference_points.weight"):
@@ -239,8 +285,16 @@ def _check_size(weights: dict[str, Tensor], spec: ModelSpec) -> None:
     patches = weights.get("backbone.vit.embeddings.patch_embeddings.projection.weight")
     if patches is None or "decoder.query_features.weight" not in weights:
         return  # not even RF-DETR's names; the hand-over lists the differences
-    layers = 1 + max((int(n.split(".")[3]) for n in weights if n.startswith("decoder.transformer.layers.")), default=-1)
-    have = (patches.shape[-1], patches.shape[0], layers, weights["decoder.query_features.weight"].shape[1])
+    layers = 1 + max(
+        (int(n.split(".")[3]) for n in weights if n.startswith("decoder.transformer.layers.")),
+        default=-1,
+    )
+    have = (
+        patches.shape[-1],
+        patches.shape[0],
+        layers,
+        weights["decoder.query_features.weight"].shape[1],
+    )
     signatures = {name: (s.patch, s.encoder[0], s.layers, s.width) for name, s in SIZES.items()}
     if have != signatures[spec.size]:
         names = ("patch", "encoder width", "decoder layers", "decoder width")

@@ -1,9 +1,10 @@
-"""Faster and Mask R-CNN (arXiv 1506.01497, 1703.06870) on two streams or more: RGB, and whatever lies beside it.
+"""Faster and Mask R-CNN (arXiv 1506.01497, 1703.06870) on two streams or more: RGB, and whatever
+lies beside it.
 
-Streams are SegFormer encoders that rectify each other and are fused at each level, as in CMX (`parts/fusion.py`); the
-pyramid and the heads on it are torchvision's (`parts/regions.py`). Which streams there are follows from the data's
-channels: r, g and b are one, all others another, unless `groups` parts them. A size is named after its backbone;
-`pico` is ours, for CPUs.
+Streams are SegFormer encoders that rectify each other and are fused at each level, as in CMX
+(`parts/fusion.py`); the pyramid and the heads on it are torchvision's (`parts/regions.py`). Which
+streams there are follows from the data's channels: r, g and b are one, all others another, unless
+`groups` parts them. A size is named after its backbone; `pico` is ours, for CPUs.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ STRIDE, LEAST = 32, 64  # pixels: of the coarsest stage's cells, and of the smal
 
 @dataclass(frozen=True)
 class Size:
-    """resolution in pixels; width: of the pyramid. hidden: of the box head. anchor: the smallest one's side in pixels.
-    mask_layers: of the mask head. regions: of an image, that a training step looks at."""
+    """resolution in pixels; width: of the pyramid. hidden: of the box head. anchor: the smallest
+    one's side in pixels. mask_layers: of the mask head. regions: of an image, that a training step
+    looks at.
+    """
 
     backbone: str
     resolution: int = 640
@@ -54,15 +57,19 @@ class Size:
     regions: int = 512
 
 
-SIZES = {"pico": Size("pico", 128, 64, 128, 8, 2, 128), **{name: Size(name) for name in MITS if name != "pico"}}
+SIZES = {
+    "pico": Size("pico", 128, 64, 128, 8, 2, 128),
+    **{name: Size(name) for name in MITS if name != "pico"},
+}
 
 
 class Options(Settings):
     """What a plan may choose. None is decided from the size and the weights.
 
-    backbone: a MiT's name, instead of the size's. resolution: side of the square input in pixels. fusion: how the
-    streams become one; none takes one `stream` alone: rgb or x, or what there is. groups: channels beside r, g, b that
-    are streams of their own. zero_init: the fusion begins as if there were no stream but the first.
+    backbone: a MiT's name, instead of the size's. resolution: side of the square input in pixels.
+    fusion: how the streams become one; none takes one `stream` alone: rgb or x, or what there is.
+    groups: channels beside r, g, b that are streams of their own. zero_init: the fusion begins as
+    if there were no stream but the first.
     """
 
     backbone: str | None = None
@@ -73,7 +80,9 @@ class Options(Settings):
     zero_init: bool = False
 
 
-def settle(options: Options, size: Size, most_objects: int, device: str) -> tuple[Options, list[str]]:
+def settle(
+    options: Options, size: Size, most_objects: int, device: str
+) -> tuple[Options, list[str]]:
     """Options with nothing left open. An image may have any number of objects.
 
     Raises:
@@ -82,14 +91,22 @@ def settle(options: Options, size: Size, most_objects: int, device: str) -> tupl
     name = options.backbone or size.backbone
     if name not in MITS:
         near = difflib.get_close_matches(name, MITS, n=1)
-        raise PlanError("model.backbone", f"{name}", (f"{near[0]}? or " if near else "") + ", ".join(MITS))
+        raise PlanError(
+            "model.backbone", f"{name}", (f"{near[0]}? or " if near else "") + ", ".join(MITS)
+        )
     resolution = options.resolution or size.resolution
     if resolution % STRIDE or resolution < LEAST:
         nearest = max(LEAST, round(resolution / STRIDE) * STRIDE)
-        raise PlanError("model.resolution", f"{resolution}", f"a multiple of {STRIDE} from {LEAST} on, as {nearest}")
+        raise PlanError(
+            "model.resolution",
+            f"{resolution}",
+            f"a multiple of {STRIDE} from {LEAST} on, as {nearest}",
+        )
     if options.stream is not None and options.fusion != "none":
         raise PlanError(
-            "model.stream", f"{options.stream}, with fusion: {options.fusion}", "fusion: none, or no stream"
+            "model.stream",
+            f"{options.stream}, with fusion: {options.fusion}",
+            "fusion: none, or no stream",
         )
     return options.model_copy(update={"backbone": name, "resolution": resolution}), []
 
@@ -113,33 +130,47 @@ def streams_of(spec: ModelSpec) -> dict[str, list[list[int]]]:
     if grouped != others:
         odd = next(i for i in others if grouped.count(i) != 1)
         raise PlanError(
-            "model.groups", f"{names[odd]} in {grouped.count(odd)} of them", "each channel beside rgb in one"
+            "model.groups",
+            f"{names[odd]} in {grouped.count(odd)} of them",
+            "each channel beside rgb in one",
         )
     found = {"rgb": [rgb] if rgb else [], "x": [group for group in groups if group]}
     found = {part: streams for part, streams in found.items() if streams}
     if options.fusion == "none":
         wanted = options.stream or next(iter(found))
         if wanted not in found:
-            raise PlanError("model.stream", f"{wanted}, but the channels are {', '.join(names)}", next(iter(found)))
+            raise PlanError(
+                "model.stream",
+                f"{wanted}, but the channels are {', '.join(names)}",
+                next(iter(found)),
+            )
         found = {wanted: [sorted(i for stream in found[wanted] for i in stream)]}
     return found
 
 
 def build(spec: ModelSpec, masks: bool) -> Chain:
-    """A model with fresh weights, drawn from the global generator, with the streams its channels ask for."""
+    """A model with fresh weights, drawn from the global generator, with the streams its channels
+    ask for.
+    """
     size, options, found = SIZES[spec.size], Options(**spec.options), streams_of(spec)
     assert options.backbone is not None, "settle first"
     mit = MITS[options.backbone]
     alone = sum(len(streams) for streams in found.values()) == 1
     encoders = {
-        name: Streams(name, [Stream(mit, [spec.channels[i] for i in where], where) for where in streams], alone)
+        name: Streams(
+            name,
+            [Stream(mit, [spec.channels[i] for i in where], where) for where in streams],
+            alone,
+        )
         for name, streams in found.items()
     }
     parts: dict[str, nn.Module] = dict(encoders)
     if not alone:
         parts["fusion"] = Fusion(list(encoders.values()), options.fusion, mit, options.zero_init)
     parts["neck"] = Neck(mit.widths, size.width)
-    parts["head"] = RegionHead(size.width, size.hidden, len(spec.classes), size.anchor, size.regions)
+    parts["head"] = RegionHead(
+        size.width, size.hidden, len(spec.classes), size.anchor, size.regions
+    )
     if masks:
         parts["mask_head"] = MaskHead(size.width, size.mask_layers, len(spec.classes), size.anchor)
     return Chain(spec, parts)
@@ -158,20 +189,26 @@ def predictions(chain: Chain, state: State) -> Regions:
 
 
 @torch.no_grad()
-def postprocess(chain: Chain, state: State, sizes: list[tuple[int, int]], most: int) -> list[Detections]:
+def postprocess(
+    chain: Chain, state: State, sizes: list[tuple[int, int]], most: int
+) -> list[Detections]:
     """The `most` best detections of each image that score above 0.05 and are not suppressed."""
     regions, found = predictions(chain, state), []
     boxes, scores, labels = ([each[:most] for each in values] for values in regions.detections())
     outlines: list[Tensor] = []
     if regions.mask_head is not None:
         logits = regions.outlined(boxes)
-        chosen = logits[torch.arange(len(logits), device=logits.device), torch.cat(labels)]  # (T, 28, 28)
+        # (T, 28, 28)
+        chosen = logits[torch.arange(len(logits), device=logits.device), torch.cat(labels)]
         outlines = list(chosen.cpu().split([len(each) for each in boxes]))
     for i, (height, width) in enumerate(sizes):
         xyxy = scale_xy(boxes[i], width / regions.size[1], height / regions.size[0]).cpu()
         masks = None
         if outlines:
-            masks = tuple(pasted(mask, box, height, width) for mask, box in zip(outlines[i], xyxy, strict=True))
+            masks = tuple(
+                pasted(mask, box, height, width)
+                for mask, box in zip(outlines[i], xyxy, strict=True)
+            )
         names = (chain.spec.classes, (height, width))
         found.append(Detections(xyxy, scores[i].cpu(), labels[i].cpu(), *names, regions=masks))
     return found
@@ -184,14 +221,17 @@ def input_size(spec: ModelSpec) -> tuple[int, int]:
 
 
 def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
-    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps of 32 pixels."""
+    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
+    of 32 pixels.
+    """
     return sides_around(input_size(spec)[0], STRIDE, LEAST, expanded)
 
 
 def class_heads(chain: Chain) -> list[str]:
     """Every tensor with one row per class, or with one row of four box sides."""
     box = [
-        f"head.roi.box_predictor.{name}" for name in ("class_head.weight", "class_head.bias", "box_weight", "box_bias")
+        f"head.roi.box_predictor.{name}"
+        for name in ("class_head.weight", "class_head.bias", "box_weight", "box_bias")
     ]
     mask = [f"mask_head.predictor.mask_fcn_logits.{kind}" for kind in ("weight", "bias")]
     return box + (mask if chain.order[-1] == "mask_head" else [])
@@ -200,7 +240,9 @@ def class_heads(chain: Chain) -> list[str]:
 def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     """The first convolution of each stream."""
     return {
-        f"{part}.streams.{i}.{files.FIRST_OF_STREAM}": tuple(spec.channel_names[position] for position in where)
+        f"{part}.streams.{i}.{files.FIRST_OF_STREAM}": tuple(
+            spec.channel_names[position] for position in where
+        )
         for part, streams in streams_of(spec).items()
         for i, where in enumerate(streams)
     }
@@ -222,10 +264,14 @@ def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, 
 def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
     """Let streams that the weights do not have begin as copies of their RGB stream, in place.
 
-    A copy's first convolution has the sum of RGB's kernels, shared out among its channels, so that its values are of
-    RGB's size. An RGB stream that the model does not have is left behind.
+    A copy's first convolution has the sum of RGB's kernels, shared out among its channels, so that
+    its values are of RGB's size. An RGB stream that the model does not have is left behind.
     """
-    original = {name.removeprefix(files.STREAM): t for name, t in weights.items() if name.startswith(files.STREAM)}
+    original = {
+        name.removeprefix(files.STREAM): t
+        for name, t in weights.items()
+        if name.startswith(files.STREAM)
+    }
     if not original:
         return []
     found, said = streams_of(spec), []
@@ -239,7 +285,9 @@ def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
             copy[files.FIRST_OF_STREAM] = first.repeat(1, len(where), 1, 1)
             weights |= {prefix + name: tensor.clone() for name, tensor in copy.items()}
             names = ", ".join(spec.channel_names[position] for position in where)
-            said.append(f"stream of {names}: begins as a copy of rgb's, its first layer as their mean")
+            said.append(
+                f"stream of {names}: begins as a copy of rgb's, its first layer as their mean"
+            )
     if "rgb" not in found:
         for name in original:
             del weights[files.STREAM + name]

@@ -1,6 +1,7 @@
 """Reading plans: YAML as people mean it, with the place of everything that is wrong.
 
-The scalars are those of YAML 1.2's core schema: `1e-4` is a number, `no` is a word, a key given twice is an error.
+The scalars are those of YAML 1.2's core schema: `1e-4` is a number, `no` is a word, a key given
+twice is an error.
 """
 
 from __future__ import annotations
@@ -46,11 +47,15 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
      list("-+.0123456789")),
 ):  # fmt: skip
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first
+    )
 
 
 def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
-    return float(loader.construct_scalar(node).lower().replace(".inf", "inf").replace(".nan", "nan"))
+    return float(
+        loader.construct_scalar(node).lower().replace(".inf", "inf").replace(".nan", "nan")
+    )
 
 
 def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
@@ -63,7 +68,8 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 
 def load_plan(path: str | Path, overrides: tuple[str, ...] = ()) -> Plan:
-    """Read a plan file; overrides are `key=value` with dotted keys, such as `stages.masks.epochs=5`.
+    """Read a plan file; overrides are `key=value` with dotted keys, such as
+    `stages.masks.epochs=5`.
 
     Raises:
         PlanError: listing everything that is wrong, each with file, line and column.
@@ -73,7 +79,8 @@ def load_plan(path: str | Path, overrides: tuple[str, ...] = ()) -> Plan:
 
 
 def load_kept(path: Path) -> Plan:
-    """The plan in a run's folder. Somebody else may have made the folder, so that it can name no module to import.
+    """The plan in a run's folder. Somebody else may have made the folder, so that it can name no
+    module to import.
 
     Raises:
         PlanError: if it does, or is no plan.
@@ -82,7 +89,12 @@ def load_kept(path: Path) -> Plan:
     content, _ = read_yaml(text, str(path))
     for key, name in _modules(content):
         if not may_be_named(name):
-            raise PlanError(f"{path}: {key}", f"names the module {name}", "one of segue's, or yours", models.said(name))
+            raise PlanError(
+                f"{path}: {key}",
+                f"names the module {name}",
+                "one of segue's, or yours",
+                models.said(name),
+            )
     return parse(text, str(path))
 
 
@@ -90,7 +102,10 @@ def _modules(content: Any) -> Iterator[tuple[str, Any]]:
     """What a plan says in the places where modules are named."""
     top = content if isinstance(content, dict) else {}
     stages = top.get("stages") if isinstance(top.get("stages"), list) else []
-    for where, key in ((top.get("model"), "family"), *((place, "format") for place in _data(top, stages))):
+    for where, key in (
+        (top.get("model"), "family"),
+        *((place, "format") for place in _data(top, stages)),
+    ):
         if isinstance(where, dict) and where.get(key) is not None:
             yield key, where[key]
 
@@ -123,7 +138,9 @@ def parse(text: str, where: str, overrides: tuple[str, ...] = ()) -> Plan:
     return from_values(content, where, places)
 
 
-def from_values(content: dict[str, Any], where: str, places: dict[Place, tuple[int, int]] | None = None) -> Plan:
+def from_values(
+    content: dict[str, Any], where: str, places: dict[Place, tuple[int, int]] | None = None
+) -> Plan:
     """A plan from plain values; `places` are those of `read_yaml`, if they came from a file.
 
     Raises:
@@ -132,11 +149,14 @@ def from_values(content: dict[str, Any], where: str, places: dict[Place, tuple[i
     return validated(Plan, content, where, places or {})
 
 
-def validated(kind: type[Kind], content: Any, where: str, places: dict[Place, tuple[int, int]]) -> Kind:
+def validated(
+    kind: type[Kind], content: Any, where: str, places: dict[Place, tuple[int, int]]
+) -> Kind:
     """Plain values as settings of any kind.
 
     Raises:
-        PlanError: with one line for everything that is wrong, its place, and the nearest name there is.
+        PlanError: with one line for everything that is wrong, its place, and the nearest name there
+        is.
     """
     try:
         return kind.model_validate(content)
@@ -148,7 +168,9 @@ def validated(kind: type[Kind], content: Any, where: str, places: dict[Place, tu
         raise PlanError(where, "\n  ".join([f"{len(lines)} problems", *lines])) from None
     except SegueError as error:
         place = ("model",) if "model" in content else ()
-        raise PlanError(f"{_at(where, places, place)}: {error.where}", error.found, error.expected, error.run) from None
+        raise PlanError(
+            f"{_at(where, places, place)}: {error.where}", error.found, error.expected, error.run
+        ) from None
 
 
 def read_yaml(text: str, where: str) -> tuple[Any, dict[Place, tuple[int, int]]]:
@@ -169,7 +191,9 @@ def read_yaml(text: str, where: str) -> tuple[Any, dict[Place, tuple[int, int]]]
             return {}, places
         for place, at, twice in _walk(node, ()):
             if twice:
-                raise PlanError(f"{where}:{at[0]}:{at[1]}", f"the key {place[-1]!r} stands here a second time")
+                raise PlanError(
+                    f"{where}:{at[0]}:{at[1]}", f"the key {place[-1]!r} stands here a second time"
+                )
             places[place] = at
         return loader.construct_document(node), places
     except yaml.YAMLError as error:
@@ -202,7 +226,9 @@ def _at(where: str, places: dict[Place, tuple[int, int]], place: Place) -> str:
     return f"{where}:{places[place][0]}:{places[place][1]}" if place in places else where
 
 
-def _complaint(where: str, places: dict[Place, tuple[int, int]], problem: Any, kind: type) -> tuple[str, str]:
+def _complaint(
+    where: str, places: dict[Place, tuple[int, int]], problem: Any, kind: type
+) -> tuple[str, str]:
     """Where pydantic found a problem, and which, with the nearest name there is."""
     place: Place = tuple(problem["loc"])
     text = problem["msg"].removeprefix("Value error, ")
@@ -211,7 +237,9 @@ def _complaint(where: str, places: dict[Place, tuple[int, int]], problem: Any, k
         known = _keys_at(kind, place[:-1])
         meant = ELSEWHERE.get(str(place[-1]))
         near = [meant] if meant else difflib.get_close_matches(str(place[-1]), known, n=1)
-        text += f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(sorted(known))}"
+        text += (
+            f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(sorted(known))}"
+        )
     elif problem["type"] == "missing":
         text = "missing"
     elif problem["type"] != "value_error":
@@ -251,16 +279,30 @@ def apply_override(content: dict, override: str) -> None:
     """
     key, equals, text = override.partition("=")
     if not equals:
-        raise PlanError(f"override {override!r}", "no '='", "key=value, such as stages.masks.epochs=5")
+        raise PlanError(
+            f"override {override!r}", "no '='", "key=value, such as stages.masks.epochs=5"
+        )
     value, _ = read_yaml(text, f"override {key}")
     steps = key.split(".")
     here: Any = content
     for step, following in zip(steps, [*steps[1:], None], strict=True):
         if isinstance(here, list):
-            named = [i for i, entry in enumerate(here) if isinstance(entry, dict) and entry.get("name") == step]
-            number = named[0] if named else int(step) if step.isdigit() and int(step) < len(here) else None
+            named = [
+                i
+                for i, entry in enumerate(here)
+                if isinstance(entry, dict) and entry.get("name") == step
+            ]
+            number = (
+                named[0]
+                if named
+                else int(step)
+                if step.isdigit() and int(step) < len(here)
+                else None
+            )
             if number is None:
-                known = ", ".join(str(e.get("name", i)) for i, e in enumerate(here) if isinstance(e, dict))
+                known = ", ".join(
+                    str(e.get("name", i)) for i, e in enumerate(here) if isinstance(e, dict)
+                )
                 raise PlanError(f"override {override!r}", f"no stage {step!r}", f"one of {known}")
             index: Any = number
         else:
@@ -270,5 +312,6 @@ def apply_override(content: dict, override: str) -> None:
         else:
             if isinstance(here, dict) and not isinstance(here.get(index), dict | list):
                 here[index] = {}
-            here[index] = copy(here[index])  # what YAML's aliases name stands in several places, and is set in one
+            # what YAML's aliases name stands in several places, and is set in one
+            here[index] = copy(here[index])
             here = here[index]

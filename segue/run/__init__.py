@@ -1,4 +1,7 @@
-"""Running a plan. Open `runner` first; `build` makes what a stage trains, `folder` is what lies on disk."""
+"""Running a plan.
+
+Open `runner` first; `build` makes what a stage trains, `folder` is what lies on disk.
+"""
 
 from segue.run.runner import run_plan
 

@@ -19,11 +19,16 @@ SAID_ANYWAY = {"category without objects"}  # by the data set's own notes
 
 
 def audited(
-    data: DataSet, channels: Sequence[Channel], runs: Path, tick: Callable[[int, int], None], run: str
+    data: DataSet,
+    channels: Sequence[Channel],
+    runs: Path,
+    tick: Callable[[int, int], None],
+    run: str,
 ) -> dict[str, str]:
     """A line for each kind of finding that the reading of the data did not report already.
 
-    They are read from what `keep` has written, if it knows this data. run: what to type when something is wrong.
+    They are read from what `keep` has written, if it knows this data. run: what to type when
+    something is wrong.
 
     Raises:
         DataError: the first finding that training refuses.
@@ -40,7 +45,10 @@ def audited(
 
 
 def keep(runs: Path, lines: Mapping[str, dict[str, str]]) -> None:
-    """Write down that data were audited, below the folder of runs. lines: by manifest, which says what the data are."""
+    """Write down that data were audited, below the folder of runs.
+
+    lines: by manifest, which says what the data are.
+    """
     for manifest, some in lines.items():
         if _known(runs, manifest) is None:
             write_json(_place(runs, manifest), {"segue": __version__, "lines": some})

@@ -44,7 +44,9 @@ def pick_device(name: str) -> str:
     kind, _, number = name.partition(":")
     there = torch.cuda.device_count() if kind == "cuda" else 1
     if kind not in ("cpu", "cuda") or not (number or "0").isdigit() or int(number or 0) >= there:
-        raise PlanError("device", f"no {name} here", "auto, cpu" + "".join(f", cuda:{i}" for i in range(there)))
+        raise PlanError(
+            "device", f"no {name} here", "auto, cpu" + "".join(f", cuda:{i}" for i in range(there))
+        )
     return name
 
 
@@ -64,8 +66,9 @@ def build_model(
 ) -> Chain:
     """The stage's model, with new weights that follow from the plan's seed.
 
-    What the plan leaves open is as in the checkpoint it starts from, so that it fits, or else as the size, the
-    data and the device suggest. begun: the options of this stage's own checkpoint, if it goes on from one.
+    What the plan leaves open is as in the checkpoint it starts from, so that it fits, or else as
+    the size, the data and the device suggest. begun: the options of this stage's own checkpoint, if
+    it goes on from one.
 
     Raises:
         PlanError: if the plan's choices do not fit the size or the data.
@@ -79,11 +82,19 @@ def build_model(
         and (parent["family"], parent["size"]) != (plan.model.family, plan.model.size)
     ):
         found = f"a {parent['family']} {parent['size']} model"
-        raise HandoverError(weights.source, found, f"{plan.model.family} {plan.model.size}, as the plan's model says")
+        raise HandoverError(
+            weights.source,
+            found,
+            f"{plan.model.family} {plan.model.size}, as the plan's model says",
+        )
     size = models.size_of(family, plan.model.size)
     known: Mapping[str, Any] = {}
     if weights is not None:
-        known = parent["options"] if parent else family.options_in(weights.tensors, plan.model.size, device)
+        known = (
+            parent["options"]
+            if parent
+            else family.options_in(weights.tensors, plan.model.size, device)
+        )
     chosen = {name: value for name, value in plan.model.options.items() if value is not None}
     options = begun or {**known, **chosen}
     settled, said = family.settle(family.Options(**options), size, data.most_objects, device)
@@ -91,7 +102,10 @@ def build_model(
         say(f"{stage.name}: {line}")
     channels = family.normalised(settled, plan.data_of(stage).channels)
     if channels != plan.data_of(stage).channels:
-        say(f"{stage.name}: mean / deviation " + ", ".join(f"{c.name} {c.mean} / {c.std}" for c in channels))
+        say(
+            f"{stage.name}: mean / deviation "
+            + ", ".join(f"{c.name} {c.mean} / {c.std}" for c in channels)
+        )
     for line in _seen_otherwise(parent, channels):
         say(f"{stage.name}: {line}")
     spec = ModelSpec(
@@ -109,17 +123,23 @@ def build_model(
 
 
 def _seen_otherwise(parent: Mapping[str, Any] | None, channels: Sequence[Channel]) -> list[str]:
-    """A warning for each channel whose values will mean something else than in the checkpoint a stage starts from."""
+    """A warning for each channel whose values will mean something else than in the checkpoint a
+    stage starts from.
+    """
     before = [Channel.model_validate(channel) for channel in (parent or {}).get("channels", ())]
     known = {channel.name: channel for channel in before}
     lines = []
     for channel in channels:
         then, now = known.get(channel.name, channel).model_dump(), channel.model_dump()
         changed = [
-            f"{key} {then[key]} -> {now[key]}" for key in ("scale", "plane", "mean", "std") if then[key] != now[key]
+            f"{key} {then[key]} -> {now[key]}"
+            for key in ("scale", "plane", "mean", "std")
+            if then[key] != now[key]
         ]
         if changed:
-            lines.append(f"warning: channel {channel.name} meant something else before: {', '.join(changed)}")
+            lines.append(
+                f"warning: channel {channel.name} meant something else before: {', '.join(changed)}"
+            )
     return lines
 
 
@@ -140,7 +160,9 @@ def new_learner(plan: Plan, stage: StagePlan, chain: Chain, device: str) -> Lear
         precision=precision,
         settings=stage.optimizer,
         seed=stage_seed(plan, stage),
-        scales=() if stage.multi_scale == "off" else family.scales(chain.spec, stage.multi_scale == "expanded"),
+        scales=()
+        if stage.multi_scale == "off"
+        else family.scales(chain.spec, stage.multi_scale == "expanded"),
     )
 
 
@@ -149,7 +171,11 @@ def pick_precision(name: str, device: str) -> torch.dtype:
     if name == "auto":
         if not device.startswith("cuda"):
             return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        return (
+            torch.bfloat16
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float16
+        )
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 
@@ -162,20 +188,33 @@ def training_samples(plan: Plan, stage: StagePlan, data: DataSet, learner: Learn
     return Samples(records, data.classes, channels, view, learner.seed, stage.with_masks, **noise)
 
 
-def why_no_cache(samples: Samples, stage: StagePlan, learner: Learner, folder: Path) -> tuple[str, int]:
-    """Why a stage does without the cache its plan has, empty if it does not; and the bytes of one record."""
+def why_no_cache(
+    samples: Samples, stage: StagePlan, learner: Learner, folder: Path
+) -> tuple[str, int]:
+    """Why a stage does without the cache its plan has, empty if it does not; and the bytes of one
+    record.
+    """
     assert stage.cache is not None
     epochs = stage.epochs or -(-(stage.steps or 0) * stage.images_per_step // len(samples))
     size = cache.record_bytes(learner.chain, samples, learner.device)
-    return cache.worth_it(stage.cache, min(stage.thaw, default=epochs), size, len(samples), folder), size
+    return cache.worth_it(
+        stage.cache, min(stage.thaw, default=epochs), size, len(samples), folder
+    ), size
 
 
 def cached_samples(
-    samples: Samples, stage: StagePlan, learner: Learner, manifest: str, folder: Path, console: Console
+    samples: Samples,
+    stage: StagePlan,
+    learner: Learner,
+    manifest: str,
+    folder: Path,
+    console: Console,
 ) -> Dataset | None:
-    """The same images behind the frozen parts, from the disk; None if the plan wants no cache or it does not pay.
+    """The same images behind the frozen parts, from the disk; None if the plan wants no cache or it
+    does not pay.
 
-    manifest: of the data. A thaw ends the cache's use; a stage that goes on behind its first thaw has none.
+    manifest: of the data. A thaw ends the cache's use; a stage that goes on behind its first thaw
+    has none.
     """
     chain = learner.chain
     if stage.cache is None or learner.progress.thawed:
@@ -185,7 +224,10 @@ def cached_samples(
         console.say(f"{stage.name}: {why_not}")
         return None
     total = size_of_one * len(samples) * stage.cache.views
-    console.say(f"{stage.name}: frozen outputs of {stage.cache.views} views of each image cached, {total / 1e6:.0f} MB")
+    console.say(
+        f"{stage.name}: frozen outputs of {stage.cache.views} views of each image cached, "
+        f"{total / 1e6:.0f} MB"
+    )
     views = replace(samples, views=stage.cache.views)
     augment = None if stage.augment is None else stage.augment.model_dump()
     frozen = digest(chain.frozen_tensors())
@@ -197,11 +239,16 @@ def cached_samples(
         if processes.rank() == 0:
             cache.fill(chain, views, folder / "cache", key, images, learner.device, tick)
         processes.barrier()
-        return cache.fill(chain, views, folder / "cache", key, images, learner.device, tick)  # only opens it
+        # only opens it
+        return cache.fill(chain, views, folder / "cache", key, images, learner.device, tick)
 
 
-def step_batches(samples: Samples, cached: Dataset | None, stage: StagePlan) -> Callable[[int, int], Iterable[Batch]]:
-    """The steps of an epoch from a given step on, this process's share of each; cached ones until the first thaw."""
+def step_batches(
+    samples: Samples, cached: Dataset | None, stage: StagePlan
+) -> Callable[[int, int], Iterable[Batch]]:
+    """The steps of an epoch from a given step on, this process's share of each; cached ones until
+    the first thaw.
+    """
 
     def batches(epoch: int, start: int) -> Iterable[Batch]:
         share = (processes.rank(), processes.world())
@@ -224,7 +271,11 @@ def refuse_late_thaws(stage: StagePlan, data: DataSet) -> None:
     for epoch, thaw in stage.thaw.items():
         if epoch >= epochs:
             found = f"never happens: {stage.steps} steps are {epochs} epochs here"
-            raise PlanError(f"stage {stage.name}: thaw: {epoch}: {thaw.part}", found, "an earlier epoch, or more steps")
+            raise PlanError(
+                f"stage {stage.name}: thaw: {epoch}: {thaw.part}",
+                found,
+                "an earlier epoch, or more steps",
+            )
 
 
 def monitored(data: DataSet, stage: StagePlan) -> DataSet:
@@ -243,8 +294,12 @@ def monitored(data: DataSet, stage: StagePlan) -> DataSet:
     return replace(data, splits={**data.splits, "valid": replace(valid, records=chosen)})
 
 
-def evaluator(data: DataSet, stage: StagePlan, learner: Learner) -> Callable[[Callable[[], None]], dict[str, float]]:
-    """What a stage calls between epochs: the figures of the learner's model as it is, on the monitored images."""
+def evaluator(
+    data: DataSet, stage: StagePlan, learner: Learner
+) -> Callable[[Callable[[], None]], dict[str, float]]:
+    """What a stage calls between epochs: the figures of the learner's model as it is, on the
+    monitored images.
+    """
     watched = monitored(data, stage)
 
     def figures(tick: Callable[[], None]) -> dict[str, float]:
@@ -263,14 +318,18 @@ def measure(
     tick: Callable[[], None],
     view: View | None = None,
 ) -> CocoMetrics:
-    """Detections of the chain as it is in one part of the data, with the truth beside them; see `evaluate`."""
+    """Detections of the chain as it is in one part of the data, with the truth beside them; see
+    `evaluate`.
+    """
     kinds = ("box", "mask") if chain.has_masks else ("box",)
     records = data.splits[part].records
     metrics = CocoMetrics(records, data.classes, kinds, detections_needed(data.most_objects))
     return evaluate(chain, records, metrics, images_per_forward, workers, tick, view)
 
 
-def card_of(plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, weights: Weights | None) -> Card:
+def card_of(
+    plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, weights: Weights | None
+) -> Card:
     """What every checkpoint of a stage says of itself."""
     return Card(
         spec=chain.spec,
@@ -278,6 +337,14 @@ def card_of(plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, weights: 
         stage=stage.name,
         task=stage.task,
         came_from=weights.came_from if weights is not None else {},
-        data={"sha256": data.manifest, "classes": dict(zip(data.classes, data.ids, strict=True)), **data.counts()},
-        code={"segue": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        data={
+            "sha256": data.manifest,
+            "classes": dict(zip(data.classes, data.ids, strict=True)),
+            **data.counts(),
+        },
+        code={
+            "segue": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
     )

@@ -18,7 +18,10 @@ SHOWN_EVERY = 30.0  # seconds between progress lines where there is no terminal
 
 
 class Console:
-    """Lines to standard error, so that standard output stays free for results. Other processes stay silent."""
+    """Lines to standard error, so that standard output stays free for results.
+
+    Other processes stay silent.
+    """
 
     def __init__(self, quiet: bool = False) -> None:
         self.rich = Rich(stderr=True, highlight=False, soft_wrap=True)
@@ -35,7 +38,12 @@ class Console:
         if self.quiet or not self.rich.is_terminal:
             yield _Lines(self, what)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=self.rich, transient=True) as bar:
             task = bar.add_task(what, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -70,14 +78,21 @@ class Console:
 
 def _shown(metrics: dict[str, float], metric: str) -> list[str]:
     kinds = dict.fromkeys([metric.split("_")[0], *(name.split("_")[0] for name in metrics)])
-    return [f"{kind}_{what}" for kind in kinds for what in ("ap", "ap50") if f"{kind}_{what}" in metrics]
+    return [
+        f"{kind}_{what}" for kind in kinds for what in ("ap", "ap50") if f"{kind}_{what}" in metrics
+    ]
 
 
 class _Lines:
     """Progress where there is no terminal: a line now and then."""
 
     def __init__(self, console: Console, what: str) -> None:
-        self.console, self.what, self.began, self.last = console, what, time.monotonic(), time.monotonic()
+        self.console, self.what, self.began, self.last = (
+            console,
+            what,
+            time.monotonic(),
+            time.monotonic(),
+        )
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()

@@ -2,8 +2,9 @@
 
     runs/<plan>-<n>/  plan.yaml  run.json  report.html  1-<stage>/  2-<stage>/ ...
 
-A stage is identified by a key: its settings, the weights it starts from and the bytes of its data. A stage that
-is complete under its key is never trained again, in this run or in another run of the plan.
+A stage is identified by a key: its settings, the weights it starts from and the bytes of its data.
+A stage that is complete under its key is never trained again, in this run or in another run of the
+plan.
 """
 
 from __future__ import annotations
@@ -33,8 +34,13 @@ def key_of(*parts: Any) -> str:
 
 
 def digest_of(plan: Plan, manifests: list[str]) -> str:
-    """What tells runs apart: all that decides what comes out of each stage. manifests: of each stage's data."""
-    return key_of([[plan.start_of(stage), plan.identity(stage)] for stage in plan.stages], manifests)
+    """What tells runs apart: all that decides what comes out of each stage.
+
+    manifests: of each stage's data.
+    """
+    return key_of(
+        [[plan.start_of(stage), plan.identity(stage)] for stage in plan.stages], manifests
+    )
 
 
 @dataclass(slots=True)
@@ -51,8 +57,8 @@ class RunFolder:
     def open(cls, plan: Plan, manifests: list[str]) -> RunFolder:
         """The newest run of exactly this plan on exactly this data, or a new one.
 
-        Data that are not there yet have the manifest "". A run that began without the data of its later stages is
-        the run of these data as soon as they are there.
+        Data that are not there yet have the manifest "". A run that began without the data of its
+        later stages is the run of these data as soon as they are there.
         """
         digest = digest_of(plan, manifests)
         for known in range(len(manifests), 0, -1):
@@ -62,12 +68,16 @@ class RunFolder:
                 return found
         number = max(map(_number, plan.runs.glob(f"{plan.name}-*")), default=0) + 1
         run = cls(plan.runs / f"{plan.name}-{number}", plan, False, {}, digest)
-        processes.barrier()  # every process has seen the same folders before one of them adds this one
+        # every process has seen the same folders before one of them adds this one
+        processes.barrier()
         if processes.rank() == 0:
-            staging = run.path.with_name(run.path.name + ".writing")  # killed here, nothing is there that is half a run
+            # killed here, nothing is there that is half a run
+            staging = run.path.with_name(run.path.name + ".writing")
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
-            resolved = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+            resolved = yaml.safe_dump(
+                plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True
+            )
             (staging / PLAN).write_text(resolved, encoding="utf-8")
             write_json(staging / NOTE, run._note(), indent=2)
             staging.rename(run.path)
@@ -86,7 +96,9 @@ class RunFolder:
     @property
     def complete(self) -> bool:
         """Whether every stage of the plan is."""
-        return all(self.stages.get(stage.name, {}).get("state") == "complete" for stage in self.plan.stages)
+        return all(
+            self.stages.get(stage.name, {}).get("state") == "complete" for stage in self.plan.stages
+        )
 
     def stage_folder(self, stage: StagePlan) -> Path:
         number = [s.name for s in self.plan.stages].index(stage.name) + 1
@@ -96,8 +108,8 @@ class RunFolder:
         return self.stage_folder(stage) / "selected"
 
     def finished(self, stage: StagePlan, key: str) -> bool:
-        """Whether the stage is complete under this key; brings it over from another run of the plan, or of another
-        member of the same sweep, if it is there.
+        """Whether the stage is complete under this key; brings it over from another run of the
+        plan, or of another member of the same sweep, if it is there.
 
         Raises:
             CheckpointError: if it is, but its checkpoint was damaged since.
@@ -112,7 +124,11 @@ class RunFolder:
                 if processes.rank() == 0:
                     self._bring_over(other / found["folder"], stage)
                 processes.barrier()
-                source = other.name if other.parent == self.path.parent else f"{other.parent.name}/{other.name}"
+                source = (
+                    other.name
+                    if other.parent == self.path.parent
+                    else f"{other.parent.name}/{other.name}"
+                )
                 needed = {name: value for name, value in found.items() if name == "peak_bytes"}
                 self._set(stage, state="complete", key=key, reused_from=source, **needed)
                 return True
@@ -122,12 +138,17 @@ class RunFolder:
         checkpoint.verify(source / "selected")
         staging = self.stage_folder(stage).with_suffix(".copying")
         shutil.rmtree(staging, ignore_errors=True)
-        shutil.copytree(source, staging, ignore=shutil.ignore_patterns("last*", "cache", "bad-step*"))
+        shutil.copytree(
+            source, staging, ignore=shutil.ignore_patterns("last*", "cache", "bad-step*")
+        )
         shutil.rmtree(self.stage_folder(stage), ignore_errors=True)
         staging.rename(self.stage_folder(stage))
 
     def begin(self, stage: StagePlan, key: str) -> None:
-        """Mark a stage as running. What an earlier attempt under another key left is moved aside."""
+        """Mark a stage as running.
+
+        What an earlier attempt under another key left is moved aside.
+        """
         folder = self.stage_folder(stage)
         if processes.rank() == 0:
             if self.stages.get(stage.name, {}).get("key", key) != key and folder.exists():
@@ -140,7 +161,10 @@ class RunFolder:
         processes.barrier()
 
     def end(self, stage: StagePlan, state: str, peak_bytes: int | None) -> None:
-        """Mark a stage as complete, interrupted or failed. peak_bytes: the memory it needed, if that is known."""
+        """Mark a stage as complete, interrupted or failed.
+
+        peak_bytes: the memory it needed, if that is known.
+        """
         before = self.stages[stage.name].get("peak_bytes")
         known = [value for value in (before, peak_bytes) if value is not None]
         self._set(stage, state=state, **({"peak_bytes": max(known)} if known else {}))
@@ -155,7 +179,10 @@ class RunFolder:
         state = self.stages.get(stage.name, {}).get("state", "not begun")
         if state != "complete":
             raise HandoverError(
-                f"stage {stage.name}", f"is {state}", "a complete stage to start from", "segue run with this plan"
+                f"stage {stage.name}",
+                f"is {state}",
+                "a complete stage to start from",
+                "segue run with this plan",
             )
         return self.selected(stage)
 
@@ -169,12 +196,21 @@ class RunFolder:
         write_json(self.path / NOTE, self._note(), indent=2)
 
     def _note(self) -> dict[str, Any]:
-        return {"plan": self.plan.name, "digest": self.digest, "segue": __version__, "stages": self.stages}
+        return {
+            "plan": self.plan.name,
+            "digest": self.digest,
+            "segue": __version__,
+            "stages": self.stages,
+        }
 
 
 def runs_of(plan: Plan) -> list[Path]:
     """Folders of this plan's runs, newest first."""
-    found = [path for path in plan.runs.glob(f"{plan.name}-*") if _number(path) and (path / NOTE).is_file()]
+    found = [
+        path
+        for path in plan.runs.glob(f"{plan.name}-*")
+        if _number(path) and (path / NOTE).is_file()
+    ]
     return sorted(found, key=_number, reverse=True)
 
 

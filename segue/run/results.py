@@ -1,4 +1,6 @@
-"""What finished stages leave beside their checkpoints: metrics.json, predictions, and the run's report."""
+"""What finished stages leave beside their checkpoints: metrics.json, predictions, and the run's
+report.
+"""
 
 from __future__ import annotations
 
@@ -46,21 +48,26 @@ def write_outcome(
         "epoch": card.epoch,
         "step": card.step,
         "frozen": proof,
-        "saving": json.loads((folder / SAVING).read_text())["text"] if (folder / SAVING).is_file() else "",
+        "saving": json.loads((folder / SAVING).read_text())["text"]
+        if (folder / SAVING).is_file()
+        else "",
         "parts": {name: part.model_dump() for name, part in card.parts.items()},
     }
     for part in ("valid", "test"):
         if part in data.splits and data.splits[part].records:
             metrics = build.measure(data, part, chain, images, stage.workers, lambda: None)
             outcome[part] = {**metrics.figures(), "detections_counted": metrics.most}
-            outcome[part] |= {f"{kind}_ap_by_class": metrics.by_class(kind) for kind in metrics.kinds}
+            outcome[part] |= {
+                f"{kind}_ap_by_class": metrics.by_class(kind) for kind in metrics.kinds
+            }
             if part == "valid" and processes.rank() == 0:
                 write_predictions(folder / PREDICTIONS, metrics, data)
     if processes.rank() == 0:
         write_json(folder / METRICS, outcome, indent=2)
         for path in (folder / "selected", *(path for path, _ in kept(folder))):
             checkpoint.mark_complete(path)
-        for path in (folder / "cache", *folder.glob(f"{bad_step.FOLDER}*")):  # the stage got past that step
+        # the stage got past that step
+        for path in (folder / "cache", *folder.glob(f"{bad_step.FOLDER}*")):
             shutil.rmtree(path, ignore_errors=True)
     processes.barrier()
     at = "epoch" if stage.evaluate_every_steps is None else "step"
@@ -76,17 +83,24 @@ def describe(figures: dict[str, float]) -> str:
 
 
 def remarks(figures: dict[str, float], epochs: list[dict[str, float]], metric: str) -> list[str]:
-    """What has to be said of a stage's figures on valid: that there is nothing to see in them, or less than before it.
+    """What has to be said of a stage's figures on valid: that there is nothing to see in them, or
+    less than before it.
 
     epochs: the rows of its record, of which the first is what it was handed.
     """
-    if not any(figures.get(f"{kind}_{what}", 0) > 0 for kind in ("box", "mask") for what in ("ap", "ap50")):
-        return ["Nothing was found in the validation images: train longer, or look at the training loss."]
+    if not any(
+        figures.get(f"{kind}_{what}", 0) > 0 for kind in ("box", "mask") for what in ("ap", "ap50")
+    ):
+        return [
+            "Nothing was found in the validation images: train longer, or look at the training "
+            "loss."
+        ]
     begun, *later = [row[metric] for row in epochs if metric in row] or [0.0]
     if not later or begun <= max(later):
         return []
     return [
-        f"It began better, with {metric} {begun:.3f}, than it ever was in training ({max(later):.3f}): "
+        f"It began better, with {metric} {begun:.3f}, than it ever was in training "
+        f"({max(later):.3f}): "
         "train longer, or with a lower optimizer.lr; or do without this stage."
     ]
 
@@ -94,7 +108,11 @@ def remarks(figures: dict[str, float], epochs: list[dict[str, float]], metric: s
 def write_predictions(path: Path, metrics: CocoMetrics, data: DataSet) -> None:
     """Predictions as COCO results, with the ids of the user's own files."""
     entries = [
-        {**entry, "image_id": metrics.records[entry["image_id"]].id, "category_id": data.ids[entry["category_id"] - 1]}
+        {
+            **entry,
+            "image_id": metrics.records[entry["image_id"]].id,
+            "category_id": data.ids[entry["category_id"] - 1],
+        }
         for entry in metrics.results
     ]
     path.write_text(json.dumps(entries), encoding="utf-8")
@@ -107,14 +125,20 @@ def read_predictions(path: Path, data: DataSet, kinds: tuple[str, ...], most: in
     labels = {number: label for label, number in enumerate(data.ids, 1)}
     metrics = CocoMetrics(records, data.classes, kinds, most)
     metrics.results = [
-        {**entry, "image_id": positions[entry["image_id"]], "category_id": labels[entry["category_id"]]}
+        {
+            **entry,
+            "image_id": positions[entry["image_id"]],
+            "category_id": labels[entry["category_id"]],
+        }
         for entry in json.loads(path.read_text(encoding="utf-8"))
     ]
     return metrics
 
 
 def write_report(run: RunFolder, data: dict[str, DataSet]) -> Path:
-    """report.html of all finished stages: figures, the gain of each stage over the one before, curves, pictures."""
+    """report.html of all finished stages: figures, the gain of each stage over the one before,
+    curves, pictures.
+    """
     pages: list[StagePage] = []
     for stage in run.plan.stages:
         folder = run.stage_folder(stage)
@@ -140,7 +164,9 @@ def write_report(run: RunFolder, data: dict[str, DataSet]) -> Path:
     first = data[run.plan.stages[0].name]
     facts = {
         "data": f"{run.plan.data.root or 'several files'}: "
-        + ", ".join(f"{n} {c['images']} images, {c['objects']} objects" for n, c in first.counts().items()),
+        + ", ".join(
+            f"{n} {c['images']} images, {c['objects']} objects" for n, c in first.counts().items()
+        ),
         "classes": ", ".join(first.classes),
         "model": f"{run.plan.model.family} {run.plan.model.size}",
         "seed": str(run.plan.seed),
@@ -158,7 +184,9 @@ def _compare(page: StagePage, before: list[StagePage]) -> None:
     first, second = before[-1].metrics, page.metrics
     same = [r.image for r in first.records] == [r.image for r in second.records]
     if not same or first.class_names != second.class_names:
-        page.notes.append(f"Not compared with {before[-1].name}: other validation images or classes.")
+        page.notes.append(
+            f"Not compared with {before[-1].name}: other validation images or classes."
+        )
         return
     page.gains = [compare(first, second, kind) for kind in second.kinds if kind in first.kinds]
     if "mask" in second.kinds and "mask" not in first.kinds:
@@ -181,7 +209,10 @@ def _detections(entries: list[dict], record: Record, class_names: tuple[str, ...
     boxes = torch.tensor([entry["bbox"] for entry in entries], dtype=torch.float32).reshape(-1, 4)
     regions = None
     if entries and "segmentation" in entries[0]:
-        found = (Rle(record.height, record.width, entry["segmentation"]["counts"].encode()) for entry in entries)
+        found = (
+            Rle(record.height, record.width, entry["segmentation"]["counts"].encode())
+            for entry in entries
+        )
         regions = tuple(Region.of(*bitmap(rle)) for rle in found)
     return Detections(
         boxes_xyxy=torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),

@@ -1,7 +1,7 @@
 """Box formats and overlaps; the only place where one format becomes another.
 
-A box tensor's name carries its format. Inside models: `boxes_cxcywh` in 0..1 of the image the model sees.
-Outside: `boxes_xyxy` in pixels of the original image. In COCO files: `xywh` in pixels.
+A box tensor's name carries its format. Inside models: `boxes_cxcywh` in 0..1 of the image the model
+sees. Outside: `boxes_xyxy` in pixels of the original image. In COCO files: `xywh` in pixels.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# An area below which overlaps count as none; a single pixel of a 10,000 px image is ten times larger.
+# An area below which overlaps count as none; a single pixel of a 10,000 px image is ten times
+# larger.
 NO_AREA = 1e-9
 
 
@@ -26,7 +27,9 @@ def xyxy_to_cxcywh(boxes_xyxy: Tensor) -> Tensor:
 
 
 def xyxy_to_xywh(boxes_xyxy: Tensor) -> Tensor:
-    """(..., 4) corners -> (..., 4) low corner and size, as COCO files write boxes; the unit is kept."""
+    """(..., 4) corners -> (..., 4) low corner and size, as COCO files write boxes; the unit is
+    kept.
+    """
     low, high = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
     return torch.cat([low, high - low], dim=-1)
 
@@ -39,9 +42,9 @@ def scale_xy(boxes: Tensor, width: float, height: float) -> Tensor:
 def iou_and_giou(a_xyxy: Tensor, b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
     """Intersection over union, and generalised IoU (arXiv 1902.09630), of broadcast pairs of boxes.
 
-    a_xyxy and b_xyxy (..., 4) broadcast against each other, so that (T, 4) with (T, 4) gives T pairs and
-    (M, 1, 4) with (1, N, 4) gives all M x N: never a square matrix of which only the diagonal is wanted.
-    Boxes without area give an IoU of 0, not NaN.
+    a_xyxy and b_xyxy (..., 4) broadcast against each other, so that (T, 4) with (T, 4) gives T
+    pairs and (M, 1, 4) with (1, N, 4) gives all M x N: never a square matrix of which only the
+    diagonal is wanted. Boxes without area give an IoU of 0, not NaN.
     """
     low = torch.maximum(a_xyxy[..., :2], b_xyxy[..., :2])
     high = torch.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:])

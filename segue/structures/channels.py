@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from segue.base.settings import Settings
 from segue.errors import PlanError
 
-# What DINOv2, ResNet and Swin were trained with: torchvision's ImageNet statistics, of values in 0..1.
+# What DINOv2, ResNet and Swin were trained with: torchvision's ImageNet statistics, of values in
+# 0..1.
 IMAGENET = {"r": (0.485, 0.229), "g": (0.456, 0.224), "b": (0.406, 0.225)}
 
 
@@ -34,7 +35,9 @@ def _plane(value: object) -> object:
 
 
 def _folder(value: str | None) -> str | None:
-    if value is not None and (not value.strip() or PurePath(value).is_absolute() or ".." in PurePath(value).parts):
+    if value is not None and (
+        not value.strip() or PurePath(value).is_absolute() or ".." in PurePath(value).parts
+    ):
         raise ValueError("expected the name of a folder beside the images, or beside their folder")
     return value
 
@@ -42,11 +45,12 @@ def _folder(value: str | None) -> str | None:
 class Channel(Settings):
     """One input channel. Stored values become about 0..1 by `scale`, then (value - mean) / std.
 
-    scale: a number that values are divided by (4095 for 12 bits); None means the largest of the stored type (255 for
-    8 bits, 65535 for 16); percentile: the two `percentiles` of each image become 0 and 1.
-    plane: what is taken of a stack: max, its largest value at each pixel, or the plane of this number, from 0.
-    folder: where the image of the same name lies that has the values, if not in the image itself.
-    at: its number in its file, from 0, where the file has other channels than are wanted, or another order.
+    scale: a number that values are divided by (4095 for 12 bits); None means the largest of the
+    stored type (255 for 8 bits, 65535 for 16); percentile: the two `percentiles` of each image
+    become 0 and 1. plane: what is taken of a stack: max, its largest value at each pixel, or the
+    plane of this number, from 0. folder: where the image of the same name lies that has the values,
+    if not in the image itself. at: its number in its file, from 0, where the file has other
+    channels than are wanted, or another order.
     """
 
     name: str = Field(min_length=1)
@@ -72,14 +76,17 @@ class Channel(Settings):
     def _percentiles_in_order(self) -> Channel:
         low, high = self.percentiles
         if not 0 <= low < high <= 100:
-            raise ValueError(f"percentiles {low} and {high}; expected two from 0 to 100, the smaller first")
+            raise ValueError(
+                f"percentiles {low} and {high}; expected two from 0 to 100, the smaller first"
+            )
         if self.percentiles != PERCENTILES and self.scale != "percentile":
             raise ValueError("percentiles have no effect without scale: percentile")
         return self
 
 
 def rows_of(name: str, channels: Sequence[Channel]) -> list[int]:
-    """Positions of the channels that a name means: one, all of a folder, or several names joined by +, as r+g+b.
+    """Positions of the channels that a name means: one, all of a folder, or several names joined by
+    +, as r+g+b.
 
     Raises:
         PlanError: if there are none of that name.
@@ -90,7 +97,9 @@ def rows_of(name: str, channels: Sequence[Channel]) -> list[int]:
         known = known or [row for row, channel in enumerate(channels) if channel.folder == word]
         if not known:
             listed = ", ".join(channel.name for channel in channels)
-            raise PlanError(f"channel {word}", f"no channel '{word}'", f"some of {listed}, joined by +")
+            raise PlanError(
+                f"channel {word}", f"no channel '{word}'", f"some of {listed}, joined by +"
+            )
         rows += [row for row in known if row not in rows]
     return rows
 

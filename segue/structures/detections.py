@@ -22,9 +22,9 @@ class Detections:
     """N objects found in one image, best score first.
 
     boxes_xyxy (N, 4) float32 pixels of the original image; scores (N,) 0..1; labels (N,) int64 into
-    class_names; size: height, width of the original image. Masks are either mask_logits (N, h, w) at the head's
-    resolution, or N regions of the original image (objects joined from tiles, or changed afterwards), or neither,
-    for a model without masks. Everything on the CPU.
+    class_names; size: height, width of the original image. Masks are either mask_logits (N, h, w)
+    at the head's resolution, or N regions of the original image (objects joined from tiles, or
+    changed afterwards), or neither, for a model without masks. Everything on the CPU.
     """
 
     boxes_xyxy: Tensor
@@ -68,7 +68,10 @@ class Detections:
 
     @property
     def masks(self) -> Tensor | None:
-        """Masks at image size, bool (N, H, W); computed anew at each call. None for a model without masks."""
+        """Masks at image size, bool (N, H, W); computed anew at each call.
+
+        None for a model without masks.
+        """
         if not self.has_masks:
             return None
         out = torch.zeros(len(self), *self.size, dtype=torch.bool)
@@ -78,7 +81,9 @@ class Detections:
         return out
 
     def bits(self, index: int) -> tuple[np.ndarray, int, int]:
-        """One mask, bool (h, w), on a part of the image that holds all of it, and the x, y of the part's corner."""
+        """One mask, bool (h, w), on a part of the image that holds all of it, and the x, y of the
+        part's corner.
+        """
         if self.regions is not None:
             region = self.regions[index]
             return region.bits, region.x, region.y
@@ -101,10 +106,11 @@ class Detections:
         return self.region(index).rle(*self.size)
 
     def _upsampled(self, index: int) -> tuple[Tensor, int, int]:
-        """The mask at image resolution, cut to the region that can be positive, and the x, y of its corner.
+        """The mask at image resolution, cut to the region that can be positive, and the x, y of its
+        corner.
 
-        Bilinear values are positive only between cells of which one is positive, so enlarging these cells
-        alone gives the same pixels as enlarging the whole map.
+        Bilinear values are positive only between cells of which one is positive, so enlarging these
+        cells alone gives the same pixels as enlarging the whole map.
         """
         assert self.mask_logits is not None
         logits = self.mask_logits[index].float()
@@ -124,14 +130,26 @@ class Detections:
         return values[0, 0] > 0, x0, y0
 
     def to_coco(self, image_id: int, category_ids: tuple[int, ...]) -> list[dict]:
-        """COCO result entries (plain Python values); category_ids gives the file's id of each class."""
+        """COCO result entries (plain Python values); category_ids gives the file's id of each
+        class.
+        """
         boxes = xyxy_to_xywh(self.boxes_xyxy).tolist()
         entries = []
-        for i, (box, score, label) in enumerate(zip(boxes, self.scores.tolist(), self.labels.tolist(), strict=True)):
-            entry = {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
+        for i, (box, score, label) in enumerate(
+            zip(boxes, self.scores.tolist(), self.labels.tolist(), strict=True)
+        ):
+            entry = {
+                "image_id": image_id,
+                "category_id": category_ids[label],
+                "bbox": box,
+                "score": score,
+            }
             if self.has_masks:
                 rle = self.rle(i)
-                entry["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
+                entry["segmentation"] = {
+                    "size": rle["size"],
+                    "counts": rle["counts"].decode("ascii"),
+                }
             entries.append(entry)
         return entries
 

@@ -1,8 +1,9 @@
 """Outlines of rasters, along the edges of their pixels: what CVAT, LabelMe and ImageJ draw.
 
-An outline's corners are whole pixels (0, 0 is the image's corner), so that filling it by the rule "a pixel belongs
-where its centre is inside" gives the raster back, exactly. Contours through pixel centres or between them would make
-objects a pixel thinner. For people who move points, `traced` has fewer of them, and no staircases.
+An outline's corners are whole pixels (0, 0 is the image's corner), so that filling it by the rule
+"a pixel belongs where its centre is inside" gives the raster back, exactly. Contours through pixel
+centres or between them would make objects a pixel thinner. For people who move points, `traced` has
+fewer of them, and no staircases.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ from scipy import ndimage
 
 from segue.structures.masks import Polygon, Rle, bitmap, raster_polygon
 
-# Right, down, left, up: the object is on the right hand of who follows an edge, so outer rings run clockwise.
+# Right, down, left, up: the object is on the right hand of who follows an edge, so outer rings run
+# clockwise.
 STEPS = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
 TOLERANCE = 0.4  # pixels that a simplified outline may be away from the traced one
-LEAST_IOU = 0.95  # of the polygon, drawn again, with the mask; where it is less, the polygon follows every pixel
+# of the polygon, drawn again, with the mask; where it is less, the polygon follows every pixel
+LEAST_IOU = 0.95
 
 
 def rings_of(bits: np.ndarray, x: int = 0, y: int = 0) -> list[np.ndarray]:
-    """The outlines (V, 2) float64 x, y of a bool raster (h, w) whose corner is at x, y, longest first.
+    """The outlines (V, 2) float64 x, y of a bool raster (h, w) whose corner is at x, y, longest
+    first.
 
-    Outer rings run clockwise as seen on the screen, rings around holes the other way. Pixels that meet at a corner
-    are in one ring. Vertices are corners only; a ring is not closed by repeating its first one.
+    Outer rings run clockwise as seen on the screen, rings around holes the other way. Pixels that
+    meet at a corner are in one ring. Vertices are corners only; a ring is not closed by repeating
+    its first one.
     """
     rings = [_corners(loop) + np.array([x, y]) for loop in _loops(bits)]
     return sorted(rings, key=lambda ring: -len(ring))
@@ -37,9 +42,11 @@ def ring_area(ring: np.ndarray) -> float:
 
 
 def traced(mask: Rle, tolerance: float = TOLERANCE) -> Polygon:
-    """The polygon around a mask's pixels, a ring for each piece; a hole is joined to its piece by a slit.
+    """The polygon around a mask's pixels, a ring for each piece; a hole is joined to its piece by a
+    slit.
 
-    Drawn again it has an IoU of at least LEAST_IOU with the mask; with tolerance 0 it is the same mask exactly.
+    Drawn again it has an IoU of at least LEAST_IOU with the mask; with tolerance 0 it is the same
+    mask exactly.
     """
     bits, x, y = bitmap(mask)
     height, width = bits.shape
@@ -47,7 +54,10 @@ def traced(mask: Rle, tolerance: float = TOLERANCE) -> Polygon:
     corner = np.array([x, y], dtype=np.float64)
     outlines = [_outer_first(_loops(pieces == number)) for number in range(1, count + 1)]
     if tolerance > 0 and count:
-        rings = [joined([_simplified(_midpoints(loop), tolerance) for loop in loops]) for loops in outlines]
+        rings = [
+            joined([_simplified(_midpoints(loop), tolerance) for loop in loops])
+            for loops in outlines
+        ]
         again = raster_polygon(rings, (0, 0, width, height))
         if (again & bits).sum() >= LEAST_IOU * (again | bits).sum():
             return Polygon(tuple(ring + corner for ring in rings))
@@ -71,9 +81,12 @@ def _loops(bits: np.ndarray) -> list[np.ndarray]:
 
 
 def _edges(padded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each edge between a pixel of the object and one outside starts (E, 2) as x, y, and its direction (E,)."""
+    """Where each edge between a pixel of the object and one outside starts (E, 2) as x, y, and its
+    direction (E,).
+    """
     inside = padded[1:-1, 1:-1]
-    beyond = (padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1], padded[1:-1, :-2])  # above, right, below, left
+    # above, right, below, left
+    beyond = (padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1], padded[1:-1, :-2])
     corners = ((0, 0), (1, 0), (1, 1), (0, 1))  # of the pixel, where the edge on that side starts
     starts, directions = [], []
     for direction, (outside, corner) in enumerate(zip(beyond, corners, strict=True)):
@@ -84,13 +97,19 @@ def _edges(padded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _following(starts: np.ndarray, directions: np.ndarray) -> list[int]:
-    """The edge that goes on where each edge ends; of two, the left one, which keeps pixels that touch together."""
-    edge_at = {key: i for i, key in enumerate(zip(*starts.T.tolist(), directions.tolist(), strict=True))}
+    """The edge that goes on where each edge ends; of two, the left one, which keeps pixels that
+    touch together.
+    """
+    edge_at = {
+        key: i for i, key in enumerate(zip(*starts.T.tolist(), directions.tolist(), strict=True))
+    }
     ends = starts + STEPS[directions]
     following = []
     for end_x, end_y, direction in zip(*ends.T.tolist(), directions.tolist(), strict=True):
         turns = ((direction + 3) % 4, direction, (direction + 1) % 4)  # left, straight on, right
-        following.append(next(edge_at[end_x, end_y, turn] for turn in turns if (end_x, end_y, turn) in edge_at))
+        following.append(
+            next(edge_at[end_x, end_y, turn] for turn in turns if (end_x, end_y, turn) in edge_at)
+        )
     return following
 
 
@@ -109,7 +128,9 @@ def _midpoints(loop: np.ndarray) -> np.ndarray:
 
 
 def _simplified(loop: np.ndarray, tolerance: float) -> np.ndarray:
-    """Fewer vertices, none of those left out farther than `tolerance` from the path (Douglas and Peucker 1973)."""
+    """Fewer vertices, none of those left out farther than `tolerance` from the path (Douglas and
+    Peucker 1973).
+    """
     far = int(np.hypot(*(loop - loop[0]).T).argmax())
     closed = np.concatenate([loop, loop[:1]])
     kept, spans = {0, far}, [(0, far), (far, len(loop))]
@@ -130,7 +151,9 @@ def _simplified(loop: np.ndarray, tolerance: float) -> np.ndarray:
 
 
 def joined(loops: Sequence[np.ndarray]) -> np.ndarray:
-    """One ring of an outer path and its holes, or of pieces apart, each joined by a slit where it is nearest."""
+    """One ring of an outer path and its holes, or of pieces apart, each joined by a slit where it
+    is nearest.
+    """
     ring = loops[0]
     for hole in loops[1:]:
         apart = np.hypot(*(ring[:, None] - hole[None]).transpose(2, 0, 1))

@@ -1,4 +1,6 @@
-"""What a model says about a batch, in the layouts that criteria and postprocess read: of queries, or of regions."""
+"""What a model says about a batch, in the layouts that criteria and postprocess read: of queries,
+or of regions.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from torch import Tensor
 class MaskSource(Protocol):
     """Masks not yet computed: only those asked for ever are.
 
-    size: height, width of a mask. trained_from: number of the first layer whose masks the loss looks at.
+    size: height, width of a mask. trained_from: number of the first layer whose masks the loss
+    looks at.
     """
 
     size: tuple[int, int]
@@ -32,8 +35,9 @@ class MaskSource(Protocol):
 class Predictions:
     """Raw outputs of all layers that are supervised; the last one is what the model answers with.
 
-    logits (B, L, Q, K); boxes_cxcywh (B, L, Q, 4) in 0..1, None for a model of masks alone; layers: a name for each
-    of the L, such as "enc", "0", "1"; groups: Q is this many equal groups of queries that are matched separately.
+    logits (B, L, Q, K); boxes_cxcywh (B, L, Q, 4) in 0..1, None for a model of masks alone; layers:
+    a name for each of the L, such as "enc", "0", "1"; groups: Q is this many equal groups of
+    queries that are matched separately.
     """
 
     logits: Tensor
@@ -43,22 +47,30 @@ class Predictions:
     masks: MaskSource | None = None
 
     def asked(self, objects: int, points: int | None) -> list[Tensor]:
-        """What the loss of one image with `objects` objects asks for: each matched query's masks (T, h, w), compared at
-        `points` points (a sixteenth of the cells if None). Also on meta tensors, which have no values to choose by."""
+        """What the loss of one image with `objects` objects asks for: each matched query's masks
+        (T, h, w), compared at `points` points (a sixteenth of the cells if None). Also on meta
+        tensors, which have no values to choose by.
+        """
         if self.masks is None or not objects:
             return []
         layers = torch.arange(self.masks.trained_from, len(self.layers), device="cpu")
         layers = layers.repeat_interleave(objects * self.groups)
         first = torch.zeros_like(layers)
         masks = self.masks.at(first, layers, first).float()
-        where = masks.new_zeros(len(masks), points or self.masks.size[0] * self.masks.size[1] // 16, 1, 2)
+        where = masks.new_zeros(
+            len(masks), points or self.masks.size[0] * self.masks.size[1] // 16, 1, 2
+        )
         found = F.grid_sample(masks[:, None], where, align_corners=False)
         wanted = torch.empty_like(found)
-        return [F.binary_cross_entropy_with_logits(found, wanted, reduction="none"), found.sigmoid() * wanted]
+        return [
+            F.binary_cross_entropy_with_logits(found, wanted, reduction="none"),
+            found.sigmoid() * wanted,
+        ]
 
 
 class RegionSource(Protocol):
-    """Outputs of a model that proposes regions and then looks at them; boxes are xyxy in pixels of the frame.
+    """Outputs of a model that proposes regions and then looks at them; boxes are xyxy in pixels of
+    the frame.
 
     objectness (B, A) and deltas (B, A, 4) of the anchors (A, 4); size: height, width of the frame.
     """
@@ -71,11 +83,15 @@ class RegionSource(Protocol):
     def anchors(self) -> Tensor: ...
 
     def proposals(self, anchors: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """For each image the anchors (P,) that are worth a look, and the boxes (P, 4) they stand for."""
+        """For each image the anchors (P,) that are worth a look, and the boxes (P, 4) they stand
+        for.
+        """
         ...
 
     def classified(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (T, K + 1), background first, and deltas (T, K + 1, 4) of the boxes (T_i, 4) of each image."""
+        """Logits (T, K + 1), background first, and deltas (T, K + 1, 4) of the boxes (T_i, 4) of
+        each image.
+        """
         ...
 
     def outlined(self, boxes: list[Tensor]) -> Tensor:

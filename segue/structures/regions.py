@@ -1,7 +1,7 @@
 """A mask as run lengths within its own box: what stays small however large the image is.
 
-A thousand tubes in an image of 9,000 px are a few MB this way, and 80 GB as a stack of bool rasters. One mask is
-unpacked at a time, on the pixels of its box only.
+A thousand tubes in an image of 9,000 px are a few MB this way, and 80 GB as a stack of bool
+rasters. One mask is unpacked at a time, on the pixels of its box only.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ def is_empty(window: Window) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The pixels of one object: `counts` are COCO run lengths of a raster (height, width) whose corner is at x, y.
+    """The pixels of one object: `counts` are COCO run lengths of a raster (height, width) whose
+    corner is at x, y.
 
-    The box is tight: its first and last row and column have a pixel. An empty region has height and width 0.
+    The box is tight: its first and last row and column have a pixel. An empty region has height and
+    width 0.
     """
 
     x: int
@@ -53,14 +55,20 @@ class Region:
 
     @property
     def area(self) -> int:
-        return int(coco_mask.area({"size": [self.height, self.width], "counts": self.counts})) if self.counts else 0
+        return (
+            int(coco_mask.area({"size": [self.height, self.width], "counts": self.counts}))
+            if self.counts
+            else 0
+        )
 
     @property
     def bits(self) -> np.ndarray:
         """The raster, bool (height, width)."""
         if not self.counts:
             return np.zeros((0, 0), dtype=bool)
-        return coco_mask.decode({"size": [self.height, self.width], "counts": self.counts}).astype(bool)
+        return coco_mask.decode({"size": [self.height, self.width], "counts": self.counts}).astype(
+            bool
+        )
 
     def within(self, window: Window) -> np.ndarray:
         """The raster on the pixels of a window, bool (y1 - y0, x1 - x0)."""
@@ -79,14 +87,18 @@ class Region:
     def rle(self, height: int, width: int) -> dict:
         """As a COCO RLE dict for an image of height x width, in which it lies; `counts` is bytes."""
         framed = np.pad(self.bits.T, ((0, 0), (1, 1))).view(np.int8)
-        columns, rows = np.nonzero(np.diff(framed, axis=1))  # where runs begin and end, down the columns, in turn
+        # where runs begin and end, down the columns, in turn
+        columns, rows = np.nonzero(np.diff(framed, axis=1))
         edges = (columns + self.x) * height + rows + self.y
         between = edges[1:-1].reshape(-1, 2)
-        between = between[between[:, 0] != between[:, 1]]  # at the foot of a column a run may go on in the next
+        # at the foot of a column a run may go on in the next
+        between = between[between[:, 0] != between[:, 1]]
         edges = np.concatenate([edges[:1], between.ravel(), edges[-1:]])
         counts = np.diff(edges, prepend=0, append=height * width)
         counts = counts[:-1] if len(counts) > 1 and counts[-1] == 0 else counts
-        return coco_mask.fr_py_objects({"size": [height, width], "counts": counts.tolist()}, height, width)
+        return coco_mask.fr_py_objects(
+            {"size": [height, width], "counts": counts.tolist()}, height, width
+        )
 
 
 def overlap(a: Region, b: Region) -> int:

@@ -1,7 +1,7 @@
 """Random numbers as functions of what they are for, never of what was drawn before.
 
-Sample order, augmentation and the points of mask losses follow from names (run seed, stage, epoch, sample), so
-that worker count, batch split, resume and the number of processes change nothing.
+Sample order, augmentation and the points of mask losses follow from names (run seed, stage, epoch,
+sample), so that worker count, batch split, resume and the number of processes change nothing.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ def order(count: int, *parts: int | str) -> list[int]:
 def uniform(keys: Tensor, count: int) -> Tensor:
     """Float32 numbers (T, count) in [0, 1), row t being a function of keys[t] (T,) int64 alone.
 
-    Counter based: two rounds of the 64-bit finaliser of SplitMix64 (Steele et al., OOPSLA 2014) over
-    key + counter, in wrapping int64 arithmetic. The same bits on CPU and GPU, whatever else is in the batch.
+    Counter based: two rounds of the 64-bit finaliser of SplitMix64 (Steele et al., OOPSLA 2014)
+    over key + counter, in wrapping int64 arithmetic. The same bits on CPU and GPU, whatever else is
+    in the batch.
     """
-    counters = torch.arange(count, device=keys.device, dtype=torch.int64) * -7046029254386353131  # 0x9E3779B97F4A7C15
+    # 0x9E3779B97F4A7C15
+    counters = torch.arange(count, device=keys.device, dtype=torch.int64) * -7046029254386353131
     bits = _finalise(_finalise(keys)[:, None] + counters)
     return _shift(bits, 40).float() * 2.0**-24  # the 24 highest bits are what a float32 holds
 
@@ -37,12 +39,15 @@ def uniform(keys: Tensor, count: int) -> Tensor:
 def points(keys: Tensor, count: int) -> Tensor:
     """Points (T, count, 2) in [0, 1)^2, row t being a function of keys[t] (T,) alone.
 
-    The R2 low-discrepancy lattice (Roberts 2018, "The unreasonable effectiveness of quasirandom sequences"),
-    moved on the torus by a random shift for each key (Cranley and Patterson 1976): unbiased as independent
-    draws are, more even, and twenty times cheaper than hashing every coordinate.
+    The R2 low-discrepancy lattice (Roberts 2018, "The unreasonable effectiveness of quasirandom
+    sequences"), moved on the torus by a random shift for each key (Cranley and Patterson 1976):
+    unbiased as independent draws are, more even, and twenty times cheaper than hashing every
+    coordinate.
     """
     steps = torch.arange(1, count + 1, dtype=torch.float64)[:, None]
-    lattice = (steps * torch.tensor([0.7548776662466927, 0.5698402909980532], dtype=torch.float64)) % 1
+    lattice = (
+        steps * torch.tensor([0.7548776662466927, 0.5698402909980532], dtype=torch.float64)
+    ) % 1
     moved = lattice.float().to(keys.device) + uniform(keys, 2)[:, None, :]  # (T, count, 2)
     return moved - moved.floor()
 

@@ -9,15 +9,20 @@ STEP = 0.5  # pixels between the points that distances are measured from
 
 
 def resampled(line_xy: np.ndarray, step: float = STEP) -> np.ndarray:
-    """Points (P, 2) `step` pixels apart along a line (V, 2); both ends are kept, and there are at least two."""
+    """Points (P, 2) `step` pixels apart along a line (V, 2); both ends are kept, and there are at
+    least two.
+    """
     lengths = np.linalg.norm(np.diff(line_xy, axis=0), axis=1)
     along = np.concatenate([[0.0], np.cumsum(lengths)])
     wanted = np.linspace(0, along[-1], max(2, int(along[-1] / step) + 1))
     return np.stack([np.interp(wanted, along, line_xy[:, axis]) for axis in (0, 1)], axis=1)
 
 
-def around(points_xy: np.ndarray, reach: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pixels (N, 2: x, y) of an image within `reach` of any of the points, how far, and the nearest point's number.
+def around(
+    points_xy: np.ndarray, reach: float, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pixels (N, 2: x, y) of an image within `reach` of any of the points, how far, and the
+    nearest point's number.
 
     points_xy: (P, 2), at most about a pixel apart; x, y of a pixel's centre are whole numbers.
     """

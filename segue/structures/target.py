@@ -15,12 +15,12 @@ from segue.structures.masks import PackedMasks
 class Target:
     """The objects of one image in the frame the model sees.
 
-    labels (N,) int64 0..K-1; boxes_cxcywh (N, 4) float32 in 0..1; masks (N) or None if the stage needs none;
-    has_mask (N,) bool: objects without one take part in box terms only; weights (N,) float32: how much an
-    object's terms count (1 for a manual label).
-    key: 63-bit number that names this view of this image; all randomness of its losses follows from it.
-    unexplained: cells (h, w) where the image shows something that no object covers, bool; None unless asked for.
-    record: position of the image in its split. size: height, width of the original image in pixels.
+    labels (N,) int64 0..K-1; boxes_cxcywh (N, 4) float32 in 0..1; masks (N) or None if the stage
+    needs none; has_mask (N,) bool: objects without one take part in box terms only; weights (N,)
+    float32: how much an object's terms count (1 for a manual label). key: 63-bit number that names
+    this view of this image; all randomness of its losses follows from it. unexplained: cells (h, w)
+    where the image shows something that no object covers, bool; None unless asked for. record:
+    position of the image in its split. size: height, width of the original image in pixels.
     """
 
     labels: Tensor
@@ -60,8 +60,8 @@ class Target:
 class Batch:
     """The images of one optimizer step (or a part of it) with their targets.
 
-    inputs: named tensors with B first: "images" (B, C, H, W), or, where the frozen part of the model was
-    computed before, its outputs under the names the model gives them.
+    inputs: named tensors with B first: "images" (B, C, H, W), or, where the frozen part of the
+    model was computed before, its outputs under the names the model gives them.
     """
 
     inputs: dict[str, Tensor]
@@ -73,7 +73,10 @@ class Batch:
     def split(self, images: int) -> list[Batch]:
         """Consecutive parts of at most `images` images each."""
         return [
-            Batch({name: t[i : i + images] for name, t in self.inputs.items()}, self.targets[i : i + images])
+            Batch(
+                {name: t[i : i + images] for name, t in self.inputs.items()},
+                self.targets[i : i + images],
+            )
             for i in range(0, len(self), images)
         ]
 
@@ -82,12 +85,16 @@ class Batch:
         return Batch(inputs, [target.to(device) for target in self.targets])
 
     def counts(self) -> dict[str, float]:
-        """What loss terms may be divided by; summed over all parts of a step, these do not depend on the split."""
+        """What loss terms may be divided by; summed over all parts of a step, these do not depend
+        on the split.
+        """
         return {
             "images": float(len(self)),
             "objects": float(sum(len(target) for target in self.targets)),
             "weights": float(sum(float(target.weights.sum()) for target in self.targets)),
-            "masked_weights": float(sum(float(target.weights[target.has_mask].sum()) for target in self.targets)),
+            "masked_weights": float(
+                sum(float(target.weights[target.has_mask].sum()) for target in self.targets)
+            ),
         }
 
 

@@ -1,1 +1,3 @@
-"""One plan, many values: `combinations` of them, `launch`ed as processes or on Ray, and their `runner`."""
+"""One plan, many values: `combinations` of them, `launch`ed as processes or on Ray, and their
+`runner`.
+"""

@@ -1,4 +1,6 @@
-"""The members of a sweep: a plan for each combination of values, all of them valid before the first is trained."""
+"""The members of a sweep: a plan for each combination of values, all of them valid before the first
+is trained.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,20 @@ from segue.run.folder import digest_of, key_of
 from segue.run.runner import read_all_data
 
 LONGEST_NAME = 100
-NOT_SWEPT = {"name": "it follows from the values", "runs": "it follows from the plan", "device": "use --devices"}
+NOT_SWEPT = {
+    "name": "it follows from the values",
+    "runs": "it follows from the plan",
+    "device": "use --devices",
+}
 OPENING, CLOSING = "[{(", "]})"
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One combination. values: by swept key, as typed. digest: of all that decides what comes out of it."""
+    """One combination.
+
+    values: by swept key, as typed. digest: of all that decides what comes out of it.
+    """
 
     name: str
     values: dict[str, str]
@@ -50,7 +59,8 @@ def values_in(text: str) -> list[str]:
 
 
 def swept_keys(arguments: Sequence[str]) -> tuple[dict[str, list[str]], tuple[str, ...]]:
-    """The keys with several values, and the arguments with one, which change the plan of all members.
+    """The keys with several values, and the arguments with one, which change the plan of all
+    members.
 
     Raises:
         PlanError: if a key cannot be swept, a value is missing, or there is nothing to sweep.
@@ -65,12 +75,20 @@ def swept_keys(arguments: Sequence[str]) -> tuple[dict[str, list[str]], tuple[st
         elif key in NOT_SWEPT:
             raise PlanError(f"sweep {key}", "cannot have several values", f"one: {NOT_SWEPT[key]}")
         elif key in keys or "" in values:
-            found = "stands here a second time" if key in keys else f"no value between two commas in {text!r}"
-            raise PlanError(f"sweep {key}", found, "every key once, as key=a,b,c; null for no value")
+            found = (
+                "stands here a second time"
+                if key in keys
+                else f"no value between two commas in {text!r}"
+            )
+            raise PlanError(
+                f"sweep {key}", found, "every key once, as key=a,b,c; null for no value"
+            )
         else:
             keys[key] = values
     if not keys:
-        raise PlanError("sweep", "no key has several values", "model.size=a,b", "segue run, for one run")
+        raise PlanError(
+            "sweep", "no key has several values", "model.size=a,b", "segue run, for one run"
+        )
     return keys, tuple(fixed)
 
 
@@ -79,11 +97,16 @@ def names_of(combinations: Sequence[dict[str, str]]) -> list[str]:
     short = _short_ends(list(combinations[0]))
     names = []
     for values in combinations:
-        name = ",".join(f"{short[key]}={re.sub(r'[^A-Za-z0-9_.+-]+', '-', v)}" for key, v in sorted(values.items()))
+        name = ",".join(
+            f"{short[key]}={re.sub(r'[^A-Za-z0-9_.+-]+', '-', v)}"
+            for key, v in sorted(values.items())
+        )
         names.append(name.rstrip("."))
     taken = [name.lower() for name in names]
     return [
-        name if len(name) <= LONGEST_NAME and taken.count(name.lower()) == 1 else _with_hash(name, values)
+        name
+        if len(name) <= LONGEST_NAME and taken.count(name.lower()) == 1
+        else _with_hash(name, values)
         for name, values in zip(names, combinations, strict=True)
     ]
 
@@ -104,7 +127,8 @@ def _short_ends(keys: list[str]) -> dict[str, str]:
 
 
 def members_of(path: Path, arguments: Sequence[str], console: Console) -> list[Member]:
-    """All members, each a valid plan whose data are there and whose models can be built. Nothing is trained.
+    """All members, each a valid plan whose data are there and whose models can be built. Nothing is
+    trained.
 
     Raises:
         PlanError: listing everything that is wrong, each with the members it is wrong with.
@@ -112,13 +136,17 @@ def members_of(path: Path, arguments: Sequence[str], console: Console) -> list[M
     keys, fixed = swept_keys(arguments)
     if not path.is_file():
         load_plan(path)  # says so, once
-    combinations = [dict(zip(keys, values, strict=True)) for values in itertools.product(*keys.values())]
+    combinations = [
+        dict(zip(keys, values, strict=True)) for values in itertools.product(*keys.values())
+    ]
     names = names_of(combinations)
     wrong: dict[str, list[str]] = {}
     plans: dict[str, Plan] = {}
     for name, values in zip(names, combinations, strict=True):
         with _noted(wrong, name):
-            plans[name] = load_plan(path, (*fixed, *(f"{key}={value}" for key, value in values.items())))
+            plans[name] = load_plan(
+                path, (*fixed, *(f"{key}={value}" for key, value in values.items()))
+            )
     _refuse(path, wrong, names)
     read: dict[str, dict[str, DataSet]] = {}
     members = []
@@ -130,7 +158,9 @@ def members_of(path: Path, arguments: Sequence[str], console: Console) -> list[M
             members.append(Member(name, values, plans[name], digest_of(plans[name], manifests)))
     for first, second in itertools.combinations(members, 2):
         if first.digest == second.digest:
-            wrong.setdefault(f"the same as {first.name} in all that decides what comes out", []).append(second.name)
+            wrong.setdefault(
+                f"the same as {first.name} in all that decides what comes out", []
+            ).append(second.name)
     _refuse(path, wrong, names)
     return members
 
@@ -157,13 +187,19 @@ def _refuse(path: Path, wrong: dict[str, list[str]], names: list[str]) -> None:
             for message, those in wrong.items()
         ]
         bad = {name for those in wrong.values() for name in those}
-        found = "\n  ".join([f"{len(bad)} of {len(names)} members cannot be trained, so none is", *lines])
+        found = "\n  ".join(
+            [f"{len(bad)} of {len(names)} members cannot be trained, so none is", *lines]
+        )
         raise PlanError(path, found)
 
 
-def _data_of(plan: Plan, read: dict[str, dict[str, DataSet]], console: Console) -> dict[str, DataSet]:
+def _data_of(
+    plan: Plan, read: dict[str, dict[str, DataSet]], console: Console
+) -> dict[str, DataSet]:
     """Every stage's data, checked once for all members that have the same."""
-    key = key_of([[s.name, s.with_masks, plan.data_of(s).model_dump(mode="json")] for s in plan.stages])
+    key = key_of(
+        [[s.name, s.with_masks, plan.data_of(s).model_dump(mode="json")] for s in plan.stages]
+    )
     if key not in read:
         read[key] = read_all_data(plan, console)
     return read[key]

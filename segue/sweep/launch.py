@@ -1,7 +1,8 @@
 """Starting runs in processes of their own: on this machine, or on a Ray cluster.
 
-A run that is killed, runs out of memory or crashes takes nothing with it but its process. On this machine processes
-are forked from one that has imported segue and done nothing else, so that a run starts at once.
+A run that is killed, runs out of memory or crashes takes nothing with it but its process. On this
+machine processes are forked from one that has imported segue and done nothing else, so that a run
+starts at once.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ POLL = 0.1  # seconds between two looks at what runs
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A plan to run. cwd: the folder that relative paths in it start from. log: where all it says goes, appended.
+    """A plan to run. cwd: the folder that relative paths in it start from. log: where all it says
+    goes, appended.
 
-    device: instead of the plan's. threads: of the CPU; sums that are divided among another number of threads may have
-    other last bits.
+    device: instead of the plan's. threads: of the CPU; sums that are divided among another number
+    of threads may have other last bits.
     """
 
     plan: Path
@@ -52,7 +54,9 @@ class Local:
     """A job in a process on this machine."""
 
     def __init__(self, job: Job) -> None:
-        context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+        context: Any = multiprocessing.get_context(
+            "forkserver" if sys.platform == "linux" else "spawn"
+        )
         if sys.platform == "linux":
             context.set_forkserver_preload(["segue.run.runner"])
         self.process = context.Process(target=run_job, args=(job,))
@@ -88,7 +92,10 @@ class OnRay:
         except ray.exceptions.RayError as error:  # the node or the worker is gone, or has no segue
             lines = [line for line in str(error).splitlines() if line.strip()]
             with self.log.open("a", encoding="utf-8") as log:
-                log.write("\n".join([*lines, f"on Ray: {type(error).__name__}: {lines[-1].strip()}"]) + "\n")
+                log.write(
+                    "\n".join([*lines, f"on Ray: {type(error).__name__}: {lines[-1].strip()}"])
+                    + "\n"
+                )
             return 1
 
     def stop(self) -> None:
@@ -108,7 +115,9 @@ def join_ray() -> tuple[int, int]:
     try:
         import ray
     except ImportError:
-        raise PlanError("--on ray", "Ray is not installed", "the extra", 'pip install "segue[ray]"') from None
+        raise PlanError(
+            "--on ray", "Ray is not installed", "the extra", 'pip install "segue[ray]"'
+        ) from None
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False)
     cores = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
@@ -116,7 +125,10 @@ def join_ray() -> tuple[int, int]:
 
 
 def run_here(job: Job) -> int:
-    """A job in a process beside this one, to its end; returns its exit code. Cancelled, it saves and stops."""
+    """A job in a process beside this one, to its end; returns its exit code.
+
+    Cancelled, it saves and stops.
+    """
     running = Local(job)
     while (code := running.code()) is None:
         try:
@@ -150,7 +162,9 @@ def run_job(job: Job) -> None:
 
 
 def _stand_alone() -> None:
-    """Be out of reach of Ctrl-C, which who started us passes on once; but save and stop when they are gone."""
+    """Be out of reach of Ctrl-C, which who started us passes on once; but save and stop when they
+    are gone.
+    """
     if hasattr(os, "setsid"):
         os.setsid()
     threading.Thread(target=_stop_with_parent, daemon=True).start()

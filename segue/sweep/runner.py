@@ -1,10 +1,11 @@
-"""A sweep: one plan with several values for some of its keys. Every combination is a member: a run of its own.
+"""A sweep: one plan with several values for some of its keys. Every combination is a member: a run
+of its own.
 
     runs/<plan>-sweep-<n>/          sweep.json  report.html  report.csv  report.json
       <key>=<value>,<key>=<value>/  plan.yaml  log.txt  <plan>-1/ (the member's run)
 
-The same command goes on where it stopped, and so does one with more values for the same keys: members that are
-complete stay as they are.
+The same command goes on where it stopped, and so does one with more values for the same keys:
+members that are complete stay as they are.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ LOG = "log.txt"
 
 @dataclass(slots=True)
 class SweepFolder:
-    """A sweep on disk. notes: what sweep.json says of each member: values, digest, state, and why it failed."""
+    """A sweep on disk.
+
+    notes: what sweep.json says of each member: values, digest, state, and why it failed.
+    """
 
     path: Path
     plan: str
@@ -46,19 +50,26 @@ class SweepFolder:
 
     @classmethod
     def open(cls, members: Sequence[Member], threads: int | None, usual: int) -> SweepFolder:
-        """The newest sweep of the same keys in which members of the same name are the same, or a new one.
+        """The newest sweep of the same keys in which members of the same name are the same, or a
+        new one.
 
         threads: of each member; those it began with, or the usual number, if left open.
         """
         plan = members[0].plan
-        for path in sorted(plan.runs.glob(f"{plan.name}-sweep-*/{SWEEP}"), key=_number, reverse=True):
+        for path in sorted(
+            plan.runs.glob(f"{plan.name}-sweep-*/{SWEEP}"), key=_number, reverse=True
+        ):
             folder = cls.read(path.parent)
             if folder.fits(members):
                 folder.threads = threads or folder.threads
                 break
         else:
             taken = [_number(path / SWEEP) for path in plan.runs.glob(f"{plan.name}-sweep-*")]
-            folder = cls(plan.runs / f"{plan.name}-sweep-{max(taken, default=0) + 1}", plan.name, threads or usual)
+            folder = cls(
+                plan.runs / f"{plan.name}-sweep-{max(taken, default=0) + 1}",
+                plan.name,
+                threads or usual,
+            )
         for member in members:
             note = {"values": member.values, "digest": member.digest, "state": "not begun"}
             folder.notes[member.name] = {**note, **folder.notes.get(member.name, {})}
@@ -77,13 +88,20 @@ class SweepFolder:
             note = read_json(path / SWEEP)
             return cls(path, note["plan"], note["threads"], note["members"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(path / SWEEP, f"not readable ({error!r})", "a sweep's notes") from None
+            raise CheckpointError(
+                path / SWEEP, f"not readable ({error!r})", "a sweep's notes"
+            ) from None
 
     def fits(self, members: Sequence[Member]) -> bool:
-        """Whether these are members of this sweep: of the same keys, some of them known, and none known as another."""
+        """Whether these are members of this sweep: of the same keys, some of them known, and none
+        known as another.
+        """
         known = [member for member in members if member.name in self.notes]
         same = all(self.notes[member.name]["digest"] == member.digest for member in known)
-        every = [*(note["values"] for note in self.notes.values()), *(member.values for member in members)]
+        every = [
+            *(note["values"] for note in self.notes.values()),
+            *(member.values for member in members),
+        ]
         keys = {tuple(sorted(values)) for values in every}
         return bool(known) and same and len(keys) == 1
 
@@ -94,11 +112,17 @@ class SweepFolder:
     def write_plan(self, member: Member) -> None:
         folder = self.path / member.name
         folder.mkdir(parents=True, exist_ok=True)
-        resolved = yaml.safe_dump(self.plan_of(member).model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        resolved = yaml.safe_dump(
+            self.plan_of(member).model_dump(mode="json"), sort_keys=False, allow_unicode=True
+        )
         (folder / PLAN).write_text(resolved, encoding="utf-8")
 
     def write(self) -> None:
-        write_json(self.path / SWEEP, {"plan": self.plan, "threads": self.threads, "members": self.notes}, indent=2)
+        write_json(
+            self.path / SWEEP,
+            {"plan": self.plan, "threads": self.threads, "members": self.notes},
+            indent=2,
+        )
 
     def note(self, name: str, state: str, reason: str = "") -> None:
         self.notes[name] |= {"state": state, "reason": reason}
@@ -120,7 +144,9 @@ class SweepFolder:
         """What came of a complete member, in a few words."""
         run = self.run_of(member)
         assert run is not None
-        outcome = json.loads((run.stage_folder(run.plan.stages[-1]) / METRICS).read_text(encoding="utf-8"))
+        outcome = json.loads(
+            (run.stage_folder(run.plan.stages[-1]) / METRICS).read_text(encoding="utf-8")
+        )
         return f"{describe(outcome['valid'])} (valid)"
 
 
@@ -164,7 +190,9 @@ def train_members(
                 if received and not asked:
                     console.say(f"asked to stop: waiting until {len(attempts)} members have saved")
                     asked = _stop(attempts)
-                for attempt in [attempt for attempt in attempts if attempt.running.code() is not None]:
+                for attempt in [
+                    attempt for attempt in attempts if attempt.running.code() is not None
+                ]:
                     attempts.remove(attempt)
                     free.append(attempt.device)
                     _end(folder, attempt, asked, console)
@@ -195,7 +223,11 @@ def _stop(attempts: Sequence[Attempt]) -> bool:
 
 
 def _begin(
-    folder: SweepFolder, member: Member, device: str | None, start: Callable[[Job], Running], console: Console
+    folder: SweepFolder,
+    member: Member,
+    device: str | None,
+    start: Callable[[Job], Running],
+    console: Console,
 ) -> Attempt:
     home = folder.path / member.name
     job = Job((home / PLAN).resolve(), (home / LOG).resolve(), Path.cwd(), folder.threads, device)
@@ -226,7 +258,11 @@ def reason_of(code: int, log: Path) -> str:
     if code < 0:
         hint = "; perhaps memory ran out" if code == -signal.SIGKILL else ""
         return f"killed by signal {-code} ({signal.Signals(-code).name}){hint}"
-    said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    said = [
+        line
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.strip()
+    ]
     last = said[-1].strip() if said else "---"
     if last.startswith("---"):  # our own line
         return f"ended with exit code {code}"

@@ -1,1 +1,3 @@
-"""One training loop for every plan: hand-over, freezing, steps, checkpoints, and what they leave in writing."""
+"""One training loop for every plan: hand-over, freezing, steps, checkpoints, and what they leave in
+writing.
+"""

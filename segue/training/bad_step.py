@@ -1,8 +1,9 @@
-"""A step that became NaN or infinite: kept whole when it happens, and run again to see where that begins.
+"""A step that became NaN or infinite: kept whole when it happens, and run again to see where that
+begins.
 
-Kept is a checkpoint folder whose weights are those the step began with, because none moves before the step is known
-to be finite, and whose state is the rest of what it began with: images and targets as the model saw them, and random
-numbers. Of several processes each keeps its share.
+Kept is a checkpoint folder whose weights are those the step began with, because none moves before
+the step is known to be finite, and whose state is the rest of what it began with: images and
+targets as the model saw them, and random numbers. Of several processes each keeps its share.
 """
 
 from __future__ import annotations
@@ -29,9 +30,15 @@ FOLDER = "bad-step"
 
 
 def keep(
-    stage: Path, learner: Learner, card: Callable[[], Card], images: Sequence[Path], step: Begun, error: NonFiniteError
+    stage: Path,
+    learner: Learner,
+    card: Callable[[], Card],
+    images: Sequence[Path],
+    step: Begun,
+    error: NonFiniteError,
 ) -> NonFiniteError:
-    """Write the step into the stage's folder; returns the error to end with, which says how to run it again.
+    """Write the step into the stage's folder; returns the error to end with, which says how to run
+    it again.
 
     images: files of the training part, by position.
     """
@@ -48,7 +55,10 @@ def keep(
         "scaler": learner.scaler.state_dict(),
         "rng": step.rng,
         "inputs": step.batch.inputs,
-        "targets": [torch.frombuffer(bytearray(target_bytes(t)), dtype=torch.uint8) for t in step.batch.targets],
+        "targets": [
+            torch.frombuffer(bytearray(target_bytes(t)), dtype=torch.uint8)
+            for t in step.batch.targets
+        ],
         "keys": [str(target.key) for target in step.batch.targets],
         "images": [str(images[target.record]) if images else "" for target in step.batch.targets],
     }
@@ -69,7 +79,9 @@ def is_one(folder: Path) -> bool:
 def begun(state: dict[str, Any]) -> Begun:
     """What the step began with, from what `keep` wrote."""
     targets = [target_from(packed.numpy().tobytes()) for packed in state["targets"]]
-    targets = [replace(target, key=int(key)) for target, key in zip(targets, state["keys"], strict=True)]
+    targets = [
+        replace(target, key=int(key)) for target, key in zip(targets, state["keys"], strict=True)
+    ]
     return Begun(Batch(state["inputs"], targets), state["rng"])
 
 
@@ -77,9 +89,10 @@ def begun(state: dict[str, Any]) -> Begun:
 class Again:
     """What a step gave when it was run again.
 
-    found: what was not finite, "" if all was. terms: the loss and its terms, of the step and, one by one, of each of
-    its images; {} where not even they could be computed. first: the module whose output is the first that is not
-    finite while its inputs are, "" if there is none. gradients: the parameters whose gradient is not finite.
+    found: what was not finite, "" if all was. terms: the loss and its terms, of the step and, one
+    by one, of each of its images; {} where not even they could be computed. first: the module whose
+    output is the first that is not finite while its inputs are, "" if there is none. gradients: the
+    parameters whose gradient is not finite.
     """
 
     found: str
@@ -90,12 +103,16 @@ class Again:
 
 
 def run_again(learner: Learner, step: Begun) -> Again:
-    """Forward, loss and backward of the step as it was, and of each of its images alone; no weight moves."""
+    """Forward, loss and backward of the step as it was, and of each of its images alone; no weight
+    moves.
+    """
     learner.chain.train()
     with first_not_finite(learner.chain) as first:
         found, terms = _attempt(learner, step.batch, step.rng)
     gradients = [
-        name for name, p in learner.chain.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())
+        name
+        for name, p in learner.chain.named_parameters()
+        if p.grad is not None and not bool(p.grad.isfinite().all())
     ]
     bad = not_finite(terms) or (["the gradient"] if gradients else [])
     if not found and bad:
@@ -104,7 +121,9 @@ def run_again(learner: Learner, step: Begun) -> Again:
     return Again(found, terms, alone, first[0] if first else "", gradients)
 
 
-def _attempt(learner: Learner, batch: Batch, rng: dict[str, Tensor]) -> tuple[str, dict[str, float]]:
+def _attempt(
+    learner: Learner, batch: Batch, rng: dict[str, Tensor]
+) -> tuple[str, dict[str, float]]:
     set_random_state(rng, learner.device)
     learner.optimizer.zero_grad(set_to_none=True)
     try:
@@ -115,13 +134,19 @@ def _attempt(learner: Learner, batch: Batch, rng: dict[str, Tensor]) -> tuple[st
 
 @contextmanager
 def first_not_finite(chain: Chain) -> Iterator[list[str]]:
-    """Names of the modules, in order, that put out NaN or infinity while all they were given was finite."""
+    """Names of the modules, in order, that put out NaN or infinity while all they were given was
+    finite.
+    """
     found: list[str] = []
 
     def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        return lambda _module, given, output: found.append(name) if _finite(given) and not _finite(output) else None
+        return lambda _module, given, output: (
+            found.append(name) if _finite(given) and not _finite(output) else None
+        )
 
-    hooks = [module.register_forward_hook(look(name)) for name, module in chain.named_modules() if name]
+    hooks = [
+        module.register_forward_hook(look(name)) for name, module in chain.named_modules() if name
+    ]
     try:
         yield found
     finally:
@@ -134,4 +159,6 @@ def _finite(values: Any) -> bool:
         return not values.is_floating_point() or bool(values.isfinite().all())
     if isinstance(values, dict):
         values = values.values()
-    return all(map(_finite, values)) if isinstance(values, list | tuple | type({}.values())) else True
+    return (
+        all(map(_finite, values)) if isinstance(values, list | tuple | type({}.values())) else True
+    )

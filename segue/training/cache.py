@@ -1,8 +1,9 @@
-"""Outputs of the frozen parts, computed once and kept on disk, because they are a pure function of the input.
+"""Outputs of the frozen parts, computed once and kept on disk, because they are a pure function of
+the input.
 
-A record is one view of one image: the tensors that the learning parts read, in half precision, memory-mapped, and
-the view's target. K views are filled before the stage's first step, always in the same order and portions, so
-that a killed fill goes on and the bits do not depend on it.
+A record is one view of one image: the tensors that the learning parts read, in half precision,
+memory-mapped, and the view's target. K views are filled before the stage's first step, always in
+the same order and portions, so that a killed fill goes on and the bits do not depend on it.
 """
 
 from __future__ import annotations
@@ -38,14 +39,18 @@ MOST_OF_DISK = 0.5
 
 
 class Cache(Settings):
-    """Keep the frozen parts' outputs for `views` random views of each image, reused in turn over the epochs."""
+    """Keep the frozen parts' outputs for `views` random views of each image, reused in turn over
+    the epochs.
+    """
 
     views: int = Field(8, ge=1)
 
 
 @dataclass(frozen=True)
 class CachedSamples(Dataset):
-    """Samples whose inputs were computed before: the same positions, the frozen parts' outputs instead of images."""
+    """Samples whose inputs were computed before: the same positions, the frozen parts' outputs
+    instead of images.
+    """
 
     samples: Samples
     folder: Path
@@ -61,7 +66,9 @@ class CachedSamples(Dataset):
         inputs = {}
         for name, shape in self.shapes.items():
             count = len(self.offsets) - 1
-            stored = np.memmap(self.folder / f"{name}.f16", dtype=np.float16, mode="r", shape=(count, *shape))
+            stored = np.memmap(
+                self.folder / f"{name}.f16", dtype=np.float16, mode="r", shape=(count, *shape)
+            )
             inputs[name] = torch.from_numpy(np.array(stored[record])).float()
         start, stop = self.offsets[record : record + 2]
         with (self.folder / TARGETS).open("rb") as file:
@@ -101,8 +108,8 @@ def fill(
 ) -> CachedSamples:
     """Compute all records that are not there yet and return the samples that read them.
 
-    key: everything the records depend on; a cache made with another key is thrown away. tick(done, total) is
-    called after each portion and may stop by raising; the next fill goes on from there.
+    key: everything the records depend on; a cache made with another key is thrown away. tick(done,
+    total) is called after each portion and may stop by raising; the next fill goes on from there.
 
     Raises:
         TrainingError: if the disk is full; the next fill goes on from there, too.
@@ -115,14 +122,20 @@ def fill(
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / KEY).write_text(digest)
-    index = json.loads((folder / INDEX).read_text()) if (folder / INDEX).is_file() else {"offsets": [0], "shapes": {}}
+    index = (
+        json.loads((folder / INDEX).read_text())
+        if (folder / INDEX).is_file()
+        else {"offsets": [0], "shapes": {}}
+    )
     offsets: list[int] = index["offsets"]
     while len(offsets) <= count:
         first = len(offsets) - 1
         portion = range(first, min(first + images_per_forward, count))
         batch = collate([samples[divmod(i, len(samples))] for i in portion])
         with torch.no_grad():
-            outputs = {name: t.half().cpu() for name, t in chain.prefix(batch.to(device).inputs).items()}
+            outputs = {
+                name: t.half().cpu() for name, t in chain.prefix(batch.to(device).inputs).items()
+            }
         _refuse_too_large(folder, outputs)
         index["shapes"] = {name: list(t.shape[1:]) for name, t in outputs.items()}
         try:
@@ -141,14 +154,22 @@ def _refuse_too_large(folder: Path, outputs: dict[str, Tensor]) -> None:
     """Nothing infinite is kept: half precision ends at 65504."""
     for name, tensor in outputs.items():
         if not bool(tensor.isfinite().all()):
-            found = f"{name}, which the frozen parts put out, holds values that half precision has no number for"
-            raise NonFiniteError(folder, found, "finite values up to 65504", "the stage without cache:")
+            found = (
+                f"{name}, which the frozen parts put out, holds values that half precision "
+                "has no number for"
+            )
+            raise NonFiniteError(
+                folder, found, "finite values up to 65504", "the stage without cache:"
+            )
 
 
-def _write(folder: Path, index: dict[str, Any], outputs: dict[str, Tensor], targets: list[Target]) -> None:
+def _write(
+    folder: Path, index: dict[str, Any], outputs: dict[str, Tensor], targets: list[Target]
+) -> None:
     """Add records to the files and, when they are there, to the index.
 
-    Plain writing, because a process that writes to mapped memory is killed (SIGBUS) when the disk is full.
+    Plain writing, because a process that writes to mapped memory is killed (SIGBUS) when the disk
+    is full.
 
     Raises:
         OSError: if it is; the index is as before.
@@ -167,7 +188,9 @@ def _write(folder: Path, index: dict[str, Any], outputs: dict[str, Tensor], targ
 
 
 def _append_targets(path: Path, start: int, targets: Iterable[Target]) -> list[int]:
-    """Write targets from byte `start` on, cutting off what a killed fill left there; returns where each ends."""
+    """Write targets from byte `start` on, cutting off what a killed fill left there; returns where
+    each ends.
+    """
     ends = []
     with path.open("r+b" if path.exists() else "w+b") as file:
         file.truncate(start)
@@ -186,7 +209,9 @@ def _flush(file: BinaryIO) -> None:
 
 
 def target_bytes(target: Target) -> bytes:
-    tensors = {name: getattr(target, name) for name in ("labels", "boxes_cxcywh", "has_mask", "weights")}
+    tensors = {
+        name: getattr(target, name) for name in ("labels", "boxes_cxcywh", "has_mask", "weights")
+    }
     if target.unexplained is not None:
         tensors["unexplained"] = target.unexplained
     if target.masks is not None:
@@ -199,6 +224,10 @@ def target_bytes(target: Target) -> bytes:
 def target_from(data: bytes) -> Target:
     tensors: dict[str, Any] = load_tensors(data)
     record, height, width = tensors.pop("position").tolist()
-    masks = {name.removeprefix("masks."): tensors.pop(name) for name in list(tensors) if name.startswith("masks.")}
+    masks = {
+        name.removeprefix("masks."): tensors.pop(name)
+        for name in list(tensors)
+        if name.startswith("masks.")
+    }
     target = Target(**tensors, record=record, size=(height, width))
     return replace(target, masks=PackedMasks(**masks)) if masks else target

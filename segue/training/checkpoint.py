@@ -4,8 +4,9 @@
     card.json             what they are, where they came from, and the SHA-256 of each file; written last
     state.pt              only in `last`: what an exact resume needs beside the weights
 
-A checkpoint is written beside its final place, flushed to disk, and renamed. Killed at any moment, at least one
-of the folder, the one being put in its place, and the one before it is complete; `recover` finds it.
+A checkpoint is written beside its final place, flushed to disk, and renamed. Killed at any moment,
+at least one of the folder, the one being put in its place, and the one before it is complete;
+`recover` finds it.
 """
 
 from __future__ import annotations
@@ -73,16 +74,20 @@ def write(
     state: Mapping[str, Any] | None = None,
     keep_previous: bool = False,
 ) -> Card:
-    """Put a complete checkpoint at `folder`; the one that was there becomes `<folder>.previous` or goes.
+    """Put a complete checkpoint at `folder`; the one that was there becomes `<folder>.previous` or
+    goes.
 
     Raises:
-        NonFiniteError: if a weight or a value of the state is NaN or infinite; nothing is written then.
+        NonFiniteError: if a weight or a value of the state is NaN or infinite; nothing is written
+        then.
         OSError: if the disk is full or fails; what was there before is untouched.
     """
     for name, tensor in (*tensors.items(), *_within(state or {})):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             found = f"{name} holds NaN or infinity"
-            raise NonFiniteError(folder, found, "finite values", "a lower optimizer.lr, or optimizer.clip: 1")
+            raise NonFiniteError(
+                folder, found, "finite values", "a lower optimizer.lr, or optimizer.clip: 1"
+            )
     staging, previous = _beside(folder, "writing"), _beside(folder, "previous")
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -111,7 +116,9 @@ def write(
 
 
 def mark_complete(folder: Path) -> None:
-    """Say in a checkpoint's card that the stage it came from was finished; only the card is written anew."""
+    """Say in a checkpoint's card that the stage it came from was finished; only the card is written
+    anew.
+    """
     card = verify(folder).model_copy(update={"complete": True})
     staging = folder / (CARD + ".writing")
     _write_card(staging, card)
@@ -130,20 +137,28 @@ def read_card(folder: Path) -> Card:
         content = read_json(path)
         stored = content.pop("card_sha256")
         if stored != _card_sha256(content):
-            raise CheckpointError(path, "damaged: its checksum does not fit its text", "an unchanged card")
+            raise CheckpointError(
+                path, "damaged: its checksum does not fit its text", "an unchanged card"
+            )
         return Card.model_validate(content)
     except FileNotFoundError:
         raise CheckpointError(folder, "no card.json", "a segue checkpoint folder") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
-        what = f"written by another version{_said(error)}" if isinstance(error, ValidationError) else "damaged"
+        what = (
+            f"written by another version{_said(error)}"
+            if isinstance(error, ValidationError)
+            else "damaged"
+        )
         raise CheckpointError(path, f"{what} ({type(error).__name__})", "a segue card") from None
 
 
 def _said(error: ValidationError) -> str:
     """What our own checks have to say of a card."""
-    own = [problem["ctx"]["error"] for problem in error.errors() if "error" in problem.get("ctx", {})]
+    own = [
+        problem["ctx"]["error"] for problem in error.errors() if "error" in problem.get("ctx", {})
+    ]
     return f": {own[0]}" if own else ""
 
 
@@ -155,13 +170,17 @@ def verify(folder: Path) -> Card:
     """
     card = read_card(folder)
     if WEIGHTS not in card.files:
-        raise CheckpointError(folder / CARD, f"a card that does not name {WEIGHTS}", "every file with its SHA-256")
+        raise CheckpointError(
+            folder / CARD, f"a card that does not name {WEIGHTS}", "every file with its SHA-256"
+        )
     for name, expected in card.files.items():
         path = folder / name
         if not path.is_file():
             raise CheckpointError(path, "missing", "every file of the card")
         if foreign.sha256(path) != expected:
-            raise CheckpointError(path, "damaged: its SHA-256 is not the card's", expected[:12] + "...")
+            raise CheckpointError(
+                path, "damaged: its SHA-256 is not the card's", expected[:12] + "..."
+            )
     return card
 
 
@@ -184,10 +203,11 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def recover(folder: Path) -> tuple[Card | None, list[str]]:
-    """Make `folder` the newest complete version of itself there is, and say what was wrong with newer ones.
+    """Make `folder` the newest complete version of itself there is, and say what was wrong with
+    newer ones.
 
-    The card is None if there is no complete version, which is said if there should be one. A damaged folder is set
-    aside as `<folder>.damaged`.
+    The card is None if there is no complete version, which is said if there should be one. A
+    damaged folder is set aside as `<folder>.damaged`.
     """
     whole: list[tuple[int, Path, Card]] = []
     said: list[str] = []
@@ -223,12 +243,21 @@ def as_weights(folder: Path) -> Weights:
         CheckpointError: if it is damaged.
     """
     card, tensors = read(folder)
-    lineage = {"checkpoint": folder.as_posix(), "stage": card.stage, "weights_sha256": card.files[WEIGHTS]}
+    lineage = {
+        "checkpoint": folder.as_posix(),
+        "stage": card.stage,
+        "weights_sha256": card.files[WEIGHTS],
+    }
     return weights_of(card, tensors, str(folder), lineage)
 
 
-def weights_of(card: Card, tensors: dict[str, Tensor], source: str, lineage: dict[str, Any]) -> Weights:
-    """Card and weights of a checkpoint as what a hand-over takes. lineage: which file, stage and bytes they are."""
+def weights_of(
+    card: Card, tensors: dict[str, Tensor], source: str, lineage: dict[str, Any]
+) -> Weights:
+    """Card and weights of a checkpoint as what a hand-over takes.
+
+    lineage: which file, stage and bytes they are.
+    """
     if card.came_from:
         lineage = {**lineage, "came_from": card.came_from}
     return Weights(
@@ -256,7 +285,9 @@ def _beside(folder: Path, what: str) -> Path:
 
 
 def discard(folder: Path) -> None:
-    """Remove a checkpoint; renamed first, so that a kill half-way leaves no damaged one under its name."""
+    """Remove a checkpoint; renamed first, so that a kill half-way leaves no damaged one under its
+    name.
+    """
     discarded = _beside(folder, "discarded")
     shutil.rmtree(discarded, ignore_errors=True)
     if folder.exists():

@@ -17,11 +17,23 @@ FAILING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 AGAIN = "the same command again, which goes on from what was saved"
 
 
-def full(where: Path, found: str, error: OSError, needed: int = 0, remedy: str = "") -> TrainingError:
-    """The error that ends a stage. needed: bytes, if known; remedy: what helps beside free disk space."""
-    told = f"{found} ({error.strerror or error}): " + (f"{megabytes(needed)} needed, " if needed else "")
-    failing = error.errno is None or error.errno in FAILING  # what a checkpoint is written by has no number
-    expected = "free disk space" + (f", or {remedy}" if remedy else "") if failing else "a folder to write to"
+def full(
+    where: Path, found: str, error: OSError, needed: int = 0, remedy: str = ""
+) -> TrainingError:
+    """The error that ends a stage.
+
+    needed: bytes, if known; remedy: what helps beside free disk space.
+    """
+    told = f"{found} ({error.strerror or error}): " + (
+        f"{megabytes(needed)} needed, " if needed else ""
+    )
+    # what a checkpoint is written by has no number
+    failing = error.errno is None or error.errno in FAILING
+    expected = (
+        "free disk space" + (f", or {remedy}" if remedy else "")
+        if failing
+        else "a folder to write to"
+    )
     return TrainingError(where, f"{told}{megabytes(free(where))} free", expected, AGAIN)
 
 
@@ -37,7 +49,9 @@ def megabytes(count: int) -> str:
 
 
 def size_of(values: Any) -> int:
-    """Bytes of all tensors in nested dictionaries and lists, which is nearly what a file of them takes."""
+    """Bytes of all tensors in nested dictionaries and lists, which is nearly what a file of them
+    takes.
+    """
     if isinstance(values, Tensor):
         return values.numel() * values.element_size()
     within: Iterable[Any] = values.values() if isinstance(values, dict) else values

@@ -1,4 +1,6 @@
-"""What a model asks of a machine, counted on meta tensors before anything is taken, and what a stage has needed."""
+"""What a model asks of a machine, counted on meta tensors before anything is taken, and what a
+stage has needed.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,23 @@ from torch.utils.flop_counter import flop_registry
 from segue import models
 from segue.models.parts.chain import Chain
 
-HALF = 0.75  # of the activations under autocast; 0.55 to 1.0, since norms keep single precision and some are kept twice
-AT_ONCE = 1.3  # peak of a step's memory over what it keeps: gradients of activations, and what allocators leave unused
-ADAM, AVERAGE, COPY = 12, 4, 2  # bytes a learning parameter adds: gradient and two moments; its average; its half
+# of the activations under autocast; 0.55 to 1.0, since norms keep single precision and some are
+# kept twice
+HALF = 0.75
+# peak of a step's memory over what it keeps: gradients of activations, and what allocators leave
+# unused
+AT_ONCE = 1.3
+# bytes a learning parameter adds: gradient and two moments; its average; its half
+ADAM, AVERAGE, COPY = 12, 4, 2
 
 
 @dataclass(frozen=True)
 class Needs:
     """What a model asks for, learning as it is frozen.
 
-    forward, step: operations (a multiplication and an addition are two) of a forward of one image, and of forward and
-    backward. activations: bytes kept for backward for one image, in single precision.
+    forward, step: operations (a multiplication and an addition are two) of a forward of one image,
+    and of forward and backward. activations: bytes kept for backward for one image, in single
+    precision.
     """
 
     parameters: int
@@ -41,7 +49,8 @@ class Needs:
         return int(self.activations * (1.0 if precision == torch.float32 else HALF))
 
     def bytes_of(self, images: int, precision: torch.dtype, averaged: bool) -> int:
-        """About the most memory that a step with `images` in a forward takes, the model's weights not counted.
+        """About the most memory that a step with `images` in a forward takes, the model's weights
+        not counted.
 
         averaged: with averaged weights.
         """
@@ -56,8 +65,10 @@ class Needs:
 
 
 class _AsOnDevices(TorchFunctionMode):
-    """Two things that meta tensors do otherwise. transformers' layers look for overflow in training, which they cannot
-    answer; and attention keeps its products, where CPUs and GPUs compute them again in backward."""
+    """Two things that meta tensors do otherwise. transformers' layers look for overflow in
+    training, which they cannot answer; and attention keeps its products, where CPUs and GPUs
+    compute them again in backward.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.isfinite:
@@ -67,16 +78,24 @@ class _AsOnDevices(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, *rest: Any, **settings: Any) -> Tensor:
-    learned = attn_mask is not None and attn_mask.requires_grad  # Swin's, for which CPUs have no such kernel either
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, *rest: Any, **settings: Any
+) -> Tensor:
+    # Swin's, for which CPUs have no such kernel either
+    learned = attn_mask is not None and attn_mask.requires_grad
     if learned or query.shape[-1] != value.shape[-1]:
         return F.scaled_dot_product_attention(query, key, value, attn_mask, *rest, **settings)
     mask = attn_mask.to(query.dtype) if attn_mask is not None else None
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, attn_mask=mask)[0]
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, attn_mask=mask
+    )[0]
 
 
 class _Counted(TorchDispatchMode):
-    """Counts operations by torch's own formulas. Its FlopCounterMode fails where frozen parts feed those that learn."""
+    """Counts operations by torch's own formulas.
+
+    Its FlopCounterMode fails where frozen parts feed those that learn.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,15 +110,17 @@ class _Counted(TorchDispatchMode):
 
 
 def needs(chain: Chain, objects: int) -> Needs:
-    """What one image with `objects` objects asks for, with all that its loss asks about: masks of the matched queries,
-    or regions.
+    """What one image with `objects` objects asks for, with all that its loss asks about: masks of
+    the matched queries, or regions.
 
-    As is customary, operations are those of products and convolutions, attention included; what is computed element by
-    element, sampled (deformable attention reads four cells a point) or sorted (matching) is not counted.
+    As is customary, operations are those of products and convolutions, attention included; what is
+    computed element by element, sampled (deformable attention reads four cells a point) or sorted
+    (matching) is not counted.
     """
     family, spec = models.get(chain.spec.family), chain.spec
     with torch.device("meta"):
-        ghost = family.build(spec, masks=chain.has_masks).to("meta")  # some tensors ignore the device they are built on
+        # some tensors ignore the device they are built on
+        ghost = family.build(spec, masks=chain.has_masks).to("meta")
     ghost.freeze_to(chain.frozen_to)
     images = {"images": torch.zeros(1, len(spec.channels), *family.input_size(spec), device="meta")}
     own = {tensor.untyped_storage()._cdata for tensor in ghost.state_dict().values()}
@@ -114,7 +135,11 @@ def needs(chain: Chain, objects: int) -> Needs:
     def run() -> list[Tensor]:
         state = ghost(images)
         asked = family.predictions(ghost, state).asked(objects, spec.options.get("points"))
-        return [value for value in (*state.values(), *asked) if isinstance(value, Tensor) and value.requires_grad]
+        return [
+            value
+            for value in (*state.values(), *asked)
+            if isinstance(value, Tensor) and value.requires_grad
+        ]
 
     with torch.device("meta"), _AsOnDevices():
         with torch.no_grad(), _Counted() as forward:
@@ -126,7 +151,8 @@ def needs(chain: Chain, objects: int) -> Needs:
                 learned = run()
             torch.stack([value.float().sum() for value in learned]).sum().backward()
     parameters, learns = (
-        sum(p.numel() for p in ghost.parameters() if p.requires_grad or every) for every in (True, False)
+        sum(p.numel() for p in ghost.parameters() if p.requires_grad or every)
+        for every in (True, False)
     )
     return Needs(parameters, learns, forward.operations, step.operations, sum(held.values()))
 
@@ -137,19 +163,24 @@ def free_bytes(device: str) -> int | None:
         return torch.cuda.mem_get_info(device)[0]
     with suppress(OSError):
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
+        return next(
+            (int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None
+        )
     return None
 
 
 class Peak:
-    """The most memory this process has used since this was made: of the GPU it trains on, or else of the machine."""
+    """The most memory this process has used since this was made: of the GPU it trains on, or else
+    of the machine.
+    """
 
     def __init__(self, device: str) -> None:
         self.device = device
         if device.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats(device)
         else:
-            with suppress(OSError):  # not Linux, or not allowed: then since the process began, or not known
+            # not Linux, or not allowed: then since the process began, or not known
+            with suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")
 
     def bytes(self) -> int | None:
@@ -157,5 +188,7 @@ class Peak:
             return torch.cuda.max_memory_allocated(self.device)
         with suppress(OSError):
             lines = Path("/proc/self/status").read_text().splitlines()
-            return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
+            return next(
+                (int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None
+            )
         return None

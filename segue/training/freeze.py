@@ -51,4 +51,7 @@ class FrozenProof:
         now = digest({name: tensors[name] for name in self.names})
         if now != self.sha256:
             raise TrainingError(f"frozen {self.label}", "changed while it was frozen", "no change")
-        return f"frozen {self.label}: {len(self.names)} tensors, {self.values:,} values unchanged (sha256 {now[:12]})"
+        return (
+            f"frozen {self.label}: {len(self.names)} tensors, {self.values:,} values "
+            f"unchanged (sha256 {now[:12]})"
+        )

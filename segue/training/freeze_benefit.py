@@ -1,4 +1,6 @@
-"""What freezing saves on this machine: a step as the stage takes it, beside one in which everything learns."""
+"""What freezing saves on this machine: a step as the stage takes it, beside one in which everything
+learns.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ ROUNDS = 2
 
 @dataclass(frozen=True)
 class Saving:
-    """seconds and bytes of forward and backward over a few images: frozen as in the stage, and with nothing frozen.
+    """seconds and bytes of forward and backward over a few images: frozen as in the stage, and with
+    nothing frozen.
 
-    Bytes are the activations that backward needs, counted, so that they mean the same on a CPU and a GPU; None where
-    the larger step did not fit in memory.
+    Bytes are the activations that backward needs, counted, so that they mean the same on a CPU and
+    a GPU; None where the larger step did not fit in memory.
     """
 
     label: str
@@ -37,11 +40,16 @@ class Saving:
     def __str__(self) -> str:
         own = f"{self.seconds:.2f} s and {self.bytes / 1e6:.1f} MB"
         if self.whole_seconds is None or self.whole_bytes is None:
-            return f"with {self.label} frozen a step takes {own} of activations; with nothing frozen it does not fit"
+            return (
+                f"with {self.label} frozen a step takes {own} of activations; with nothing "
+                "frozen it does not fit"
+            )
         time_share, size_share = self.seconds / self.whole_seconds, self.bytes / self.whole_bytes
         return (
-            f"with {self.label} frozen a step takes {time_share:.2f} of the time and {size_share:.2f} of the "
-            f"activations of one in which everything learns ({own} against {self.whole_seconds:.2f} s and "
+            f"with {self.label} frozen a step takes {time_share:.2f} of the time and "
+            f"{size_share:.2f} of the "
+            f"activations of one in which everything learns ({own} against "
+            f"{self.whole_seconds:.2f} s and "
             f"{self.whole_bytes / 1e6:.1f} MB)"
         )
 
@@ -50,7 +58,8 @@ class Saving:
 
 
 def measure(learner: Learner, batch: Batch) -> Saving | None:
-    """Take the step both ways on the first images of a batch; None if not even the frozen one fits in memory.
+    """Take the step both ways on the first images of a batch; None if not even the frozen one fits
+    in memory.
 
     Weights, buffers, gradients and random numbers are as before.
     """
@@ -67,7 +76,10 @@ def measure(learner: Learner, batch: Batch) -> Saving | None:
                 raise
     if not frozen:
         return None
-    (seconds, size), (whole_seconds, whole_size) = min(frozen), min(whole) if whole else (None, None)
+    (seconds, size), (whole_seconds, whole_size) = (
+        min(frozen),
+        min(whole) if whole else (None, None),
+    )
     return Saving(learner.chain.frozen_label(), seconds, size, whole_seconds, whole_size)
 
 

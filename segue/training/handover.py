@@ -1,8 +1,9 @@
 """A hand-over is a diff that must be empty.
 
-Names and shapes of model and weights are compared in both directions. What the stage declared `fresh` or `drop`
-explains a difference; anything else raises, and lists it. Class rows travel by class name and input channels by
-channel name, in every head; so a head never has to be shrunk by hand.
+Names and shapes of model and weights are compared in both directions. What the stage declared
+`fresh` or `drop` explains a difference; anything else raises, and lists it. Class rows travel by
+class name and input channels by channel name, in every head; so a head never has to be shrunk by
+hand.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ LISTED = 12  # differences shown in full
 
 @dataclass(slots=True)
 class Report:
-    """What a hand-over did: tensors and parameters taken over, left fresh, dropped; and sentences on the rest."""
+    """What a hand-over did: tensors and parameters taken over, left fresh, dropped; and sentences
+    on the rest.
+    """
 
     tensors: int = 0
     parameters: int = 0
@@ -35,7 +38,10 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        text = f"{self.tensors} tensors, {self.parameters:,} parameters handed over; {self.fresh} tensors fresh"
+        text = (
+            f"{self.tensors} tensors, {self.parameters:,} parameters handed over; "
+            f"{self.fresh} tensors fresh"
+        )
         if self.dropped:
             text += f"; {self.dropped} tensors dropped"
         return "; ".join([text, *self.notes])
@@ -46,11 +52,14 @@ def rows_for(wanted: Sequence[str], have: Sequence[str | None]) -> list[int | No
     return [have.index(name) if name in have else None for name in wanted]
 
 
-def adopt(chain: Chain, weights: Weights, fresh: Sequence[str] = (), drop: Sequence[str] = ()) -> Report:
+def adopt(
+    chain: Chain, weights: Weights, fresh: Sequence[str] = (), drop: Sequence[str] = ()
+) -> Report:
     """Load `weights` into `chain` exactly, or raise and change nothing.
 
-    fresh: parts that keep their new weights, whether or not the file has them. drop: parts of the file that the
-    model need not have. New classes and channels keep their fresh rows; all others are copied bit for bit.
+    fresh: parts that keep their new weights, whether or not the file has them. drop: parts of the
+    file that the model need not have. New classes and channels keep their fresh rows; all others
+    are copied bit for bit.
 
     Raises:
         HandoverError: if anything else differs, with the differences.
@@ -65,7 +74,8 @@ def adopt(chain: Chain, weights: Weights, fresh: Sequence[str] = (), drop: Seque
     report.notes += _move_classes(family, chain, weights, given, wanted)
     report.notes += _move_channels(family, chain, weights, given, wanted)
     _refuse_differences(wanted, given, weights.source)
-    chain.load_state_dict(given, strict=False)  # complete by the check above; fresh parts are what is missing
+    # complete by the check above; fresh parts are what is missing
+    chain.load_state_dict(given, strict=False)
     report.tensors, report.parameters = len(given), sum(t.numel() for t in given.values())
     return report
 
@@ -75,7 +85,11 @@ def _part(name: str) -> str:
 
 
 def _move_classes(
-    family: ModuleType, chain: Chain, weights: Weights, given: dict[str, Tensor], wanted: dict[str, Tensor]
+    family: ModuleType,
+    chain: Chain,
+    weights: Weights,
+    given: dict[str, Tensor],
+    wanted: dict[str, Tensor],
 ) -> list[str]:
     """Reorder the class rows of every head to the model's classes, in `given`."""
     classes = chain.spec.classes
@@ -100,13 +114,21 @@ def _move_classes(
 
 
 def _move_channels(
-    family: ModuleType, chain: Chain, weights: Weights, given: dict[str, Tensor], wanted: dict[str, Tensor]
+    family: ModuleType,
+    chain: Chain,
+    weights: Weights,
+    given: dict[str, Tensor],
+    wanted: dict[str, Tensor],
 ) -> list[str]:
-    """Reorder the input channels of first layers to the model's, in `given`; a new one is the mean of the old."""
+    """Reorder the input channels of first layers to the model's, in `given`; a new one is the mean
+    of the old.
+    """
     if chain.spec.channel_names == weights.channels:
         return []
     named = {"channels": tuple(Channel(name=name) for name in weights.channels)}
-    theirs = ModelSpec(**weights.card["spec"]) if weights.card else chain.spec.model_copy(update=named)
+    theirs = (
+        ModelSpec(**weights.card["spec"]) if weights.card else chain.spec.model_copy(update=named)
+    )
     have, said = family.first_layers(theirs, given), []
     for name, channels in family.first_layers(chain.spec, wanted).items():
         if name not in given or name not in wanted or have.get(name, channels) == channels:
@@ -115,7 +137,10 @@ def _move_channels(
         mean = given[name].mean(1, keepdim=True).expand_as(wanted[name])
         given[name] = _take(given[name], columns, mean, 1)
         new = [channel for channel, column in zip(channels, columns, strict=True) if column is None]
-        said += [f"channels {', '.join(channels)} by name" + (f"; {', '.join(new)} from the mean" if new else "")]
+        said += [
+            f"channels {', '.join(channels)} by name"
+            + (f"; {', '.join(new)} from the mean" if new else "")
+        ]
     return said
 
 
@@ -129,8 +154,16 @@ def _take(have: Tensor, rows: list[int | None], otherwise: Tensor, dim: int) -> 
 
 
 def _refuse_differences(wanted: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None:
-    lines = [f"- {name} {tuple(wanted[name].shape)} only in the model" for name in wanted if name not in given]
-    lines += [f"+ {name} {tuple(given[name].shape)} only in the weights" for name in given if name not in wanted]
+    lines = [
+        f"- {name} {tuple(wanted[name].shape)} only in the model"
+        for name in wanted
+        if name not in given
+    ]
+    lines += [
+        f"+ {name} {tuple(given[name].shape)} only in the weights"
+        for name in given
+        if name not in wanted
+    ]
     lines += [
         f"~ {name} model {tuple(wanted[name].shape)}, weights {tuple(given[name].shape)}"
         for name in wanted
@@ -139,10 +172,14 @@ def _refuse_differences(wanted: dict[str, Tensor], given: dict[str, Tensor], sou
     if not lines:
         return
     parts = sorted({_part(line.split(" ", 2)[1]) for line in lines})
-    shown = lines[:LISTED] + ([f"... and {len(lines) - LISTED} more"] if len(lines) > LISTED else [])
+    shown = lines[:LISTED] + (
+        [f"... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    )
     raise HandoverError(
         source,
-        f"{len(lines)} tensors differ from the model, in {', '.join(parts)}\n  " + "\n  ".join(shown) + "\n",
+        f"{len(lines)} tensors differ from the model, in {', '.join(parts)}\n  "
+        + "\n  ".join(shown)
+        + "\n",
         "none",
         "name these parts under fresh: (start anew) or drop: (leave behind) if that is meant",
     )

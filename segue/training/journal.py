@@ -1,7 +1,9 @@
-"""What a stage writes down while it trains: CSV and JSON lines always, TensorBoard beside them, W&B when asked.
+"""What a stage writes down while it trains: CSV and JSON lines always, TensorBoard beside them, W&B
+when asked.
 
-The CSV files are the record. A resumed stage first cuts them back to the step it resumes from, so that they read
-as if nothing had happened. While the disk is full, lines wait in memory and training goes on.
+The CSV files are the record. A resumed stage first cuts them back to the step it resumes from, so
+that they read as if nothing had happened. While the disk is full, lines wait in memory and training
+goes on.
 """
 
 from __future__ import annotations
@@ -27,11 +29,16 @@ from segue.errors import PlanError
 
 
 class Journal:
-    """steps.csv (every step), epochs.csv (every evaluation), events.jsonl (what happened), tb/ (TensorBoard)."""
+    """steps.csv (every step), epochs.csv (every evaluation), events.jsonl (what happened), tb/
+    (TensorBoard).
+    """
 
-    def __init__(self, folder: Path, step: int = 0, evaluated: int = 0, wandb: str | None = None) -> None:
-        """step, evaluated: steps that are done, and were at the last evaluation; later rows, of a run that was killed,
-        are removed."""
+    def __init__(
+        self, folder: Path, step: int = 0, evaluated: int = 0, wandb: str | None = None
+    ) -> None:
+        """step, evaluated: steps that are done, and were at the last evaluation; later rows, of a
+        run that was killed, are removed.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         _cut(folder / "steps.csv", "step", step)
@@ -46,7 +53,9 @@ class Journal:
         self._sinks("train", row, int(row["step"]))
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
-        """One evaluation, in or after an epoch; row["epoch"] counts from 1, and 0 is before training."""
+        """One evaluation, in or after an epoch; row["epoch"] counts from 1, and 0 is before
+        training.
+        """
         self._row(self.folder / "epochs.csv", row)
         self._sinks("valid", row, step)
 
@@ -74,16 +83,20 @@ class Journal:
             self.flush()
 
     def _sinks(self, group: str, row: Mapping[str, float], step: int) -> None:
-        values = {f"{group}/{name}": value for name, value in row.items() if name not in ("step", "epoch")}
+        values = {
+            f"{group}/{name}": value for name, value in row.items() if name not in ("step", "epoch")
+        }
         if self.tensorboard is not None:
             try:
                 for name, value in values.items():
-                    if not math.isfinite(value):  # the gradient of a skipped step, which no curve can show
+                    # the gradient of a skipped step, which no curve can show
+                    if not math.isfinite(value):
                         continue
                     event = Event(wall_time=time.time(), step=step, summary=scalar(name, value))
                     self.tensorboard.write_event(event)
                 self.tensorboard.flush()
-            except OSError:  # the CSV files are the record; a file of events with half a record would be no use
+            except OSError:
+                # the CSV files are the record; a file of events with half a record would be no use
                 self.tensorboard = None
         if self.wandb is not None:
             self.wandb.log(values, step=step)
@@ -107,11 +120,15 @@ def read_rows(path: Path) -> list[dict[str, float]]:
 
 
 def read_events(folder: Path, kind: str) -> list[dict[str, Any]]:
-    """Everything of a kind that happened in a stage, oldest first; what was redone after a kill stands twice."""
+    """Everything of a kind that happened in a stage, oldest first; what was redone after a kill
+    stands twice.
+    """
     if not (folder / "events.jsonl").is_file():
         return []
     events = []
-    for line in (folder / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in (
+        (folder / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    ):
         with suppress(ValueError):  # half a line, of a run that was killed or a disk that was full
             events.append(parse_json(line))
     return [event for event in events if event.get("event") == kind]
@@ -161,10 +178,11 @@ def _cut(path: Path, column: str, last: int) -> None:
 
 
 def _start_tensorboard(folder: Path, step: int) -> EventsWriter | None:
-    """The file of events, in which a resumed stage hides what was written from `step` on; None if the disk is full.
+    """The file of events, in which a resumed stage hides what was written from `step` on; None if
+    the disk is full.
 
-    Written to at once, not from a thread as tensorboardX's SummaryWriter does, which waits for that thread for ever
-    once a full disk has ended it.
+    Written to at once, not from a thread as tensorboardX's SummaryWriter does, which waits for that
+    thread for ever once a full disk has ended it.
     """
     try:
         folder.mkdir(exist_ok=True)
@@ -180,5 +198,12 @@ def _start_wandb(folder: Path, project: str) -> Any:
     try:
         import wandb
     except ImportError:
-        raise PlanError("wandb", "is not installed", "the extra", 'pip install "segue[wandb]"') from None
-    return wandb.init(project=project, dir=str(folder), name=folder.parent.name + "/" + folder.name, resume="allow")
+        raise PlanError(
+            "wandb", "is not installed", "the extra", 'pip install "segue[wandb]"'
+        ) from None
+    return wandb.init(
+        project=project,
+        dir=str(folder),
+        name=folder.parent.name + "/" + folder.name,
+        resume="allow",
+    )

@@ -1,4 +1,6 @@
-"""Everything that changes while a stage trains, and nothing else: what a checkpoint must hold to go on exactly."""
+"""Everything that changes while a stage trains, and nothing else: what a checkpoint must hold to go
+on exactly.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from segue.training import optim
 
 
 class Loss(Protocol):
-    """A family's loss: sums for any part of a step, and the number they make once the whole step is known."""
+    """A family's loss: sums for any part of a step, and the number they make once the whole step is
+    known.
+    """
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -28,12 +32,13 @@ class Loss(Protocol):
 
 @dataclass(slots=True)
 class Progress:
-    """Where a stage is. epoch and step (of the epoch) point at the next step to do; steps counts all done.
+    """Where a stage is. epoch and step (of the epoch) point at the next step to do; steps counts
+    all done.
 
-    images_per_forward may have been lowered by running out of memory. evaluated: steps that were done at the last
-    evaluation. best and stale: the metric's best value, and evaluations since; drops: how often a plateau lowered the
-    learning rate. thawed: where each thaw moved the boundary ("position") and with what "lr_factor", by the step it
-    happened at.
+    images_per_forward may have been lowered by running out of memory. evaluated: steps that were
+    done at the last evaluation. best and stale: the metric's best value, and evaluations since;
+    drops: how often a plateau lowered the learning rate. thawed: where each thaw moved the boundary
+    ("position") and with what "lr_factor", by the step it happened at.
     """
 
     epoch: int = 0
@@ -52,7 +57,10 @@ class Progress:
 
 @dataclass(slots=True)
 class Learner:
-    """A model with all that trains it. seed: of the stage; every random draw of a step follows from it."""
+    """A model with all that trains it.
+
+    seed: of the stage; every random draw of a step follows from it.
+    """
 
     chain: Chain
     loss: Loss
@@ -68,9 +76,11 @@ class Learner:
     scales: tuple[int, ...] = ()
 
     def thaw(self, position: float, lr_factor: float | None = None, warmup: float = 0.0) -> None:
-        """Move the boundary of what is frozen to `position`. Nothing changes for what has learned before.
+        """Move the boundary of what is frozen to `position`. Nothing changes for what has learned
+        before.
 
-        lr_factor: of what begins to learn, instead of its part's. warmup: steps over which its rate rises.
+        lr_factor: of what begins to learn, instead of its part's. warmup: steps over which its rate
+        rises.
         """
         settings = self.settings
         if lr_factor is not None:
@@ -112,7 +122,9 @@ class Learner:
 def random_state(device: str) -> dict[str, Tensor]:
     """The states of the generators that a step draws from (dropout), by "cpu" and "cuda"."""
     states = {"cpu": torch.get_rng_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.startswith("cuda") else {})
+    return states | (
+        {"cuda": torch.cuda.get_rng_state(device)} if device.startswith("cuda") else {}
+    )
 
 
 def set_random_state(states: dict[str, Tensor], device: str) -> None:

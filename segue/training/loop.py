@@ -25,17 +25,20 @@ MOST_SKIPPED = 20  # fp16 steps in a row whose gradients overflowed
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What a step began with, beside the weights, which do not move before it is known to be finite."""
+    """What a step began with, beside the weights, which do not move before it is known to be
+    finite.
+    """
 
     batch: Batch
     rng: dict[str, Tensor]
 
 
 def train_step(learner: Learner, batch: Batch) -> dict[str, float]:
-    """One optimizer step over this process's share of a step, equal to any other way of splitting the step.
+    """One optimizer step over this process's share of a step, equal to any other way of splitting
+    the step.
 
-    The loss terms are sums, divided by what they count in the whole step on all processes. Where memory runs out
-    the step is begun again in smaller parts; nothing was changed until then.
+    The loss terms are sums, divided by what they count in the whole step on all processes. Where
+    memory runs out the step is begun again in smaller parts; nothing was changed until then.
 
     Raises:
         NonFiniteError: before any weight has moved, if the loss or the gradient is NaN or infinite.
@@ -49,7 +52,8 @@ def train_step(learner: Learner, batch: Batch) -> dict[str, float]:
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-        _split_smaller(learner)  # outside the handler, which would keep the failed step's tensors alive
+        # outside the handler, which would keep the failed step's tensors alive
+        _split_smaller(learner)
     parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
     processes.sum_gradients(parameters)
     learner.scaler.unscale_(learner.optimizer)
@@ -61,25 +65,38 @@ def train_step(learner: Learner, batch: Batch) -> dict[str, float]:
     learner.optimizer.zero_grad(set_to_none=True)
     if learner.ema is not None:
         learner.ema.update(learner.chain)
-    return {**terms, "grad_norm": float(norm), "images": counts["images"], "objects": counts["objects"]}
+    return {
+        **terms,
+        "grad_norm": float(norm),
+        "images": counts["images"],
+        "objects": counts["objects"],
+    }
 
 
 def accumulate(learner: Learner, batch: Batch, counts: dict[str, float]) -> dict[str, float]:
     """Gradients of all parts of a batch; returns the value of the loss and of each term."""
     family = models.get(learner.chain.spec.family)
-    values = {name: torch.zeros((), device=learner.device) for name in ("loss", *learner.loss.names)}
+    values = {
+        name: torch.zeros((), device=learner.device) for name in ("loss", *learner.loss.names)
+    }
     with _random_state_kept_on_failure(learner.device), exact_sums(learner.device):
         for part in batch.split(learner.progress.images_per_forward):
             part = part.to(learner.device)
             with torch.autocast(
-                learner.device.split(":")[0], learner.precision, enabled=learner.precision != torch.float32
+                learner.device.split(":")[0],
+                learner.precision,
+                enabled=learner.precision != torch.float32,
             ):
-                state = learner.chain(part.inputs, start=0 if "images" in part.inputs else learner.chain.boundary)
+                state = learner.chain(
+                    part.inputs, start=0 if "images" in part.inputs else learner.chain.boundary
+                )
                 predictions = family.predictions(learner.chain, state)
             sums = learner.loss(predictions, part.targets)
             loss = learner.loss.total(sums, counts)
             learner.scaler.scale(loss).backward()
-            divided = {name: learner.loss.total({name: value}, counts) for name, value in sums.items()}
+            divided = {
+                name: learner.loss.total({name: value}, counts) for name, value in sums.items()
+            }
             for name, value in {"loss": loss, **divided}.items():
                 values[name] += value.detach()
     return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
@@ -87,8 +104,10 @@ def accumulate(learner: Learner, batch: Batch, counts: dict[str, float]) -> dict
 
 @contextmanager
 def exact_sums(device: str) -> Iterator[None]:
-    """Gradients of indexed tensors added in one order. By default torch's CPU threads add them as they arrive, which
-    changes the last bit now and then on a busy machine. A GPU has no such order for all that is needed here."""
+    """Gradients of indexed tensors added in one order. By default torch's CPU threads add them as
+    they arrive, which changes the last bit now and then on a busy machine. A GPU has no such order
+    for all that is needed here.
+    """
     memory: Any = torch.utils.deterministic
     before, fill = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     if device == "cpu":
@@ -102,7 +121,9 @@ def exact_sums(device: str) -> Iterator[None]:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error is the accelerator's or the CPU allocator's way of saying that memory ran out."""
+    """Whether an error is the accelerator's or the CPU allocator's way of saying that memory ran
+    out.
+    """
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
@@ -112,7 +133,9 @@ def _split_smaller(learner: Learner) -> None:
         torch.cuda.empty_cache()
     images = learner.progress.images_per_forward
     if images == 1:
-        raise OutOfMemoryError("training step", "a single image does not fit in memory", run="lower model.resolution")
+        raise OutOfMemoryError(
+            "training step", "a single image does not fit in memory", run="lower model.resolution"
+        )
     learner.progress.images_per_forward = -(-images // 2)
 
 
@@ -137,7 +160,10 @@ def _require_finite(learner: Learner, terms: dict[str, float], norm: Tensor) -> 
             learner.progress.skipped += 1
             return
     learner.optimizer.zero_grad(set_to_none=True)
-    raise NonFiniteError("training step", f"{', '.join(not_finite(terms) or ['the gradient'])} became NaN or infinite")
+    raise NonFiniteError(
+        "training step",
+        f"{', '.join(not_finite(terms) or ['the gradient'])} became NaN or infinite",
+    )
 
 
 def not_finite(terms: Mapping[str, float]) -> list[str]:
@@ -153,16 +179,24 @@ def train_epoch(
     after_step: Callable[[dict[str, float]], None],
     keep_bad: Callable[[Begun, NonFiniteError], NonFiniteError],
 ) -> None:
-    """The remaining steps of the current epoch. `after_step` sees each step's numbers and may stop by raising.
+    """The remaining steps of the current epoch. `after_step` sees each step's numbers and may stop
+    by raising.
 
-    steps: of the whole stage, for the schedule. keep_bad: what is done about a step that is not finite; returns the
-    error to end with.
+    steps: of the whole stage, for the schedule. keep_bad: what is done about a step that is not
+    finite; returns the error to end with.
     """
     progress = learner.progress
     learner.chain.train()
     for batch in batches:
         began = time.perf_counter()
-        optim.set_rates(learner.optimizer, learner.schedule, progress.steps, steps, steps_per_epoch, progress.drops)
+        optim.set_rates(
+            learner.optimizer,
+            learner.schedule,
+            progress.steps,
+            steps,
+            steps_per_epoch,
+            progress.drops,
+        )
         step = Begun(_at_scale(learner, batch), random_state(learner.device))
         try:
             numbers = train_step(learner, step.batch)
@@ -176,7 +210,9 @@ def train_epoch(
 
 
 def _at_scale(learner: Learner, batch: Batch) -> Batch:
-    """The batch at one of the learner's sizes, the same for the whole step; boxes and masks are relative anyway."""
+    """The batch at one of the learner's sizes, the same for the whole step; boxes and masks are
+    relative anyway.
+    """
     if not learner.scales or not len(batch):
         return batch
     drawn = seed_for(learner.seed, "scale", learner.progress.epoch, learner.progress.step)

@@ -14,14 +14,21 @@ from torch import nn
 from segue.base.settings import Settings
 from segue.models.parts.chain import Chain, block_numbers
 
-UNDECAYED = ("position_embeddings", "pos_embed", "cls_token", "mask_token", "reg_token", "dist_token")
+UNDECAYED = (
+    "position_embeddings",
+    "pos_embed",
+    "cls_token",
+    "mask_token",
+    "reg_token",
+    "dist_token",
+)
 
 
 class Optimizer(Settings):
     """AdamW, or SGD with its `momentum`; the learning rate of a part is multiplied by its factor.
 
-    layer_decay: in the backbone, each block further from the output learns this much slower than the next.
-    clip: largest norm of the whole gradient; 0 leaves it alone.
+    layer_decay: in the backbone, each block further from the output learns this much slower than
+    the next. clip: largest norm of the whole gradient; 0 leaves it alone.
     """
 
     kind: Literal["adamw", "sgd"] = "adamw"
@@ -36,10 +43,10 @@ class Optimizer(Settings):
 class Schedule(Settings):
     """How the learning rate moves, as a factor of each group's own.
 
-    cosine falls to `floor` at the end. step multiplies by `factor` at each fraction of the stage in `at`, or, if it is
-    given, after every `every_epochs` epochs.
-    thaw_warmup_epochs: over how many epochs the rate of a part rises once it is thawed, unless its thaw says.
-    plateau multiplies by `factor` after `patience` epochs in which the stage's metric did not improve.
+    cosine falls to `floor` at the end. step multiplies by `factor` at each fraction of the stage in
+    `at`, or, if it is given, after every `every_epochs` epochs. thaw_warmup_epochs: over how many
+    epochs the rate of a part rises once it is thawed, unless its thaw says. plateau multiplies by
+    `factor` after `patience` epochs in which the stage's metric did not improve.
     """
 
     kind: Literal["cosine", "step", "plateau", "constant"] = "cosine"
@@ -52,7 +59,10 @@ class Schedule(Settings):
     patience: int = Field(4, ge=1)
 
     def at_step(self, step: int, steps: int, steps_per_epoch: int, drops: int = 0) -> float:
-        """The factor for optimizer step `step` (from 0) of `steps`. drops: how often a plateau lowered the rate."""
+        """The factor for optimizer step `step` (from 0) of `steps`.
+
+        drops: how often a plateau lowered the rate.
+        """
         warmup = self.warmup_epochs * steps_per_epoch
         if step < warmup:
             return (step + 1) / (warmup + 1)
@@ -67,10 +77,12 @@ class Schedule(Settings):
 
 
 class Thaw(Settings):
-    """What learns from an epoch on, with all behind it: a part, or some of its blocks such as backbone.last_half.
+    """What learns from an epoch on, with all behind it: a part, or some of its blocks such as
+    backbone.last_half.
 
-    lr_factor: of what thaws here, instead of its part's in optimizer.lr_factors. warmup_epochs: over which its rate
-    rises, instead of schedule.thaw_warmup_epochs. The name of the part alone is enough.
+    lr_factor: of what thaws here, instead of its part's in optimizer.lr_factors. warmup_epochs:
+    over which its rate rises, instead of schedule.thaw_warmup_epochs. The name of the part alone is
+    enough.
     """
 
     part: str
@@ -84,17 +96,24 @@ class Thaw(Settings):
 
 
 def build(chain: Chain, settings: Optimizer) -> torch.optim.Optimizer:
-    """The optimizer over the learning parts, in few groups; each group keeps its own rate as `base_lr`."""
+    """The optimizer over the learning parts, in few groups; each group keeps its own rate as
+    `base_lr`.
+    """
     groups = groups_of(chain, settings)
     return (
-        torch.optim.AdamW(groups) if settings.kind == "adamw" else torch.optim.SGD(groups, momentum=settings.momentum)
+        torch.optim.AdamW(groups)
+        if settings.kind == "adamw"
+        else torch.optim.SGD(groups, momentum=settings.momentum)
     )
 
 
-def extend(optimizer: torch.optim.Optimizer, chain: Chain, settings: Optimizer, thawed: Mapping[str, Any]) -> None:
+def extend(
+    optimizer: torch.optim.Optimizer, chain: Chain, settings: Optimizer, thawed: Mapping[str, Any]
+) -> None:
     """Add what learns since a thaw in groups of its own; the others keep their state.
 
-    thawed: what is noted in these groups: "thawed_at" (step), "warmup" (steps), "drops" (of a plateau until then).
+    thawed: what is noted in these groups: "thawed_at" (step), "warmup" (steps), "drops" (of a
+    plateau until then).
     """
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for group in groups_of(chain, settings):
@@ -104,10 +123,16 @@ def extend(optimizer: torch.optim.Optimizer, chain: Chain, settings: Optimizer, 
 
 
 def set_rates(
-    optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, steps: int, steps_per_epoch: int, drops: int
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    step: int,
+    steps: int,
+    steps_per_epoch: int,
+    drops: int,
 ) -> None:
-    """Every group's learning rate for optimizer step `step` of `steps`; what was thawed warms up, and has only the
-    drops of a plateau since."""
+    """Every group's learning rate for optimizer step `step` of `steps`; what was thawed warms up,
+    and has only the drops of a plateau since.
+    """
     for group in optimizer.param_groups:
         factor = schedule.at_step(step, steps, steps_per_epoch, drops - group["drops"])
         warm = min(1.0, (step - group["thawed_at"] + 1) / (group["warmup"] + 1))
@@ -119,10 +144,20 @@ def groups_of(chain: Chain, settings: Optimizer) -> list[dict[str, Any]]:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in chain.named_parameters():
         if parameter.requires_grad:
-            decay = 0.0 if parameter.dim() <= 1 or name.endswith(UNDECAYED) else settings.weight_decay
+            decay = (
+                0.0 if parameter.dim() <= 1 or name.endswith(UNDECAYED) else settings.weight_decay
+            )
             groups.setdefault((rate(chain, name, settings), decay), []).append(parameter)
     return [
-        {"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay, "thawed_at": 0, "warmup": 0, "drops": 0}
+        {
+            "params": parameters,
+            "lr": lr,
+            "base_lr": lr,
+            "weight_decay": decay,
+            "thawed_at": 0,
+            "warmup": 0,
+            "drops": 0,
+        }
         for (lr, decay), parameters in groups.items()
     ]
 
@@ -138,15 +173,18 @@ def rate(chain: Chain, name: str, settings: Optimizer) -> float:
 
 
 class Ema:
-    """An exponential moving average of the learning weights (and their buffers); frozen ones are not in it.
+    """An exponential moving average of the learning weights (and their buffers); frozen ones are
+    not in it.
 
-    The average moves by `lerp`, so that weights which do not change keep every bit. Its decay grows from 0 to
-    `decay` over about `ramp` steps.
+    The average moves by `lerp`, so that weights which do not change keep every bit. Its decay grows
+    from 0 to `decay` over about `ramp` steps.
     """
 
     def __init__(self, chain: Chain, decay: float, ramp: float = 100.0) -> None:
         self.decay, self.ramp, self.steps = decay, ramp, 0
-        self.average = {name: tensor.detach().clone() for name, tensor in chain.learning_tensors().items()}
+        self.average = {
+            name: tensor.detach().clone() for name, tensor in chain.learning_tensors().items()
+        }
 
     @torch.no_grad()
     def update(self, chain: Chain) -> None:
@@ -165,7 +203,9 @@ class Ema:
 
     @contextmanager
     def applied(self, chain: Chain) -> Iterator[None]:
-        """The chain with averaged weights, for evaluating and saving; put back afterwards, bit for bit."""
+        """The chain with averaged weights, for evaluating and saving; put back afterwards, bit for
+        bit.
+        """
         self._swap(chain)
         try:
             yield

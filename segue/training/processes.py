@@ -1,8 +1,9 @@
 """One process or several (torchrun): the few things that must be agreed between them.
 
-Gradients are summed over processes once per optimizer step, after all parts of the step. DistributedDataParallel
-averages during backward instead, which needs equal numbers of parts everywhere, hangs when one process has to
-split its share further (out of memory), and never reduces parameters thawed after wrapping.
+Gradients are summed over processes once per optimizer step, after all parts of the step.
+DistributedDataParallel averages during backward instead, which needs equal numbers of parts
+everywhere, hangs when one process has to split its share further (out of memory), and never reduces
+parameters thawed after wrapping.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Which weights a stage keeps: those with the best validation figure so far, and a few runners-up if asked for.
+"""Which weights a stage keeps: those with the best validation figure so far, and a few runners-up
+if asked for.
 
-Of two with equal figures the earlier ones stay, as elsewhere: more training has shown nothing for itself. Not so while
-the figure is still 0 (or -1, COCO's word for nothing to measure): such weights found nothing, and of these the last
-have learned the longest, so that the next stage starts from them and not from the first epoch's.
+Of two with equal figures the earlier ones stay, as elsewhere: more training has shown nothing for
+itself. Not so while the figure is still 0 (or -1, COCO's word for nothing to measure): such weights
+found nothing, and of these the last have learned the longest, so that the next stage starts from
+them and not from the first epoch's.
 """
 
 from __future__ import annotations
@@ -24,8 +26,11 @@ def better(value: float, best: float | None) -> bool:
     return best is None or value > best or value == best <= 0
 
 
-def keep_evaluated(folder: Path, card: Card, best: bool, most: int, weights: Mapping[str, Tensor]) -> None:
-    """Write `selected` if the weights are the `best` so far, and keep the `most` best if more than one.
+def keep_evaluated(
+    folder: Path, card: Card, best: bool, most: int, weights: Mapping[str, Tensor]
+) -> None:
+    """Write `selected` if the weights are the `best` so far, and keep the `most` best if more than
+    one.
 
     Raises:
         OSError: if the disk is full; what was there before is kept.
@@ -37,12 +42,14 @@ def keep_evaluated(folder: Path, card: Card, best: bool, most: int, weights: Map
 
 
 def keep_best(folder: Path, weights: Mapping[str, Tensor], card: Card, most: int) -> None:
-    """Write `best/epoch-N-step-M`, and remove all but the `most` with the best figures; of equals as said above.
+    """Write `best/epoch-N-step-M`, and remove all but the `most` with the best figures; of equals
+    as said above.
 
     Raises:
         OSError: if the disk is full; nothing is removed then.
     """
-    for path in (folder / KEPT).glob("epoch-*.*"):  # half written or half removed by a run that was killed
+    # half written or half removed by a run that was killed
+    for path in (folder / KEPT).glob("epoch-*.*"):
         shutil.rmtree(path)
     others = kept(folder)
     worth = _worth(card)
@@ -56,7 +63,9 @@ def keep_best(folder: Path, weights: Mapping[str, Tensor], card: Card, most: int
 def kept(folder: Path) -> list[tuple[Path, Card]]:
     """The evaluated weights kept in a stage's folder, best first."""
     paths = [path for path in (folder / KEPT).glob("epoch-*") if path.suffix == ""]
-    found = [(path, checkpoint.read_card(path)) for path in paths if (path / checkpoint.CARD).is_file()]
+    found = [
+        (path, checkpoint.read_card(path)) for path in paths if (path / checkpoint.CARD).is_file()
+    ]
     return sorted(found, key=lambda entry: _worth(entry[1]), reverse=True)
 
 

@@ -1,5 +1,6 @@
-"""Being asked to stop: where a step is being made SIGTERM and SIGINT are noted, so that it can be finished and saved
-first; everywhere else, and when they come again, they end the run where it is."""
+"""Being asked to stop: where a step is being made SIGTERM and SIGINT are noted, so that it can be
+finished and saved first; everywhere else, and when they come again, they end the run where it is.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +48,9 @@ def stopping_at_once() -> Iterator[None]:
 
 
 def _install(handler: Callable[[int, FrameType | None], None], previous: Handlers) -> None:
-    """Handle both signals; what did so before goes into `previous` at once, because one may arrive at once."""
+    """Handle both signals; what did so before goes into `previous` at once, because one may arrive
+    at once.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         previous[number] = signal.getsignal(number)
         try:

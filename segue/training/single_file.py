@@ -1,4 +1,5 @@
-"""A checkpoint as one .pth file, as other programs keep theirs: tensors and plain values, nothing that is executed.
+"""A checkpoint as one .pth file, as other programs keep theirs: tensors and plain values, nothing
+that is executed.
 
 {"model_state_dict": weights, "card": what they are, ...}     one file that says all
 weights alone, and their card beside them in a .json of the same name
@@ -25,7 +26,8 @@ SUFFIX = ".pth"
 
 
 def write(path: Path, card: Card, tensors: Mapping[str, Tensor], **further: Any) -> None:
-    """One file with weights, card and whatever else is said of them (tensors and plain values only).
+    """One file with weights, card and whatever else is said of them (tensors and plain values
+    only).
 
     Raises:
         OSError: if the disk is full or fails; what was there before is untouched.
@@ -36,7 +38,9 @@ def write(path: Path, card: Card, tensors: Mapping[str, Tensor], **further: Any)
 
 def write_weights(path: Path, card: Card, tensors: Mapping[str, Tensor]) -> None:
     """The weights alone, which `load_state_dict` takes as they are, and the card beside them."""
-    path.with_suffix(".json").write_text(json.dumps(card.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+    path.with_suffix(".json").write_text(
+        json.dumps(card.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
+    )
     foreign.write_pickle(path, on_cpu(tensors))
 
 
@@ -50,14 +54,20 @@ def read(path: Path) -> tuple[Card, dict[str, Tensor]]:
     beside = path.with_suffix(".json")
     try:
         said = content[CARD] if CARD in content else read_json(beside)
-        return Card.model_validate(said), foreign.state_dict({"model": content.get(WEIGHTS, content)}, path)
+        return Card.model_validate(said), foreign.state_dict(
+            {"model": content.get(WEIGHTS, content)}, path
+        )
     except (OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
         found = (
-            "a card of another version" if isinstance(error, ValidationError) else f"no card in it, nor {beside.name}"
+            "a card of another version"
+            if isinstance(error, ValidationError)
+            else f"no card in it, nor {beside.name}"
         )
-        raise CheckpointError(path, found, "a checkpoint of segue's: its folder, or a .pth with its card") from None
+        raise CheckpointError(
+            path, found, "a checkpoint of segue's: its folder, or a .pth with its card"
+        ) from None
 
 
 def has_card(path: Path) -> bool:
@@ -80,5 +90,9 @@ def as_weights(path: Path) -> Weights | None:
     if not has_card(path):
         return None
     card, tensors = read(path)
-    lineage = {"checkpoint": path.as_posix(), "stage": card.stage, "weights_sha256": foreign.sha256(path)}
+    lineage = {
+        "checkpoint": path.as_posix(),
+        "stage": card.stage,
+        "weights_sha256": foreign.sha256(path),
+    }
     return checkpoint.weights_of(card, tensors, str(path), lineage)

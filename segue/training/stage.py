@@ -32,9 +32,11 @@ MOST_FAILED_SAVES = 3  # in a row, before a stage gives up
 
 
 class EarlyStop(Settings):
-    """Stop after `patience` evaluations in which the stage's metric did not rise by more than `min_delta`; 0: never.
+    """Stop after `patience` evaluations in which the stage's metric did not rise by more than
+    `min_delta`; 0: never.
 
-    They count from where something is found (a metric above 0.001): before that there is nothing to lose.
+    They count from where something is found (a metric above 0.001): before that there is nothing to
+    lose.
     """
 
     patience: int = Field(10, ge=0)
@@ -44,11 +46,12 @@ class EarlyStop(Settings):
 class Training(Settings):
     """How long and in what pieces a stage trains.
 
-    epochs, or steps: how long; a step is one update of the weights. evaluate_every_steps: how often it is evaluated
-    and may be selected, and at the end; after each epoch if left open. images_per_step: images behind each update.
-    images_per_forward: images in memory at once, all of the step if left open; lowered by itself when memory
-    runs out. ema: decay of the averaged weights that are evaluated and kept; null for none. keep: of how many
-    evaluations, the best by the stage's metric, the weights stay on disk; the first of them is `selected`.
+    epochs, or steps: how long; a step is one update of the weights. evaluate_every_steps: how often
+    it is evaluated and may be selected, and at the end; after each epoch if left open.
+    images_per_step: images behind each update. images_per_forward: images in memory at once, all of
+    the step if left open; lowered by itself when memory runs out. ema: decay of the averaged
+    weights that are evaluated and kept; null for none. keep: of how many evaluations, the best by
+    the stage's metric, the weights stay on disk; the first of them is `selected`.
     """
 
     epochs: int | None = Field(None, gt=0)
@@ -70,11 +73,12 @@ class Training(Settings):
 class Stage:
     """One stage's training, to be run by `fit`.
 
-    batches(epoch, start): the steps of an epoch from step `start` on. evaluate(tick): metrics of the current
-    weights; it calls tick between batches. metric: the one that selects. card: what all checkpoints of the
-    stage share. proof: of what is frozen; a thaw checks it and makes a new one. thaw: what, after how many epochs.
-    journal: None in all processes but the first. images: files of the training part, by position.
-    unsaved: what is written as soon as the disk has room for it again.
+    batches(epoch, start): the steps of an epoch from step `start` on. evaluate(tick): metrics of
+    the current weights; it calls tick between batches. metric: the one that selects. card: what all
+    checkpoints of the stage share. proof: of what is frozen; a thaw checks it and makes a new one.
+    thaw: what, after how many epochs. journal: None in all processes but the first. images: files
+    of the training part, by position. unsaved: what is written as soon as the disk has room for it
+    again.
     """
 
     learner: Learner
@@ -121,7 +125,8 @@ class Stage:
 
 
 def fit(stage: Stage) -> None:
-    """Train until the last epoch or early stopping; `selected` then holds what the next stage starts from.
+    """Train until the last epoch or early stopping; `selected` then holds what the next stage
+    starts from.
 
     Raises:
         Interrupted: after SIGTERM or SIGINT, with everything saved in `last`.
@@ -143,7 +148,8 @@ def fit(stage: Stage) -> None:
             stage.watch(numbers)
             every = stage.training.save_every_steps
             late = (time.monotonic() - stage.saved_at) / 60 > stage.training.save_every_minutes
-            if (every and progress.steps % every == 0) or processes.anywhere(late):  # saving is a thing of all
+            # saving is a thing of all
+            if (every and progress.steps % every == 0) or processes.anywhere(late):
                 _save_last(stage)
             tick()
 
@@ -154,25 +160,35 @@ def fit(stage: Stage) -> None:
                 if progress.step == 0 and progress.epoch in stage.thaw:
                     _thaw(stage, stage.thaw[progress.epoch])
                 count = min(stage.epoch_ends, stage.next_evaluation) - progress.steps
-                batches = islice(stage.batches(progress.epoch, progress.step), max(count, 0))  # loads none after them
-                keep_bad = partial(bad_step.keep, stage.folder, learner, partial(_card, stage, {}), stage.images)
-                train_epoch(learner, batches, stage.steps, stage.steps_per_epoch, after_step, keep_bad)
+                # loads none after them
+                batches = islice(stage.batches(progress.epoch, progress.step), max(count, 0))
+                keep_bad = partial(
+                    bad_step.keep, stage.folder, learner, partial(_card, stage, {}), stage.images
+                )
+                train_epoch(
+                    learner, batches, stage.steps, stage.steps_per_epoch, after_step, keep_bad
+                )
                 _pause(stage, tick)
             tick()  # the last evaluation is long, and the next stage must not begin
             if progress.epoch < stage.epochs:
                 stage.say(
-                    f"stopped early after epoch {progress.epoch}: {stage.metric} has not risen for {progress.stale} "
+                    f"stopped early after epoch {progress.epoch}: {stage.metric} has not risen "
+                    f"for {progress.stale} "
                     "evaluations (early_stop.patience; 0 never stops)"
                 )
         except Interrupted as stop:
             if not stop.at_once:
-                _save_last(stage, final=True)  # here, because averaged weights under evaluation are swapped back by now
+                # here, because averaged weights under evaluation are swapped back by now
+                _save_last(stage, final=True)
             raise
     _save_last(stage, final=True)
 
 
 def _before_training(stage: Stage, tick: Callable[[], None]) -> None:
-    """Epoch 0 of the record: what the stage was handed, or what random weights do. Never selected."""
+    """Epoch 0 of the record: what the stage was handed, or what random weights do.
+
+    Never selected.
+    """
     stage.learner.chain.eval()
     metrics = stage.evaluate(tick)
     if stage.journal is not None:
@@ -180,33 +196,51 @@ def _before_training(stage: Stage, tick: Callable[[], None]) -> None:
 
 
 def _thaw(stage: Stage, thaw: Thaw) -> None:
-    """Prove that what was frozen until now did not move, and let what thaws and all behind it learn."""
+    """Prove that what was frozen until now did not move, and let what thaws and all behind it
+    learn.
+    """
     learner = stage.learner
     proof = stage.proof.check(learner.chain)
     stage.say(proof)
-    warmup = learner.schedule.thaw_warmup_epochs if thaw.warmup_epochs is None else thaw.warmup_epochs
-    learner.thaw(span(thaw.part, learner.chain.order)[0], thaw.lr_factor, warmup * stage.steps_per_epoch)
+    warmup = (
+        learner.schedule.thaw_warmup_epochs if thaw.warmup_epochs is None else thaw.warmup_epochs
+    )
+    learner.thaw(
+        span(thaw.part, learner.chain.order)[0], thaw.lr_factor, warmup * stage.steps_per_epoch
+    )
     stage.proof = FrozenProof.of(learner.chain)
     learns = sum(p.numel() for p in learner.chain.parameters() if p.requires_grad)
     stage.say(f"epoch {learner.progress.epoch + 1}: {thaw.part} thaws, {learns:,} parameters learn")
     if stage.journal is not None:
-        stage.journal.event("thaw", part=thaw.part, step=learner.progress.steps, learns=learns, proof=proof)
+        stage.journal.event(
+            "thaw", part=thaw.part, step=learner.progress.steps, learns=learns, proof=proof
+        )
 
 
 def _say_if_split(stage: Stage) -> None:
     """A line when memory ran out and the steps are now made of smaller parts."""
     images = stage.learner.progress.images_per_forward
     if images < stage.seen_split:
-        stage.say(f"out of memory: steps now run in parts of {images} images; the result is the same")
+        stage.say(
+            f"out of memory: steps now run in parts of {images} images; the result is the same"
+        )
         if stage.journal is not None:
-            stage.journal.event("out of memory", step=stage.learner.progress.steps, images_per_forward=images)
+            stage.journal.event(
+                "out of memory", step=stage.learner.progress.steps, images_per_forward=images
+            )
     stage.seen_split = images
 
 
 def _pause(stage: Stage, tick: Callable[[], None]) -> None:
-    """After an epoch, and wherever an evaluation is due: evaluate, keep the best weights, write everything down."""
+    """After an epoch, and wherever an evaluation is due: evaluate, keep the best weights, write
+    everything down.
+    """
     learner, progress = stage.learner, stage.learner.progress
-    epoch, ended, due = progress.epoch + 1, progress.steps == stage.epoch_ends, progress.steps == stage.next_evaluation
+    epoch, ended, due = (
+        progress.epoch + 1,
+        progress.steps == stage.epoch_ends,
+        progress.steps == stage.next_evaluation,
+    )
     if due and learner.ema is not None:
         with learner.ema.applied(learner.chain):
             progress.metrics = _evaluated(stage, tick)
@@ -218,8 +252,14 @@ def _pause(stage: Stage, tick: Callable[[], None]) -> None:
         return
     progress.evaluated = progress.steps
     if stage.journal is not None:
-        stage.journal.epoch({"epoch": epoch, "step": progress.steps, **progress.metrics}, progress.steps)
-    if learner.schedule.kind == "plateau" and progress.stale and progress.stale % learner.schedule.patience == 0:
+        stage.journal.epoch(
+            {"epoch": epoch, "step": progress.steps, **progress.metrics}, progress.steps
+        )
+    if (
+        learner.schedule.kind == "plateau"
+        and progress.stale
+        and progress.stale % learner.schedule.patience == 0
+    ):
         progress.drops += 1
     _save_last(stage)
 
@@ -244,7 +284,9 @@ def _evaluated(stage: Stage, tick: Callable[[], None]) -> dict[str, float]:
             _write_unsaved(stage)  # in their order: what is written last is what is selected
             keep(weights)
         except OSError:  # the weights will have moved on by the time the disk has room
-            stage.unsaved.append(partial(keep, {n: t.detach().to("cpu", copy=True) for n, t in weights.items()}))
+            stage.unsaved.append(
+                partial(keep, {n: t.detach().to("cpu", copy=True) for n, t in weights.items()})
+            )
     return metrics
 
 
@@ -256,14 +298,21 @@ def _write_unsaved(stage: Stage) -> None:
 
 
 def _stopped_early(stage: Stage) -> bool:
-    """Whether patience has run out; never while a thaw is still to come, which is what the stage is for."""
+    """Whether patience has run out; never while a thaw is still to come, which is what the stage is
+    for.
+    """
     patience, progress = stage.training.early_stop.patience, stage.learner.progress
-    return bool(patience) and progress.stale >= patience and progress.epoch > max(stage.thaw, default=-1)
+    return (
+        bool(patience)
+        and progress.stale >= patience
+        and progress.epoch > max(stage.thaw, default=-1)
+    )
 
 
 def _save_last(stage: Stage, final: bool = False) -> None:
-    """Write `last`, after all that it builds on. A disk that fails costs nothing that was saved before; only repeated
-    failure ends the stage."""
+    """Write `last`, after all that it builds on. A disk that fails costs nothing that was saved
+    before; only repeated failure ends the stage.
+    """
     stage.saved_at = time.monotonic()
     if processes.rank() == 0:
         state = {**stage.learner.state_dict(), "metric": stage.metric}
@@ -277,10 +326,15 @@ def _save_last(stage: Stage, final: bool = False) -> None:
             stage.failed_saves = 0
         except OSError as error:
             stage.failed_saves += 1
-            stage.say(f"could not save {stage.folder / 'last'} ({error}); the checkpoint before it is kept")
+            stage.say(
+                f"could not save {stage.folder / 'last'} ({error}); the checkpoint before it is "
+                "kept"
+            )
             if final or stage.failed_saves >= MOST_FAILED_SAVES:
                 found = f"saving failed {stage.failed_saves} times"
-                raise disk.full(stage.folder, found, error, disk.size_of([weights, state])) from None
+                raise disk.full(
+                    stage.folder, found, error, disk.size_of([weights, state])
+                ) from None
     processes.barrier()
 
 
@@ -292,7 +346,9 @@ def _card(stage: Stage, metrics: dict[str, float]) -> Card:
             "step": progress.steps,
             "metrics": metrics,
             "selected_by": stage.metric,
-            "parts": {name: PartSummary.of(chain.part(name), name in chain.frozen) for name in chain.order},
+            "parts": {
+                name: PartSummary.of(chain.part(name), name in chain.frozen) for name in chain.order
+            },
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
     )

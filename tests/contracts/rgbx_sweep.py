@@ -1,4 +1,6 @@
-"""What the tests of the rgbx-sweep recipe share: commands run in this process, small models, rendered data."""
+"""What the tests of the rgbx-sweep recipe share: commands run in this process, small models,
+rendered data.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,14 @@ SMALL = rgbx_rcnn.Size("pico", SIDE, 32, 64, 8, 1)
 
 @contextmanager
 def small_sizes() -> Iterator[None]:
-    """Every MiT as small as pico, so that commands run as they are typed; only the figures of the models differ."""
+    """Every MiT as small as pico, so that commands run as they are typed; only the figures of the
+    models differ.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in rgbx_rcnn.SIZES if name != "pico"]:
-            size = rgbx_rcnn.Size(name, SIDE, SMALL.width, SMALL.hidden, SMALL.anchor, SMALL.mask_layers)
+            size = rgbx_rcnn.Size(
+                name, SIDE, SMALL.width, SMALL.hidden, SMALL.anchor, SMALL.mask_layers
+            )
             patch.setitem(rgbx_rcnn.SIZES, name, size)
             patch.setitem(rgbx_rcnn.MITS, name, rgbx_rcnn.MITS["pico"])
         yield
@@ -44,8 +50,9 @@ def typed(line: list[object], cwd: Path) -> int:
 
 
 def render(folder: Path, images: int = 10) -> Path:
-    """images/*.npy (64, 64, 5) with two kinds of squares, of which thermal (and half of them RGB) shows where; labels.
-    The last image has no label file, the one before an empty one."""
+    """images/*.npy (64, 64, 5) with two kinds of squares, of which thermal (and half of them RGB)
+    shows where; labels. The last image has no label file, the one before an empty one.
+    """
     rng = np.random.default_rng(0)
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True)
@@ -54,10 +61,17 @@ def render(folder: Path, images: int = 10) -> Path:
         for kind in range(2 if number < images - 2 else 0):
             x, y, side = rng.integers(4, 40), rng.integers(4, 40), rng.integers(12, 20)
             pixels[y : y + side, x : x + side, 3 - 3 * (number % 2) : 5] = 250 - 200 * kind
-            lines.append(" ".join(str(v) for v in (kind, *((np.array([x, y]) + side / 2) / SIDE), *[side / SIDE] * 2)))
+            lines.append(
+                " ".join(
+                    str(v)
+                    for v in (kind, *((np.array([x, y]) + side / 2) / SIDE), *[side / SIDE] * 2)
+                )
+            )
         np.save(folder / "images" / f"scene_{number:02}.npy", pixels)
         if number < images - 1:
-            (folder / "labels" / f"scene_{number:02}.txt").write_text("\n".join(lines) + "\n" * bool(lines))
+            (folder / "labels" / f"scene_{number:02}.txt").write_text(
+                "\n".join(lines) + "\n" * bool(lines)
+            )
     return folder
 
 

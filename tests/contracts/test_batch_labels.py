@@ -1,4 +1,6 @@
-"""scripts/noisy-then-manual/utils/batch_myotube_processing.py: the original's flags and files, without its leak."""
+"""scripts/noisy-then-manual/utils/batch_myotube_processing.py: the original's flags and files,
+without its leak.
+"""
 
 from __future__ import annotations
 
@@ -42,37 +44,64 @@ def fields(tmp_path_factory) -> Path:
 
 
 def test_it_leaves_what_the_original_left_and_keeps_twins_together(fields, monkeypatch, capsys):
-    code, said = typed(monkeypatch, capsys, fields, "--input_dir", "raw", "--output_dir", "out", "--resolution", 300)
+    code, said = typed(
+        monkeypatch,
+        capsys,
+        fields,
+        "--input_dir",
+        "raw",
+        "--output_dir",
+        "out",
+        "--resolution",
+        300,
+    )
     assert code == 0, said
     everything, train, test = (
         json.loads((fields / "out" / "annotations" / f"{name}.json").read_text())
         for name in ("annotations", "algorithmic_train_annotations", "algorithmic_test_annotations")
     )
     names = {image["file_name"] for image in everything["images"]}
-    assert names == {f"plate_field{i}_{c}_processed.png" for i in range(FIELDS) for c in ("green", "grey")}
+    assert names == {
+        f"plate_field{i}_{c}_processed.png" for i in range(FIELDS) for c in ("green", "grey")
+    }
     assert {path.name for path in (fields / "out" / "images").iterdir()} == names
-    parts = [{image["original_file"].split("_")[0] for image in part["images"]} for part in (train, test)]
+    parts = [
+        {image["original_file"].split("_")[0] for image in part["images"]} for part in (train, test)
+    ]
     assert parts[0] and parts[1] and not parts[0] & parts[1]
     assert everything["categories"] == [{"id": 1, "name": "myotube", "supercategory": "cell"}]
     for image in everything["images"]:
         own = [entry for entry in everything["annotations"] if entry["image_id"] == image["id"]]
-        assert image["myotube_count"] == len(own) > 3 and max(image["height"], image["width"]) == 300
+        assert (
+            image["myotube_count"] == len(own) > 3 and max(image["height"], image["width"]) == 300
+        )
         assert image["channel_type"] in image["file_name"]
-    assert f"annotations.json: {2 * FIELDS} images, {len(everything['annotations'])} myotubes" in said
-    assert image_io.read(fields / "out" / "images" / "plate_field0_green_processed.png").int().max() > 255
+    assert (
+        f"annotations.json: {2 * FIELDS} images, {len(everything['annotations'])} myotubes" in said
+    )
+    assert (
+        image_io.read(fields / "out" / "images" / "plate_field0_green_processed.png").int().max()
+        > 255
+    )
 
 
 def test_grey_gets_the_masks_of_its_green_twin(fields, monkeypatch, capsys):
-    assert typed(monkeypatch, capsys, fields, "-i", "raw", "-o", "twins", "-r", 300, "-s", 400)[0] == 0
+    assert (
+        typed(monkeypatch, capsys, fields, "-i", "raw", "-o", "twins", "-r", 300, "-s", 400)[0] == 0
+    )
     content = json.loads((fields / "twins" / "annotations" / "annotations.json").read_text())
     masks = {
         image["file_name"]: [
-            e["segmentation"]["counts"] for e in content["annotations"] if e["image_id"] == image["id"]
+            e["segmentation"]["counts"]
+            for e in content["annotations"]
+            if e["image_id"] == image["id"]
         ]
         for image in content["images"]
     }
     for number in range(FIELDS):
-        green, grey = (masks[f"plate_field{number}_{colour}_processed.png"] for colour in ("green", "grey"))
+        green, grey = (
+            masks[f"plate_field{number}_{colour}_processed.png"] for colour in ("green", "grey")
+        )
         assert green == grey and len(green) > 3
 
 
@@ -84,4 +113,8 @@ def test_what_cannot_be_labelled_is_one_line_and_nothing_is_left(tmp_path, monke
     for number in range(2):
         Image.fromarray(noise).save(tmp_path / "raw" / f"field{number}.png")
     code, said = typed(monkeypatch, capsys, tmp_path, "-i", "raw")
-    assert code == 2 and "doubt about every image" in said and not (tmp_path / "myotube_batch_output").exists()
+    assert (
+        code == 2
+        and "doubt about every image" in said
+        and not (tmp_path / "myotube_batch_output").exists()
+    )

@@ -13,11 +13,27 @@ from PIL import Image
 from segue.cli.app import app, head, main
 from tests.conftest import segue, toy_plan, write_plan
 
-VERBS = {"demo", "init", "check", "run", "sweep", "predict", "evaluate", "inspect", "report", "head", "label", "data"}
+VERBS = {
+    "demo",
+    "init",
+    "check",
+    "run",
+    "sweep",
+    "predict",
+    "evaluate",
+    "inspect",
+    "report",
+    "head",
+    "label",
+    "data",
+}
 
 
 def test_the_verbs_are_these():
-    """Each is run by a test: demo, init, check, run, ... below and in tests/contracts/test_readme.py."""
+    """Each is run by a test: demo, init, check, run, ...
+
+    below and in tests/contracts/test_readme.py.
+    """
     found = {name for name in app if not name.startswith("-")}
     assert found == VERBS
     assert {name for name in head if not name.startswith("-")} == {"keep", "strip"}
@@ -25,7 +41,10 @@ def test_the_verbs_are_these():
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_every_verb_explains_itself_without_loading_torch(verb):
-    code = f"import sys; from segue.cli import main; main(['{verb}', '--help']); assert 'torch' not in sys.modules"
+    code = (
+        f"import sys; from segue.cli import main; main(['{verb}', '--help']); assert 'torch' "
+        "not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"Usage: segue {verb}" in done.stdout and len(done.stdout.splitlines()) >= 5
@@ -48,7 +67,9 @@ def processor_seconds(code: str) -> float:
 
 
 def test_help_costs_little_more_than_the_library_it_stands_on():
-    """A ratio, because machines differ; seconds are in docs/benchmarks.md (0.11, and the promise is 0.3)."""
+    """A ratio, because machines differ; seconds are in docs/benchmarks.md (0.11, and the promise is
+    0.3).
+    """
     library = processor_seconds("import cyclopts")
     assert processor_seconds("from segue.cli import main; main(['--help'])") < 4 * library
 
@@ -81,7 +102,9 @@ def test_run_stops_after_the_stage_asked_for(rendered, tmp_path):
 
 @pytest.fixture
 def typed(capfd):
-    """A command line in this process, which has torch already; what runs in one of its own is tested above."""
+    """A command line in this process, which has torch already; what runs in one of its own is
+    tested above.
+    """
 
     def command(*arguments: object) -> subprocess.CompletedProcess:
         capfd.readouterr()
@@ -95,7 +118,14 @@ def test_check_lists_data_models_and_hand_overs_and_trains_nothing(rendered, tmp
     write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs"))
     done = typed("check", tmp_path / "plan.yaml")
     assert done.returncode == 0, done.stderr
-    for words in ("torch ", "train: 16 images", "parameters handed over", "frozen", "4 steps of 8 images", "ready"):
+    for words in (
+        "torch ",
+        "train: 16 images",
+        "parameters handed over",
+        "frozen",
+        "4 steps of 8 images",
+        "ready",
+    ):
         assert words in done.stdout, done.stdout
     assert not (tmp_path / "runs").exists()
     as_json = json.loads(typed("check", rendered, "--json").stdout)
@@ -105,7 +135,11 @@ def test_check_lists_data_models_and_hand_overs_and_trains_nothing(rendered, tmp
 def test_inspect_tells_parts_and_true_counts(finished, typed):
     done = typed("inspect", finished)
     assert done.returncode == 0, done.stderr
-    assert "mask_head" in done.stdout and "learned" in done.stdout and "1-detector/selected" in done.stdout
+    assert (
+        "mask_head" in done.stdout
+        and "learned" in done.stdout
+        and "1-detector/selected" in done.stdout
+    )
     card = json.loads(typed("inspect", finished / "1-detector", "--json").stdout)
     assert card["spec"]["classes"] == ["cell", "rod", "tube"] and card["complete"]
 
@@ -121,7 +155,9 @@ def test_evaluate_gives_the_figures_the_run_wrote(finished, rendered, tmp_path, 
 
 
 def test_predict_writes_overlays_and_a_complete_coco_file(finished, rendered, tmp_path, typed):
-    done = typed("predict", finished, rendered / "test", "--out", tmp_path / "out", "--threshold", 0.05)
+    done = typed(
+        "predict", finished, rendered / "test", "--out", tmp_path / "out", "--threshold", 0.05
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out" / "predictions.coco.json").read_text())
     assert len(result["images"]) == 3 and len(result["categories"]) == 3
@@ -150,7 +186,10 @@ def test_heads_are_kept_and_stripped(finished, tmp_path, typed):
 def test_head_and_predict_never_replace_what_is_there(finished, rendered, tmp_path, typed):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "precious.txt").write_text("mine")
-    for verb in (("keep", finished / "1-detector", tmp_path / "data", "cell"), ("strip", finished, tmp_path / "data")):
+    for verb in (
+        ("keep", finished / "1-detector", tmp_path / "data", "cell"),
+        ("strip", finished, tmp_path / "data"),
+    ):
         done = typed("head", *verb)
         assert done.returncode == 2 and "data: exists; expected a name that is free" in done.stderr
     assert (tmp_path / "data" / "precious.txt").read_text() == "mine"
@@ -161,8 +200,14 @@ def test_head_and_predict_never_replace_what_is_there(finished, rendered, tmp_pa
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (OSError(28, "No space left on device", "runs/x"), "No space left on device: 'runs/x'; finished work is kept"),
-        (RuntimeError("CUDA out of memory. Tried to allocate"), "out of memory outside a step; next: lower"),
+        (
+            OSError(28, "No space left on device", "runs/x"),
+            "No space left on device: 'runs/x'; finished work is kept",
+        ),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate"),
+            "out of memory outside a step; next: lower",
+        ),
     ],
 )
 def test_what_the_machine_cannot_do_is_one_line_and_exit_code_3(error, words, monkeypatch, capsys):
@@ -190,7 +235,9 @@ def test_what_the_machine_cannot_do_is_one_line_and_exit_code_3(error, words, mo
         (("head", "strip", "nowhere", "out"), "nowhere"),
     ],
 )
-def test_what_is_not_there_is_one_line_and_exit_code_2(arguments, words, tmp_path, monkeypatch, capsys):
+def test_what_is_not_there_is_one_line_and_exit_code_2(
+    arguments, words, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     assert main(list(arguments)) == 2
     said = capsys.readouterr().err

@@ -13,16 +13,24 @@ from segue.models.weights import foreign
 from tests.conftest import ROOT
 
 SOURCES = sorted(
-    path for folder in ("segue", "scripts", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py")
+    path
+    for folder in ("segue", "scripts", "benchmarks", "docs")
+    for path in (ROOT / folder).rglob("*.py")
 )
 DOOR, NETWORK = "segue/models/weights/foreign.py", "segue/models/weights/hub.py"
 
 # Modules that nothing may import, but for the files named.
 MODULES = {
     "pickle": {DOOR},
-    **dict.fromkeys(("_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle"), set()),
+    **dict.fromkeys(
+        ("_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle"),
+        set(),
+    ),
     **dict.fromkeys(("code", "codeop", "runpy", "imp", "ctypes", "cffi", "pty"), set()),
-    **dict.fromkeys(("requests", "httpx", "urllib", "http", "ftplib", "socket", "aiohttp", "urllib3", "wget"), set()),
+    **dict.fromkeys(
+        ("requests", "httpx", "urllib", "http", "ftplib", "socket", "aiohttp", "urllib3", "wget"),
+        set(),
+    ),
     **dict.fromkeys(("tarfile", "xml.sax", "xml.dom", "lxml", "xmlrpc"), set()),
     "huggingface_hub": {NETWORK},
     "zipfile": {DOOR, "segue/inference/outputs.py"},  # reads a table of contents; writes ROIs
@@ -34,12 +42,36 @@ MODULES = {
 }
 # Calls, as they are written, and methods of anything.
 CALLS = {
-    *("eval", "exec", "compile", "__import__", "input", "fromstring", "urlopen", "builtins.eval", "builtins.exec"),
+    *(
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+        "input",
+        "fromstring",
+        "urlopen",
+        "builtins.eval",
+        "builtins.exec",
+    ),
     *("os.system", "os.popen", "os.startfile", "torch.jit.load", "torch.package.PackageImporter"),
-    *("yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "yaml.Loader", "yaml.UnsafeLoader"),
+    *(
+        "yaml.load",
+        "yaml.load_all",
+        "yaml.unsafe_load",
+        "yaml.full_load",
+        "yaml.Loader",
+        "yaml.UnsafeLoader",
+    ),
 }
 METHODS = {
-    *("extractall", "unpack_archive", "urlopen", "urlretrieve", "load_state_dict_from_url", "hf_hub_download"),
+    *(
+        "extractall",
+        "unpack_archive",
+        "urlopen",
+        "urlretrieve",
+        "load_state_dict_from_url",
+        "hf_hub_download",
+    ),
     *("from_pretrained", "fromstring", "iterparse", "full_load", "unsafe_load"),
 }
 # A module whose name is not written there: where, and where the name comes from.
@@ -67,8 +99,17 @@ def imported(node: ast.AST) -> list[str]:
 
 
 def forbidden_imports(name: str, node: ast.AST) -> list[str]:
-    places = {module: found for module in imported(node) for found in MODULES if f"{module}.".startswith(f"{found}.")}
-    return [f"{name}: imports {module}" for module, found in places.items() if name not in MODULES[found]]
+    places = {
+        module: found
+        for module in imported(node)
+        for found in MODULES
+        if f"{module}.".startswith(f"{found}.")
+    }
+    return [
+        f"{name}: imports {module}"
+        for module, found in places.items()
+        if name not in MODULES[found]
+    ]
 
 
 def forbidden_calls(name: str, node: ast.AST) -> list[str]:
@@ -82,9 +123,17 @@ def forbidden_calls(name: str, node: ast.AST) -> list[str]:
     found = [said] if said in CALLS or method else []
     found += [f"{flag}={flags[flag]}" for flag in ("allow_pickle", "shell", "trust_remote_code", "trust_repo")
               if flags.get(flag, "False") != "False"]  # fmt: skip
-    found += [said] if said == "torch.load" and (flags.get("weights_only") != "True" or name != DOOR) else []
+    found += (
+        [said]
+        if said == "torch.load" and (flags.get("weights_only") != "True" or name != DOOR)
+        else []
+    )
     found += [said] if said == "np.load" and flags.get("allow_pickle") != "False" else []
-    found += [said] if said == "Image.open" and "formats" not in flags and name != "segue/labelling/sheet.py" else []
+    found += (
+        [said]
+        if said == "Image.open" and "formats" not in flags and name != "segue/labelling/sheet.py"
+        else []
+    )
     found += [said] if said == "jinja2.Environment" and flags.get("autoescape") != "True" else []
     return [f"{name}:{node.lineno}: {one}" for one in found]
 
@@ -107,7 +156,9 @@ def test_nothing_runs_what_a_file_says():
 
 def test_addresses_are_https():
     texts = [(name, node.value) for name, node in nodes() if isinstance(node, ast.Constant)]
-    strange = {(name, text) for name, text in texts if isinstance(text, str) and "http://" in text.lower()}
+    strange = {
+        (name, text) for name, text in texts if isinstance(text, str) and "http://" in text.lower()
+    }
     assert strange == set() and len(texts) > 10_000
 
 
@@ -116,27 +167,66 @@ def test_templates_escape_all_but_our_own_drawings():
     safe = {}
     for path in sorted((ROOT / "segue").rglob("*.html")):
         text = path.read_text()
-        safe[path.name] = {part.split("|")[0].split("{{")[-1].strip() for part in text.split("}}") if "safe" in part}
+        safe[path.name] = {
+            part.split("|")[0].split("{{")[-1].strip()
+            for part in text.split("}}")
+            if "safe" in part
+        }
         assert "<script" not in text and "http" not in text and "autoescape" not in text
-    assert safe == {"audit.html": set(), "comparison.html": {"curve"}, "report.html": {"curve"}, "sheet.html": set()}
+    assert safe == {
+        "audit.html": set(),
+        "comparison.html": {"curve"},
+        "report.html": {"curve"},
+        "sheet.html": set(),
+    }
 
 
 def test_results_reach_the_terminal_by_one_function():
-    """`show` makes what it quotes of files harmless; on the error stream, errors and warnings do so themselves."""
+    """`show` makes what it quotes of files harmless; on the error stream, errors and warnings do so
+    themselves.
+    """
     ours = [(name, node) for name, node in nodes() if name.startswith(("segue", "scripts"))]
     calls = [(name, ast.unparse(n.func), n) for name, n in ours if isinstance(n, ast.Call)]
     assert {name for name, said, _ in calls if said == "print"} == {"segue/errors.py"}
-    written = [ast.unparse(n.args[0]) for _, said, n in calls if said in ("sys.stdout.write", "sys.stderr.write")]
-    plain = ("printable(", "error.message", "{stop}", "out of memory outside", "text(recipe)", "--{flag} has no effect")
-    assert [text for text in written if not any(word in text for word in plain)] == [] and len(written) >= 9
+    written = [
+        ast.unparse(n.args[0])
+        for _, said, n in calls
+        if said in ("sys.stdout.write", "sys.stderr.write")
+    ]
+    plain = (
+        "printable(",
+        "error.message",
+        "{stop}",
+        "out of memory outside",
+        "text(recipe)",
+        "--{flag} has no effect",
+    )
+    assert [text for text in written if not any(word in text for word in plain)] == [] and len(
+        written
+    ) >= 9
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        *("import pickle", "from pickle import loads", "import dill", "from urllib.request import urlopen"),
-        *("eval(text)", "exec(text)", "np.load(path)", "np.load(path, allow_pickle=True)", "torch.load(path)"),
-        *("torch.load(path, weights_only=False)", "torch.hub.load('a', 'b')", "yaml.load(text, yaml.BaseLoader)"),
+        *(
+            "import pickle",
+            "from pickle import loads",
+            "import dill",
+            "from urllib.request import urlopen",
+        ),
+        *(
+            "eval(text)",
+            "exec(text)",
+            "np.load(path)",
+            "np.load(path, allow_pickle=True)",
+            "torch.load(path)",
+        ),
+        *(
+            "torch.load(path, weights_only=False)",
+            "torch.hub.load('a', 'b')",
+            "yaml.load(text, yaml.BaseLoader)",
+        ),
         *(
             "importlib.import_module(card.family)",
             "__import__(name)",
@@ -149,7 +239,12 @@ def test_results_reach_the_terminal_by_one_function():
 def test_the_reader_of_sources_sees_what_it_is_for(line):
     """It fails on each of these lines in any file."""
     rules = (forbidden_imports, forbidden_calls, forbidden_imports_by_name)
-    assert [found for node in ast.walk(ast.parse(line)) for rule in rules for found in rule("segue/x.py", node)]
+    assert [
+        found
+        for node in ast.walk(ast.parse(line))
+        for rule in rules
+        for found in rule("segue/x.py", node)
+    ]
 
 
 def test_older_versions_of_torch_read_no_file(tmp_path, monkeypatch):
@@ -157,5 +252,7 @@ def test_older_versions_of_torch_read_no_file(tmp_path, monkeypatch):
     foreign.write_pickle(tmp_path / "a.pth", {"model": {"w": torch.ones(2)}})
     assert set(foreign.read_pickle(tmp_path / "a.pth")) == {"model"}
     monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
-    with pytest.raises(CheckpointError, match="reads such files unsafely; expected torch 2.10 or newer"):
+    with pytest.raises(
+        CheckpointError, match="reads such files unsafely; expected torch 2.10 or newer"
+    ):
         foreign.read_pickle(tmp_path / "a.pth")

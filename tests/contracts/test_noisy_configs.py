@@ -1,4 +1,6 @@
-"""What the configurations of the noisy-then-manual recipe mean, and what is said of keys and data that cannot be."""
+"""What the configurations of the noisy-then-manual recipe mean, and what is said of keys and data
+that cannot be.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ from tests.contracts.test_noisy_training import FOLDER, SHORT, files_of, merged
 @pytest.fixture
 def place(rendered, tmp_path) -> Path:
     """The configurations as they are shipped, beside a whole data set in the text's layout."""
-    algorithmic = {"algorithmic_train": ("train", slice(6)), "algorithmic_test": ("valid", slice(2))}
+    algorithmic = {
+        "algorithmic_train": ("train", slice(6)),
+        "algorithmic_test": ("valid", slice(2)),
+    }
     manual = {"manual_train": ("test", slice(3)), "manual_test": ("valid", slice(2, 5))}
     files_of(tmp_path / "myotube_dataset", rendered, {**algorithmic, **manual})
     for number in (1, 2):
@@ -38,7 +43,9 @@ def plan(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
 
     def read(name: str, *pairs: tuple[str, object]):
-        config = importlib.import_module("stage_config").read(Path(name), [(key, str(value)) for key, value in pairs])
+        config = importlib.import_module("stage_config").read(
+            Path(name), [(key, str(value)) for key, value in pairs]
+        )
         content = importlib.import_module("stage_plan").plan_of(config, None)
         return from_values(content, name), capsys.readouterr().err
 
@@ -56,7 +63,9 @@ def refused(place, monkeypatch, capsys):
         monkeypatch.chdir(place)
         assert guarded(importlib.import_module(name.removesuffix(".py")).command, name) == 2
         assert not list(place.glob("output*/runs"))
-        (last,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("WARNING")]
+        (last,) = [
+            line for line in capsys.readouterr().err.splitlines() if not line.startswith("WARNING")
+        ]
         return last
 
     return run
@@ -82,12 +91,29 @@ def test_the_shipped_files_mean_what_the_text_says_and_warn_of_nothing(plan):
         (second, 1500, 300, 1, 8e-5, 0.03, 0.01, 0.003),
     ):
         (stage,) = given.stages
-        assert (stage.steps, stage.evaluate_every_steps, stage.images_per_step) == (steps, every, images)
+        assert (stage.steps, stage.evaluate_every_steps, stage.images_per_step) == (
+            steps,
+            every,
+            images,
+        )
         assert (stage.optimizer.lr, stage.optimizer.lr_factors) == (lr, {"backbone": factor})
-        assert (stage.optimizer.weight_decay, stage.optimizer.clip, stage.ema) == (decay, clip, None)
-        assert stage.loss == {"classes": 2.0, "mask_bce": 5.0, "dice": 5.0} and stage.metric == "mask_ap"
+        assert (stage.optimizer.weight_decay, stage.optimizer.clip, stage.ema) == (
+            decay,
+            clip,
+            None,
+        )
+        assert (
+            stage.loss == {"classes": 2.0, "mask_bce": 5.0, "dice": 5.0}
+            and stage.metric == "mask_ap"
+        )
         assert given.model.size == "swin-base"
-        wanted = {"resolution": 1500, "queries": 200, "points": 12544, "no_object": 0.1, "recompute": True}
+        wanted = {
+            "resolution": 1500,
+            "queries": 200,
+            "points": 12544,
+            "no_object": 0.1,
+            "recompute": True,
+        }
         assert given.model.options == wanted
     assert [first.data.valid.annotations.name, second.data.valid.annotations.name] == [
         "algorithmic_test_annotations.json", "manual_test_annotations.json",
@@ -96,17 +122,32 @@ def test_the_shipped_files_mean_what_the_text_says_and_warn_of_nothing(plan):
 
 def test_the_rate_falls_and_warms_up_at_the_iterations_that_are_named(plan):
     schedule = plan(
-        "stage1_config.yaml", ("SOLVER.STEPS", "(7, 9)"), ("SOLVER.MAX_ITER", 11), ("SOLVER.WARMUP_ITERS", 4)
+        "stage1_config.yaml",
+        ("SOLVER.STEPS", "(7, 9)"),
+        ("SOLVER.MAX_ITER", 11),
+        ("SOLVER.WARMUP_ITERS", 4),
     )[0]
     found = [schedule.stages[0].schedule.at_step(step, 11, 3) for step in range(11)]
     assert found == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
-    cosine = plan("stage1_config.yaml", ("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"))[0].stages[0].schedule
+    cosine = (
+        plan("stage1_config.yaml", ("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"))[0]
+        .stages[0]
+        .schedule
+    )
     assert cosine == Schedule(kind="cosine", warmup_epochs=100 / 3)
 
 
 def test_swin_may_be_described_in_mask2formers_own_keys(plan):
-    large = {"EMBED_DIM": 192, "DEPTHS": "(2, 2, 18, 2)", "NUM_HEADS": "(6, 12, 24, 48)", "WINDOW_SIZE": 12}
-    pairs = [("MODEL.BACKBONE.SIZE", "null"), *((f"MODEL.SWIN.{key}", value) for key, value in large.items())]
+    large = {
+        "EMBED_DIM": 192,
+        "DEPTHS": "(2, 2, 18, 2)",
+        "NUM_HEADS": "(6, 12, 24, 48)",
+        "WINDOW_SIZE": 12,
+    }
+    pairs = [
+        ("MODEL.BACKBONE.SIZE", "null"),
+        *((f"MODEL.SWIN.{key}", value) for key, value in large.items()),
+    ]
     assert plan("stage1_config.yaml", *pairs)[0].model.size == "swin-large"
     assert plan("stage1_config.yaml", ("MODEL.BACKBONE.SIZE", "null"))[0].model.size == "swin-base"
 
@@ -115,20 +156,37 @@ def test_levels_planes_and_noise_are_said_in_keys_of_our_own(plan):
     before = plan("stage1_config.yaml")[0]
     assert before.data.channels == RGB and before.stages[0].noise == Noise()
     levels = [("SEGUE.CHANNEL.SCALE", "percentile"), ("SEGUE.CHANNEL.PLANE", 3)]
-    noise = [("SEGUE.NOISE.QUALITY", "false"), ("SEGUE.NOISE.BOUNDARY", 1.5), ("SEGUE.NOISE.MISSED", 0.6)]
+    noise = [
+        ("SEGUE.NOISE.QUALITY", "false"),
+        ("SEGUE.NOISE.BOUNDARY", 1.5),
+        ("SEGUE.NOISE.MISSED", 0.6),
+    ]
     after = plan("stage1_config.yaml", *levels, *noise)[0]
     assert after.stages[0].noise == Noise(quality=False, boundary=1.5, missed=0.6)
-    assert {(channel.scale, channel.plane) for channel in after.data.channels} == {("percentile", 3)}
-    assert [(c.name, c.mean, c.std) for c in after.data.channels] == [(c.name, c.mean, c.std) for c in RGB]
-    (twelve,) = {c.scale for c in plan("stage2_config.yaml", ("SEGUE.CHANNEL.SCALE", 4095))[0].data.channels}
+    assert {(channel.scale, channel.plane) for channel in after.data.channels} == {
+        ("percentile", 3)
+    }
+    assert [(c.name, c.mean, c.std) for c in after.data.channels] == [
+        (c.name, c.mean, c.std) for c in RGB
+    ]
+    (twelve,) = {
+        c.scale for c in plan("stage2_config.yaml", ("SEGUE.CHANNEL.SCALE", 4095))[0].data.channels
+    }
     assert twelve == 4095
 
 
 def test_a_file_of_the_original_with_dead_keys_is_read_and_each_is_named(plan, place):
-    dead = {"MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD": 0.8, "MODEL.SEM_SEG_HEAD.NUM_CLASSES": 1}
+    dead = {
+        "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD": 0.8,
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES": 1,
+    }
     dead |= {"INPUT.COLOR_AUG_SSD": False, "STAGE": 1, "ANNOTATION_TYPE": "algorithmic"}
     dead |= {"DESCRIPTION": "robust features", "PARENT_STAGE": 1}
-    fixed = {"MODEL.META_ARCHITECTURE": "MaskFormer", "MODEL.MASK_FORMER.DEC_LAYERS": 10, "VERSION": 2}
+    fixed = {
+        "MODEL.META_ARCHITECTURE": "MaskFormer",
+        "MODEL.MASK_FORMER.DEC_LAYERS": 10,
+        "VERSION": 2,
+    }
     before = plan("stage1_config.yaml")[0]
     rewrite(place / "stage1_config.yaml", dead | fixed)
     after, said = plan("stage1_config.yaml")
@@ -141,7 +199,11 @@ def test_a_file_of_the_original_with_dead_keys_is_read_and_each_is_named(plan, p
 
 
 def test_the_manual_test_set_is_measured_but_never_chooses_in_stage_1(plan):
-    for words in ("('myotube_stage2_val',)", "(myotube_stage1_val, myotube_stage2_val)", "[myotube_stage2_val]"):
+    for words in (
+        "('myotube_stage2_val',)",
+        "(myotube_stage1_val, myotube_stage2_val)",
+        "[myotube_stage2_val]",
+    ):
         found, said = plan("stage1_config.yaml", ("DATASETS.TEST", words))
         assert found.data.valid.annotations.name == "algorithmic_test_annotations.json"
         assert found.data.test.annotations.name == "manual_test_annotations.json"
@@ -163,21 +225,41 @@ def test_without_a_test_file_whole_fields_of_the_training_file_validate(plan, pl
     for part, files in (("train", found.data.train), ("valid", found.data.valid)):
         written = json.loads(files.annotations.read_text())
         names[part] = {image["file_name"].partition("_")[0] for image in written["images"]}
-        assert {entry["image_id"] for entry in written["annotations"]} <= {image["id"] for image in written["images"]}
-    assert names["train"] | names["valid"] == {"field0", "field1", "field2"} and not names["train"] & names["valid"]
-    assert "2 of 6 images of algorithmic_train_annotations.json validate and are not trained on" in said
+        assert {entry["image_id"] for entry in written["annotations"]} <= {
+            image["id"] for image in written["images"]
+        }
+    assert (
+        names["train"] | names["valid"] == {"field0", "field1", "field2"}
+        and not names["train"] & names["valid"]
+    )
+    assert (
+        "2 of 6 images of algorithmic_train_annotations.json validate and are not trained on"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"SOLVER.BASE_LRR": 1e-4}, "SOLVER.BASE_LRR: unknown key 'BASE_LRR'; did you mean 'BASE_LR'?"),
+        (
+            {"SOLVER.BASE_LRR": 1e-4},
+            "SOLVER.BASE_LRR: unknown key 'BASE_LRR'; did you mean 'BASE_LR'?",
+        ),
         ({"SOLVERS.BASE_LR": 1e-4}, "SOLVERS: unknown key 'SOLVERS'; did you mean 'SOLVER'?"),
         ({"SOLVER.MAX_ITER": 0}, "SOLVER.MAX_ITER: Input should be greater than 0"),
         ({"MODEL.MASK_FORMER.DROPOUT": 0.1}, "MODEL.MASK_FORMER.DROPOUT: 0.1; expected 0.0"),
-        ({"SEGUE.NOISE.BOUNDRY": 2}, "SEGUE.NOISE.BOUNDRY: unknown key 'BOUNDRY'; did you mean 'BOUNDARY'?"),
-        ({"SEGUE.CHANNEL.SCALE": "4095 levels"}, "SEGUE.CHANNEL.SCALE: expected a number above 0, or percentile"),
-        ({"SEGUE.CHANNEL.PLANE": -1}, "SEGUE.CHANNEL.PLANE: expected max, or the number of a plane, from 0"),
+        (
+            {"SEGUE.NOISE.BOUNDRY": 2},
+            "SEGUE.NOISE.BOUNDRY: unknown key 'BOUNDRY'; did you mean 'BOUNDARY'?",
+        ),
+        (
+            {"SEGUE.CHANNEL.SCALE": "4095 levels"},
+            "SEGUE.CHANNEL.SCALE: expected a number above 0, or percentile",
+        ),
+        (
+            {"SEGUE.CHANNEL.PLANE": -1},
+            "SEGUE.CHANNEL.PLANE: expected max, or the number of a plane, from 0",
+        ),
         ({"_BASE_": "Base.yaml"}, "_BASE_: Base.yaml; expected all keys in one file"),
     ],
 )
@@ -214,7 +296,9 @@ def test_a_line_that_cannot_work_says_what_to_type(refused, line, words):
 def test_a_data_set_in_another_layout_is_named_with_what_is_missing(refused, place):
     (place / "myotube_dataset" / "annotations").rename(place / "myotube_dataset" / "labels")
     said = refused("train_two_stage.py")
-    assert "algorithmic_train_annotations.json: not there" in said and said.endswith("next: python setup_two_stage.py")
+    assert "algorithmic_train_annotations.json: not there" in said and said.endswith(
+        "next: python setup_two_stage.py"
+    )
 
 
 def test_what_stage_2_lacks_is_said_before_stage_1_trains(refused, place):

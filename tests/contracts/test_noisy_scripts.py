@@ -1,4 +1,6 @@
-"""The data commands of the noisy-then-manual recipe: their flags, the files they leave, and counts to the object."""
+"""The data commands of the noisy-then-manual recipe: their flags, the files they leave, and counts
+to the object.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ COMMANDS = {
     "organize_unified_dataset.py", "setup_two_stage.py", "register_two_stage_datasets.py",
     "utils/combine_coco_annotations.py", "utils/scale_coco_annotations.py",
 }  # fmt: skip
-FILES = [f"{source}_{part}_annotations.json" for source in ("algorithmic", "manual") for part in ("test", "train")]
+FILES = [
+    f"{source}_{part}_annotations.json"
+    for source in ("algorithmic", "manual")
+    for part in ("test", "train")
+]
 SIDE = 48
 
 
@@ -43,9 +49,16 @@ def here(monkeypatch, capsys):
 
 def coco_folder(root: Path, count: int, views: tuple[str, ...], seed: int) -> dict:
     """images/ and annotations/train_annotations.json of `count` fields, each in some views."""
-    rendered = render_dataset(root / "rendered", {"train": count}, side=SIDE, seed=seed, objects=(2, 5)) / "train"
+    rendered = (
+        render_dataset(root / "rendered", {"train": count}, side=SIDE, seed=seed, objects=(2, 5))
+        / "train"
+    )
     content = json.loads((rendered / "_annotations.coco.json").read_text())
-    entries: dict[str, list] = {"images": [], "annotations": [], "categories": content["categories"]}
+    entries: dict[str, list] = {
+        "images": [],
+        "annotations": [],
+        "categories": content["categories"],
+    }
     (root / "images").mkdir()
     for shift, view in enumerate(views):
         for image in content["images"]:
@@ -63,7 +76,9 @@ def coco_folder(root: Path, count: int, views: tuple[str, ...], seed: int) -> di
 
 @pytest.fixture(scope="module")
 def labs(tmp_path_factory) -> tuple[Path, int, int]:
-    """Labels of an algorithm on 20 fields in two colours, by hand on 6 of them; how many objects each has."""
+    """Labels of an algorithm on 20 fields in two colours, by hand on 6 of them; how many objects
+    each has.
+    """
     root = tmp_path_factory.mktemp("labs")
     noisy = coco_folder(root / "noisy", 20, ("_green", "_grey"), seed=1)
     manual = coco_folder(root / "hand", 6, ("_green",), seed=1)
@@ -73,7 +88,9 @@ def labs(tmp_path_factory) -> tuple[Path, int, int]:
 def organised(here, labs, place: Path) -> str:
     root = labs[0]
     flags = ("--algorithmic_dataset", root / "noisy", "--manual_dataset", root / "hand")
-    code, said = here("organize_unified_dataset.py", *flags, "--output_dataset", "myotube_dataset", cwd=place)
+    code, said = here(
+        "organize_unified_dataset.py", *flags, "--output_dataset", "myotube_dataset", cwd=place
+    )
     assert code == 0, said
     return said
 
@@ -89,19 +106,32 @@ def test_every_command_explains_its_flags(here, tmp_path, name):
     assert code == 0 and "usage" in said
 
 
-def test_two_sources_are_one_folder_with_every_object_once_and_no_field_in_two_parts(here, labs, tmp_path):
+def test_two_sources_are_one_folder_with_every_object_once_and_no_field_in_two_parts(
+    here, labs, tmp_path
+):
     said = organised(here, labs, tmp_path)
     folder = tmp_path / "myotube_dataset"
     assert sorted(path.name for path in (folder / "annotations").iterdir()) == FILES
     content = {name: json.loads((folder / "annotations" / name).read_text()) for name in FILES}
     for word, expected in (("algorithmic", labs[1]), ("manual", labs[2])):
-        counts = [len(content[f"{word}_{part}_annotations.json"]["annotations"]) for part in ("train", "test")]
-        assert sum(counts) == expected and f"{word}_train: " in said and f"images, {counts[1]} objects" in said
+        counts = [
+            len(content[f"{word}_{part}_annotations.json"]["annotations"])
+            for part in ("train", "test")
+        ]
+        assert (
+            sum(counts) == expected
+            and f"{word}_train: " in said
+            and f"images, {counts[1]} objects" in said
+        )
     splits = merge.read(folder)
-    assert {a.source for r in splits["algorithmic_train"].records for a in r.annotations} == {"algorithm"}
+    assert {a.source for r in splits["algorithmic_train"].records for a in r.annotations} == {
+        "algorithm"
+    }
     assert {a.source for r in splits["manual_train"].records for a in r.annotations} == {"manual"}
     fields = {key: {group_of(r.image.name) for r in split.records} for key, split in splits.items()}
-    training, testing = (fields[f"algorithmic_{p}"] | fields[f"manual_{p}"] for p in ("train", "test"))
+    training, testing = (
+        fields[f"algorithmic_{p}"] | fields[f"manual_{p}"] for p in ("train", "test")
+    )
     assert not training & testing and len(training | testing) == 20
     assert [len(fields[f"algorithmic_{part}"]) for part in ("train", "test")] == [18, 2]
     assert [len(fields[f"manual_{part}"]) for part in ("train", "test")] == [5, 1]
@@ -123,7 +153,11 @@ def test_without_labels_by_hand_only_stage_1_can_run(here, labs, tmp_path):
     code, said = here("organize_unified_dataset.py", *flags, cwd=tmp_path)
     assert code == 0 and "stage 1 can run, stage 2 cannot" in said
     code, said = here("register_two_stage_datasets.py", "--dataset_root", "first", cwd=tmp_path)
-    assert code == 2 and "no manual_train_annotations.json" in said and "next: organize_unified_dataset.py" in said
+    assert (
+        code == 2
+        and "no manual_train_annotations.json" in said
+        and "next: organize_unified_dataset.py" in said
+    )
 
 
 def test_the_four_names_are_registered_with_exact_counts(here, labs, tmp_path):
@@ -132,7 +166,9 @@ def test_the_four_names_are_registered_with_exact_counts(here, labs, tmp_path):
     code, said = here("register_two_stage_datasets.py", *flags, cwd=tmp_path)
     assert code == 0 and "--panoptic has no effect" in said and "--both has no effect" in said
     lines = [line for line in said.splitlines() if line.startswith("myotube_")]
-    assert [line.split(":")[0] for line in lines] == [f"myotube_stage{n}_{p}" for n in (1, 2) for p in ("train", "val")]
+    assert [line.split(":")[0] for line in lines] == [
+        f"myotube_stage{n}_{p}" for n in (1, 2) for p in ("train", "val")
+    ]
     counted = [int(line.split(" objects")[0].rpartition(" ")[2]) for line in lines]
     assert (sum(counted[:2]), sum(counted[2:])) == labs[1:]
 
@@ -157,7 +193,11 @@ def test_two_files_are_combined_by_name(here, labs, tmp_path):
     assert code == 0 and "nothing written" in said and list(tmp_path.iterdir()) == []
     assert here("utils/combine_coco_annotations.py", *flags, cwd=tmp_path)[0] == 0
     content = json.loads((tmp_path / "both.json").read_text())
-    assert len(content["annotations"]) == labs[1] + labs[2] == len({e["id"] for e in content["annotations"]})
+    assert (
+        len(content["annotations"])
+        == labs[1] + labs[2]
+        == len({e["id"] for e in content["annotations"]})
+    )
     assert len(content["images"]) == 40 and len(content["categories"]) == 3
     assert here("utils/combine_coco_annotations.py", *flags, cwd=tmp_path)[0] == 2
 
@@ -173,7 +213,9 @@ def test_annotations_are_scaled_to_the_images_of_a_folder(here, labs, tmp_path):
     assert not (tmp_path / "scaled.json").exists()
     assert here("utils/scale_coco_annotations.py", *flags, cwd=tmp_path)[0] == 0
     old, new = (json.loads(path.read_text()) for path in (before, tmp_path / "scaled.json"))
-    assert [entry["file_name"] for entry in new["images"]] == [entry["file_name"] for entry in old["images"]]
+    assert [entry["file_name"] for entry in new["images"]] == [
+        entry["file_name"] for entry in old["images"]
+    ]
     for one, other in zip(old["annotations"], new["annotations"], strict=True):
         points = np.array(one["segmentation"][0]).reshape(-1, 2) * (3, 2)
         assert np.allclose(points.ravel(), other["segmentation"][0], atol=0.02)

@@ -1,4 +1,6 @@
-"""Every family, format and recipe keeps the contract of its kind; each test says how many it covered."""
+"""Every family, format and recipe keeps the contract of its kind; each test says how many it
+covered.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def test_every_size_is_a_chain_whose_parameters_belong_to_parts(name, size):
     family = models.get(name)
     options, _ = family.settle(family.Options(), family.SIZES[size], 5, "cpu")
     channels = (*RGB, Channel(name="thermal"))
-    spec = ModelSpec(family=name, size=size, classes=("a", "b"), channels=channels, options=options.model_dump())
+    spec = ModelSpec(
+        family=name, size=size, classes=("a", "b"), channels=channels, options=options.model_dump()
+    )
     with torch.device("meta"):
         chain = family.build(spec, masks=True)
     assert isinstance(chain, Chain) and chain.order == family.PARTS
@@ -64,7 +68,9 @@ def test_every_size_is_a_chain_whose_parameters_belong_to_parts(name, size):
     assert counted == sum(p.numel() for p in chain.parameters())
     names = dict(chain.named_parameters())
     firsts = family.first_layers(spec, chain.state_dict())
-    assert firsts and all(names[first].shape[1] == len(channels) for first, channels in firsts.items())
+    assert firsts and all(
+        names[first].shape[1] == len(channels) for first, channels in firsts.items()
+    )
     assert all(names[head].shape[0] == 2 for head in family.class_heads(chain))
     height, width = family.input_size(spec)
     assert (height, width)[0] in family.scales(spec, expanded=False)
@@ -100,7 +106,8 @@ def test_a_recipe_runs_with_nothing_changed_but_size_and_length(name, rendered, 
         overrides.append(f"model.weights={pico_weights(content['model'], tmp_path / 'pico')}")
     for stage in content["stages"]:
         thaws = list(stage.get("thaw", {}).values())
-        changes = {"epochs": 1 + len(thaws), "steps": "", "workers": 0, "data": ""}  # a stage's own data: the same
+        # a stage's own data: the same
+        changes = {"epochs": 1 + len(thaws), "steps": "", "workers": 0, "data": ""}
         overrides += [f"stages.{stage['name']}.{key}={value}" for key, value in changes.items()]
         if thaws:
             overrides.append(f"stages.{stage['name']}.thaw={json.dumps(dict(enumerate(thaws, 1)))}")
@@ -114,7 +121,9 @@ def pico_weights(model: dict, folder: Path) -> Path:
     family = models.get(model["family"])
     own = {key: value for key, value in model.items() if key in family.Options.model_fields}
     options, _ = family.settle(family.Options(**own), family.SIZES["pico"], 5, "cpu")
-    spec = ModelSpec(family=model["family"], size="pico", classes=("person", "rod"), options=options.model_dump())
+    spec = ModelSpec(
+        family=model["family"], size="pico", classes=("person", "rod"), options=options.model_dump()
+    )
     card = checkpoint.Card(spec=spec, stage="pretrained", complete=True)
     checkpoint.write(folder, family.build(spec, masks=False).state_dict(), card)
     return folder
@@ -130,4 +139,6 @@ def test_a_family_of_somebody_elses_is_found_by_its_dotted_path(rendered, tmp_pa
     content["model"]["family"] = "theirs.detector"
     plan = parse(yaml.safe_dump(content), "plan.yaml")
     folder = run_plan(plan, Console(quiet=True), "detector")
-    assert (folder / "1-detector" / "selected" / "card.json").read_text().count("theirs.detector") == 1
+    assert (folder / "1-detector" / "selected" / "card.json").read_text().count(
+        "theirs.detector"
+    ) == 1

@@ -1,4 +1,6 @@
-"""Every command, plan and sample of the README runs as it stands there; only training is made shorter."""
+"""Every command, plan and sample of the README runs as it stands there; only training is made
+shorter.
+"""
 
 from __future__ import annotations
 
@@ -62,14 +64,23 @@ def place(rendered, tmp_path_factory) -> Path:
 def shell(line: str, cwd: Path) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(line, shell=True, cwd=cwd, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        line, shell=True, cwd=cwd, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
 @pytest.mark.slow
 def test_the_commands_run_one_after_another(place):
     lines = [line.partition("#")[0].strip() for line in BLOCKS["commands"].splitlines()]
-    assert [line.split()[1] for line in lines] == ["init", "check", "run", "inspect", "evaluate", "predict"]
+    assert [line.split()[1] for line in lines] == [
+        "init",
+        "check",
+        "run",
+        "inspect",
+        "evaluate",
+        "predict",
+    ]
     for line in lines:
         shell(line + (f" {SHORT}" if line.split()[1] in ("check", "run") else ""), place)
     tree = README.partition("```text\n")[2].partition("```")[0]
@@ -82,7 +93,9 @@ def test_the_commands_run_one_after_another(place):
 def test_the_python_sample_runs(place):
     if not (place / "runs").exists():
         pytest.skip("the commands did not run")
-    Image.open(next((place / "dataset" / "test").glob("*.png"))).convert("RGB").save(place / "photo.jpg")
+    Image.open(next((place / "dataset" / "test").glob("*.png"))).convert("RGB").save(
+        place / "photo.jpg"
+    )
     pytest.importorskip("supervision")
     (place / "sample.py").write_text(BLOCKS["python"])
     shell(f"{sys.executable} sample.py", place)
@@ -91,6 +104,8 @@ def test_the_python_sample_runs(place):
 def test_the_recipe_that_the_commands_start_from_differs_from_the_plan_in_length_only():
     from segue.plan.recipes import text
 
-    shown, recipe = (yaml.safe_load(source) for source in (BLOCKS["plan"], text("detector-then-masks")))
+    shown, recipe = (
+        yaml.safe_load(source) for source in (BLOCKS["plan"], text("detector-then-masks"))
+    )
     assert [s["name"] for s in shown["stages"]] == [s["name"] for s in recipe["stages"]]
     assert shown["model"]["mask_head"] == recipe["model"]["mask_head"]

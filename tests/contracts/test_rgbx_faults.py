@@ -13,7 +13,15 @@ from segue.training.journal import Journal
 from tests.contracts.rgbx_sweep import render, small_sizes, table, typed
 from tests.toy import Stopped
 
-SWEEP = ("train_all_backbones_comprehensive.py", "--data", "data", "--num-workers", 0, "--lr-step-size", 2)
+SWEEP = (
+    "train_all_backbones_comprehensive.py",
+    "--data",
+    "data",
+    "--num-workers",
+    0,
+    "--lr-step-size",
+    2,
+)
 TIMES = ("epoch_time_sec", "batch_time_sec", "timestamp", "checkpoint_path")
 
 
@@ -40,7 +48,13 @@ def trained(data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     (folder / "data").symlink_to(data)
     with small_sizes():
-        assert typed([*SWEEP, "--epochs", 2, "--backbones", "mit_b0", "mit_b3", "--keep-all-epochs"], folder) == 0
+        assert (
+            typed(
+                [*SWEEP, "--epochs", 2, "--backbones", "mit_b0", "mit_b3", "--keep-all-epochs"],
+                folder,
+            )
+            == 0
+        )
     return folder
 
 
@@ -65,7 +79,8 @@ def test_all_epochs_are_kept_when_asked(trained):
     assert len(list((run_of(trained) / "mit_b3" / "checkpoints").glob("epoch_*.pth"))) == 2
 
 
-@pytest.mark.parametrize("step", [2, pytest.param(6, marks=pytest.mark.slow)])  # in the first epoch; in the second
+# in the first epoch; in the second
+@pytest.mark.parametrize("step", [2, pytest.param(6, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_to_the_bit(trained, place, monkeypatch, step):
     note = Journal.step
 
@@ -81,13 +96,23 @@ def test_a_killed_run_goes_on_to_the_bit(trained, place, monkeypatch, step):
     assert typed([SWEEP[0], "--resume", run_of(place)], place) == 0
     for name in ("epoch_metrics.csv", "batch_metrics.csv"):
         assert lasting(place, name) == lasting(trained, name)
-    ends = [run_of(folder) / "mit_b0" / "checkpoints" / "mit_b0_final_complete.pth" for folder in (place, trained)]
+    ends = [
+        run_of(folder) / "mit_b0" / "checkpoints" / "mit_b0_final_complete.pth"
+        for folder in (place, trained)
+    ]
     first, second = (torch.load(path) for path in ends)
-    assert all(torch.equal(second["model_state_dict"][n], t) for n, t in first["model_state_dict"].items())
-    assert first["epoch_losses"] == second["epoch_losses"] and first["best_epoch"] == second["best_epoch"]
+    assert all(
+        torch.equal(second["model_state_dict"][n], t) for n, t in first["model_state_dict"].items()
+    )
+    assert (
+        first["epoch_losses"] == second["epoch_losses"]
+        and first["best_epoch"] == second["best_epoch"]
+    )
 
 
-def test_a_backbone_that_fails_leaves_the_others_alone_and_is_tried_again(place, monkeypatch, capsys):
+def test_a_backbone_that_fails_leaves_the_others_alone_and_is_tried_again(
+    place, monkeypatch, capsys
+):
     real = rgbx_rcnn.build
 
     def build(spec, masks):
@@ -116,25 +141,48 @@ def test_what_the_sweep_left_is_found_measured_ranked_and_drawn(trained, capsys)
     said = capsys.readouterr().out
     (summary,) = run_of(trained).glob("evaluation_summary_*.txt")
     assert summary.read_text().strip() in said
-    for words in ("Model Comparison:", "Speed Ranking", "Accuracy Ranking", "Model Size Ranking", "Successful: 2/2"):
+    for words in (
+        "Model Comparison:",
+        "Speed Ranking",
+        "Accuracy Ranking",
+        "Model Size Ranking",
+        "Successful: 2/2",
+    ):
         assert words in said
-    assert said.count("mit_b3") == 2 + 1 + 3  # its line with its path, its row, and its place in each ranking
+    # its line with its path, its row, and its place in each ranking
+    assert said.count("mit_b3") == 2 + 1 + 3
     for backbone in ("mit_b0", "mit_b3"):
         drawings = sorted(path.name for path in (trained / "test_results" / backbone).iterdir())
         assert drawings == ["result_batch_0_img_0.png", "result_batch_0_img_1.png"]
 
 
 def test_a_missing_backbone_is_a_failure_and_a_pattern_is_followed(trained, capsys):
-    line = ("test_all_backbones.py", "--data", "data", "--checkpoint-dir", run_of(trained), "--results-dir", "drawn")
+    line = (
+        "test_all_backbones.py",
+        "--data",
+        "data",
+        "--checkpoint-dir",
+        run_of(trained),
+        "--results-dir",
+        "drawn",
+    )
     pattern = ("--checkpoint-pattern", "{backbone}/checkpoints/{backbone}_final.pth")
     assert typed([*line, *pattern, "--backbones", "mit_b0", "mit_b5"], trained) == 1
     said = capsys.readouterr().out
-    assert "Failed Evaluations:\n  mit_b5: mit_b5: no checkpoint" in said and "Successful: 1/2" in said
+    assert (
+        "Failed Evaluations:\n  mit_b5: mit_b5: no checkpoint" in said and "Successful: 1/2" in said
+    )
 
 
 @pytest.mark.slow
 def test_the_simple_sweep_leaves_what_the_tests_of_all_backbones_read(place, capsys):
-    assert typed(["train_all_backbones.py", "--data", "data", "--epochs", 1, "--backbones", "mit_b0"], place) == 0
+    assert (
+        typed(
+            ["train_all_backbones.py", "--data", "data", "--epochs", 1, "--backbones", "mit_b0"],
+            place,
+        )
+        == 0
+    )
     assert (place / "checkpoints" / "crossattentiondet_mit_b0.pth").is_file()
     (summary,) = (place / "checkpoints").glob("training_summary_*.txt")
     assert "1. mit_b0: val AP" in summary.read_text()
@@ -152,15 +200,31 @@ def test_one_backbone_is_trained_tested_and_looked_at(place, capsys):
     assert {path.name for path in (place / "test_results").iterdir()} == {
         "sample_1.png", "result_batch_0_img_0.png", "result_batch_0_img_1.png",
     }  # fmt: skip
-    assert typed(["visualize.py", "--results-dir", "seen"], place) == 0 and (place / "seen" / "sample_0.png").is_file()
+    assert (
+        typed(["visualize.py", "--results-dir", "seen"], place) == 0
+        and (place / "seen" / "sample_0.png").is_file()
+    )
 
 
 @pytest.mark.slow
 def test_a_model_is_tuned_from_where_another_ended(trained):
     model = run_of(trained) / "mit_b0" / "checkpoints" / "best_model.pth"
-    line = ("--backbone", "mit_b0", "--epochs", 1, "--lr", 1e-9, "--weights", model, "--model", "tuned.pth")
+    line = (
+        "--backbone",
+        "mit_b0",
+        "--epochs",
+        1,
+        "--lr",
+        1e-9,
+        "--weights",
+        model,
+        "--model",
+        "tuned.pth",
+    )
     assert typed(["train.py", *line], trained) == 0
-    before, after = (torch.load(path)["model_state_dict"] for path in (model, trained / "tuned.pth"))
+    before, after = (
+        torch.load(path)["model_state_dict"] for path in (model, trained / "tuned.pth")
+    )
     learned = {name for name in before if before[name].is_floating_point()}
     assert learned and all(torch.allclose(before[name], after[name], atol=1e-5) for name in learned)
 
@@ -174,7 +238,10 @@ def test_a_model_is_tuned_from_where_another_ended(trained):
         ([SWEEP[0], "--data", "nowhere"], "nowhere"),
         ([SWEEP[0], "--epochs", 3], "the following arguments are required: --data"),
         ([SWEEP[0], "--resume", "nowhere"], "--resume nowhere: no run_config.json to read"),
-        ([SWEEP[0], "--resume", "x", "--epochs", 3], "--resume goes on with the settings of that run"),
+        (
+            [SWEEP[0], "--resume", "x", "--epochs", 3],
+            "--resume goes on with the settings of that run",
+        ),
         (["test.py", "--model", "nowhere.pth"], "nowhere.pth"),
         (["visualize.py", "--vis", 99], "--vis 99: 10 images; expected 0 to 9"),
     ],
@@ -189,9 +256,13 @@ def test_a_model_of_another_backbone_or_another_division_is_named(trained, capsy
     model = run_of(trained) / "mit_b0" / "checkpoints" / "best_model.pth"
     assert typed(["test.py", "--model", model, "--backbone", "mit_b1"], trained) == 2
     assert (
-        "a model with mit_b0; expected mit_b1, as --backbone says; next: --backbone mit_b0" in capsys.readouterr().err
+        "a model with mit_b0; expected mit_b1, as --backbone says; next: --backbone mit_b0"
+        in capsys.readouterr().err
     )
     line = ("test.py", "--model", model, "--epochs", 2, "--valid-share", 0.3)
     assert typed(line, trained) == 0
     said = capsys.readouterr().err
-    assert "not the division of it, that the model was trained on" in said and "--epochs has no effect here" in said
+    assert (
+        "not the division of it, that the model was trained on" in said
+        and "--epochs has no effect here" in said
+    )

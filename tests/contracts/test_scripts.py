@@ -1,4 +1,6 @@
-"""The commands of the original projects, typed as their texts have them, leave the files that these promise."""
+"""The commands of the original projects, typed as their texts have them, leave the files that these
+promise.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,20 @@ def stage1(place) -> Path:
 
 
 def seg_stage2(place, *flags: object) -> subprocess.CompletedProcess:
-    short = ("--size", "pico", "--epochs", 1, "--batch", 4, "--accum", 2, "--workers", 0, "--multi_scale", "false")
+    short = (
+        "--size",
+        "pico",
+        "--epochs",
+        1,
+        "--batch",
+        4,
+        "--accum",
+        2,
+        "--workers",
+        0,
+        "--multi_scale",
+        "false",
+    )
     return command("train_seg_stage2.py", *short, *flags, cwd=place)
 
 
@@ -84,7 +99,8 @@ def test_stage_1_leaves_what_is_promised(stage1):
     assert all((stage1 / name).is_file() for name in PROMISED) and list((stage1 / "tb").iterdir())
     content = torch.load(stage1 / "best.pt")  # the safe default
     assert content["args"]["class_names"] == ["cell", "rod", "tube"]
-    assert content["model"]["class_embed.weight"].shape[0] == 4  # three classes and the row that is none
+    # three classes and the row that is none
+    assert content["model"]["class_embed.weight"].shape[0] == 4
     assert 0 <= json.loads((stage1 / "metrics.json").read_text())["valid"]["box_ap"] <= 1
 
 
@@ -119,24 +135,37 @@ def test_shrinking_the_head_first_changes_nothing_to_the_bit(place, stage1, stag
     assert again.returncode == 0, again.stderr
     other = place / "runs" / "segmentation_pico_128_2"
     first, second = (torch.load(folder / "best.pt")["model"] for folder in (stage2, other))
-    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-    curves = [read_rows(place / "runs" / f"segmentation_pico_128-{n}" / "1-masks" / "steps.csv") for n in (1, 2)]
+    assert first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
+    curves = [
+        read_rows(place / "runs" / f"segmentation_pico_128-{n}" / "1-masks" / "steps.csv")
+        for n in (1, 2)
+    ]
     assert [row["loss"] for row in curves[0]] == [row["loss"] for row in curves[1]] != []
 
 
 @pytest.mark.slow
 def test_ninety_one_rows_of_coco_are_shrunk_by_name_in_every_head(place):
-    """The original kept rows 0, 1 and 90 whatever the names said, and left thirteen heads as they were."""
+    """The original kept rows 0, 1 and 90 whatever the names said, and left thirteen heads as they
+    were.
+    """
     names = ["person", "bicycle", *(f"thing {number}" for number in range(87)), "toothbrush"]
     options, _ = rfdetr.settle(rfdetr.Options(groups=3), rfdetr.SIZES["pico"], 5, "cpu")
-    spec = ModelSpec(family="rfdetr", size="pico", classes=tuple(names), options=options.model_dump())
-    content = rfdetr_file(rfdetr.build(spec, masks=False).state_dict(), tuple(names), {"size": "pico"})
+    spec = ModelSpec(
+        family="rfdetr", size="pico", classes=tuple(names), options=options.model_dump()
+    )
+    content = rfdetr_file(
+        rfdetr.build(spec, masks=False).state_dict(), tuple(names), {"size": "pico"}
+    )
     torch.save(content, place / "coco.pth")
     done = command(
         "shrink_head.py", "--in_ckpt", "coco.pth", "--out_ckpt", "three.pth", "--keep", "toothbrush", "bicycle",
         cwd=place,
     )  # fmt: skip
-    assert done.returncode == 0 and "91 -> 3 rows in 8 tensors" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "91 -> 3 rows in 8 tensors" in done.stdout, (
+        done.stdout + done.stderr
+    )
     before, after = (torch.load(place / name)["model"] for name in ("coco.pth", "three.pth"))
     heads = [name for name in before if "class_embed" in name]
     assert len(heads) == 8
@@ -144,20 +173,41 @@ def test_ninety_one_rows_of_coco_are_shrunk_by_name_in_every_head(place):
         assert torch.equal(after[name][:2], before[name][[89, 1]])
     wrong = ("--in_ckpt", "coco.pth", "--out_ckpt", "x.pth", "--keep", "glomerulus")
     refused = command("shrink_head.py", *wrong, cwd=place)
-    assert refused.returncode == 2 and "no class glomerulus" in refused.stderr and not (place / "x.pth").exists()
+    assert (
+        refused.returncode == 2
+        and "no class glomerulus" in refused.stderr
+        and not (place / "x.pth").exists()
+    )
 
 
 def test_stripping_drops_every_class_head_and_nothing_else(place, stage1):
     done = command("strip_class_heads.py", stage1 / "best.pt", "stripped.pth", cwd=place)
     assert done.returncode == 0, done.stderr
     before, after = torch.load(stage1 / "best.pt"), torch.load(place / "stripped.pth")
-    assert set(before["model"]) - set(after["model"]) == {name for name in before["model"] if "class_embed" in name}
+    assert set(before["model"]) - set(after["model"]) == {
+        name for name in before["model"] if "class_embed" in name
+    }
     assert after["args"] == before["args"]
 
 
 def test_the_single_stage_trains_both_at_once(place):
-    flags = ("--size", "pico", "--epochs", 1, "--batch", 4, "--accum", 2, "--workers", 0, "--multi_scale", 0)
-    done = command("train_seg_single_stage.py", *flags, "--warmup_epochs", 0, "--num_queries", 40, cwd=place)
+    flags = (
+        "--size",
+        "pico",
+        "--epochs",
+        1,
+        "--batch",
+        4,
+        "--accum",
+        2,
+        "--workers",
+        0,
+        "--multi_scale",
+        0,
+    )
+    done = command(
+        "train_seg_single_stage.py", *flags, "--warmup_epochs", 0, "--num_queries", 40, cwd=place
+    )
     assert done.returncode == 0, done.stderr
     folder = place / "runs" / "joint_pico_128_1"
     assert "no GPU here" in done.stdout or torch.cuda.is_available()
@@ -176,13 +226,18 @@ def test_the_single_stage_trains_both_at_once(place):
 )
 def test_a_flag_that_cannot_work_is_a_line_and_exit_code_2(place, stage1, flags, words):
     done = seg_stage2(place, "--stage1_run", stage1, *flags)
-    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, (
+        done.stderr
+    )
 
 
 def test_a_stage_taken_over_from_an_earlier_run_still_leaves_its_files(place, stage2):
     done = seg_stage2(place, "--stage1_run", place / "runs" / ".." / "runs" / "detector_pico_128_1")
     assert done.returncode == 0, done.stderr
-    newest = max(place.glob("runs/segmentation_pico_128_*"), key=lambda path: int(path.name.rpartition("_")[2]))
+    newest = max(
+        place.glob("runs/segmentation_pico_128_*"),
+        key=lambda path: int(path.name.rpartition("_")[2]),
+    )
     assert newest != stage2 and all((newest / name).is_file() for name in PROMISED)
 
 

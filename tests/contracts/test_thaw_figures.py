@@ -41,11 +41,16 @@ def test_the_twelve_figures_are_pycocotools_where_much_is_found(rendered, monkey
     found = [
         {
             "image_id": entry["image_id"],
-            "category_id": int(noise.integers(1, 4)) if noise.random() < 0.2 else entry["category_id"],
+            "category_id": int(noise.integers(1, 4))
+            if noise.random() < 0.2
+            else entry["category_id"],
             "bbox": (np.array(entry["bbox"]) + noise.normal(0, 1.5, 4)).clip(1).tolist(),
             "score": float(noise.random()),
         }
         for entry in json.loads(source.read_text())["annotations"] * 2
     ]
     ours = script.figures_of(split, found, 100, 0)
-    assert list(ours.values()) == pycocotools_figures(source, found, slice(5)) and 0.1 < ours["ap"] < 0.9
+    assert (
+        list(ours.values()) == pycocotools_figures(source, found, slice(5))
+        and 0.1 < ours["ap"] < 0.9
+    )

@@ -19,10 +19,16 @@ def test_every_row_has_a_test_that_carries_its_promise():
 
 def test_the_page_was_written_by_the_command_and_every_row_is_kept():
     rows = re.findall(
-        r"^\| (\w+) \| (.*?) \| (.*?) \| (.*?) \|$", (ROOT / "docs" / "trust.md").read_text(), re.MULTILINE
+        r"^\| (\w+) \| (.*?) \| (.*?) \| (.*?) \|$",
+        (ROOT / "docs" / "trust.md").read_text(),
+        re.MULTILINE,
     )
     assert {name: words for name, words, *_ in rows if name != "row"} == ROWS
-    unkept = [name for name, _, faults, tests in rows[1:] if not re.match(r"\d", tests) or not re.match(r"\d", faults)]
+    unkept = [
+        name
+        for name, _, faults, tests in rows[1:]
+        if not re.match(r"\d", tests) or not re.match(r"\d", faults)
+    ]
     assert unkept == []
 
 
@@ -37,7 +43,11 @@ CASES = """<testsuites><testsuite>
 
 
 def test_a_row_with_a_failing_test_or_without_one_that_ran_is_not_kept():
-    carried = {"tests/a.py::test_x": {"P1"}, "tests/a.py::test_y": {"P2"}, "tests/a.py::test_z": {"P3"}}
+    carried = {
+        "tests/a.py::test_x": {"P1"},
+        "tests/a.py::test_y": {"P2"},
+        "tests/a.py::test_z": {"P3"},
+    }
     rows = TRUST["outcomes"](ElementTree.fromstring(CASES).iter("testcase"), carried)
     assert [name for name, row in rows.items() if row.kept] == ["P1"]
     assert rows["P1"].faults == {"kills": 12} and rows["P1"].tests == "2"

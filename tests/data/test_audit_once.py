@@ -24,7 +24,9 @@ def data(rendered, tmp_path):
 def looked(monkeypatch) -> list[int]:
     calls: list[int] = []
     real = audit_cache.audit
-    monkeypatch.setattr(audit_cache, "audit", lambda *arguments: (calls.append(1), real(*arguments))[1])
+    monkeypatch.setattr(
+        audit_cache, "audit", lambda *arguments: (calls.append(1), real(*arguments))[1]
+    )
     return calls
 
 
@@ -35,12 +37,18 @@ def test_the_second_run_does_not_repeat_it_and_says_the_same(data, tmp_path, mon
     read_all_data(plan, Console())
     first = capsys.readouterr().err
     read_all_data(plan, Console())
-    assert len(calls) == 1 and capsys.readouterr().err == first and "unlabelled image, 1 times" in first
+    assert (
+        len(calls) == 1
+        and capsys.readouterr().err == first
+        and "unlabelled image, 1 times" in first
+    )
     kept = list((tmp_path / "runs" / audit_cache.FOLDER).iterdir())
     assert len(kept) == 1 and len(json.loads(kept[0].read_text())["lines"]) >= 1
 
 
-def test_other_bytes_are_looked_at_anew_and_what_is_refused_is_not_kept(data, tmp_path, monkeypatch):
+def test_other_bytes_are_looked_at_anew_and_what_is_refused_is_not_kept(
+    data, tmp_path, monkeypatch
+):
     calls = looked(monkeypatch)
     plan = Plan.model_validate(toy_plan(data, tmp_path / "runs"))
     read_all_data(plan, Console(quiet=True))
@@ -68,7 +76,9 @@ def test_what_another_version_found_does_not_count(data, tmp_path, monkeypatch):
 def test_sides_are_spoken_of_only_where_a_stage_mirrors_images(data, tmp_path, capsys):
     for part in ("train", "valid", "test"):
         path = data / part / "_annotations.coco.json"
-        path.write_text(path.read_text().replace('"cell"', '"left wing"').replace('"rod"', '"right wing"'))
+        path.write_text(
+            path.read_text().replace('"cell"', '"left wing"').replace('"rod"', '"right wing"')
+        )
     plan = toy_plan(data, tmp_path / "runs")
     read_all_data(Plan.model_validate(plan), Console())
     assert "set augment.flip: 0" in capsys.readouterr().err

@@ -21,7 +21,14 @@ SQUARE = [[5, 5, 25, 5, 25, 20, 5, 20]]
 
 
 def annotation(**changes) -> dict:
-    entry = {"id": 1, "image_id": 1, "category_id": 2, "bbox": [5, 5, 20, 15], "segmentation": SQUARE, "iscrowd": 0}
+    entry = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 2,
+        "bbox": [5, 5, 20, 15],
+        "segmentation": SQUARE,
+        "iscrowd": 0,
+    }
     return {**entry, **changes}
 
 
@@ -68,18 +75,33 @@ RING[12:20, 20:40] = False  # a hole
 
 def test_a_polygon_keeps_its_points(tmp_path):
     mask = only_mask(read(tmp_path, content(annotation())))
-    assert isinstance(mask, Polygon) and mask.rings[0].tolist() == [[5, 5], [25, 5], [25, 20], [5, 20]]
+    assert isinstance(mask, Polygon) and mask.rings[0].tolist() == [
+        [5, 5],
+        [25, 5],
+        [25, 20],
+        [5, 20],
+    ]
 
 
 def test_a_polygon_of_several_parts_is_one_object(tmp_path):
-    mask = only_mask(read(tmp_path, content(annotation(segmentation=[*SQUARE, [30, 5, 40, 5, 40, 15]]))))
+    mask = only_mask(
+        read(tmp_path, content(annotation(segmentation=[*SQUARE, [30, 5, 40, 5, 40, 15]])))
+    )
     assert isinstance(mask, Polygon) and len(mask.rings) == 2
 
 
 @pytest.mark.parametrize("compressed", [True, False])
 def test_run_lengths_keep_holes_compressed_or_not(tmp_path, compressed):
-    counts = coco_mask.encode(np.asfortranarray(RING.astype(np.uint8)))["counts"].decode() if compressed else runs(RING)
-    mask = only_mask(read(tmp_path, content(annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": counts}))))
+    counts = (
+        coco_mask.encode(np.asfortranarray(RING.astype(np.uint8)))["counts"].decode()
+        if compressed
+        else runs(RING)
+    )
+    mask = only_mask(
+        read(
+            tmp_path, content(annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": counts}))
+        )
+    )
     assert isinstance(mask, Rle)
     assert np.array_equal(coco_mask.decode(coco_rle(mask, HEIGHT, WIDTH)).astype(bool), RING)
 
@@ -109,7 +131,9 @@ def test_an_object_without_a_mask_and_one_without_a_box(tmp_path):
 
 
 def test_images_may_lie_beside_the_file_below_it_or_where_the_name_says(tmp_path):
-    for number, (image, name) in enumerate({"a.png": "a.png", "images/a.png": "a.png", "x/a.png": "x/a.png"}.items()):
+    for number, (image, name) in enumerate(
+        {"a.png": "a.png", "images/a.png": "a.png", "x/a.png": "x/a.png"}.items()
+    ):
         folder = tmp_path / str(number)
         images = [{"id": 1, "file_name": name, "height": HEIGHT, "width": WIDTH}]
         split = read(folder, content(annotation(), images=images), image)
@@ -118,10 +142,17 @@ def test_images_may_lie_beside_the_file_below_it_or_where_the_name_says(tmp_path
 
 def test_cocos_own_folder_is_read_by_its_instances(tmp_path):
     (tmp_path / "annotations").mkdir()
-    for name in ("captions_train2017", "instances_train2017", "person_keypoints_train2017", "latest"):
+    for name in (
+        "captions_train2017",
+        "instances_train2017",
+        "person_keypoints_train2017",
+        "latest",
+    ):
         (tmp_path / "annotations" / f"{name}.json").write_text("{}")
     found = coco.splits(tmp_path)
-    assert {name: source.annotations.stem for name, source in found.items()} == {"train": "instances_train2017"}
+    assert {name: source.annotations.stem for name, source in found.items()} == {
+        "train": "instances_train2017"
+    }
 
 
 def test_an_image_that_two_folders_have_is_not_guessed(tmp_path):
@@ -130,7 +161,9 @@ def test_an_image_that_two_folders_have_is_not_guessed(tmp_path):
         (tmp_path / folder / "same.png").write_bytes(b"x")
     (tmp_path / "a" / "one.png").write_bytes(b"x")
     finder = coco.ImageFinder((tmp_path,))
-    assert finder.find("same.png") is None and finder.find("a/same.png") == tmp_path / "a" / "same.png"
+    assert (
+        finder.find("same.png") is None and finder.find("a/same.png") == tmp_path / "a" / "same.png"
+    )
     assert finder.find("one.png") == tmp_path / "a" / "one.png"
 
 
@@ -143,7 +176,10 @@ def test_both_layouts_are_found(tmp_path):
     for name in ("instances_train2017.json", "instances_val2017.json"):
         (tmp_path / "plain" / "annotations" / name).write_text(json.dumps(content()))
     found = coco.splits(tmp_path / "plain")
-    assert list(found) == ["train", "valid"] and found["valid"].annotations.name == "instances_val2017.json"
+    assert (
+        list(found) == ["train", "valid"]
+        and found["valid"].annotations.name == "instances_val2017.json"
+    )
     assert not coco.detect(tmp_path)
 
 
@@ -161,12 +197,27 @@ def test_both_layouts_are_found(tmp_path):
         "huge vertex": (annotation(segmentation=[[5, 5, 1e8, 5, 25, 20]]), "1e+08"),
         "odd polygon": (annotation(segmentation=[[5, 5, 25, 5, 25, 20, 5]]), "x, y pairs"),
         "text segmentation": (annotation(segmentation="square"), "type str"),
-        "rle of another size": (annotation(segmentation={"size": [9, 9], "counts": [81]}), "size [9, 9]"),
+        "rle of another size": (
+            annotation(segmentation={"size": [9, 9], "counts": [81]}),
+            "size [9, 9]",
+        ),
         "rle bomb": (annotation(segmentation={"size": [60000, 60000], "counts": [1]}), "size"),
-        "rle too short": (annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": [5, 5]}), "cover 10 pixels"),
-        "negative run": (annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": [-5, 2405]}), "cover"),
-        "garbage rle": (annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": "~~~~"}), "character"),
-        "nothing drawn": (annotation(bbox=None, segmentation=None), "neither bbox nor segmentation"),
+        "rle too short": (
+            annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": [5, 5]}),
+            "cover 10 pixels",
+        ),
+        "negative run": (
+            annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": [-5, 2405]}),
+            "cover",
+        ),
+        "garbage rle": (
+            annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": "~~~~"}),
+            "character",
+        ),
+        "nothing drawn": (
+            annotation(bbox=None, segmentation=None),
+            "neither bbox nor segmentation",
+        ),
     }.items(),
     ids=lambda case: case if isinstance(case, str) else "",
 )
@@ -175,7 +226,10 @@ def test_a_bad_object_is_named_and_the_good_ones_are_kept(tmp_path, changes, wor
     split = read(tmp_path, content(annotation(id=4), {**bad, "id": 17}, annotation(id=5)))
     problems = [p for p in split.problems if p.severity == "error"]
     assert len(problems) == 1
-    assert "annotation 17" in problems[0].where and words in f"{problems[0].found} {problems[0].expected}"
+    assert (
+        "annotation 17" in problems[0].where
+        and words in f"{problems[0].found} {problems[0].expected}"
+    )
     assert [a.id for a in split.records[0].annotations] == [4, 5]
 
 
@@ -185,10 +239,22 @@ def test_a_bad_object_is_named_and_the_good_ones_are_kept(tmp_path, changes, wor
         ("{broken", "not readable as JSON"),
         ("[]", "no list images, annotations, categories"),
         ({"images": [], "categories": []}, "no list annotations"),
-        (content(categories=[{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]), "the id of both 'a' and 'b'"),
-        (content(categories=[{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]), "a second category called 'a'"),
-        (content(images=[{"id": 1, "file_name": "gone.png", "height": 4, "width": 4}]), "no file gone.png"),
-        (content(images=[{"id": 1, "file_name": "../../a.png", "height": 4, "width": 4}]), "no file"),
+        (
+            content(categories=[{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]),
+            "the id of both 'a' and 'b'",
+        ),
+        (
+            content(categories=[{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]),
+            "a second category called 'a'",
+        ),
+        (
+            content(images=[{"id": 1, "file_name": "gone.png", "height": 4, "width": 4}]),
+            "no file gone.png",
+        ),
+        (
+            content(images=[{"id": 1, "file_name": "../../a.png", "height": 4, "width": 4}]),
+            "no file",
+        ),
         (content(images=[{"id": 1, "file_name": "a.png", "height": 0, "width": 4}]), "height 0"),
         (content(images=[{"id": 1, "file_name": None, "height": 4, "width": 4}]), "file_name None"),
     ],
@@ -209,12 +275,21 @@ def test_small_defects_are_mended_and_said(tmp_path):
 
 
 def test_real_data_sets_are_read_without_errors(sample_data):
-    for name in ("nuts-18", "nuclei-28", "bottles-39", "bccd-44", "coco-permissive-24", "pothole-20"):
+    for name in (
+        "nuts-18",
+        "nuclei-28",
+        "bottles-39",
+        "bccd-44",
+        "coco-permissive-24",
+        "pothole-20",
+    ):
         root = sample_data(name)
         parts = {part: coco.read(source, part) for part, source in coco.splits(root).items()}
         assert set(parts) == {"train", "valid", "test"}
         assert not [p for split in parts.values() for p in split.problems if p.severity == "error"]
-        assert all(record.annotations is not None for split in parts.values() for record in split.records)
+        assert all(
+            record.annotations is not None for split in parts.values() for record in split.records
+        )
 
 
 def test_invalid_files_of_others_are_refused(sample_data):
@@ -228,12 +303,17 @@ def two_sources(root: Path) -> Path:
     Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(root / "images" / "a.png")
     (root / "annotations").mkdir()
     for name in ("algorithmic_train", "manual_train", "manual_test"):
-        (root / "annotations" / f"{name}_annotations.json").write_text(json.dumps(content(annotation())))
+        (root / "annotations" / f"{name}_annotations.json").write_text(
+            json.dumps(content(annotation()))
+        )
     return root
 
 
 def test_two_files_for_one_part_are_refused_by_name_with_what_to_write(tmp_path):
-    words = "several files for train: algorithmic_train_annotations.json, manual_train_annotations.json.*data: {train: "
+    words = (
+        "several files for train: algorithmic_train_annotations.json, "
+        "manual_train_annotations.json.*data: {train: "
+    )
     assert coco.detect(two_sources(tmp_path))
     with pytest.raises(DataError, match=words):
         coco.splits(tmp_path)
@@ -242,13 +322,20 @@ def test_two_files_for_one_part_are_refused_by_name_with_what_to_write(tmp_path)
 
 def test_cocos_own_folder_is_its_instances(tmp_path):
     (tmp_path / "annotations").mkdir()
-    for name in ("captions_train2017", "instances_train2017", "person_keypoints_train2017", "instances_val2017"):
+    for name in (
+        "captions_train2017",
+        "instances_train2017",
+        "person_keypoints_train2017",
+        "instances_val2017",
+    ):
         (tmp_path / "annotations" / f"{name}.json").write_text("{}")
     found = {name: source.annotations.stem for name, source in coco.splits(tmp_path).items()}
     assert found == {"train": "instances_train2017", "valid": "instances_val2017"}
 
 
-@pytest.mark.parametrize("where", ["labels.json", "annotations/instances_default.json", "annotations.json"])
+@pytest.mark.parametrize(
+    "where", ["labels.json", "annotations/instances_default.json", "annotations.json"]
+)
 def test_one_file_without_a_part_in_its_name_is_the_whole(tmp_path, where):
     write(tmp_path, content(annotation()))
     (tmp_path / where).parent.mkdir(exist_ok=True)

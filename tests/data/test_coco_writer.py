@@ -1,4 +1,6 @@
-"""Written and read again, nothing is lost: masks of both kinds, crowds, and where a label came from."""
+"""Written and read again, nothing is lost: masks of both kinds, crowds, and where a label came
+from.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +46,8 @@ def test_what_is_written_is_what_is_read(record, tmp_path):
 
 
 def test_the_area_is_the_masks_not_the_boxes(record):
-    entries = coco_writer.coco([record], {"cell": 1, "tube": 2}, lambda r: r.image.name)["annotations"]
+    entries = coco_writer.coco([record], {"cell": 1, "tube": 2}, lambda r: r.image.name)[
+        "annotations"
+    ]
     assert [entry["area"] for entry in entries][1:] == [23, 25]
     assert abs(entries[0]["area"] - 18 * 12.5 / 2) < 10

@@ -1,4 +1,6 @@
-"""`segue data convert`: what is written in a format comes back from it, and what has no place there is said."""
+"""`segue data convert`: what is written in a format comes back from it, and what has no place there
+is said.
+"""
 
 from __future__ import annotations
 
@@ -54,12 +56,19 @@ def bits(record: Record) -> list[np.ndarray]:
 def test_boxes_come_back_within_rounding_in_their_order(parts, tmp_path, capsys, kind, off):
     seen = 0
     for record, again in pairs(*converted(parts, kind, tmp_path / kind)):
-        assert [a.class_name for a in again.annotations] == [a.class_name for a in record.annotations]
+        assert [a.class_name for a in again.annotations] == [
+            a.class_name for a in record.annotations
+        ]
         for one, other in zip(record.annotations, again.annotations, strict=True):
-            assert np.abs(np.subtract(one.box_xyxy, other.box_xyxy)).max() <= off and other.mask is None
+            assert (
+                np.abs(np.subtract(one.box_xyxy, other.box_xyxy)).max() <= off
+                and other.mask is None
+            )
             seen += 1
     assert (
-        seen > 30 and f"{seen} masks are left out, their boxes stay: {kind} has boxes only" in capsys.readouterr().out
+        seen > 30
+        and f"{seen} masks are left out, their boxes stay: {kind} has boxes only"
+        in capsys.readouterr().out
     )
 
 
@@ -67,20 +76,29 @@ def test_masks_come_back_to_the_pixel_also_where_they_overlap(parts, tmp_path, c
     before, after = converted(parts, "masks", tmp_path / "masks")
     for record, again in pairs(before, after):
         one, other = (
-            sorted((a.class_name, raster.tobytes()) for a, raster in zip(r.annotations, bits(r), strict=True))
+            sorted(
+                (a.class_name, raster.tobytes())
+                for a, raster in zip(r.annotations, bits(r), strict=True)
+            )
             for r in (record, again)
         )
         assert one == other
     several = int(capsys.readouterr().out.splitlines()[1].split(" masks have several pages")[0])
-    pages = [tifffile.imread(path).ndim == 3 for path in (tmp_path / "masks").glob("*/masks/*/*.tif")]
+    pages = [
+        tifffile.imread(path).ndim == 3 for path in (tmp_path / "masks").glob("*/masks/*/*.tif")
+    ]
     assert several == sum(pages) > 0
 
 
 def test_outlines_for_yolo_cover_what_masks_cover(parts, tmp_path):
     overlaps = []
     for record, again in pairs(*converted(parts, "yolo-seg", tmp_path / "yolo")):
-        assert [a.class_name for a in again.annotations] == [a.class_name for a in record.annotations]
-        overlaps += [(a & b).sum() / (a | b).sum() for a, b in zip(bits(record), bits(again), strict=True)]
+        assert [a.class_name for a in again.annotations] == [
+            a.class_name for a in record.annotations
+        ]
+        overlaps += [
+            (a & b).sum() / (a | b).sum() for a, b in zip(bits(record), bits(again), strict=True)
+        ]
     assert min(overlaps) >= 0.95 and np.mean(overlaps) > 0.99
     described = yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())
     assert described["names"] == ["cell", "rod", "tube"] and described["val"] == "valid/images"
@@ -97,7 +115,13 @@ def odd(folder: Path) -> Path:
     for number, (one, iscrowd) in enumerate(((ring, 0), (pieces, 0), (crowd, 1)), 1):
         rle = coco_mask.encode(np.asfortranarray(one.astype(np.uint8)))
         text = {"size": rle["size"], "counts": rle["counts"].decode()}
-        entry = {"id": number, "image_id": 1, "category_id": 1, "segmentation": text, "iscrowd": iscrowd}
+        entry = {
+            "id": number,
+            "image_id": 1,
+            "category_id": 1,
+            "segmentation": text,
+            "iscrowd": iscrowd,
+        }
         annotations.append(entry)
     content = {"images": [{"id": 1, "file_name": "a.png", "height": 60, "width": 80}], "annotations": annotations,
                "categories": [{"id": 1, "name": "object"}]}  # fmt: skip
@@ -110,12 +134,15 @@ def odd(folder: Path) -> Path:
 def test_holes_and_pieces_stay_and_crowds_are_said(tmp_path, capsys, kind):
     ((record, again),) = pairs(*converted(odd(tmp_path / "in"), kind, tmp_path / "out"))
     assert ("1 crowd regions are left out" in capsys.readouterr().out) == (kind != "voc")
-    assert [a.crowd for a in again.annotations] == ([False, False, True] if kind == "voc" else [False, False])
+    assert [a.crowd for a in again.annotations] == (
+        [False, False, True] if kind == "voc" else [False, False]
+    )
     if kind in ("masks", "yolo-seg"):
         for one, other in zip(bits(record), bits(again), strict=False):
             assert (one & other).sum() / (one | other).sum() >= (1.0 if kind == "masks" else 0.95)
     if kind == "masks":
-        assert (tmp_path / "out" / "masks" / "a.tif").is_file()  # one class called object needs no folder
+        # one class called object needs no folder
+        assert (tmp_path / "out" / "masks" / "a.tif").is_file()
 
 
 def test_objects_without_masks_are_refused_where_there_is_nothing_else(tmp_path, capsys):
@@ -124,9 +151,17 @@ def test_objects_without_masks_are_refused_where_there_is_nothing_else(tmp_path,
     content["annotations"][0] |= {"bbox": [5, 15, 30, 30], "segmentation": []}
     path.write_text(json.dumps(content))
     for kind in ("masks", "yolo-seg"):
-        assert main(["data", "convert", str(path.parent), "--to", kind, "--out", str(tmp_path / "out")]) == 2
+        assert (
+            main(
+                ["data", "convert", str(path.parent), "--to", kind, "--out", str(tmp_path / "out")]
+            )
+            == 2
+        )
         said = capsys.readouterr().err
-        assert "1 of 2 objects have no mask (first: one of a.png)" in said and "next: --to coco" in said
+        assert (
+            "1 of 2 objects have no mask (first: one of a.png)" in said
+            and "next: --to coco" in said
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -135,13 +170,22 @@ def test_masks_without_a_pixel_are_left_out_and_counted(tmp_path, capsys, kind):
     path = odd(tmp_path / "in") / "_annotations.coco.json"
     content = json.loads(path.read_text())
     sliver = [[10, 10.2, 30, 10.2, 30, 10.3]]
-    for number, mask in enumerate(({"size": [60, 80], "counts": [4800]}, sliver, [*sliver, *sliver]), 4):
-        entry = {"id": number, "image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 1], "segmentation": mask}
+    for number, mask in enumerate(
+        ({"size": [60, 80], "counts": [4800]}, sliver, [*sliver, *sliver]), 4
+    ):
+        entry = {
+            "id": number,
+            "image_id": 1,
+            "category_id": 1,
+            "bbox": [10, 10, 20, 1],
+            "segmentation": mask,
+        }
         content["annotations"].append(entry)
     path.write_text(json.dumps(content))
     ((_, again),) = pairs(*converted(path.parent, kind, tmp_path / "out"))
     said = capsys.readouterr().out
-    assert len(again.annotations) == 2 and "all 1 images, 3 objects" in said  # the crowd is counted, and said
+    # the crowd is counted, and said
+    assert len(again.annotations) == 2 and "all 1 images, 3 objects" in said
     assert f"3 objects are left out: their masks have no pixel, and {kind} has nothing else" in said
 
 
@@ -162,9 +206,25 @@ def test_a_class_that_no_folder_can_be_called_is_refused(tmp_path, capsys):
         content = json.loads(path.read_text())
         content["categories"][0]["name"] = name
         path.write_text(json.dumps(content))
-        assert main(["data", "convert", str(path.parent), "--to", "masks", "--out", str(tmp_path / "out")]) == 2
+        assert (
+            main(
+                [
+                    "data",
+                    "convert",
+                    str(path.parent),
+                    "--to",
+                    "masks",
+                    "--out",
+                    str(tmp_path / "out"),
+                ]
+            )
+            == 2
+        )
         assert f"class {name}: a name that no folder can have" in capsys.readouterr().err
     path.write_text(path.read_text().replace('".hidden"', '"a"'))
-    assert main(["data", "convert", str(path.parent), "--to", "masks", "--out", str(tmp_path / "out")]) == 2
+    assert (
+        main(["data", "convert", str(path.parent), "--to", "masks", "--out", str(tmp_path / "out")])
+        == 2
+    )
     assert "class a: called like an image" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"in"}

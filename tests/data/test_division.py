@@ -18,7 +18,9 @@ SHARES = {"valid": 0.25, "test": 0.25, "seed": 3}
 @pytest.fixture(scope="module")
 def flat(tmp_path_factory) -> Path:
     """Sixteen images of 32 px, not divided; every fourth of them is without objects."""
-    folder = render_dataset(tmp_path_factory.mktemp("flat"), {"train": 16}, side=32, seed=5) / "train"
+    folder = (
+        render_dataset(tmp_path_factory.mktemp("flat"), {"train": 16}, side=32, seed=5) / "train"
+    )
     path = folder / "_annotations.coco.json"
     content = json.loads(path.read_text())
     for number, entry in enumerate(content["images"]):
@@ -26,20 +28,30 @@ def flat(tmp_path_factory) -> Path:
         (folder / entry["file_name"]).rename(folder / name)
         entry["file_name"] = name
     empty = {entry["id"] for entry in content["images"][::4]}
-    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] not in empty]
+    content["annotations"] = [
+        entry for entry in content["annotations"] if entry["image_id"] not in empty
+    ]
     path.write_text(json.dumps(content))
     return folder
 
 
 def parts(root: Path, **split) -> dict[str, list[str]]:
     data = read_dataset(Data.model_validate({"root": root, "split": split}))
-    return {name: [record.image.name for record in part.records] for name, part in data.splits.items()}
+    return {
+        name: [record.image.name for record in part.records] for name, part in data.splits.items()
+    }
 
 
 def test_every_image_is_in_one_part_also_those_without_objects(flat):
     found = parts(flat, **SHARES)
-    assert {name: len(names) for name, names in found.items()} == {"train": 8, "valid": 4, "test": 4}
-    assert sorted(name for names in found.values() for name in names) == sorted(p.name for p in flat.glob("*.png"))
+    assert {name: len(names) for name, names in found.items()} == {
+        "train": 8,
+        "valid": 4,
+        "test": 4,
+    }
+    assert sorted(name for names in found.values() for name in names) == sorted(
+        p.name for p in flat.glob("*.png")
+    )
     assert set(parts(flat, valid=0.25)) == {"train", "valid"}
 
 
@@ -62,15 +74,23 @@ def test_a_scene_stays_in_one_part(flat):
 
 
 def test_what_cannot_be_divided_is_refused(flat, rendered):
-    with pytest.raises(DataError, match=r"divided already: train, valid, test; .*leave out data.split"):
+    with pytest.raises(
+        DataError, match=r"divided already: train, valid, test; .*leave out data.split"
+    ):
         parts(rendered, valid=0.2)
-    with pytest.raises(DataError, match=r"16 images in 1 groups .* for 2 parts; .*next: data.split.group"):
+    with pytest.raises(
+        DataError, match=r"16 images in 1 groups .* for 2 parts; .*next: data.split.group"
+    ):
         parts(flat, valid=0.2, group="(scene)")
     with pytest.raises(DataError, match=r"data.split: no regular expression"):
         parts(flat, valid=0.2, group="(")
-    with pytest.raises(ValidationError, match=r"valid: 0.5 and test: 0.5 leave nothing to train on"):
+    with pytest.raises(
+        ValidationError, match=r"valid: 0.5 and test: 0.5 leave nothing to train on"
+    ):
         parts(flat, valid=0.5, test=0.5)
     with pytest.raises(ValidationError, match="split: is for root: a folder"):
         Data.model_validate({"train": {"annotations": "a.json"}, "split": {}})
-    with pytest.raises(DataError, match=r"no train part .*segue data split .*or split: {valid: 0.15}"):
+    with pytest.raises(
+        DataError, match=r"no train part .*segue data split .*or split: {valid: 0.15}"
+    ):
         read_dataset(Data(root=flat))

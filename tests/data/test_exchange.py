@@ -1,4 +1,6 @@
-"""LabelMe, CVAT and VIA files: every shape with an area is read, what is written is read back, defects have a place."""
+"""LabelMe, CVAT and VIA files: every shape with an area is read, what is written is read back,
+defects have a place.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def only(root: Path) -> Split:
 
 
 def areas(split: Split) -> list[tuple[str, int]]:
-    return [(a.class_name, area(a.mask) if a.mask else 0) for r in split.records for a in r.annotations]
+    return [
+        (a.class_name, area(a.mask) if a.mask else 0) for r in split.records for a in r.annotations
+    ]
 
 
 def area(mask: Mask) -> int:
@@ -52,7 +56,13 @@ def bits(mask: Mask) -> np.ndarray:
 
 def labelme(folder: Path, *shapes: object, **more: object) -> Path:
     image(folder)
-    content = {"version": "5.4", "shapes": list(shapes), "imagePath": "a.png", "imageData": None, **more}
+    content = {
+        "version": "5.4",
+        "shapes": list(shapes),
+        "imagePath": "a.png",
+        "imageData": None,
+        **more,
+    }
     return write_json(folder / "a.json", content)
 
 
@@ -68,12 +78,18 @@ def png(values: np.ndarray) -> str:
 
 def test_labelme_shapes_with_an_area_are_objects_and_the_rest_is_counted(tmp_path):
     mask = shape("mask", [[40, 30], [49, 33]], "bar", mask=png(BAR))
-    parts = [shape("polygon", SQUARE, "two", group_id=4), shape("circle", [[60, 15], [64, 15]], "two", group_id=4)]
+    parts = [
+        shape("polygon", SQUARE, "two", group_id=4),
+        shape("circle", [[60, 15], [64, 15]], "two", group_id=4),
+    ]
     lines = [shape("linestrip", SQUARE), shape("point", [[1, 1]])]
     labelme(tmp_path, shape("rectangle", [[30, 40], [10, 20]]), mask, *lines, *parts)
     split = only(tmp_path)
     assert areas(split) == [("tube", 0), ("bar", 40), ("two", 400 + 52)]
-    assert split.records[0].annotations[0].box_xyxy == (10, 20, 30, 40) and split.records[0].height == HEIGHT
+    assert (
+        split.records[0].annotations[0].box_xyxy == (10, 20, 30, 40)
+        and split.records[0].height == HEIGHT
+    )
     assert [str(problem) for problem in split.problems] == [
         f"note: {tmp_path}: shapes without area are left out: 1 linestrip, 1 point"
     ]
@@ -95,7 +111,9 @@ def cvat(folder: Path, shapes: str, head: str = "") -> Path:
     image(folder / "images")
     one = f'<image id="0" name="a.png" width="{WIDTH}" height="{HEIGHT}">{shapes}</image>'
     path = folder / "annotations.xml"
-    path.write_text(f'<?xml version="1.0"?>{head}<annotations><version>1.1</version>{one}</annotations>')
+    path.write_text(
+        f'<?xml version="1.0"?>{head}<annotations><version>1.1</version>{one}</annotations>'
+    )
     return path
 
 
@@ -131,7 +149,9 @@ def via(folder: Path, regions: list, kind: str = "project") -> Path:
             rows.writerow(["filename", "file_size", "file_attributes", "region_count", "region_id",
                            "region_shape_attributes", "region_attributes"])  # fmt: skip
             for number, region in enumerate(regions):
-                parts = [json.dumps(region[key]) for key in ("shape_attributes", "region_attributes")]
+                parts = [
+                    json.dumps(region[key]) for key in ("shape_attributes", "region_attributes")
+                ]
                 rows.writerow(["a.png", 1, "{}", len(regions), number, *parts])
         return path
     content = {"a.png1": entry}
@@ -140,7 +160,10 @@ def via(folder: Path, regions: list, kind: str = "project") -> Path:
 
 
 def regions(*shapes: dict, **attributes: object) -> list:
-    return [{"shape_attributes": s, "region_attributes": attributes or {"type": "tube", "note": "x"}} for s in shapes]
+    return [
+        {"shape_attributes": s, "region_attributes": attributes or {"type": "tube", "note": "x"}}
+        for s in shapes
+    ]
 
 
 @pytest.mark.parametrize("kind", ["project", "annotations", "csv"])
@@ -150,7 +173,9 @@ def test_via_regions_with_an_area_are_objects_and_the_rest_is_counted(tmp_path, 
     polygon, rect, circle, ellipse = split.records[0].annotations
     assert area(polygon.mask) == 400 and rect.mask is None and rect.box_xyxy == (10, 20, 30, 40)
     assert area(circle.mask) == pytest.approx(math.pi * 100, rel=0.03)
-    assert ellipse.box_xyxy == pytest.approx((30, 10, 50, 50), abs=1) and polygon.class_name == "tube"
+    assert (
+        ellipse.box_xyxy == pytest.approx((30, 10, 50, 50), abs=1) and polygon.class_name == "tube"
+    )
     assert "1 polyline" in str(split.problems[0]) and len(split.problems) == 1
 
 
@@ -189,13 +214,17 @@ def test_a_bad_shape_is_named_and_the_good_one_beside_it_kept(tmp_path, kind, nu
     bad = BAD_SHAPES[kind][number]
     {
         "labelme": lambda: labelme(tmp_path, shape("polygon", SQUARE), bad),
-        "cvat": lambda: cvat(tmp_path, '<polygon label="tube" points="10,5;30,5;30,25;10,25"/>' + bad),
+        "cvat": lambda: cvat(
+            tmp_path, '<polygon label="tube" points="10,5;30,5;30,25;10,25"/>' + bad
+        ),
         "via": lambda: via(tmp_path, [*regions(REGIONS[0]), bad]),
     }[kind]()
     split = only(tmp_path)
     assert areas(split) == [("tube", 400)]
     (problem,) = split.problems
-    assert problem.severity == "error" and "a." in problem.where and problem.found and problem.expected, problem
+    assert (
+        problem.severity == "error" and "a." in problem.where and problem.found and problem.expected
+    ), problem
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;">]>'
@@ -212,7 +241,9 @@ FILES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "number"), [(k, n) for k, listed in FILES.items() for n in range(len(listed))])
+@pytest.mark.parametrize(
+    ("kind", "number"), [(k, n) for k, listed in FILES.items() for n in range(len(listed))]
+)
 def test_a_bad_file_is_one_line_that_names_it(tmp_path, kind, number):
     path = tmp_path / f"b.{'xml' if kind == 'cvat' else 'json'}"
     path.write_text(FILES[kind][number])
@@ -221,7 +252,11 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path, kind, number):
         formats.SplitSource(path, (tmp_path,)),
     )  # fmt: skip
     split = formats.get(kind).read(source, "all")
-    assert split.records == [] and split.problems[0].severity == "error" and str(path) in str(split.problems[0])
+    assert (
+        split.records == []
+        and split.problems[0].severity == "error"
+        and str(path) in str(split.problems[0])
+    )
     assert "\n" not in str(split.problems[0])
 
 
@@ -231,7 +266,9 @@ def test_what_is_written_is_read_back(tmp_path, kind):
     rings = (np.array(SQUARE, float), np.array(SQUARE, float) + 30.25)
     written = [
         Annotation((10, 5, 60.25, 55.25), "two", Polygon(rings)),
-        Annotation((40, 20, 70, 50), "disc", encoded(disc, 40, 20, HEIGHT, WIDTH), source="algorithm"),
+        Annotation(
+            (40, 20, 70, 50), "disc", encoded(disc, 40, 20, HEIGHT, WIDTH), source="algorithm"
+        ),
         Annotation((1.5, 2.5, 20.0, 30.0), "box <&>"),
         Annotation((0, 0, 5, 5), "crowd", crowd=True),
     ]
@@ -243,9 +280,15 @@ def test_what_is_written_is_read_back(tmp_path, kind):
         (tmp_path / "a.xml").write_text(annotation_files.to_cvat([(record, "a.png")]))
     split = only(tmp_path)
     two, found, box = split.records[0].annotations
-    assert split.problems == [] and [a.class_name for a in (two, found, box)] == ["two", "disc", "box <&>"]
+    assert split.problems == [] and [a.class_name for a in (two, found, box)] == [
+        "two",
+        "disc",
+        "box <&>",
+    ]
     assert all(np.array_equal(a, b) for a, b in zip(two.mask.rings, rings, strict=True))
-    both, either = (op(bits(found.mask), bits(written[1].mask)).sum() for op in (np.logical_and, np.logical_or))
+    both, either = (
+        op(bits(found.mask), bits(written[1].mask)).sum() for op in (np.logical_and, np.logical_or)
+    )
     assert both / either >= 0.97 and box.box_xyxy == (1.5, 2.5, 20, 30) and box.mask is None
     assert found.source == ("model" if kind == "cvat" else "manual")
 
@@ -256,7 +299,10 @@ def test_an_image_labelled_twice_is_an_error_and_counts_once(tmp_path):
     project = json.loads(via(tmp_path / "via", regions(REGIONS[0])).read_text())
     project["_via_img_metadata"]["a.png2"] = project["_via_img_metadata"]["a.png1"]
     write_json(tmp_path / "via" / "via.json", project)
-    cvat(tmp_path / "cvat", f'{CVAT_SHAPES}</image><image name="a.png" width="{WIDTH}" height="{HEIGHT}">')
+    cvat(
+        tmp_path / "cvat",
+        f'{CVAT_SHAPES}</image><image name="a.png" width="{WIDTH}" height="{HEIGHT}">',
+    )
     for kind in ("labelme", "via", "cvat"):
         split = only(tmp_path / kind)
         assert len(split.records) == 1 and "a second" in "".join(map(str, split.problems)), kind
@@ -274,8 +320,14 @@ def test_parts_are_found_trained_on_and_hashed_file_by_file(tmp_path):
     for part, label in (("train", "tube"), ("val", "blob")):
         labelme(tmp_path / part, shape("polygon", SQUARE, label), shape("polygon", SQUARE, "both"))
     data = read_dataset(Data(root=tmp_path))
-    assert data.classes == ("blob", "both", "tube") and data.ids == (1, 2, 3)  # the parts number them differently
-    labelme(tmp_path / "train", shape("polygon", SQUARE, "tube"), shape("polygon", SQUARE, "both"), flags={"x": True})
+    # the parts number them differently
+    assert data.classes == ("blob", "both", "tube") and data.ids == (1, 2, 3)
+    labelme(
+        tmp_path / "train",
+        shape("polygon", SQUARE, "tube"),
+        shape("polygon", SQUARE, "both"),
+        flags={"x": True},
+    )
     assert read_dataset(Data(root=tmp_path)).manifest != data.manifest
     by_name = Data.model_validate({part: {"annotations": tmp_path / name} for part, name in
                                    (("train", "train"), ("valid", "val"))})  # fmt: skip

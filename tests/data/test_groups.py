@@ -14,8 +14,21 @@ TWINS = {
     "channels": ("well-a_01_ch1.tif", "well-a_01_ch02.tif", "well-a_01_c0.tif", "C2-well-a_01.tif"),
     "wavelengths": ("plate_C03_s1_w1DAPI.tif", "plate_C03_s1_w2.tif"),
     "planes": ("img_5_z03.tif", "img_5_z04.tif", "img_5_Z10_t02.tif", "img_5.tif"),
-    "quadrants": ("run1_tl.png", "run1_br.png", "run1_tile_0_1.png", "run1_quad3.png", "run1_crop2.png", "run1.png"),
-    "copies": ("nice.png", "nice - Copy.png", "nice copy 2.png", "nice - Copy (3).png", "nice_processed.png"),
+    "quadrants": (
+        "run1_tl.png",
+        "run1_br.png",
+        "run1_tile_0_1.png",
+        "run1_quad3.png",
+        "run1_crop2.png",
+        "run1.png",
+    ),
+    "copies": (
+        "nice.png",
+        "nice - Copy.png",
+        "nice copy 2.png",
+        "nice - Copy (3).png",
+        "nice_processed.png",
+    ),
     "roboflow": ("cells_1_jpg.rf.0a1b2c.jpg", "cells_1_jpg.rf.99ffee.jpg", "cells_1.png"),
     "folders of colours": ("green/x12.tif", "grey/x12.tif"),
     "planes in folders": ("field4/z01.tif", "field4/z02.tif"),
@@ -29,7 +42,9 @@ STRANGERS = [
 
 @pytest.mark.parametrize("kind", TWINS)
 def test_views_of_one_field_are_one_group(kind):
-    assert len({group_of(name) for name in TWINS[kind]}) == 1, [group_of(name) for name in TWINS[kind]]
+    assert len({group_of(name) for name in TWINS[kind]}) == 1, [
+        group_of(name) for name in TWINS[kind]
+    ]
 
 
 @pytest.mark.parametrize(("one", "other"), STRANGERS)
@@ -47,7 +62,12 @@ def test_a_pattern_names_the_group_or_what_to_remove():
 
 FIELDS = st.dictionaries(
     st.from_regex(r"[ad-rx]{2,6}[0-9]{1,3}", fullmatch=True),
-    st.lists(st.sampled_from(["_green", "_grey", "_ch1", "_z03", "_t02", "_tl", "_tile_0_1", " copy", ""]), min_size=1),
+    st.lists(
+        st.sampled_from(
+            ["_green", "_grey", "_ch1", "_z03", "_t02", "_tl", "_tile_0_1", " copy", ""]
+        ),
+        min_size=1,
+    ),
     min_size=3,
     max_size=30,
 )
@@ -61,7 +81,10 @@ def test_no_split_separates_twins_or_loses_an_image(fields, shares, seed):
     given_shares = dict(zip(("train", "valid", "test"), shares, strict=False))
     parts = split_groups(names, given_shares, seed)
     assert sorted(name for members in parts.values() for name in members) == sorted(set(names))
-    homes = {group: {part for part in parts if set(parts[part]) & set(twins)} for group, twins in groups(names).items()}
+    homes = {
+        group: {part for part in parts if set(parts[part]) & set(twins)}
+        for group, twins in groups(names).items()
+    }
     assert all(len(parts_of_group) == 1 for parts_of_group in homes.values())
     assert all(parts.values()) and len(homes) == len(fields)
     assert parts == split_groups(reversed(names), given_shares, seed)
@@ -70,7 +93,11 @@ def test_no_split_separates_twins_or_loses_an_image(fields, shares, seed):
 def test_parts_are_as_large_as_asked_where_groups_allow():
     names = [f"f{number}_{colour}.tif" for number in range(50) for colour in ("green", "grey")]
     parts = split_groups(names, {"train": 0.8, "valid": 0.1, "test": 0.1}, seed=1)
-    assert {part: len(members) for part, members in parts.items()} == {"train": 80, "valid": 10, "test": 10}
+    assert {part: len(members) for part, members in parts.items()} == {
+        "train": 80,
+        "valid": 10,
+        "test": 10,
+    }
     assert parts != split_groups(names, {"train": 0.8, "valid": 0.1, "test": 0.1}, seed=2)
 
 

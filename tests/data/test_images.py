@@ -29,7 +29,9 @@ def test_eight_bit_colour_is_read_as_stored(tmp_path, suffix):
 def test_jpeg_is_read_as_pil_reads_it(tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(PHOTO).save(path, quality=90)
-    assert np.array_equal(image_io.read(path).permute(1, 2, 0).numpy(), np.asarray(Image.open(path)))
+    assert np.array_equal(
+        image_io.read(path).permute(1, 2, 0).numpy(), np.asarray(Image.open(path))
+    )
 
 
 def test_grey_becomes_three_channels_and_transparency_goes(tmp_path):

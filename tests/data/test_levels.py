@@ -1,4 +1,6 @@
-"""1,024 grey levels in a file are 1,024 values in the network's input, in training and in prediction."""
+"""1,024 grey levels in a file are 1,024 values in the network's input, in training and in
+prediction.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,18 @@ SCALES = {"type": None, "fixed": 4095, "percentile": "percentile"}
 NAMES = {"grey": ("grey",), "colour": ("r", "g", "b")}
 
 
-def channels(scale: object, names: tuple[str, ...] = ("grey",), **more: object) -> tuple[Channel, ...]:
+def channels(
+    scale: object, names: tuple[str, ...] = ("grey",), **more: object
+) -> tuple[Channel, ...]:
     """As a plan has them."""
     listed = [{"name": name, "scale": scale, **more} for name in names]
     return Data.model_validate({"root": ".", "channels": listed}).channels
 
 
 def distinct(image: torch.Tensor) -> int:
-    """Different values of the first channel behind the normalisation, which is the network's first layer."""
+    """Different values of the first channel behind the normalisation, which is the network's first
+    layer.
+    """
     return len(image[0].unique())
 
 
@@ -49,21 +55,31 @@ def distinct(image: torch.Tensor) -> int:
 def test_every_grey_level_reaches_the_network_in_training(tmp_path, suffix, kind, scale, names):
     path = tmp_path / f"a.{suffix}"
     stored = FILES[kind].astype(np.uint16)
-    {"tif": tifffile.imwrite, "png": lambda p, v: Image.fromarray(v).save(p), "npy": np.save}[suffix](path, stored)
+    {"tif": tifffile.imwrite, "png": lambda p, v: Image.fromarray(v).save(p), "npy": np.save}[
+        suffix
+    ](path, stored)
     wanted = channels(SCALES[scale], NAMES[names])
     samples = Samples([Record(path, SIDE, SIDE, 1)], (), wanted, View(SIDE, SIDE), seed=0)
     inputs = samples[0, 0][0]["images"]
     assert inputs.shape == (len(wanted), SIDE, SIDE) and torch.equal(inputs[0], inputs[-1])
     assert distinct(Normalise(wanted)(inputs[None])[0]) == 1024
-    assert torch.equal(inputs[0].flatten().argsort(stable=True), torch.tensor(stored.ravel()).argsort(stable=True))
+    assert torch.equal(
+        inputs[0].flatten().argsort(stable=True), torch.tensor(stored.ravel()).argsort(stable=True)
+    )
 
 
 def saved_model(folder: Path, wanted: tuple[Channel, ...]) -> segue.inference.predict.Predictor:
-    """A tiny detector with random weights, written as a checkpoint and read back: channels come from its card."""
+    """A tiny detector with random weights, written as a checkpoint and read back: channels come
+    from its card.
+    """
     family = models.get("rfdetr")
-    settled, _ = family.settle(family.Options(resolution=SIDE, queries=5), family.SIZES["pico"], 5, "cpu")
+    settled, _ = family.settle(
+        family.Options(resolution=SIDE, queries=5), family.SIZES["pico"], 5, "cpu"
+    )
     options = settled.model_dump()
-    spec = models.ModelSpec(family="rfdetr", size="pico", classes=("a",), channels=wanted, options=options)
+    spec = models.ModelSpec(
+        family="rfdetr", size="pico", classes=("a",), channels=wanted, options=options
+    )
     tensors = family.build(spec, masks=False).state_dict()
     checkpoint.write(folder, tensors, checkpoint.Card(spec=spec, complete=True))
     return segue.load(folder, device="cpu")
@@ -95,7 +111,9 @@ def test_prediction_sees_the_same_values_as_training(tmp_path, scale):
 def test_prediction_takes_the_plane_that_training_took(tmp_path):
     write_stack(tmp_path / "z.tif", "Z")
     predictor = saved_model(tmp_path / "model", channels(255, plane=2))
-    assert torch.equal(seen_by(predictor, tmp_path / "z.tif"), torch.full((1, SIDE, SIDE), (3 / 255 - 0.5) / 0.25))
+    assert torch.equal(
+        seen_by(predictor, tmp_path / "z.tif"), torch.full((1, SIDE, SIDE), (3 / 255 - 0.5) / 0.25)
+    )
 
 
 def test_inspect_tells_what_becomes_of_the_values_of_each_channel(tmp_path, capsys):
@@ -107,30 +125,43 @@ def test_inspect_tells_what_becomes_of_the_values_of_each_channel(tmp_path, caps
     assert lines[first : first + 4] == [
         "channels   r: largest value of all planes, / 4095, - 0.485, / 0.229",
         "           sharp: plane 4, percentiles 1 and 99 of each image to 0 and 1, - 0.4, / 0.2",
-        "           grey: largest value of all planes, / the largest value of the type, - 0.5, / 0.25",
+        "           grey: largest value of all planes, / the largest value of the type, - 0.5, / "
+        "0.25",
         next(line for line in lines if line.startswith("options")),
     ]
 
 
 def test_augmentation_makes_no_levels_equal():
-    view = View(SIDE, SIDE, Augment(flip=1, vertical_flip=1, crop=0, brightness=0.3, contrast=0.3, saturation=0))
-    image = image_io.scaled(torch.from_numpy(LEVELS.astype(np.uint16))[None].expand(3, -1, -1), channels(1023) * 3)
+    view = View(
+        SIDE,
+        SIDE,
+        Augment(flip=1, vertical_flip=1, crop=0, brightness=0.3, contrast=0.3, saturation=0),
+    )
+    image = image_io.scaled(
+        torch.from_numpy(LEVELS.astype(np.uint16))[None].expand(3, -1, -1), channels(1023) * 3
+    )
     changed, _, _ = view(image, torch.zeros(0, 4), torch.zeros(0, 2), seed=3)
     assert changed.max() > 1 and distinct(changed) == 1024
 
 
 def test_percentiles_are_those_of_the_image_and_hot_pixels_do_not_reach_far():
     stored = np.arange(1000, dtype=np.uint16).reshape(1, 20, 50)
-    values = image_io.scaled(torch.from_numpy(stored), channels("percentile", percentiles=(10, 90)))[0].ravel()
+    values = image_io.scaled(
+        torch.from_numpy(stored), channels("percentile", percentiles=(10, 90))
+    )[0].ravel()
     assert values[99] == 0 and values[899] == 1 and float(values[499]) == pytest.approx(0.5)
     stored[0, 0, 0] = 65535
     hot = image_io.scaled(torch.from_numpy(stored), channels("percentile"))
     assert 4 < hot.max() < 7 and hot.median() == pytest.approx(0.5, abs=0.01)
 
 
-@pytest.mark.parametrize("stored", [np.full((8, 8), 7), np.pad(np.array([[900]]), 40, constant_values=20)])
+@pytest.mark.parametrize(
+    "stored", [np.full((8, 8), 7), np.pad(np.array([[900]]), 40, constant_values=20)]
+)
 def test_an_image_of_nearly_one_value_stays_finite(stored):
-    values = image_io.scaled(torch.from_numpy(stored.astype(np.uint16))[None], channels("percentile"))
+    values = image_io.scaled(
+        torch.from_numpy(stored.astype(np.uint16))[None], channels("percentile")
+    )
     assert values.min() >= 0 and values.max() <= 1 and distinct(values) == len(np.unique(stored))
 
 
@@ -150,13 +181,22 @@ def write_stack(path: Path, axis: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "axis"),
-    [("z.ome.tif", "Z"), ("t.ome.tif", "T"), ("iz.tif", "Z"), ("it.tif", "T"), ("array.tif", "Q"), ("pages.tif", "I")],
+    [
+        ("z.ome.tif", "Z"),
+        ("t.ome.tif", "T"),
+        ("iz.tif", "Z"),
+        ("it.tif", "T"),
+        ("array.tif", "Q"),
+        ("pages.tif", "I"),
+    ],
 )
 def test_a_stack_is_its_brightest_values_or_one_plane(tmp_path, name, axis):
     path = tmp_path / name
     write_stack(path, axis)
     brightest = image_io.read(path, channels(None))
-    assert brightest.shape == (1, SIDE, SIDE) and brightest[0, 3, 4] == 200 and brightest[0, 0, 0] == 5
+    assert (
+        brightest.shape == (1, SIDE, SIDE) and brightest[0, 3, 4] == 200 and brightest[0, 0, 0] == 5
+    )
     assert (image_io.read(path, channels(None, plane=2)) == 3).all()
     three = image_io.read(path, [Channel(name=f"z{plane}", plane=plane) for plane in (1, 2, 4)])
     assert three[:, 0, 0].tolist() == [2, 3, 5]
@@ -191,7 +231,11 @@ def test_a_grey_model_reads_grey_saved_as_colour_but_no_colour(tmp_path):
         (LEVELS.astype(np.float32) * 4, 4095, 1024),
         (LEVELS.astype(np.int32), 1023, 1024),
         (LEVELS.astype(np.float64) * 7.3 - 99.5, "percentile", 1024),
-        (LEVELS.astype(np.float32) * 7.3 - 99.5, 4095, "from -99.5 to 7368; expected 0..1, whole numbers up to 65535"),
+        (
+            LEVELS.astype(np.float32) * 7.3 - 99.5,
+            4095,
+            "from -99.5 to 7368; expected 0..1, whole numbers up to 65535",
+        ),
         (LEVELS.astype(np.int32) - 5, None, "int32 from -5 to 1018"),
         (np.where(LEVELS == 9, np.nan, LEVELS), "percentile", "NaN or infinite"),
     ],
@@ -207,7 +251,9 @@ def test_other_types_of_numbers_keep_their_levels_or_are_refused(tmp_path, value
     assert distinct(image) == levels and image.min() > -3 and image.max() < 3
 
 
-def test_pages_of_several_shapes_and_stacks_too_large_are_refused_with_their_sizes(tmp_path, monkeypatch):
+def test_pages_of_several_shapes_and_stacks_too_large_are_refused_with_their_sizes(
+    tmp_path, monkeypatch
+):
     with tifffile.TiffWriter(tmp_path / "mixed.tif") as file:
         file.write(np.zeros((64, 80), np.uint16))
         file.write(np.zeros((32, 40), np.uint16))

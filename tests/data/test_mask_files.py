@@ -1,4 +1,6 @@
-"""Pictures of masks: every number an object, to the pixel, from whatever people have; what is none is refused."""
+"""Pictures of masks: every number an object, to the pixel, from whatever people have; what is none
+is refused.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ LABELS[5:20, 5:30], LABELS[20:30, 5:30], LABELS[40:60, 60:80] = 2, 7, 300
 
 def image(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)).save(path)
+    Image.fromarray(
+        np.random.default_rng(seed).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+    ).save(path)
     return path
 
 
@@ -68,7 +72,11 @@ def test_every_number_is_an_object_to_the_pixel(tmp_path, suffix, kind):
     mask(tmp_path / "masks" / f"a{suffix}", values)
     assert formats.detect(tmp_path).__name__.endswith(".masks")
     split = only(tmp_path)
-    assert split.problems == [] and rasters(split) == expected(values) and split.categories == {"object": 1}
+    assert (
+        split.problems == []
+        and rasters(split) == expected(values)
+        and split.categories == {"object": 1}
+    )
     assert split.records[0].annotations[2].box_xyxy == (60, 40, 80, 60)
 
 
@@ -76,7 +84,11 @@ def test_palettes_grey_in_three_channels_and_one_bit_are_numbers(tmp_path):
     small = (LABELS % 251).astype(np.uint8)
     palette = Image.fromarray(small)
     palette.putpalette([255 - value // 3 for value in range(768)])
-    pictures = {"a": palette, "b": Image.fromarray(np.dstack([small] * 3)), "c": Image.fromarray(LABELS == 7)}
+    pictures = {
+        "a": palette,
+        "b": Image.fromarray(np.dstack([small] * 3)),
+        "c": Image.fromarray(LABELS == 7),
+    }
     for name, one in pictures.items():
         image(tmp_path / "images" / f"{name}.png")
         (tmp_path / "masks").mkdir(exist_ok=True)
@@ -100,7 +112,11 @@ def test_classes_are_folders_and_pages_are_objects_that_overlap(tmp_path):
     mask(tmp_path / "masks" / "cell" / "a.tif", pages)
     mask(tmp_path / "masks" / "rod" / "a.png", (LABELS == 2).astype(np.uint8))
     split = only(tmp_path)
-    assert rasters(split) == [*expected(pages[0], "cell"), *expected(pages[1], "cell"), *expected(LABELS == 2, "rod")]
+    assert rasters(split) == [
+        *expected(pages[0], "cell"),
+        *expected(pages[1], "cell"),
+        *expected(LABELS == 2, "rod"),
+    ]
     assert split.categories == {"cell": 1, "rod": 2} and split.problems == []
 
 
@@ -136,7 +152,10 @@ def test_one_part_is_divided_by_the_plan_and_masks_are_part_of_what_the_data_are
     assert {part: c["images"] for part, c in data.counts().items()} == {"train": 6, "valid": 2}
     before = manifest(data.splits, data.classes, RGB)
     mask(tmp_path / "masks" / "field3.tif", np.roll(LABELS, 1, axis=0))
-    assert read_dataset(Data.model_validate(plan)).manifest != data.manifest and before == data.manifest
+    assert (
+        read_dataset(Data.model_validate(plan)).manifest != data.manifest
+        and before == data.manifest
+    )
 
 
 def test_a_picture_for_each_object_is_read_in_both_layouts(tmp_path):
@@ -146,7 +165,10 @@ def test_a_picture_for_each_object_is_read_in_both_layouts(tmp_path):
     ):
         image(tmp_path / root / where)
         for number in (2, 7, 300):
-            mask(tmp_path / root / place.format(f"{number:03d}"), ((number == LABELS) * 255).astype(np.uint8))
+            mask(
+                tmp_path / root / place.format(f"{number:03d}"),
+                ((number == LABELS) * 255).astype(np.uint8),
+            )
         assert rasters(only(tmp_path / root)) == expected(LABELS)
 
 
@@ -154,7 +176,10 @@ def test_folders_called_like_images_hold_their_objects_also_where_all_names_are_
     for number in (1, 2):
         image(tmp_path / "images" / f"{number}.png")
         for value, one in enumerate((2, 7, 300), 1):
-            mask(tmp_path / "masks" / str(number) / f"{value}.png", ((one == LABELS) * 255).astype(np.uint8))
+            mask(
+                tmp_path / "masks" / str(number) / f"{value}.png",
+                ((one == LABELS) * 255).astype(np.uint8),
+            )
     split = only(tmp_path)  # no image is called 3, so that the folders are no classes
     assert rasters(split, 0) == rasters(split, 1) == expected(LABELS) and split.problems == []
     for number in (1, 2):
@@ -162,14 +187,19 @@ def test_folders_called_like_images_hold_their_objects_also_where_all_names_are_
     (problem,) = (problem for problem in only(tmp_path).problems if problem.severity == "error")
     assert "both called like images (first: 1/1.png): classes or images?" in problem.found
     mask(tmp_path / "masks" / "rod" / "2.tif")  # which only a class can be
-    assert [[name for name, _ in rasters(only(tmp_path), n)] for n in (0, 1)] == [["1", "2"], ["1", "2", *["rod"] * 3]]
+    assert [[name for name, _ in rasters(only(tmp_path), n)] for n in (0, 1)] == [
+        ["1", "2"],
+        ["1", "2", *["rod"] * 3],
+    ]
 
 
 def test_a_mask_with_the_whole_name_of_an_image_is_that_of_its_folder(tmp_path):
     for number, folder in enumerate(("s1", "s2")):
         for name in ("a.png", "b.png"):
             image(tmp_path / "images" / folder / name)
-            mask(tmp_path / "masks" / folder / f"{name}.labels.tif", np.roll(LABELS, -number, axis=1))
+            mask(
+                tmp_path / "masks" / folder / f"{name}.labels.tif", np.roll(LABELS, -number, axis=1)
+            )
     split = only(tmp_path)
     wanted = [expected(np.roll(LABELS, -n, axis=1)) for n in (0, 0, 1, 1)]
     assert [rasters(split, n) for n in range(4)] == wanted and split.problems == []
@@ -181,7 +211,9 @@ def test_other_files_beside_an_image_do_not_hide_a_folder_for_each_image(tmp_pat
         mask(tmp_path / name / "masks" / "1.png", ((LABELS == 7) * 255).astype(np.uint8))
     (tmp_path / "one" / "images" / "Aaa.db").write_bytes(b"")
     split = only(tmp_path)
-    assert [rasters(split, n) for n in (0, 1)] == [expected(LABELS == 7)] * 2 and split.problems == []
+    assert [rasters(split, n) for n in (0, 1)] == [
+        expected(LABELS == 7)
+    ] * 2 and split.problems == []
 
 
 def test_an_empty_mask_says_that_nothing_is_there_and_no_mask_says_nothing(tmp_path):
@@ -190,12 +222,19 @@ def test_an_empty_mask_says_that_nothing_is_there_and_no_mask_says_nothing(tmp_p
     mask(tmp_path / "masks" / "a.tif")
     mask(tmp_path / "masks" / "b.tif", LABELS * 0)
     split = only(tmp_path)
-    assert [(r.image.name, len(r.annotations)) for r in split.records] == [("a.png", 3), ("b.png", 0)]
-    assert list(map(str, split.problems)) == [f"note: {tmp_path / 'masks'}: 2 images without a mask (first: c.png)"]
+    assert [(r.image.name, len(r.annotations)) for r in split.records] == [
+        ("a.png", 3),
+        ("b.png", 0),
+    ]
+    assert list(map(str, split.problems)) == [
+        f"note: {tmp_path / 'masks'}: 2 images without a mask (first: c.png)"
+    ]
 
 
 def test_label_images_that_segue_wrote_are_read_back_exactly(tmp_path):
-    """`segue predict --write labels` writes NAME.labels.tif, or NAME.png.labels.tif where two images are NAME."""
+    """`segue predict --write labels` writes NAME.labels.tif, or NAME.png.labels.tif where two
+    images are NAME.
+    """
     pixels, _ = picture(500, 400, seed=3)
     found = Exact().predict_ready(pixels, 0.5)
     for name in ("a.png", "b.jpg", "b.png"):
@@ -208,22 +247,30 @@ def test_label_images_that_segue_wrote_are_read_back_exactly(tmp_path):
     split = only(tmp_path)
     assert len(split.records) == 3 and not [p for p in split.problems if p.severity == "error"]
     for record in split.records:
-        read = [decode({"size": list(found.size), "counts": a.mask.counts}).astype(bool) for a in record.annotations]
+        read = [
+            decode({"size": list(found.size), "counts": a.mask.counts}).astype(bool)
+            for a in record.annotations
+        ]
         assert len(read) == len(found) > 5
         assert all((one == (numbers == n)).all() for n, one in enumerate(read, 1))
 
 
 def test_objects_that_overlap_are_written_on_as_few_pages_as_it_takes_and_come_back(tmp_path):
     rasters = [np.zeros((50, 60), bool) for _ in range(4)]
-    rasters[0][5:40, 5:40] = rasters[1][20:45, 20:50] = rasters[2][0:4, 0:60] = rasters[3][30:35, 0:20] = True
+    rasters[0][5:40, 5:40] = rasters[1][20:45, 20:50] = rasters[2][0:4, 0:60] = rasters[3][
+        30:35, 0:20
+    ] = True
     pages = label_images.layers([Region.of(one) for one in rasters], 50, 60)
     assert pages.shape == (2, 50, 60) and pages.dtype == np.uint16
     label_images.write(tmp_path / "a.tif", pages)
-    found = [m for page in label_images.read(tmp_path / "a.tif") for m in label_images.objects(page)]
+    found = [
+        m for page in label_images.read(tmp_path / "a.tif") for m in label_images.objects(page)
+    ]
     assert sorted(number for number, _, _ in found) == [1, 2, 3, 4]
     apart = some([rasters[0], rasters[2]])
     label_images.write(
-        tmp_path / "b.tif", label_images.layers([Region.of(rasters[0]), Region.of(rasters[2])], 50, 60)[0]
+        tmp_path / "b.tif",
+        label_images.layers([Region.of(rasters[0]), Region.of(rasters[2])], 50, 60)[0],
     )
     assert (label_images.read(tmp_path / "b.tif")[0] == label_image(apart)).all()
 
@@ -241,7 +288,8 @@ def test_specks_are_no_pieces_and_one_value_for_all_objects_is_refused(tmp_path)
     assert only(tmp_path).problems == []
     mask(tmp_path / "masks" / "a.tif", (LABELS > 0) * np.uint8(255))
     with pytest.raises(
-        DataError, match="2.0 pieces of each number: one value for all objects.*a number for each object"
+        DataError,
+        match="2.0 pieces of each number: one value for all objects.*a number for each object",
     ):
         read_folder(tmp_path)
 
@@ -249,9 +297,13 @@ def test_specks_are_no_pieces_and_one_value_for_all_objects_is_refused(tmp_path)
 def test_real_masks_are_those_of_their_coco_form(sample_data):
     root = sample_data("nuclei-28")
     names = [path.name for path in (root / "source-mask-pngs").iterdir()]
-    known = {r.image.stem: r for split in read_splits(Data(root=root)).values() for r in split.records}
+    known = {
+        r.image.stem: r for split in read_splits(Data(root=root)).values() for r in split.records
+    }
     split = only(root / "source-mask-pngs")
     assert len(split.records) == len(names) == 2 and split.problems == []
     for record in split.records:
         theirs = known[record.image.parent.parent.name]
-        assert sorted(a.mask.counts for a in record.annotations) == sorted(a.mask.counts for a in theirs.annotations)
+        assert sorted(a.mask.counts for a in record.annotations) == sorted(
+            a.mask.counts for a in theirs.annotations
+        )

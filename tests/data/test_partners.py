@@ -1,4 +1,6 @@
-"""Channels from several files of one image: found where people put them, exact, or refused with both files' names."""
+"""Channels from several files of one image: found where people put them, exact, or refused with
+both files' names.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ from tests.data.test_levels import distinct, saved_model, seen_by
 
 SIDE = 64
 PHOTO = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-LEVELS = (np.random.default_rng(1).permutation(SIDE * SIDE).reshape(SIDE, SIDE) % 1024).astype(np.uint16)
+LEVELS = (np.random.default_rng(1).permutation(SIDE * SIDE).reshape(SIDE, SIDE) % 1024).astype(
+    np.uint16
+)
 
 
 def channels(*listed: object) -> tuple[Channel, ...]:
@@ -64,7 +68,9 @@ def test_a_stage_takes_some_channels_of_a_file_by_their_number(tmp_path):
         multi_file.read(path, channels())
     with pytest.raises(DataError, match=r"5 channels, counted from 0; expected one at 5"):
         multi_file.read(path, [Channel(name="depth", at=5)])
-    with pytest.raises(ValidationError, match=r"some of one file say where they are \(at:\); all of them have to"):
+    with pytest.raises(
+        ValidationError, match=r"some of one file say where they are \(at:\); all of them have to"
+    ):
         channels({"name": "thermal", "at": 3})
 
 
@@ -91,7 +97,8 @@ def test_a_partner_is_found_where_people_put_it(tmp_path, place, monkeypatch):
     path.rename(tmp_path / "elsewhere")
     save(image, PHOTO)
     with pytest.raises(
-        DataError, match="x.*: no partner .*thermal.* for channel thermal; expected an image in a folder"
+        DataError,
+        match="x.*: no partner .*thermal.* for channel thermal; expected an image in a folder",
     ):
         multi_file.files(image, THERMAL)
 
@@ -102,7 +109,9 @@ def test_the_nearest_folder_wins_and_two_files_for_one_partner_are_refused(tmp_p
     far = save(tmp_path / "thermal" / "train" / "x.png", LEVELS)
     assert list(multi_file.files(image, THERMAL))[1] == far
     save(tmp_path / "thermal" / "train" / "x.npy", LEVELS)
-    with pytest.raises(DataError, match=r"images/train/x.png: several partners for channel thermal: .*x.npy, x.png"):
+    with pytest.raises(
+        DataError, match=r"images/train/x.png: several partners for channel thermal: .*x.npy, x.png"
+    ):
         multi_file.read(image, THERMAL)
 
 
@@ -112,11 +121,20 @@ def test_8_bit_colour_beside_16_bit_thermal_keeps_all_levels_of_both(photo, tmp_
         wanted = channels({"name": "thermal", "folder": "thermal", "scale": scale})
         samples = Samples([Record(photo, SIDE, SIDE, 1)], (), wanted, View(SIDE, SIDE), seed=0)
         inputs = samples[0, 0][0]["images"]
-        assert inputs.dtype == torch.float32 and distinct(Normalise(wanted)(inputs[None])[0][3:]) == 1024
+        assert (
+            inputs.dtype == torch.float32
+            and distinct(Normalise(wanted)(inputs[None])[0][3:]) == 1024
+        )
         torch.testing.assert_close(inputs[:3], torch.from_numpy(PHOTO).permute(2, 0, 1) / 255)
-        assert torch.equal(inputs[3].flatten().argsort(stable=True), torch.tensor(LEVELS.ravel()).argsort(stable=True))
-    alone = image_io.scaled(image_io.read(photo.parent / "thermal" / "a.png", wanted[3:]), wanted[3:])
-    torch.testing.assert_close(inputs[3], alone[0])  # percentiles are those of the partner, taken once
+        assert torch.equal(
+            inputs[3].flatten().argsort(stable=True),
+            torch.tensor(LEVELS.ravel()).argsort(stable=True),
+        )
+    alone = image_io.scaled(
+        image_io.read(photo.parent / "thermal" / "a.png", wanted[3:]), wanted[3:]
+    )
+    # percentiles are those of the partner, taken once
+    torch.testing.assert_close(inputs[3], alone[0])
     predictor = saved_model(tmp_path / "model", wanted)
     for picture in (photo, multi_file.read(photo, wanted)):
         assert torch.equal(seen_by(predictor, picture), Normalise(wanted)(inputs[None])[0])
@@ -138,10 +156,13 @@ def test_channels_that_name_one_folder_are_its_files_in_order_wherever_they_are_
         pixels[1] * 255, torch.from_numpy(PHOTO[..., 0]).float()
     )
     alone = Data.model_validate({"root": ".", "channels": [one, two]}).channels
-    assert torch.equal(multi_file.read(photo, alone)[0], torch.from_numpy(LEVELS))  # a picture no channel is taken from
+    # a picture no channel is taken from
+    assert torch.equal(multi_file.read(photo, alone)[0], torch.from_numpy(LEVELS))
 
 
-def test_a_partner_of_three_equal_channels_is_one_and_any_other_number_is_refused_with_both_names(photo):
+def test_a_partner_of_three_equal_channels_is_one_and_any_other_number_is_refused_with_both_names(
+    photo,
+):
     path = photo.parent / "thermal" / "a.png"
     grey = PHOTO[..., 0]
     save(path, np.stack([grey] * 3, -1))
@@ -153,7 +174,9 @@ def test_a_partner_of_three_equal_channels_is_one_and_any_other_number_is_refuse
     assert str(error.value) == message
     save(path, grey)
     three = channels(*({"name": name, "folder": "thermal"} for name in ("x", "y")))
-    with pytest.raises(DataError, match=f"{path}: 1 channels; expected 2 for x, y, as partner of {photo}"):
+    with pytest.raises(
+        DataError, match=f"{path}: 1 channels; expected 2 for x, y, as partner of {photo}"
+    ):
         multi_file.read(photo, three)
 
 
@@ -161,12 +184,15 @@ def test_a_partner_of_three_equal_channels_is_one_and_any_other_number_is_refuse
 def test_a_partner_of_another_size_is_refused_with_both_names(photo, listed):
     path = save(photo.parent / "thermal" / "a.png", LEVELS[:50])
     with pytest.raises(
-        DataError, match=f"{path}: a partner of 50 x 64 pixels .*; expected 64 x 64, as its partner {photo}"
+        DataError,
+        match=f"{path}: a partner of 50 x 64 pixels .*; expected 64 x 64, as its partner {photo}",
     ):
         multi_file.read(photo, listed)
 
 
-def test_what_is_wrong_with_partners_is_said_before_training_and_their_bytes_count(rendered, tmp_path):
+def test_what_is_wrong_with_partners_is_said_before_training_and_their_bytes_count(
+    rendered, tmp_path
+):
     root = tmp_path / "data"
     shutil.copytree(rendered, root)
     for part in ("train", "valid", "test"):
@@ -175,7 +201,11 @@ def test_what_is_wrong_with_partners_is_said_before_training_and_their_bytes_cou
     data = Data(root=root, channels=THERMAL)
     found = read_dataset(data)
     assert refused(audit(found.splits, THERMAL)) == []
-    assert found.manifest == manifest(found.splits, found.classes, THERMAL) == read_dataset(data).manifest
+    assert (
+        found.manifest
+        == manifest(found.splits, found.classes, THERMAL)
+        == read_dataset(data).manifest
+    )
     path = sorted((root / "train" / "thermal").glob("*"))[3]
     save(path, np.asarray(Image.open(path))[:-1])
     (finding,) = refused(audit(found.splits, THERMAL))
@@ -196,12 +226,16 @@ def test_a_folder_without_any_partner_is_said_once_with_those_that_have_some(ren
     said = r"no image has a partner in a folder heat, for channel heat; expected folder: one of warm \(3 images\)"
     with pytest.raises(DataError, match=said):
         read_splits(Data.model_validate({"root": data, "channels": channels}))
-    files = {part: {"annotations": data / part / "_annotations.coco.json"} for part in ("train", "valid")}
+    files = {
+        part: {"annotations": data / part / "_annotations.coco.json"} for part in ("train", "valid")
+    }
     with pytest.raises(DataError, match=said):
         read_splits(Data.model_validate({**files, "channels": channels}))
 
 
-def test_scenes_side_by_side_are_no_partners_of_each_other_and_are_listed_once(tmp_path, monkeypatch):
+def test_scenes_side_by_side_are_no_partners_of_each_other_and_are_listed_once(
+    tmp_path, monkeypatch
+):
     pictures = [save(tmp_path / f"scene_{number}" / f"{number}.png", PHOTO) for number in range(6)]
     save(tmp_path / "scene_2" / "1.png", LEVELS)  # which nobody has labelled
     thermal = save(tmp_path / "scene_3" / "thermal" / "3.png", LEVELS)
@@ -212,7 +246,13 @@ def test_scenes_side_by_side_are_no_partners_of_each_other_and_are_listed_once(t
 
 
 def test_partners_are_no_images_to_predict(tmp_path):
-    for name in ("images/a.png", "images/b/c.png", "thermal/a.png", "thermal/b/c.png", "images/thermal/d.png"):
+    for name in (
+        "images/a.png",
+        "images/b/c.png",
+        "thermal/a.png",
+        "thermal/b/c.png",
+        "images/thermal/d.png",
+    ):
         save(tmp_path / name, PHOTO)
     found = [path.relative_to(tmp_path).as_posix() for path in pictures_in(tmp_path, THERMAL)]
     assert found == ["images/a.png", "images/b/c.png"]
@@ -222,7 +262,9 @@ def test_partners_are_no_images_to_predict(tmp_path):
 def test_coco_images_in_a_folder_beside_their_partners_are_the_images(rendered, tmp_path):
     for part in ("train", "valid"):
         shutil.copytree(rendered / part, tmp_path / part / "images")
-        (tmp_path / part / "images" / "_annotations.coco.json").rename(tmp_path / part / "_annotations.coco.json")
+        (tmp_path / part / "images" / "_annotations.coco.json").rename(
+            tmp_path / part / "_annotations.coco.json"
+        )
         for path in sorted((tmp_path / part / "images").iterdir()):
             save(tmp_path / part / "thermal" / path.name, np.zeros((96, 96), np.uint8))
     found = read_dataset(Data(root=tmp_path, channels=THERMAL))
@@ -237,7 +279,9 @@ def test_an_image_is_not_its_own_partner(tmp_path):
 
 def test_channels_are_told_apart_and_folders_are_relative():
     for folder in ("", "/data/thermal", "../thermal"):
-        with pytest.raises(ValidationError, match="expected the name of a folder beside the images"):
+        with pytest.raises(
+            ValidationError, match="expected the name of a folder beside the images"
+        ):
             channels({"name": "thermal", "folder": folder})
     with pytest.raises(ValidationError, match="channels: two are called r"):
         channels("r")
@@ -247,7 +291,9 @@ def test_eight_bits_with_mean_and_deviation_are_divided_by_255_first(tmp_path):
     path = tmp_path / "a.npy"
     stored = np.dstack([PHOTO, LEVELS % 256, LEVELS // 4]).astype(np.uint8)
     np.save(path, stored)
-    listed = channels({"name": "thermal", "mean": 0.4, "std": 0.2}, {"name": "event", "mean": 0.1, "std": 0.5})
+    listed = channels(
+        {"name": "thermal", "mean": 0.4, "std": 0.2}, {"name": "event", "mean": 0.1, "std": 0.5}
+    )
     samples = Samples([Record(path, SIDE, SIDE, 1)], (), listed, View(SIDE, SIDE), seed=0)
     values = Normalise(listed)(samples[0, 0][0]["images"][None])[0].numpy()
     mean, std = np.array([0.485, 0.456, 0.406, 0.4, 0.1]), np.array([0.229, 0.224, 0.225, 0.2, 0.5])
@@ -256,10 +302,12 @@ def test_eight_bits_with_mean_and_deviation_are_divided_by_255_first(tmp_path):
 
 
 def test_pictures_show_red_green_and_blue_wherever_they_lie():
-    pixels = torch.from_numpy(np.dstack([LEVELS % 256, PHOTO[..., ::-1], LEVELS // 4]).astype(np.uint8)).permute(
-        2, 0, 1
-    )
-    listed = Data.model_validate({"root": ".", "channels": ["thermal", "b", "g", "r", "event"]}).channels
+    pixels = torch.from_numpy(
+        np.dstack([LEVELS % 256, PHOTO[..., ::-1], LEVELS // 4]).astype(np.uint8)
+    ).permute(2, 0, 1)
+    listed = Data.model_validate(
+        {"root": ".", "channels": ["thermal", "b", "g", "r", "event"]}
+    ).channels
     assert np.array_equal(np.asarray(as_picture(pixels, listed)), PHOTO)
     first = np.asarray(as_picture(pixels, [Channel(name=name) for name in "vwxyz"]))
     assert np.array_equal(first, pixels[:3].permute(1, 2, 0).numpy())

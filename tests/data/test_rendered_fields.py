@@ -35,14 +35,21 @@ def test_cells_are_dim_around_a_bright_nucleus_and_may_overlap():
         overlaps += int((covered > 1).sum())
         assert (covered > 1).sum() <= 2 * MOST_COVERED["cells"] * (covered > 0).sum()
         for one in truth:
-            values = field[one.y : one.y + one.mask.shape[0], one.x : one.x + one.mask.shape[1]][one.mask]
+            values = field[one.y : one.y + one.mask.shape[0], one.x : one.x + one.mask.shape[1]][
+                one.mask
+            ]
             bright = (values > (values.max() + np.median(values)) / 2).mean()
             assert 0.05 < bright < 0.5, "a nucleus, not the whole cell"
     assert overlaps
 
 
 def test_fields_are_a_data_set_that_segue_reads(tmp_path):
-    root = render_fields(tmp_path, {"train": 2, "valid": 1}, "cells", side=64, objects=(2, 3), bits=12)
+    root = render_fields(
+        tmp_path, {"train": 2, "valid": 1}, "cells", side=64, objects=(2, 3), bits=12
+    )
     splits = read_splits(Data(root=root))
     assert {name: len(split.records) for name, split in splits.items()} == {"train": 2, "valid": 1}
-    assert all(2 <= len(r.annotations) <= 3 and r.annotations[0].class_name == "cell" for r in splits["train"].records)
+    assert all(
+        2 <= len(r.annotations) <= 3 and r.annotations[0].class_name == "cell"
+        for r in splits["train"].records
+    )

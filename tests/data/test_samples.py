@@ -23,7 +23,15 @@ def records(rendered):
 
 
 def samples(records, augment=None, side=96, **changes) -> Samples:
-    return Samples(records, ("cell", "rod", "tube"), RGB, View(side, side, augment), 5, with_masks=True, **changes)
+    return Samples(
+        records,
+        ("cell", "rod", "tube"),
+        RGB,
+        View(side, side, augment),
+        5,
+        with_masks=True,
+        **changes,
+    )
 
 
 def test_masks_without_augmentation_are_the_annotated_ones(records):
@@ -41,7 +49,12 @@ def test_polygons_and_run_lengths_of_one_object_give_the_same_target(records):
     for annotation in record.annotations:
         rle = coco_rle(annotation.mask, 96, 96)
         as_runs.append(
-            Annotation(annotation.box_xyxy, annotation.class_name, Rle(96, 96, rle["counts"]), id=annotation.id)
+            Annotation(
+                annotation.box_xyxy,
+                annotation.class_name,
+                Rle(96, 96, rle["counts"]),
+                id=annotation.id,
+            )
         )
     other = Record(record.image, 96, 96, record.id, tuple(as_runs))
     for seed in range(4):
@@ -129,7 +142,10 @@ def test_objects_without_masks_are_marked(records):
 
 
 def test_an_object_counts_as_much_as_its_label_is_good_unless_told_not_to(records):
-    worse = [replace(r, annotations=tuple(replace(a, quality=0.25) for a in r.annotations)) for r in records]
+    worse = [
+        replace(r, annotations=tuple(replace(a, quality=0.25) for a in r.annotations))
+        for r in records
+    ]
     position = (0, next(i for i, r in enumerate(records) if r.annotations))
     for changes, weight in (({}, 0.25), ({"weighed": False}, 1.0)):
         target = samples(worse, **changes)[position][1]

@@ -47,5 +47,8 @@ def test_what_is_no_length_is_none(tmp_path, kind):
 def test_other_and_damaged_files_are_none(tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png", dpi=(25_400, 25_400))
     (tmp_path / "a.tif").write_bytes(b"II*\0 not a tiff")
-    assert micrometres_per_pixel(tmp_path / "a.png") is None and micrometres_per_pixel(tmp_path / "a.tif") is None
+    assert (
+        micrometres_per_pixel(tmp_path / "a.png") is None
+        and micrometres_per_pixel(tmp_path / "a.tif") is None
+    )
     assert micrometres_per_pixel(tmp_path / "absent.tif") is None

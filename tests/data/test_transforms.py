@@ -30,7 +30,11 @@ def overlap(image: torch.Tensor, points: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_image_boxes_and_points_stay_together_through_every_augmentation(seed):
-    view = View(96, 96, Augment(flip=0.5, vertical_flip=0.5, crop=0.7, brightness=0, contrast=0, saturation=0))
+    view = View(
+        96,
+        96,
+        Augment(flip=0.5, vertical_flip=0.5, crop=0.7, brightness=0, contrast=0, saturation=0),
+    )
     image, boxes, points = view(picture(), BOX, OUTLINE, seed)
     assert image.shape == (3, 96, 96)
     assert overlap(image, points) > 0.93
@@ -46,7 +50,9 @@ def test_a_flip_is_exact_for_points():
     assert torch.equal(mirrored, torch.stack([48 - OUTLINE[:, 0], OUTLINE[:, 1]], 1))
     # the raster itself is not symmetric at edges; points off by one pixel would give 0.91
     assert overlap(VF.horizontal_flip(image), mirrored) > 0.97
-    assert overlap(VF.vertical_flip(image), VF.vertical_flip(points).as_subclass(torch.Tensor)) > 0.97
+    assert (
+        overlap(VF.vertical_flip(image), VF.vertical_flip(points).as_subclass(torch.Tensor)) > 0.97
+    )
     padded = VF.pad(points, [3, 5, 7, 9])
     assert padded.canvas_size == (62, 58)
     assert overlap(VF.pad(image, [3, 5, 7, 9]), padded.as_subclass(torch.Tensor)) == 1.0
@@ -85,11 +91,15 @@ def test_only_red_green_and_blue_change_colour_all_channels_are_flipped_and_crop
     pixels, view = five(dtype), View(48, 48, Augment(flip=1, crop=0, contrast=0.3), FIVE)
     image, _, _ = view(pixels, BOX, OUTLINE, 1)
     light = [3, 4, 1]
-    alone, _, _ = View(48, 48, Augment(flip=1, crop=0, contrast=0.3))(pixels[light], BOX, OUTLINE, 1)
+    alone, _, _ = View(48, 48, Augment(flip=1, crop=0, contrast=0.3))(
+        pixels[light], BOX, OUTLINE, 1
+    )
     assert image.dtype == dtype and torch.equal(image[[0, 2]], pixels.flip(-1)[[0, 2]])
     assert torch.equal(image[light], alone) and not torch.equal(alone, pixels.flip(-1)[light])
     others = tuple(Channel(name=name) for name in "vwxyz")
-    assert torch.equal(View(48, 48, Augment(flip=1, crop=0), others)(pixels, BOX, OUTLINE, 1)[0], pixels.flip(-1))
+    assert torch.equal(
+        View(48, 48, Augment(flip=1, crop=0), others)(pixels, BOX, OUTLINE, 1)[0], pixels.flip(-1)
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
@@ -108,7 +118,10 @@ def test_a_dropped_channel_is_zero_for_the_network_as_often_as_asked_and_the_oth
         assert all(torch.equal(values[row], whole[row]) for row in range(5) if not gone[-1][row])
     share = np.array(gone).mean(0)
     assert (
-        abs(share[0] - 0.3) < 0.08 and abs(share[2] - 0.5) < 0.08 and share[2] == share[3] and not share[[1, 4]].any()
+        abs(share[0] - 0.3) < 0.08
+        and abs(share[2] - 0.5) < 0.08
+        and share[2] == share[3]
+        and not share[[1, 4]].any()
     )
     assert torch.equal(view(five(dtype), BOX, OUTLINE, 7)[0], view(five(dtype), BOX, OUTLINE, 7)[0])
 
@@ -123,12 +136,20 @@ def test_a_displaced_channel_moves_by_pixels_of_the_image_and_repeats_its_edge()
     view = DisturbedView((96, 96), FIVE, shift=([0, 3], 3, -2))
     expected = five()
     for row in (0, 3):
-        expected[row] = torch.from_numpy(np.pad(five()[row].numpy(), ((0, 2), (3, 0)), mode="edge")[2:, :-3])
+        expected[row] = torch.from_numpy(
+            np.pad(five()[row].numpy(), ((0, 2), (3, 0)), mode="edge")[2:, :-3]
+        )
     image, boxes, points = view(five(), BOX, OUTLINE, 0)
     fitted, same_boxes, same_points = View(96, 96)(expected, BOX, OUTLINE, 0)
-    assert torch.equal(image, fitted) and torch.equal(boxes, same_boxes) and torch.equal(points, same_points)
+    assert (
+        torch.equal(image, fitted)
+        and torch.equal(boxes, same_boxes)
+        and torch.equal(points, same_points)
+    )
     far = shifted(five(), [0], -500, 0)
-    assert torch.equal(far[0], five()[0][:, -1:].expand(-1, 48)) and torch.equal(far[1:], five()[1:])
+    assert torch.equal(far[0], five()[0][:, -1:].expand(-1, 48)) and torch.equal(
+        far[1:], five()[1:]
+    )
 
 
 def test_a_missing_channel_is_zero_for_the_network():
@@ -138,7 +159,9 @@ def test_a_missing_channel_is_zero_for_the_network():
 
 
 def test_colour_changes_are_those_of_torchvision_in_one_go():
-    photo = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    photo = torch.randint(
+        0, 256, (3, 40, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     jitter = _Colour((0.3, 0.3, 0.3), RGB)
     torch.manual_seed(3)
     params = jitter.make_params([])
@@ -151,6 +174,8 @@ def test_colour_changes_are_those_of_torchvision_in_one_go():
 
 
 def test_an_image_without_objects_passes():
-    image, boxes, points = View(32, 32, Augment(crop=1))(picture(), torch.zeros(0, 4), torch.zeros(0, 2), 3)
+    image, boxes, points = View(32, 32, Augment(crop=1))(
+        picture(), torch.zeros(0, 4), torch.zeros(0, 2), 3
+    )
     assert image.shape == (3, 32, 32) and boxes.shape == (0, 4) and points.shape == (0, 2)
     assert np.isfinite(boxes.numpy()).all()

@@ -1,4 +1,6 @@
-"""Pascal VOC: boxes to the pixel in both ways they are counted, every layout, and masks where there are any."""
+"""Pascal VOC: boxes to the pixel in both ways they are counted, every layout, and masks where there
+are any.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,15 @@ SQUARE = (11, 6, 30, 25)
 
 def thing(box: tuple = SQUARE, name: str = "cat", more: str = "") -> str:
     corners = "".join(
-        f"<{key}>{value}</{key}>" for key, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+        f"<{key}>{value}</{key}>"
+        for key, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
     )
     return f"<object><name>{name}</name>{more}<bndbox>{corners}</bndbox></object>"
 
 
-def write(path: Path, *things: str, name: str = "", by: str = "Unknown", picture: Path | None = None) -> Path:
+def write(
+    path: Path, *things: str, name: str = "", by: str = "Unknown", picture: Path | None = None
+) -> Path:
     """An annotation file, and its image beside it or at `picture`."""
     picture = picture or path.with_suffix(".jpg")
     for folder in (path.parent, picture.parent):
@@ -41,7 +46,9 @@ def published(root: Path, names: dict[str, str]) -> Path:
     """Two squares in each image; names: of the images, with the list each is on."""
     for name, part in names.items():
         path, picture = root / "Annotations" / f"{name}.xml", root / "JPEGImages" / f"{name}.jpg"
-        write(path, thing(), thing((41, 6, 60, 25), "dog"), by="The VOC2007 Database", picture=picture)
+        write(
+            path, thing(), thing((41, 6, 60, 25), "dog"), by="The VOC2007 Database", picture=picture
+        )
         listed = root / "ImageSets" / "Main" / f"{part}.txt"
         listed.parent.mkdir(parents=True, exist_ok=True)
         listed.write_text((listed.read_text() if listed.exists() else "") + f"{name}\n")
@@ -54,7 +61,8 @@ def only(root: Path) -> Split:
 
 
 @pytest.mark.parametrize(
-    ("by", "x0", "y0"), [("The VOC2012 Database", 10, 5), ("Unknown", 11, 6), ("roboflow.com", 11, 6), ("", 11, 6)]
+    ("by", "x0", "y0"),
+    [("The VOC2012 Database", 10, 5), ("Unknown", 11, 6), ("roboflow.com", 11, 6), ("", 11, 6)],
 )
 def test_boxes_are_counted_from_1_where_a_file_says_that_it_is_of_voc(tmp_path, by, x0, y0):
     write(tmp_path / "a.xml", thing(), by=by)
@@ -63,7 +71,12 @@ def test_boxes_are_counted_from_1_where_a_file_says_that_it_is_of_voc(tmp_path, 
 
 
 def test_a_box_of_voc_that_is_one_pixel_is_one_pixel(tmp_path):
-    write(tmp_path / "a.xml", thing((1, 1, 1, 1)), thing((WIDTH, HEIGHT, WIDTH, HEIGHT)), by="The VOC2007 Database")
+    write(
+        tmp_path / "a.xml",
+        thing((1, 1, 1, 1)),
+        thing((WIDTH, HEIGHT, WIDTH, HEIGHT)),
+        by="The VOC2007 Database",
+    )
     boxes = [a.box_xyxy for a in only(tmp_path).records[0].annotations]
     assert boxes == [(0, 0, 1, 1), (WIDTH - 1, HEIGHT - 1, WIDTH, HEIGHT)]
 
@@ -76,7 +89,10 @@ def test_the_published_layout_is_divided_by_its_lists(tmp_path):
     assert {p: [r.image.name for r in s.records] for p, s in data.splits.items()} == {
         "train": ["a.jpg", "b.jpg"], "valid": ["c.jpg"], "test": ["d.jpg"]
     }  # fmt: skip
-    assert data.classes == ("cat", "dog") and data.splits["train"].class_counts() == {"cat": 2, "dog": 2}
+    assert data.classes == ("cat", "dog") and data.splits["train"].class_counts() == {
+        "cat": 2,
+        "dog": 2,
+    }
     cats = tmp_path / "ImageSets" / "Main" / "cat_train.txt"
     split = read_splits(Data.model_validate({"train": {"annotations": cats}}))["train"]
     assert [r.image.name for r in split.records] == ["a.jpg"] and cats in split.files
@@ -87,7 +103,9 @@ def test_objects_have_the_masks_of_their_number_and_the_seam_is_nobodys(tmp_path
     picture = np.zeros((HEIGHT, WIDTH), np.uint8)
     picture[5:25, 10:30], picture[5:25, 40:60], picture[4, 10:30] = 1, 2, 255
     image = Image.fromarray(picture)
-    image.putpalette([value for number in range(256) for value in (number, 255 - number, number % 7)])
+    image.putpalette(
+        [value for number in range(256) for value in (number, 255 - number, number % 7)]
+    )
     (tmp_path / "SegmentationObject").mkdir()
     image.save(tmp_path / "SegmentationObject" / "a.png")
     split = read_splits(Data(root=tmp_path))["train"]
@@ -100,21 +118,34 @@ def test_objects_have_the_masks_of_their_number_and_the_seam_is_nobodys(tmp_path
     assert read_splits(Data(root=tmp_path))["train"].records[0].annotations[254].mask is None
 
 
-@pytest.mark.parametrize("layout", ["{0}/{1}.xml {0}/{1}.jpg", "{0}/annotations/{1}.xml {0}/images/{1}.jpg"])
+@pytest.mark.parametrize(
+    "layout", ["{0}/{1}.xml {0}/{1}.jpg", "{0}/annotations/{1}.xml {0}/images/{1}.jpg"]
+)
 def test_divided_folders_are_read(tmp_path, layout):
     for part in ("train", "valid", "test"):
         path, picture = layout.format(part, "a").split()
         write(tmp_path / path, thing(), picture=tmp_path / picture)
     splits = read_splits(Data(root=tmp_path))
-    assert {part: len(split.records) for part, split in splits.items()} == {"train": 1, "valid": 1, "test": 1}
+    assert {part: len(split.records) for part, split in splits.items()} == {
+        "train": 1,
+        "valid": 1,
+        "test": 1,
+    }
     assert all(split.problems == [] for split in splits.values())
 
 
 def test_a_folder_or_a_file_is_one_part_which_the_plan_divides(tmp_path):
     for name in "abcdefgh":
-        write(tmp_path / "annotations" / f"{name}.xml", thing(), picture=tmp_path / "images" / f"{name}.jpg")
+        write(
+            tmp_path / "annotations" / f"{name}.xml",
+            thing(),
+            picture=tmp_path / "images" / f"{name}.jpg",
+        )
     data = read_dataset(Data.model_validate({"root": tmp_path, "split": {"valid": 0.25}}))
-    assert data.counts() == {"train": {"images": 6, "objects": 6}, "valid": {"images": 2, "objects": 2}}
+    assert data.counts() == {
+        "train": {"images": 6, "objects": 6},
+        "valid": {"images": 2, "objects": 2},
+    }
     assert len(only(tmp_path / "annotations" / "a.xml").records) == 1
 
 
@@ -123,7 +154,11 @@ def test_the_image_beside_a_file_is_surer_than_the_name_written_in_it(tmp_path):
     write(tmp_path / "b.xml", thing(), name="IMG_1")
     write(tmp_path / "other.xml", thing(), picture=tmp_path / "c.jpg")
     split = only(tmp_path)
-    assert [record.image.name for record in split.records] == ["a.jpg", "b.jpg", "c.jpg"] and split.problems == []
+    assert [record.image.name for record in split.records] == [
+        "a.jpg",
+        "b.jpg",
+        "c.jpg",
+    ] and split.problems == []
 
 
 def test_of_two_images_of_one_stem_the_file_says_which(tmp_path):
@@ -133,15 +168,23 @@ def test_of_two_images_of_one_stem_the_file_says_which(tmp_path):
     assert [record.image.name for record in split.records] == ["a.tif"] and split.problems == []
     write(tmp_path / "a.xml", thing(), name="IMG_1")
     split = only(tmp_path)
-    assert split.records == [] and "a second image of this name: a.jpg, a.tif" in split.problems[0].found
+    assert (
+        split.records == []
+        and "a second image of this name: a.jpg, a.tif" in split.problems[0].found
+    )
 
 
 def test_difficult_objects_are_ignored_and_counted(tmp_path):
     easy = thing((40, 6, 60, 25), more="<truncated>1</truncated><difficult>0</difficult>")
     write(tmp_path / "a.xml", thing(more="<difficult>1</difficult>"), easy)
     split = only(tmp_path)
-    assert [a.crowd for a in split.records[0].annotations] == [True, False] and split.class_counts() == {"cat": 1}
-    assert [str(problem) for problem in split.problems] == [f"note: {tmp_path}: 1 objects are difficult"]
+    assert [a.crowd for a in split.records[0].annotations] == [
+        True,
+        False,
+    ] and split.class_counts() == {"cat": 1}
+    assert [str(problem) for problem in split.problems] == [
+        f"note: {tmp_path}: 1 objects are difficult"
+    ]
 
 
 def test_parts_of_a_person_are_no_objects(tmp_path):
@@ -151,7 +194,9 @@ def test_parts_of_a_person_are_no_objects(tmp_path):
 
 
 def test_no_change_of_a_byte_ends_in_a_traceback(tmp_path):
-    path = write(tmp_path / "a.xml", thing(), thing((41, 6, 60, 25), "dog", "<difficult>1</difficult>"))
+    path = write(
+        tmp_path / "a.xml", thing(), thing((41, 6, 60, 25), "dog", "<difficult>1</difficult>")
+    )
     content, random = path.read_bytes(), np.random.default_rng(0)
     for _ in range(200):
         changed = bytearray(content)

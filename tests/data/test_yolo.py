@@ -1,4 +1,6 @@
-"""YOLO folders: every layout people have is read, and whatever is wrong is said with its file and line."""
+"""YOLO folders: every layout people have is read, and whatever is wrong is said with its file and
+line.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +39,17 @@ def test_channels_that_the_data_call_otherwise_are_refused_or_noted(tmp_path):
     said = "its description calls the channels r, g, b, thermal; the plan has heat"
     assert read(*"rgb", "heat") == [said]
     with pytest.raises(
-        DataError, match=r"thermal of .*: taken for number 0, from 0; .*; expected that order, or at: 3"
+        DataError,
+        match=r"thermal of .*: taken for number 0, from 0; .*; expected that order, or at: 3",
     ):
         read("thermal", *"rgb")
     (root / "data.yaml").write_text(NAMED.replace("[r, g, b, thermal]", "4"))
     assert read("thermal", *"rgb") == []
 
 
-def write(root: Path, labels: dict[str, str | None], images: str = "images", beside: str = "labels") -> Path:
+def write(
+    root: Path, labels: dict[str, str | None], images: str = "images", beside: str = "labels"
+) -> Path:
     """An image for each name, with the text of its label file where there is one."""
     for name, text in labels.items():
         path = root / images / name
@@ -61,17 +66,42 @@ def write(root: Path, labels: dict[str, str | None], images: str = "images", bes
 
 
 def problems(root: Path) -> list[str]:
-    return [str(problem) for split in read_splits(Data(root=root)).values() for problem in split.problems]
+    return [
+        str(problem)
+        for split in read_splits(Data(root=root)).values()
+        for problem in split.problems
+    ]
 
 
 def test_boxes_and_outlines_are_read_in_pixels_and_images_without_objects_stay(tmp_path):
     text = f"{BOX}\n\n0 0.1 0.1 0.6 0.1 0.6 0.9\n"
-    write(tmp_path, {"b.png": text, "a.npy": "0 0.5 0.5 1 1", "none.jpg": None, "empty.png": "", "s/c.png": BOX})
+    write(
+        tmp_path,
+        {
+            "b.png": text,
+            "a.npy": "0 0.5 0.5 1 1",
+            "none.jpg": None,
+            "empty.png": "",
+            "s/c.png": BOX,
+        },
+    )
     (split,) = read_splits(Data(root=tmp_path)).values()
-    assert split.name == "all" and split.problems == [] and split.categories == {"class 0": 0, "class 1": 1}
-    assert [r.image.name for r in split.records] == ["a.npy", "b.png", "empty.png", "none.jpg", "c.png"]
+    assert (
+        split.name == "all"
+        and split.problems == []
+        and split.categories == {"class 0": 0, "class 1": 1}
+    )
+    assert [r.image.name for r in split.records] == [
+        "a.npy",
+        "b.png",
+        "empty.png",
+        "none.jpg",
+        "c.png",
+    ]
     assert [len(r.annotations) for r in split.records] == [1, 2, 0, 0, 1]
-    assert [(r.width, r.height, r.id) for r in split.records] == [(WIDTH, HEIGHT, n) for n in range(1, 6)]
+    assert [(r.width, r.height, r.id) for r in split.records] == [
+        (WIDTH, HEIGHT, n) for n in range(1, 6)
+    ]
     box, outline = split.records[1].annotations
     assert (box.class_name, box.box_xyxy, box.mask) == ("class 1", (30, 10, 50, 30), None)
     assert isinstance(outline.mask, Polygon)
@@ -93,7 +123,11 @@ def test_classes_are_called_as_the_data_say(tmp_path, name, names, called):
     write(tmp_path, {"a.png": BOX})
     (tmp_path / name).write_text(names)
     (split,) = read_splits(Data(root=tmp_path)).values()
-    assert split.problems == [] and split.categories == called and tmp_path / name in map(Path.absolute, split.files)
+    assert (
+        split.problems == []
+        and split.categories == called
+        and tmp_path / name in map(Path.absolute, split.files)
+    )
     assert split.records[0].annotations[0].class_name == list(called)[1]
 
 
@@ -114,14 +148,23 @@ def test_a_description_of_other_data_further_up_says_nothing_about_these(tmp_pat
     ("text", "said"),
     [
         ("2 0.5 0.5 0.1 0.1", "error: .*a.txt:1: class 2; expected one of the 2 classes, 0 to 1"),
-        (f"{BOX}\n-1 0.5 0.5 0.1 0.1", "error: .*a.txt:2: class -1; expected a whole number from 0"),
+        (
+            f"{BOX}\n-1 0.5 0.5 0.1 0.1",
+            "error: .*a.txt:2: class -1; expected a whole number from 0",
+        ),
         ("0.5 0.5 0.5 0.1 0.1", "error: .*class 0.5; expected a whole number from 0"),
         ("cat 0.5 0.5 0.1 0.1", "error: .*'cat'; expected numbers"),
         ("nan 0.5 0.5 0.1 0.1", "error: .*class nan; expected a whole number"),
-        ("0 40 20 20 20", "error: .*coordinates 40 20 20 20; expected shares of width and height, 0 to 1"),
+        (
+            "0 40 20 20 20",
+            "error: .*coordinates 40 20 20 20; expected shares of width and height, 0 to 1",
+        ),
         ("0 0.5 0.5 -0.1 0.1", "error: .*coordinates 0.5 0.5 -0.1 0.1"),
         ("0 0.5 nan 0.1 0.1", "error: .*coordinates 0.5 nan 0.1 0.1"),
-        ("0 0.5 0.5 0.1", "error: .*4 columns; expected class cx cy w h, or class and at least three points"),
+        (
+            "0 0.5 0.5 0.1",
+            "error: .*4 columns; expected class cx cy w h, or class and at least three points",
+        ),
         ("0 0.5 0.5 0.1 0.1 0.9", "error: .*6 columns"),
         ("0 0.5 0.5 0 0.1", "dropped: .*a.txt:1: box .* has no area inside the image"),
         ("0 0.1 0.1 0.2 0.1 0.3 0.1", "error: .*a.txt:1: polygon of 3 points without area"),
@@ -165,7 +208,9 @@ def test_a_damaged_file_never_becomes_an_exception(tmp_path):
     (tmp_path / "data.yaml").write_text("names: [cat, dog]")
     random = np.random.default_rng(0)
     for _ in range(60):
-        (tmp_path / "labels" / "a.txt").write_bytes(bytes(random.choice(list(b"0123456789.-e \n#naif\xff"), 40)))
+        (tmp_path / "labels" / "a.txt").write_bytes(
+            bytes(random.choice(list(b"0123456789.-e \n#naif\xff"), 40))
+        )
         read_splits(Data(root=tmp_path))
 
 
@@ -177,7 +222,12 @@ LAYOUTS = {
         ("train", "valid", "test"),
         "train: ../train/images\nval: ../valid/images",
     ),
-    "as data.yaml says": ("some/images/{}", "some/labels/{}", ("one", "two", "three"), "train: some/images/one"),
+    "as data.yaml says": (
+        "some/images/{}",
+        "some/labels/{}",
+        ("one", "two", "three"),
+        "train: some/images/one",
+    ),
     "with a path": ("images/{}", "labels/{}", ("one", "two", "three"), "path: images\ntrain: one"),
 }
 
@@ -200,7 +250,11 @@ def test_every_divided_layout_is_read(tmp_path, layout):
         (tmp_path / "data.yaml").write_text(f"{said}{more}\nnames: [cat, dog]\n")
     assert formats.detect(tmp_path).__name__.endswith(".yolo")
     data = read_dataset(Data(root=tmp_path))
-    assert {name: len(split.records) for name, split in data.splits.items()} == {"train": 1, "valid": 2, "test": 3}
+    assert {name: len(split.records) for name, split in data.splits.items()} == {
+        "train": 1,
+        "valid": 2,
+        "test": 3,
+    }
     assert data.classes == (("class 1",) if said is None else ("dog",)) and data.ids == (1,)
 
 
@@ -208,14 +262,18 @@ def test_a_part_that_data_yaml_names_but_that_is_not_there_is_refused(tmp_path):
     write(tmp_path, {"a.png": BOX}, "images/train", "labels/train")
     for said in ("/elsewhere/val", "../../val", "lists/val.txt"):
         (tmp_path / "data.yaml").write_text(f"train: images/train\nval: {said}\nnames: [cat, dog]")
-        with pytest.raises(DataError, match=f"valid is {said} in its data.yaml; expected a folder of images inside"):
+        with pytest.raises(
+            DataError, match=f"valid is {said} in its data.yaml; expected a folder of images inside"
+        ):
             read_splits(Data(root=tmp_path))
 
 
 def test_one_folder_for_two_parts_is_one_part_and_both_ways_to_divide_it_are_told(tmp_path):
     write(tmp_path, {"a.png": BOX})
     (tmp_path / "data.yaml").write_text("train: images\nval: images\nnames: [cat, dog]")
-    with pytest.raises(DataError, match=r"no valid part .*segue data split .*, or split: {valid: 0.15} under data:"):
+    with pytest.raises(
+        DataError, match=r"no valid part .*segue data split .*, or split: {valid: 0.15} under data:"
+    ):
         read_dataset(Data(root=tmp_path))
 
 
@@ -223,7 +281,9 @@ def test_pictures_in_folders_without_labels_are_something_else(tmp_path):
     write(tmp_path, {"a.png": BOX})
     write(tmp_path / "images", {"a.png": None}, "thermal", "nowhere")
     (split,) = read_splits(Data(root=tmp_path)).values()
-    assert [r.image for r in split.records] == [tmp_path / "images" / "a.png"] and split.problems == []
+    assert [r.image for r in split.records] == [
+        tmp_path / "images" / "a.png"
+    ] and split.problems == []
 
 
 def test_which_image_a_label_belongs_to_is_part_of_what_the_data_are(tmp_path):
@@ -243,13 +303,42 @@ def test_segue_data_reads_converts_splits_and_merges_it(tmp_path, capsys):
     assert main(["data", "info", str(tmp_path / "in"), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["parts"]["all"]
     assert (figures["images"], figures["objects"], figures["empty_images"]) == (9, 6, 3)
-    assert main(["data", "convert", str(tmp_path / "in"), "--to", "coco", "--out", str(tmp_path / "coco")]) == 0
+    assert (
+        main(
+            [
+                "data",
+                "convert",
+                str(tmp_path / "in"),
+                "--to",
+                "coco",
+                "--out",
+                str(tmp_path / "coco"),
+            ]
+        )
+        == 0
+    )
     assert main(["data", "split", str(tmp_path / "in"), "--out", str(tmp_path / "parts")]) == 0
-    assert main(["data", "merge", str(tmp_path / "in"), str(tmp_path / "coco"), "--out", str(tmp_path / "two")]) == 0
+    assert (
+        main(
+            [
+                "data",
+                "merge",
+                str(tmp_path / "in"),
+                str(tmp_path / "coco"),
+                "--out",
+                str(tmp_path / "two"),
+            ]
+        )
+        == 0
+    )
     merged = read_splits(Data(root=tmp_path / "two"))["all"]
     assert len(merged.records) == 9 and merged.class_counts() == {"class 1": 6}
     parts = read_splits(Data(root=tmp_path / "parts"))
-    assert sum(len(part.records) for part in parts.values()) == 9 and set(parts) == {"train", "valid", "test"}
+    assert sum(len(part.records) for part in parts.values()) == 9 and set(parts) == {
+        "train",
+        "valid",
+        "test",
+    }
 
 
 def test_the_real_five_channel_sample_is_read_whole(sample_data):

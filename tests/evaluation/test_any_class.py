@@ -1,4 +1,6 @@
-"""Objects found under other names: a model of one class against labels of many, and many against many."""
+"""Objects found under other names: a model of one class against labels of many, and many against
+many.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,13 @@ def truth_as(records, names) -> list[Detections]:
     """Every object's own box, as a detection of the last of some classes."""
     found = []
     for record in records:
-        boxes = torch.tensor([a.box_xyxy for a in record.annotations], dtype=torch.float32).reshape(-1, 4)
+        boxes = torch.tensor([a.box_xyxy for a in record.annotations], dtype=torch.float32).reshape(
+            -1, 4
+        )
         labels = torch.full((len(boxes),), len(names) - 1)
-        found.append(Detections(boxes, torch.ones(len(boxes)), labels, names, (record.height, record.width)))
+        found.append(
+            Detections(boxes, torch.ones(len(boxes)), labels, names, (record.height, record.width))
+        )
     return found
 
 
@@ -33,7 +39,9 @@ def test_all_that_is_found_counts_whatever_it_is_called(rendered, names):
     part = read_splits(Data(root=rendered))["valid"]
     one = _as_one(part)
     assert {a.class_name for record in one.records for a in record.annotations} == {ANY}
-    assert len(part.class_counts()) > 1 and one.class_counts().total() == part.class_counts().total()
+    assert (
+        len(part.class_counts()) > 1 and one.class_counts().total() == part.class_counts().total()
+    )
     metrics = CocoMetrics(one.records, (ANY,), ("box",))
     for number, found in enumerate(truth_as(part.records, names)):
         metrics.add(number, found)
@@ -44,7 +52,9 @@ def test_all_that_is_found_counts_whatever_it_is_called(rendered, names):
     assert apart.figures()["box_ap"] < 0.5
 
 
-def test_a_model_that_knows_none_of_the_classes_is_measured_with_any_class(rendered, tmp_path, capsys):
+def test_a_model_that_knows_none_of_the_classes_is_measured_with_any_class(
+    rendered, tmp_path, capsys
+):
     options, _ = rfdetr.settle(rfdetr.Options(groups=1), rfdetr.SIZES["pico"], 9, "cpu")
     spec = ModelSpec(family="rfdetr", size="pico", classes=("blob",), options=options.model_dump())
     chain = rfdetr.build(spec, masks=False)

@@ -22,7 +22,9 @@ def records(rendered) -> list[Record]:
 
 def test_fine_masks_lose_nothing_and_coarse_ones_more_and_more(records):
     """At the image's own size in cells of one pixel the way there and back is exact."""
-    ceilings = [mask_ceiling(records, CLASSES, (96, 96), stride)["mask_ap"] for stride in (1, 2, 4, 8)]
+    ceilings = [
+        mask_ceiling(records, CLASSES, (96, 96), stride)["mask_ap"] for stride in (1, 2, 4, 8)
+    ]
     assert ceilings[0] == pytest.approx(1.0) and ceilings == sorted(ceilings, reverse=True)
     assert ceilings[2] < 0.9 and ceilings[3] < 0.5
     larger = mask_ceiling(records, CLASSES, (192, 192), 4)["mask_ap"]
@@ -48,10 +50,19 @@ def test_a_low_ceiling_says_what_would_raise_it(records):
 
 
 def test_check_tells_the_ceiling_of_the_plan_and_of_the_data_alone(rendered, tmp_path, capsys):
-    check_target(write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs")), (), False)
+    check_target(
+        write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs")), (), False
+    )
     said = capsys.readouterr().out
-    assert "mask ceiling at 64 x 64, cells of 2 px: mask_ap" in said and "raise model.resolution" in said
-    assert "30 queries, 100 detections of an image counted; the fullest image has 10 objects" in said
+    assert (
+        "mask ceiling at 64 x 64, cells of 2 px: mask_ap" in said
+        and "raise model.resolution" in said
+    )
+    assert (
+        "30 queries, 100 detections of an image counted; the fullest image has 10 objects" in said
+    )
     check_target(rendered, (), False)
     said = capsys.readouterr().out
-    assert "mask ceiling at 384 x 384, cells of 4 px" in said and "mask ceiling at 768 x 768" in said
+    assert (
+        "mask ceiling at 384 x 384, cells of 4 px" in said and "mask ceiling at 768 x 768" in said
+    )

@@ -24,7 +24,9 @@ CLASSES = ("a", "b", "c")
 def annotation(rng: np.random.Generator, number: int, crowd: bool = False) -> Annotation:
     x, y = rng.uniform(0, 60, 2)
     w, h = rng.uniform(4, 60, 2)
-    outline = np.array([[x, y + h / 2], [x + w / 2, y], [x + w, y + h / 2], [x + w / 2, y + h]], dtype=np.float64)
+    outline = np.array(
+        [[x, y + h / 2], [x + w / 2, y], [x + w, y + h / 2], [x + w / 2, y + h]], dtype=np.float64
+    )
     return Annotation(
         box_xyxy=(x, y, x + w, y + h), class_name=CLASSES[rng.integers(3)], mask=Polygon((outline,)), crowd=crowd,
         id=number,
@@ -46,7 +48,9 @@ def detections(record: Record, rng: np.random.Generator) -> Detections:
     for a in record.annotations:
         if rng.random() < 0.8:
             boxes.append(np.array(a.box_xyxy) + rng.normal(0, 2, 4))
-            labels.append(CLASSES.index(a.class_name) if rng.random() < 0.9 else int(rng.integers(3)))
+            labels.append(
+                CLASSES.index(a.class_name) if rng.random() < 0.9 else int(rng.integers(3))
+            )
     for _ in range(rng.integers(0, 4)):
         x, y = rng.uniform(0, 60, 2)
         boxes.append(np.array([x, y, x + 20, y + 20]))
@@ -56,7 +60,9 @@ def detections(record: Record, rng: np.random.Generator) -> Detections:
     for i, (x0, y0, x1, y1) in enumerate(corners.tolist()):
         logits[i, int(y0 / 4) : int(y1 / 4), int(x0 / 4) : int(x1 / 4)] = 1.0
     scores = torch.tensor(rng.random(len(boxes)), dtype=torch.float32).sort(descending=True).values
-    return Detections(corners, scores, torch.tensor(labels, dtype=torch.int64), CLASSES, (128, 130), logits)
+    return Detections(
+        corners, scores, torch.tensor(labels, dtype=torch.int64), CLASSES, (128, 130), logits
+    )
 
 
 def measured(seed: int, noise: int = 0) -> CocoMetrics:
@@ -116,4 +122,6 @@ def test_a_better_model_is_called_better_and_the_same_one_unchanged():
     assert gain.verdict == "better" and gain.gain > 0 and gain.low <= gain.gain <= gain.high
     assert compare(good, bad, "box").verdict == "worse"
     same = compare(good, good, "box")
-    assert same.verdict == "unchanged" and str(same).endswith("12 images): few images, take it as a hint: unchanged")
+    assert same.verdict == "unchanged" and str(same).endswith(
+        "12 images): few images, take it as a hint: unchanged"
+    )

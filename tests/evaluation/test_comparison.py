@@ -16,10 +16,31 @@ def gap(low: float, high: float, gain: float) -> Difference:
 
 
 ROWS = (
-    Row("small", "complete", ap=0.40, parameters=10, ms_per_image=5.0, difference=gap(-0.2, -0.05, -0.1)),
+    Row(
+        "small",
+        "complete",
+        ap=0.40,
+        parameters=10,
+        ms_per_image=5.0,
+        difference=gap(-0.2, -0.05, -0.1),
+    ),
     Row("large", "complete", ap=0.50, parameters=90, ms_per_image=20.0),
-    Row("slow", "complete", ap=0.49, parameters=20, ms_per_image=30.0, difference=gap(-0.05, 0.03, -0.01)),
-    Row("waste", "complete", ap=0.39, parameters=95, ms_per_image=40.0, difference=gap(-0.2, -0.06, -0.11)),
+    Row(
+        "slow",
+        "complete",
+        ap=0.49,
+        parameters=20,
+        ms_per_image=30.0,
+        difference=gap(-0.05, 0.03, -0.01),
+    ),
+    Row(
+        "waste",
+        "complete",
+        ap=0.39,
+        parameters=95,
+        ms_per_image=40.0,
+        difference=gap(-0.2, -0.06, -0.11),
+    ),
     Row("dead", "failed", "killed by signal 9", values=(("lr", "1e9"),)),
 )
 
@@ -35,12 +56,20 @@ def test_rows_are_sorted_by_validation_ap_and_those_that_failed_come_last(page):
 
 def test_a_run_is_marked_where_no_other_one_is_better_at_no_higher_cost(page):
     marks = {row.name: page.pareto(row) for row in page.rows}
-    assert marks == {"large": ["speed", "size"], "slow": ["size"], "small": ["speed", "size"], "waste": [], "dead": []}
+    assert marks == {
+        "large": ["speed", "size"],
+        "slow": ["size"],
+        "small": ["speed", "size"],
+        "waste": [],
+        "dead": [],
+    }
 
 
 def test_two_equal_runs_are_both_marked():
     twins = tuple(Row(name, "complete", ap=0.4, parameters=10, ms_per_image=5.0) for name in "ab")
-    assert all(Comparison("", "box", "a", twins, {}).pareto(row) == ["speed", "size"] for row in twins)
+    assert all(
+        Comparison("", "box", "a", twins, {}).pareto(row) == ["speed", "size"] for row in twins
+    )
 
 
 def test_the_verdict_calls_a_difference_real_only_where_the_interval_leaves_out_0(page):
@@ -62,8 +91,16 @@ def test_the_table_lists_failed_runs_with_the_reason(page):
 def test_the_same_rows_are_in_csv_and_json(page):
     rows = list(csv.DictReader(io.StringIO(page.as_csv())))
     assert [row["name"] for row in rows] == [row["name"] for row in page.as_json()["rows"]]
-    assert rows[4]["lr"] == "1e9" and rows[4]["valid_ap"] == "" and rows[4]["reason"] == "killed by signal 9"
-    assert float(rows[1]["low"]) == -0.05 and rows[1]["verdict"] == "no evidence" and rows[1]["pareto"] == "size"
+    assert (
+        rows[4]["lr"] == "1e9"
+        and rows[4]["valid_ap"] == ""
+        and rows[4]["reason"] == "killed by signal 9"
+    )
+    assert (
+        float(rows[1]["low"]) == -0.05
+        and rows[1]["verdict"] == "no evidence"
+        and rows[1]["pareto"] == "size"
+    )
     assert page.as_json()["rows"][1]["pareto"] == ["size"]
 
 

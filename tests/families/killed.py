@@ -1,4 +1,6 @@
-"""RF-DETR whose process is killed in its fourth step, while there is a file called `deadly` in the working folder."""
+"""RF-DETR whose process is killed in its fourth step, while there is a file called `deadly` in the
+working folder.
+"""
 
 from __future__ import annotations
 

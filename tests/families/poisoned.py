@@ -1,4 +1,6 @@
-"""RF-DETR whose boxes are NaN from its fourth step on, while there is a file called `deadly` in the working folder."""
+"""RF-DETR whose boxes are NaN from its fourth step on, while there is a file called `deadly` in the
+working folder.
+"""
 
 from __future__ import annotations
 

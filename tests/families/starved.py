@@ -1,5 +1,6 @@
-"""RF-DETR for which no memory is enough, while there is a file called `deadly` in the working folder, and that takes
-its time while there is one called `slow`."""
+"""RF-DETR for which no memory is enough, while there is a file called `deadly` in the working
+folder, and that takes its time while there is one called `slow`.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ def few(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def undisturbed(few, tmp_path_factory):
-    """By the parts of a step: a run of `struck.three_stages`, and how much happened in each call of each place."""
+    """By the parts of a step: a run of `struck.three_stages`, and how much happened in each call of
+    each place.
+    """
     known: dict[int, tuple[Path, dict[str, list[int]]]] = {}
 
     def run(parts: int) -> tuple[Path, dict[str, list[int]]]:

@@ -34,7 +34,9 @@ def thing(**fields: Any) -> Plant:
 
     def change(content: dict) -> None:
         entry = {**content["annotations"][3], **fields}
-        content["annotations"][3] = {key: value for key, value in entry.items() if value is not None}
+        content["annotations"][3] = {
+            key: value for key, value in entry.items() if value is not None
+        }
 
     return edit(change)
 
@@ -46,7 +48,9 @@ def image(**fields: Any) -> Plant:
 def text(content: str | bytes) -> Plant:
     def plant(data: Path) -> None:
         path = data / "train" / "_annotations.coco.json"
-        path.write_bytes(content.encode() if isinstance(content, str) else path.read_bytes() + content)
+        path.write_bytes(
+            content.encode() if isinstance(content, str) else path.read_bytes() + content
+        )
 
     return plant
 
@@ -89,7 +93,9 @@ def deep(largest: int) -> Plant:
     return plant
 
 
-def into(part: str, name: str, change: Callable[[np.ndarray], np.ndarray] = lambda pixels: pixels) -> Plant:
+def into(
+    part: str, name: str, change: Callable[[np.ndarray], np.ndarray] = lambda pixels: pixels
+) -> Plant:
     """The second training picture again, changed, in place of another."""
 
     def plant(data: Path) -> None:
@@ -157,14 +163,21 @@ def crowded(content: dict) -> None:
     first = content["annotations"][3]
     for number in range(101):
         box = [number % 10 * 9, number // 10 * 8, 6, 6]
-        content["annotations"].append({**first, "id": 9000 + number, "bbox": box, "segmentation": []})
+        content["annotations"].append(
+            {**first, "id": 9000 + number, "bbox": box, "segmentation": []}
+        )
 
 
 def scene(data: Path) -> None:
     """One field of view, its colours in two parts."""
     for part, number, name in (("train", 1, "field7_green.png"), ("valid", 1, "field7_red.png")):
         (data / part / f"{part}_{number:04d}.png").rename(data / part / name)
-        edit(lambda content, number=number, name=name: content["images"][number].update(file_name=name), part)(data)
+        edit(
+            lambda content, number=number, name=name: content["images"][number].update(
+                file_name=name
+            ),
+            part,
+        )(data)
 
 
 def bomb(path: Path) -> None:

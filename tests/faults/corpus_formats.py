@@ -1,4 +1,6 @@
-"""Bad data sets of other formats than COCO: what is planted into a converted one, and what it must be found to be."""
+"""Bad data sets of other formats than COCO: what is planted into a converted one, and what it must
+be found to be.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +116,9 @@ def in_two(path: Path) -> None:
 
 
 def second_image(data: Path) -> None:
-    Image.open(data / "train" / "images" / f"{NAME}.png").convert("RGB").save(data / "train" / "images" / f"{NAME}.jpg")
+    Image.open(data / "train" / "images" / f"{NAME}.png").convert("RGB").save(
+        data / "train" / "images" / f"{NAME}.jpg"
+    )
 
 
 def like_images(data: Path) -> None:

@@ -1,4 +1,7 @@
-"""Files that try to do harm. Each planter writes one into a folder, with what belongs to it, and returns its path."""
+"""Files that try to do harm.
+
+Each planter writes one into a folder, with what belongs to it, and returns its path.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +42,18 @@ def png(height: int, width: int) -> bytes:
     """A header that claims so many pixels, and hardly any behind it."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress(bytes(1_000_000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
 
 
 def coco(folder: Path, image: str, class_name: str = "cell") -> Path:
@@ -53,7 +63,13 @@ def coco(folder: Path, image: str, class_name: str = "cell") -> Path:
         "images": [{"id": 1, "file_name": image, "height": 64, "width": 64}],
         "categories": [{"id": 1, "name": class_name}],
         "annotations": [
-            {"id": 1, "image_id": 1, "category_id": 1, "bbox": [8, 8, 24, 24], "segmentation": [[8, 8, 32, 8, 32, 32]]}
+            {
+                "id": 1,
+                "image_id": 1,
+                "category_id": 1,
+                "bbox": [8, 8, 24, 24],
+                "segmentation": [[8, 8, 32, 8, 32, 32]],
+            }
         ],
     }
     try:
@@ -77,7 +93,10 @@ def legacy(folder: Path, marker: Path) -> Path:
 
 def nested(folder: Path, marker: Path) -> Path:
     """Inside of a type that is allowed."""
-    torch.save({"state_dict": {}, "hyper_parameters": argparse.Namespace(x=[Payload(marker)])}, folder / "model.ckpt")
+    torch.save(
+        {"state_dict": {}, "hyper_parameters": argparse.Namespace(x=[Payload(marker)])},
+        folder / "model.ckpt",
+    )
     return folder / "model.ckpt"
 
 
@@ -101,14 +120,19 @@ def yaml_tag(folder: Path, marker: Path) -> Path:
             Image.new("RGB", (64, 64)).save(folder / place / "a.png")
     (folder / "labels/train/a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
     (folder / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames: {text}\n")
-    (folder / "plan.yaml").write_text(f"name: {text}\ndata: {text}\nmodel: {text}\nstages: [{text}]\n")
+    (folder / "plan.yaml").write_text(
+        f"name: {text}\ndata: {text}\nmodel: {text}\nstages: [{text}]\n"
+    )
     return folder / "plan.yaml"
 
 
 def zip_bomb(folder: Path, marker: Path) -> Path:
     """260 kB that claim and unpack to 268 MB."""
     torch.save({"model": {"w": torch.ones(2)}}, folder / "small.pth")
-    with zipfile.ZipFile(folder / "small.pth") as small, zipfile.ZipFile(folder / "bomb.pth", "w") as bomb:
+    with (
+        zipfile.ZipFile(folder / "small.pth") as small,
+        zipfile.ZipFile(folder / "bomb.pth", "w") as bomb,
+    ):
         for entry in small.infolist():
             content = bytes(1 << 28) if entry.filename.endswith("data/0") else small.read(entry)
             bomb.writestr(entry.filename, content, zipfile.ZIP_DEFLATED)
@@ -118,7 +142,9 @@ def zip_bomb(folder: Path, marker: Path) -> Path:
 
 def lying_header(folder: Path, marker: Path) -> Path:
     """Of transformers' folder: a header of 2^60 bytes, and offsets outside of the file."""
-    header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}).encode()
+    header = json.dumps(
+        {"w": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}
+    ).encode()
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     (folder / "more.safetensors").write_bytes(struct.pack("<Q", 1 << 60) + header)
@@ -134,7 +160,14 @@ def picture_bomb(folder: Path, marker: Path) -> Path:
 def deep_json(folder: Path, marker: Path) -> Path:
     """Nested 200,000 deep, and a number of 5,000 digits."""
     coco(folder, "a.png")
-    text = '{"images": ' + "[" * 200_000 + "]" * 200_000 + ', "annotations": [], "categories": [' + "9" * 5000 + "]}"
+    text = (
+        '{"images": '
+        + "[" * 200_000
+        + "]" * 200_000
+        + ', "annotations": [], "categories": ['
+        + "9" * 5000
+        + "]}"
+    )
     for name in ("_annotations.coco.json", "card.json", "run.json", "sweep.json", "config.json"):
         (folder / name).write_text(text)
     (folder / "plan.yaml").write_text("data: " + "[" * 200_000)
@@ -153,18 +186,28 @@ def entities(folder: Path, marker: Path) -> Path:
 
 
 def card(folder: Path, marker: Path) -> Path:
-    """A checkpoint, complete with its sums, of a family whose import leaves the marker; and a run with such a plan."""
+    """A checkpoint, complete with its sums, of a family whose import leaves the marker; and a run
+    with such a plan.
+    """
     options = rfdetr.settle(rfdetr.Options(), rfdetr.SIZES["pico"], 5, "cpu")[0].model_dump()
     good = ModelSpec(family="rfdetr", size="pico", classes=("cell",), options=options)
     bad = good.model_copy(update={"family": MODULE + ".model"})
-    checkpoint.write(folder / "selected", {"w": torch.ones(2)}, checkpoint.Card(spec=bad, complete=True))
+    checkpoint.write(
+        folder / "selected", {"w": torch.ones(2)}, checkpoint.Card(spec=bad, complete=True)
+    )
     for path in (folder / "selected").iterdir():
         path.rename(folder / path.name)
     (folder / "selected").rmdir()
-    plan = f"data: {{root: {folder}}}\nmodel: {{family: {MODULE}.model}}\nstages: [{{name: a, epochs: 1}}]\n"
+    plan = (
+        f"data: {{root: {folder}}}\nmodel: {{family: {MODULE}.model}}\nstages: [{{name: a, "
+        f"epochs: 1}}]\n"
+    )
     (folder / "plan.yaml").write_text(plan)
     (folder / "run.json").write_text(json.dumps({"plan": "a", "digest": "", "stages": {}}))
-    torch.save({"model_state_dict": {}, "card": {"spec": bad.model_dump(mode="json")}}, folder / "model.pth")
+    torch.save(
+        {"model_state_dict": {}, "card": {"spec": bad.model_dump(mode="json")}},
+        folder / "model.pth",
+    )
     return folder / "model.pth"
 
 
@@ -179,7 +222,9 @@ def paths(folder: Path, marker: Path) -> Path:
     path = coco(folder, "a.png")
     content = json.loads(path.read_text())
     named = ("../beside.png", "/etc/passwd", "a.png", "..\\..\\beside.png")
-    content["images"] = [{"id": i, "file_name": n, "height": 64, "width": 64} for i, n in enumerate(named, 1)]
+    content["images"] = [
+        {"id": i, "file_name": n, "height": 64, "width": 64} for i, n in enumerate(named, 1)
+    ]
     path.write_text(json.dumps(content))
     picked = {"images": "/etc", "picked": [{"image": "../../../etc/passwd", "file": "a"}]}
     (folder / "pick.json").write_text(json.dumps(picked))
@@ -187,7 +232,9 @@ def paths(folder: Path, marker: Path) -> Path:
 
 
 def eps(folder: Path, marker: Path) -> Path:
-    """PostScript, for which PIL would start a program, called .png; and a picture in a LabelMe file."""
+    """PostScript, for which PIL would start a program, called .png; and a picture in a LabelMe
+    file.
+    """
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64)).save(buffer, "EPS")
     (folder / "image.png").write_bytes(buffer.getvalue())
@@ -198,7 +245,17 @@ def eps(folder: Path, marker: Path) -> Path:
 PAYLOADS: dict[str, Callable[[Path, Path], Path]] = {
     planter.__name__: planter
     for planter in (
-        *(archive, legacy, nested, plain_pickle, object_array, yaml_tag, zip_bomb, lying_header, picture_bomb),
+        *(
+            archive,
+            legacy,
+            nested,
+            plain_pickle,
+            object_array,
+            yaml_tag,
+            zip_bomb,
+            lying_header,
+            picture_bomb,
+        ),
         *(deep_json, entities, card, names, paths, eps),
     )
 }

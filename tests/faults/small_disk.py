@@ -33,7 +33,8 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(size: str, folder: Path) -> Iterator[SmallDisk]:
-    """The file system, mounted where only the process that holds it sees it, and reached through /proc.
+    """The file system, mounted where only the process that holds it sees it, and reached through
+    /proc.
 
     Skips, with a word, where the machine allows no name spaces.
     """

@@ -1,5 +1,7 @@
-"""Runs in processes of their own, which signal themselves at a chosen place: forked from one that has imported segue
-and computed nothing, so that a run begins in a fraction of a second and no thread of a parent is missing in it."""
+"""Runs in processes of their own, which signal themselves at a chosen place: forked from one that
+has imported segue and computed nothing, so that a run begins in a fraction of a second and no
+thread of a parent is missing in it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ from segue.training import checkpoint
 from tests.conftest import toy_plan, write_plan
 from tests.toy import losses, same_tensors
 
-# What is struck, by a word; `between` is what lies between two trainings, before the first and after the last.
+# What is struck, by a word; `between` is what lies between two trainings, before the first and
+# after the last.
 PLACES = {
     "step": ("segue.training.loop", "train_step"),
     "validation": ("segue.training.stage", "_evaluated"),
@@ -38,8 +41,9 @@ BETWEEN = "between"
 
 @dataclass(frozen=True)
 class Blow:
-    """Signals that a run sends itself, one after the other, in the `call`-th call (from 1) of a place, after so many
-    events there: functions entered or left."""
+    """Signals that a run sends itself, one after the other, in the `call`-th call (from 1) of a
+    place, after so many events there: functions entered or left.
+    """
 
     place: str
     call: int
@@ -48,9 +52,11 @@ class Blow:
 
 
 class Striker:
-    """Strikes once, or else counts what happens in the places of a run. calls: how many events each call took.
+    """Strikes once, or else counts what happens in the places of a run. calls: how many events each
+    call took.
 
-    Only the call that is to be struck is counted then: counting all that happens doubles the time of a toy.
+    Only the call that is to be struck is counted then: counting all that happens doubles the time
+    of a toy.
     """
 
     def __init__(self, blow: Blow | None) -> None:
@@ -73,12 +79,16 @@ class Striker:
 
     def leave(self, place: str) -> None:
         if self.is_struck(place):
-            sys.setprofile(None)  # a call that ends too early for the blow is not struck, and nothing behind it is
+            # a call that ends too early for the blow is not struck, and nothing behind it is
+            sys.setprofile(None)
         self.calls[place][-1] += self.seen
 
     def is_struck(self, place: str) -> bool:
         """Whether the newest call of a place is that of the blow."""
-        return self.blow is not None and (self.blow.place, self.blow.call) == (place, len(self.calls[place]))
+        return self.blow is not None and (self.blow.place, self.blow.call) == (
+            place,
+            len(self.calls[place]),
+        )
 
     def watch(self, module: Any, name: str, place: str, inside: bool = True) -> None:
         """Count in every call of a function, or else between its calls."""
@@ -97,8 +107,9 @@ class Striker:
 
 
 def command(plan: Path, blow: Blow | None, counts: Path | None) -> None:
-    """What the process does: `segue run`, watched. Drawing curves and resampling images, which take half of a toy's
-    time, are left out."""
+    """What the process does: `segue run`, watched. Drawing curves and resampling images, which take
+    half of a toy's time, are left out.
+    """
     os.dup2(os.open(plan.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     torch.set_num_threads(1)
     results.render = lambda *_: "no curves"
@@ -133,9 +144,18 @@ def run(plan: Path, blow: Blow | None = None, counts: Path | None = None) -> tup
 
 
 def three_stages(data: Path, folder: Path, parts: int = 1, **changes: Any) -> tuple[Path, Path]:
-    """A plan of steps in so many parts, with a thaw, a cache and two kept epochs; and where its run will be."""
-    common = {"images_per_step": 4, "images_per_forward": 4 // parts, "save_every_steps": 1, **changes}
-    plan = toy_plan(data, folder / "runs", detector=common, masks={**common, "epochs": 1, "cache": {"views": 1}})
+    """A plan of steps in so many parts, with a thaw, a cache and two kept epochs; and where its run
+    will be.
+    """
+    common = {
+        "images_per_step": 4,
+        "images_per_forward": 4 // parts,
+        "save_every_steps": 1,
+        **changes,
+    }
+    plan = toy_plan(
+        data, folder / "runs", detector=common, masks={**common, "epochs": 1, "cache": {"views": 1}}
+    )
     thaw = {"start": "detector", "freeze": "projector", "thaw": {1: "backbone"}, "keep": 2}
     plan["stages"].insert(1, {**plan["stages"][0], "name": "tune", **thaw})
     plan["stages"][2] |= {"start": "tune"}
@@ -144,17 +164,26 @@ def three_stages(data: Path, folder: Path, parts: int = 1, **changes: Any) -> tu
 
 
 def differences(a: Path, b: Path) -> list[str]:
-    """In what two runs differ: files there are, losses, best scores, weights, averages, optimizer, random numbers."""
+    """In what two runs differ: files there are, losses, best scores, weights, averages, optimizer,
+    random numbers.
+    """
     found = sorted(names(a) ^ names(b))
     for folder in (entry["folder"] for entry in read_note(a)["stages"].values()):
         found += [f"{folder}: losses"] if losses(a / folder) != losses(b / folder) else []
         for kind in ("selected", "last"):
             pair = (a / folder / kind, b / folder / kind)
-            same = same_tensors(*pair) and len({str(checkpoint.read_card(path).metrics) for path in pair}) == 1
+            same = (
+                same_tensors(*pair)
+                and len({str(checkpoint.read_card(path).metrics) for path in pair}) == 1
+            )
             found += [] if same else [f"{folder}/{kind}"]
     return found
 
 
 def names(folder: Path) -> set[str]:
     """What lies in a run's folder, but for TensorBoard's files: each start begins one."""
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.parent.name != "tb"}
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.parent.name != "tb"
+    }

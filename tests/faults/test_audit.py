@@ -1,4 +1,6 @@
-"""The data doctor: every planted defect is named, what is good stays usable, and nobody's file changes."""
+"""The data doctor: every planted defect is named, what is good stays usable, and nobody's file
+changes.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ ELSEWHERE = {
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory) -> Path:
-    return render_dataset(tmp_path_factory.mktemp("clean"), {"train": 5, "valid": 3, "test": 2}, side=96, seed=5)
+    return render_dataset(
+        tmp_path_factory.mktemp("clean"), {"train": 5, "valid": 3, "test": 2}, side=96, seed=5
+    )
 
 
 @pytest.fixture
@@ -62,14 +66,18 @@ def test_every_kind_of_defect_is_planted():
     assert {case[0] for case in (*CASES, *OTHERS)} == set(KINDS) - ELSEWHERE
 
 
-@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda number: f"{number} {CASES[number][0]}")
+@pytest.mark.parametrize(
+    "number", range(len(CASES)), ids=lambda number: f"{number} {CASES[number][0]}"
+)
 def test_a_planted_defect_is_named(number, data, promise):
     kind, plant, *channels = CASES[number]
     before = {finding.kind for finding in found_in(data)}
     plant(data)
     files = hashes(data)
     found = [finding for finding in found_in(data, *channels) if finding.kind == kind]
-    assert found, f"{kind} is not among {sorted({finding.kind for finding in found_in(data, *channels)})}"
+    assert found, (
+        f"{kind} is not among {sorted({finding.kind for finding in found_in(data, *channels)})}"
+    )
     assert kind not in before or kind in ("image without objects", "mixed kinds of images")
     assert all(finding.found and finding.file and finding.done for finding in found)
     assert hashes(data) == files
@@ -78,7 +86,11 @@ def test_a_planted_defect_is_named(number, data, promise):
 
 def test_every_kind_of_defect_is_in_the_documentation():
     page = (ROOT / "docs" / "data-audit.md").read_text()
-    missing = [k for k, (action, done) in KINDS.items() if k != "other" and f"| {action} | {k} | {done} |" not in page]
+    missing = [
+        k
+        for k, (action, done) in KINDS.items()
+        if k != "other" and f"| {action} | {k} | {done} |" not in page
+    ]
     assert missing == [] and page.count("\n| ") >= len(KINDS)
 
 
@@ -86,7 +98,11 @@ def test_a_finding_says_file_image_and_object(data):
     thing(segmentation=[CROSSED])(data)
     entry = json.loads((data / "train" / "_annotations.coco.json").read_text())["annotations"][3]
     finding = next(f for f in found_in(data) if f.kind == "polygon that crosses itself")
-    assert (finding.part, finding.image, finding.annotation) == ("train", entry["image_id"], entry["id"])
+    assert (finding.part, finding.image, finding.annotation) == (
+        "train",
+        entry["image_id"],
+        entry["id"],
+    )
     assert finding.file.endswith("train/_annotations.coco.json") and finding.path.endswith(".png")
 
 
@@ -99,7 +115,9 @@ def test_quick_looks_at_headers_only(data):
 
 
 def test_the_rest_is_used_with_the_quarantine_list(data, tmp_path, capsys):
-    """One object of an image is bad, and one image: the others of both stay, and the list is part of the data."""
+    """One object of an image is bad, and one image: the others of both stay, and the list is part
+    of the data.
+    """
     whole = read_dataset(Data(root=data))
     thing(bbox=[1, 2, float("nan"), 4])(data)
     picture(lambda path: path.write_bytes(path.read_bytes()[:400]))(data)
@@ -117,7 +135,10 @@ def test_the_rest_is_used_with_the_quarantine_list(data, tmp_path, capsys):
         before[entry["image_id"]] -= 1
     assert left == before and kept.manifest != whole.manifest
     listed, rest = str(tmp_path / "audit" / "quarantine.json"), str(tmp_path / "rest")
-    assert main(["data", "convert", str(data), "--to", "coco", "--out", rest, "--quarantine", listed]) == 0
+    assert (
+        main(["data", "convert", str(data), "--to", "coco", "--out", rest, "--quarantine", listed])
+        == 0
+    )
     assert "things that are wrong are left out (first: " in capsys.readouterr().out
     written = read_dataset(Data(root=tmp_path / "rest"))
     assert sum(len(r.annotations) for r in written.splits["train"].records) == sum(left.values())
@@ -139,15 +160,27 @@ def test_an_object_that_is_there_twice_is_left_out_once(data, tmp_path, capsys):
 
 
 def test_a_shape_of_another_format_is_named_and_left_out(clean, tmp_path, capsys):
-    assert main(["data", "convert", str(clean), "--to", "labelme", "--out", str(tmp_path / "labelme")]) == 0
-    path = next(p for p in sorted((tmp_path / "labelme" / "train").glob("*.json")) if "polygon" in p.read_text())
+    assert (
+        main(["data", "convert", str(clean), "--to", "labelme", "--out", str(tmp_path / "labelme")])
+        == 0
+    )
+    path = next(
+        p
+        for p in sorted((tmp_path / "labelme" / "train").glob("*.json"))
+        if "polygon" in p.read_text()
+    )
     content = json.loads(path.read_text())
     content["shapes"][1]["points"][0] = [1e9, 2]
     path.write_text(json.dumps(content))
     assert main(["data", "audit", str(tmp_path / "labelme"), "--out", str(tmp_path / "audit")]) == 2
     (finding,) = (f for f in found_in(tmp_path / "labelme") if f.kind == "coordinates far outside")
-    assert (finding.file, finding.annotation) == (str(path), "shape 1") and finding.action == "quarantine"
-    kept = read_dataset(Data(root=tmp_path / "labelme", quarantine=tmp_path / "audit" / "quarantine.json"))
+    assert (finding.file, finding.annotation) == (
+        str(path),
+        "shape 1",
+    ) and finding.action == "quarantine"
+    kept = read_dataset(
+        Data(root=tmp_path / "labelme", quarantine=tmp_path / "audit" / "quarantine.json")
+    )
     whole = read_dataset(Data(root=clean))
     assert sum(kept.counts()["train"].values()) == sum(whole.counts()["train"].values()) - 1
     capsys.readouterr()
@@ -171,18 +204,30 @@ def test_the_page_is_complete_and_escaped(data, tmp_path, capsys):
     files = {path.name: path.read_text() for path in (tmp_path / "audit").iterdir()}
     assert set(files) == {"findings.json", "quarantine.json", "audit.html"}
     assert json.loads(files["findings.json"]) == printed and hashes(data) == before
-    assert {"empty image file", "polygon that crosses itself"} <= {finding["kind"] for finding in printed}
+    assert {"empty image file", "polygon that crosses itself"} <= {
+        finding["kind"] for finding in printed
+    }
     page = files["audit.html"]
     assert "<script" not in page and "http" not in page and page.count("data:image/webp") >= 1
     assert "cannot be shown" in page and "polygon that crosses itself" in page
 
 
 def test_outlines_that_touch_do_not_cross():
-    square, bow = np.array([[0, 0], [9, 0], [9, 9], [0, 9]]), np.array([[0, 0], [9, 9], [9, 0], [0, 9]])
+    square, bow = (
+        np.array([[0, 0], [9, 0], [9, 9], [0, 9]]),
+        np.array([[0, 0], [9, 9], [9, 0], [0, 9]]),
+    )
     pinched = np.array([[0, 0], [5, 5], [9, 0], [9, 9], [5, 5], [0, 9]])
     around = np.linspace(0, 2 * np.pi, 4000, endpoint=False)
     wave = np.stack([np.cos(around), np.sin(around)], 1) * (20 + np.cos(9 * around))[:, None]
-    several = [square, bow, pinched, wave, wave[::-1], np.concatenate([wave[:2000][::-1], wave[2000:]])]
+    several = [
+        square,
+        bow,
+        pinched,
+        wave,
+        wave[::-1],
+        np.concatenate([wave[:2000][::-1], wave[2000:]]),
+    ]
     starts = np.cumsum([0, *map(len, several)])[:-1]
     rings = Rings(np.concatenate(several).astype(float), starts, np.arange(len(several)), [])
     crosses, tangled = crossing(rings)

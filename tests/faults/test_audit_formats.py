@@ -1,4 +1,6 @@
-"""The data doctor on data sets that are not COCO's: planted defects are named, what is good is read, files stay."""
+"""The data doctor on data sets that are not COCO's: planted defects are named, what is good is
+read, files stay.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def test_a_converted_data_set_has_nothing_to_refuse_or_doubt(converted, kind):
     assert {finding.action for finding in found_in(converted / kind)} <= {"note", "fixed"}
 
 
-@pytest.mark.parametrize("number", range(len(OTHERS)), ids=lambda number: "{1} {0}".format(*OTHERS[number]))
+@pytest.mark.parametrize(
+    "number", range(len(OTHERS)), ids=lambda number: "{1} {0}".format(*OTHERS[number])
+)
 def test_a_planted_defect_is_named(number, converted, tmp_path, promise):
     kind, format, plant = OTHERS[number]
     data = Path(shutil.copytree(converted / format, tmp_path / format))
@@ -47,7 +51,9 @@ def test_a_planted_defect_is_named(number, converted, tmp_path, promise):
     files = hashes(data)
     everything = found_in(data)
     found = [finding for finding in everything if finding.kind == kind]
-    assert found and kind not in before, f"{kind} is not new in {sorted({finding.kind for finding in everything})}"
+    assert found and kind not in before, (
+        f"{kind} is not new in {sorted({finding.kind for finding in everything})}"
+    )
     assert all(finding.found and finding.file and finding.done for finding in found)
     assert "other" not in {finding.kind for finding in everything} and hashes(data) == files
     others = {finding.kind for finding in everything if finding.action in REFUSED} - {kind}

@@ -1,4 +1,6 @@
-"""Bad input is one line that names it, exit code 2, and nothing trained; what was finished before stays."""
+"""Bad input is one line that names it, exit code 2, and nothing trained; what was finished before
+stays.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,10 @@ def attempt(plan: dict, tmp_path: Path, capsys) -> tuple[int, list[str]]:
 
 
 CASES = {
-    "no masks for a mask stage": (no_masks, "objects has a mask (first: annotation 1 of train_0000.png)"),
+    "no masks for a mask stage": (
+        no_masks,
+        "objects has a mask (first: annotation 1 of train_0000.png)",
+    ),
     "fewer classes than ids": (one_class_less, "expected one of [1, 2]"),
     "a NaN box": (box_of_nan, "annotation 4"),
     "an unknown image": (unknown_image, "annotation 4"),
@@ -96,11 +101,19 @@ def test_defects_of_images(name, data, tmp_path, capsys, promise):
 
 
 PLANS = {
-    "unknown key": (("stages", 0), {"epoch": 3}, "plan.yaml:20:3: stages.0.epoch: unknown key 'epoch'; did you mean"),
+    "unknown key": (
+        ("stages", 0),
+        {"epoch": 3},
+        "plan.yaml:20:3: stages.0.epoch: unknown key 'epoch'; did you mean",
+    ),
     "unknown size": (("model",), {"size": "smal"}, "small?"),
     "unknown part": (("stages", 1), {"freeze": "decodr"}, "did you mean 'decoder'?"),
     "nothing to learn": (("stages", 1), {"freeze": "mask_head"}, "trains the mask head alone"),
-    "too few queries": (("model",), {"queries": 2}, "2 for an image with 10 objects; expected at least 10"),
+    "too few queries": (
+        ("model",),
+        {"queries": 2},
+        "2 for an image with 10 objects; expected at least 10",
+    ),
 }
 
 
@@ -117,7 +130,9 @@ def test_defects_of_plans(name, data, tmp_path, capsys, promise):
     promise("P10", 1, "runs with a defect in the plan")
 
 
-def test_a_checkpoint_of_another_size_is_refused_and_the_finished_stage_stays(rendered, tmp_path, capsys):
+def test_a_checkpoint_of_another_size_is_refused_and_the_finished_stage_stays(
+    rendered, tmp_path, capsys
+):
     plan = toy_plan(rendered, tmp_path / "runs", detector={"epochs": 1})
     plan["stages"] = plan["stages"][:1]
     assert attempt(plan, tmp_path, capsys) == (0, [])
@@ -126,7 +141,9 @@ def test_a_checkpoint_of_another_size_is_refused_and_the_finished_stage_stays(re
     second = toy_plan(rendered, tmp_path / "other")
     second["model"] = {"size": "nano", "weights": str(selected)}
     code, lines = attempt(second, tmp_path, capsys)
-    assert code == 2 and len(lines) == 1 and "a rfdetr pico model; expected rfdetr nano" in lines[0], lines
+    assert (
+        code == 2 and len(lines) == 1 and "a rfdetr pico model; expected rfdetr nano" in lines[0]
+    ), lines
     assert not list((tmp_path / "other").glob("*/*/steps.csv"))
     assert (selected / "card.json").read_bytes() == before
 

@@ -1,4 +1,6 @@
-"""Checkpoints that were changed behind our back are named before a step is made, and whole ones are used instead."""
+"""Checkpoints that were changed behind our back are named before a step is made, and whole ones are
+used instead.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +51,16 @@ DAMAGES = (flipped, cut, emptied, swapped, removed)
 
 def write(folder: Path, step: int) -> None:
     state = {"steps": step, "rng": torch.full((9,), step)}
-    checkpoint.write(folder, {"x": torch.full((50, 3), float(step))}, Card(spec=SPEC, step=step), state, True)
+    checkpoint.write(
+        folder, {"x": torch.full((50, 3), float(step))}, Card(spec=SPEC, step=step), state, True
+    )
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, STATE, CARD])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_to_the_newest_checkpoint_is_named_and_the_one_before_is_used(tmp_path, damage, name, promise):
+def test_damage_to_the_newest_checkpoint_is_named_and_the_one_before_is_used(
+    tmp_path, damage, name, promise
+):
     last = tmp_path / "last"
     for step in (1, 2):
         write(last, step)
@@ -64,7 +70,10 @@ def test_damage_to_the_newest_checkpoint_is_named_and_the_one_before_is_used(tmp
         checkpoint.verify(last)
     card, said = checkpoint.recover(last)
     assert card is not None and card.step == 1 and checkpoint.verify(last).step == 1
-    assert str(last) in said[0] and "going back to step 1, the newest checkpoint that is whole" in said[1]
+    assert (
+        str(last) in said[0]
+        and "going back to step 1, the newest checkpoint that is whole" in said[1]
+    )
     assert checkpoint.read_state(last)["steps"] == 1
     promise("P3", 1, f"checkpoints with a file {damage.__name__}")
 
@@ -87,7 +96,10 @@ def test_a_run_whose_checkpoints_are_all_broken_says_so_and_begins_anew(
 
 @pytest.fixture(scope="module")
 def finished(rendered, tmp_path_factory):
-    return run(toy_plan(rendered, tmp_path_factory.mktemp("whole"), detector={"save_every_steps": 1}), "detector")
+    return run(
+        toy_plan(rendered, tmp_path_factory.mktemp("whole"), detector={"save_every_steps": 1}),
+        "detector",
+    )
 
 
 def test_a_resumed_run_goes_back_says_so_and_ends_as_if_nothing_had_been(
@@ -106,7 +118,9 @@ def test_a_resumed_run_goes_back_says_so_and_ends_as_if_nothing_had_been(
 
 @pytest.mark.parametrize("name", [WEIGHTS, CARD])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_parent_is_named_before_the_first_step(finished, rendered, tmp_path, damage, name, promise):
+def test_a_damaged_parent_is_named_before_the_first_step(
+    finished, rendered, tmp_path, damage, name, promise
+):
     parent = Path(shutil.copytree(finished / "1-detector" / "selected", tmp_path / "parent"))
     write(tmp_path / "other", 7)
     damage(parent / name, tmp_path / "other")
@@ -118,7 +132,9 @@ def test_a_damaged_parent_is_named_before_the_first_step(finished, rendered, tmp
     promise("P2", 1, f"parents with a file {damage.__name__}")
 
 
-def test_a_finished_stage_that_was_damaged_since_is_named_before_the_next_begins(finished, rendered, tmp_path, promise):
+def test_a_finished_stage_that_was_damaged_since_is_named_before_the_next_begins(
+    finished, rendered, tmp_path, promise
+):
     copy = Path(shutil.copytree(finished.parent, tmp_path / "runs"))
     flipped(copy / "toy-1" / "1-detector" / "selected" / WEIGHTS, copy)
     with pytest.raises(CheckpointError, match=r"selected/weights.safetensors: damaged"):
@@ -136,10 +152,14 @@ def test_a_whole_checkpoint_of_another_stage_or_model_is_not_gone_on_from(
     card, tensors = checkpoint.read(finished / "1-detector" / "last")
     state = checkpoint.read_state(finished / "1-detector" / "last")
     larger = card.spec.model_copy(update={"size": "nano"})
-    for wrong in (card.model_copy(update={"stage": "tune"}), card.model_copy(update={"spec": larger})):
+    for wrong in (
+        card.model_copy(update={"stage": "tune"}),
+        card.model_copy(update={"spec": larger}),
+    ):
         checkpoint.write(last, tensors, wrong, state)
         with pytest.raises(
-            CheckpointError, match=r"last: of stage \w+, a rfdetr \w+ model; expected what detector has saved"
+            CheckpointError,
+            match=r"last: of stage \w+, a rfdetr \w+ model; expected what detector has saved",
         ):
             run(plan)
     assert len(losses(last.parent)) == 1

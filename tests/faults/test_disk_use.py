@@ -34,12 +34,20 @@ def rising(monkeypatch):
 
 
 def in_steps(data: Path, folder: Path, steps: int) -> dict:
-    every = {"steps": steps, "epochs": None, "evaluate_every_steps": 1, "save_every_steps": 1, "keep": 2}
+    every = {
+        "steps": steps,
+        "epochs": None,
+        "evaluate_every_steps": 1,
+        "save_every_steps": 1,
+        "keep": 2,
+    }
     plan = toy_plan(data, folder, detector={**every, "images_per_step": 2})
     return {**plan, "stages": plan["stages"][:1]}
 
 
-def test_three_times_the_evaluations_leave_no_more_bytes(few, tmp_path, rising, monkeypatch, promise):
+def test_three_times_the_evaluations_leave_no_more_bytes(
+    few, tmp_path, rising, monkeypatch, promise
+):
     sizes, write = [], checkpoint.write
 
     def measured(folder, *arguments, **options):
@@ -55,7 +63,8 @@ def test_three_times_the_evaluations_leave_no_more_bytes(few, tmp_path, rising, 
     }  # fmt: skip
     assert len(list((long / "1-detector" / "best").iterdir())) == 2
     assert size(long) == pytest.approx(size(short), rel=0.01)
-    assert len(sizes) > 3 * 15 and max(sizes[9:]) < 1.3 * size(short)  # nor in between: three are kept for a moment
+    # nor in between: three are kept for a moment
+    assert len(sizes) > 3 * 15 and max(sizes[9:]) < 1.3 * size(short)
     promise("P16", 15, "evaluations that each kept new weights")
 
 
@@ -66,11 +75,18 @@ def test_what_a_kill_left_half_done_is_cleared_away(few, tmp_path, rising, monke
     stage = tmp_path / "killed" / "toy-1" / "1-detector"
     left = ["last.writing", "last.previous.discarded"]
     left += [f"selected.{what}" for what in ("writing", "previous", "previous.discarded")]
-    left += [f"best/epoch-1-step-1.{what}" for what in ("writing", "discarded", "previous", "previous.discarded")]
+    left += [
+        f"best/epoch-1-step-1.{what}"
+        for what in ("writing", "discarded", "previous", "previous.discarded")
+    ]
     for name in left:
         (stage / name).mkdir()
         (stage / name / checkpoint.WEIGHTS).write_bytes(b"half")
-    for path in (stage / "steps.writing", stage.parent / "run.json.writing", stage / "selected" / "card.json.writing"):
+    for path in (
+        stage / "steps.writing",
+        stage.parent / "run.json.writing",
+        stage / "selected" / "card.json.writing",
+    ):
         path.write_text("half")
     assert names(run(plan)) == names(whole)
     promise("P16", len(left) + 3, "leftovers of kills, planted")

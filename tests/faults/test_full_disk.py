@@ -1,4 +1,6 @@
-"""A disk that is really full: what was saved stays, training goes on for a while, and the end is one clear line."""
+"""A disk that is really full: what was saved stays, training goes on for a while, and the end is
+one clear line.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def failed_writes(monkeypatch) -> list[str]:
     return failed
 
 
-@pytest.mark.parametrize(("full", "missed"), [((3, 4), ["last"]), ((4, 5), ["last", "selected", "selected"])])
+@pytest.mark.parametrize(
+    ("full", "missed"), [((3, 4), ["last"]), ((4, 5), ["last", "selected", "selected"])]
+)
 def test_a_disk_that_is_full_for_a_while_changes_nothing_in_what_comes_out(
     rendered, tmp_path, disk, monkeypatch, full, missed, promise
 ):
@@ -66,13 +70,17 @@ def test_a_disk_that_is_full_for_a_while_changes_nothing_in_what_comes_out(
     for name in ("selected", "last"):
         checkpoint.verify(stage / name)
         assert same_tensors(stage / name, whole / name)
-    assert {path.name for path in (stage / "best").iterdir()} == {path.name for path in (whole / "best").iterdir()}
+    assert {path.name for path in (stage / "best").iterdir()} == {
+        path.name for path in (whole / "best").iterdir()
+    }
     rows = [read_rows(folder / "epochs.csv") for folder in (stage, whole)]
     assert rows[0] == rows[1]
     promise("P8", 1, "disks that were full for a while")
 
 
-def test_a_disk_that_stays_full_ends_the_stage_with_the_last_good_checkpoint(rendered, disk, monkeypatch, promise):
+def test_a_disk_that_stays_full_ends_the_stage_with_the_last_good_checkpoint(
+    rendered, disk, monkeypatch, promise
+):
     plan = detector_only(rendered, disk.path / "runs")
     with monkeypatch.context() as patch:
         before_step(patch, {3: disk.fill})
@@ -80,7 +88,9 @@ def test_a_disk_that_stays_full_ends_the_stage_with_the_last_good_checkpoint(ren
             run(plan)
     said = error.value.message
     stage = disk.path / "runs" / "toy-1" / "1-detector"
-    assert said.startswith(f"{stage}: saving failed {MOST_FAILED_SAVES} times (") and "\n" not in said
+    assert (
+        said.startswith(f"{stage}: saving failed {MOST_FAILED_SAVES} times (") and "\n" not in said
+    )
     assert " MB needed, 0.0 MB free; expected free disk space; next: the same command again" in said
     assert checkpoint.verify(stage / "last").step == 2
     assert not (stage / "last.writing").exists()
@@ -97,7 +107,9 @@ def write_rows(journal: Journal, numbers: range) -> None:
 
 
 def events_in(path: Path) -> Iterator[Event]:
-    """The whole events of a TensorBoard file: each has its length and a checksum before it, and one behind it."""
+    """The whole events of a TensorBoard file: each has its length and a checksum before it, and one
+    behind it.
+    """
     data, at = path.read_bytes(), 0
     while at + 12 < len(data):
         (length,) = struct.unpack_from("Q", data, at)
@@ -121,7 +133,9 @@ def test_lines_of_the_log_wait_in_memory_and_are_all_there_in_order(tmp_path, pr
             journal.flush()
         disk.clear()
         journal.flush()
-        assert [row["step"] for row in read_rows(journal.folder / "steps.csv")] == list(range(1, 500))
+        assert [row["step"] for row in read_rows(journal.folder / "steps.csv")] == list(
+            range(1, 500)
+        )
         assert (journal.folder / "events.jsonl").read_text().count("something") == 1
         (events,) = (journal.folder / "tb").iterdir()
         seen = [event.step for event in events_in(events) if event.summary.value]
@@ -139,7 +153,10 @@ def test_a_cache_goes_on_where_the_disk_was_full(parts, tmp_path, promise):  # n
                 disk.fill()
 
         folder = disk.path / "stage"
-        with pytest.raises(TrainingError, match=r"4 of 10 records are cached \(No space left on device\): .*needed, 0"):
+        with pytest.raises(
+            TrainingError,
+            match=r"4 of 10 records are cached \(No space left on device\): .*needed, 0",
+        ):
             filled(parts, folder, fill_up)
         disk.clear()
         ticks = []

@@ -1,4 +1,6 @@
-"""Annotations of which anything may be anything else: read, audited and drawn, in bounded time and memory."""
+"""Annotations of which anything may be anything else: read, audited and drawn, in bounded time and
+memory.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,24 @@ from segue.structures.masks import coco_rle
 
 SIDE = 64
 MOST_SECONDS, MOST_BYTES = 0.05, 200_000_000
-HUGE = [10**400, -(10**18), 2**63, 2**31, 1e308, 1e15, float("nan"), float("inf"), -0.0, 1e-320, 65, 64, 63, -1, 0, 1]
+HUGE = [
+    10**400,
+    -(10**18),
+    2**63,
+    2**31,
+    1e308,
+    1e15,
+    float("nan"),
+    float("inf"),
+    -0.0,
+    1e-320,
+    65,
+    64,
+    63,
+    -1,
+    0,
+    1,
+]
 TEXTS = [
     "",
     " ",
@@ -44,7 +63,10 @@ SCALARS = st.one_of(
     *(st.sampled_from(HUGE), st.sampled_from(TEXTS)),
 )
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=9) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=9) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
 )
 TRIANGLE = [[8, 8], [40, 8], [40, 40]]
 POINTS = st.just(TRIANGLE) | st.lists(
@@ -62,7 +84,10 @@ def flat(points: list) -> list:
 
 
 RLES = st.fixed_dictionaries(
-    {"size": perhaps([SIDE, SIDE]), "counts": st.lists(st.integers(-5, 5000)) | st.text(max_size=30) | VALUES}
+    {
+        "size": perhaps([SIDE, SIDE]),
+        "counts": st.lists(st.integers(-5, 5000)) | st.text(max_size=30) | VALUES,
+    }
 )
 COCO = st.fixed_dictionaries(
     {
@@ -78,7 +103,9 @@ LABELME = st.just({"label": "cell", "points": TRIANGLE}) | st.fixed_dictionaries
     {
         "label": perhaps("cell"),
         "points": POINTS | VALUES,
-        "shape_type": st.just("polygon") | st.sampled_from(["rectangle", "circle", "mask", "line", ""]) | VALUES,
+        "shape_type": st.just("polygon")
+        | st.sampled_from(["rectangle", "circle", "mask", "line", ""])
+        | VALUES,
     },
     optional={"group_id": VALUES, "mask": st.text(max_size=40) | VALUES},
 )
@@ -86,9 +113,15 @@ VIA = st.fixed_dictionaries(
     {
         "shape_attributes": st.just({"name": "rect", "x": 8, "y": 8, "width": 20, "height": 20})
         | st.fixed_dictionaries(
-            {"name": st.just("rect") | st.sampled_from(["polygon", "circle", "ellipse", "point"]) | VALUES},
+            {
+                "name": st.just("rect")
+                | st.sampled_from(["polygon", "circle", "ellipse", "point"])
+                | VALUES
+            },
             optional={
-                **dict.fromkeys(("x", "y", "width", "height", "cx", "cy", "r", "rx", "ry", "theta"), perhaps(12)),
+                **dict.fromkeys(
+                    ("x", "y", "width", "height", "cx", "cy", "r", "rx", "ry", "theta"), perhaps(12)
+                ),
                 **dict.fromkeys(("all_points_x", "all_points_y"), POINTS.map(flat) | VALUES),
             },
         )
@@ -98,14 +131,40 @@ VIA = st.fixed_dictionaries(
 )
 TYPED = st.floats(-0.1, 1.1) | st.integers() | st.text(max_size=9)
 WORDS = TYPED | st.sampled_from(HUGE) | st.sampled_from(TEXTS)
-SHARES = st.lists(st.floats(0, 1), min_size=4, max_size=4).map(lambda shares: "0 " + " ".join(map(str, shares)))
-YOLO = SHARES | st.lists(WORDS, max_size=24).map(lambda words: "0 " + " ".join(map(str, words))) | st.text(max_size=60)
-ATTRIBUTES = ("xtl", "ytl", "xbr", "ybr", "rotation", "left", "top", "width", "height", "cx", "cy", "rx", "ry")
+SHARES = st.lists(st.floats(0, 1), min_size=4, max_size=4).map(
+    lambda shares: "0 " + " ".join(map(str, shares))
+)
+YOLO = (
+    SHARES
+    | st.lists(WORDS, max_size=24).map(lambda words: "0 " + " ".join(map(str, words)))
+    | st.text(max_size=60)
+)
+ATTRIBUTES = (
+    "xtl",
+    "ytl",
+    "xbr",
+    "ybr",
+    "rotation",
+    "left",
+    "top",
+    "width",
+    "height",
+    "cx",
+    "cy",
+    "rx",
+    "ry",
+)
 CVAT = st.just(("polygon", {"label": "cell", "points": "8,8;40,8;40,40"})) | st.tuples(
     st.sampled_from(["polygon", "box", "mask", "ellipse", "points", "x"]),
     st.fixed_dictionaries(
-        {"label": perhaps("cell"), "points": POINTS.map(lambda ps: ";".join(f"{x},{y}" for x, y in ps)) | WORDS},
-        optional={"rle": st.lists(WORDS).map(lambda runs: ",".join(map(str, runs))), "group_id": WORDS}
+        {
+            "label": perhaps("cell"),
+            "points": POINTS.map(lambda ps: ";".join(f"{x},{y}" for x, y in ps)) | WORDS,
+        },
+        optional={
+            "rle": st.lists(WORDS).map(lambda runs: ",".join(map(str, runs))),
+            "group_id": WORDS,
+        }
         | dict.fromkeys(ATTRIBUTES, st.integers(0, 60) | WORDS),
     ),
 )
@@ -129,7 +188,9 @@ def write_labelme(folder: Path, entry: object) -> Path:
 
 
 def write_via(folder: Path, entry: object) -> Path:
-    return written(folder / "via.json", json.dumps({"a.png1": {"filename": "a.png", "regions": [entry]}}))
+    return written(
+        folder / "via.json", json.dumps({"a.png1": {"filename": "a.png", "regions": [entry]}})
+    )
 
 
 def write_yolo(folder: Path, entry: object) -> Path:
@@ -148,7 +209,9 @@ def write_voc(folder: Path, entry: dict) -> Path:
     box = "".join(said.pop(name) for name in CORNERS)
     size = f"<size><width>{SIDE}</width><height>{SIDE}</height></size>"
     thing = f"<object>{''.join(said.values())}<bndbox>{box}</bndbox></object>"
-    return written(folder / "a.xml", f"<annotation><filename>a.png</filename>{size}{thing}</annotation>")
+    return written(
+        folder / "a.xml", f"<annotation><filename>a.png</filename>{size}{thing}</annotation>"
+    )
 
 
 def written(path: Path, text: str) -> Path:
@@ -210,7 +273,9 @@ def highest() -> int:
 
 
 def fuzz(name: str, count: int, folder: Path) -> int:
-    """So many mutated objects of a format, and a few more: none may take long or much, and some are still objects."""
+    """So many mutated objects of a format, and a few more: none may take long or much, and some are
+    still objects.
+    """
     strategy, write = FORMATS[name]
     root = folder / name
     (root / "images").mkdir(parents=True)
@@ -218,7 +283,13 @@ def fuzz(name: str, count: int, folder: Path) -> int:
         Image.new("RGB", (SIDE, SIDE)).save(place / "a.png")
     figures = {"seen": 0, "objects": 0, "slowest": 0.0, "most": 0}
 
-    @settings(max_examples=count, deadline=None, database=None, derandomize=True, suppress_health_check=HealthCheck)
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=HealthCheck,
+    )
     @given(strategy, SPLICES)
     def one(entry: Any, splice: tuple[float, int, bytes] | None) -> None:
         spliced(write(root, entry), splice)
@@ -227,7 +298,8 @@ def fuzz(name: str, count: int, folder: Path) -> int:
         taken = time.process_time() - began
         if highest() > most:  # else it took less than something before it
             figures["most"] = max(figures["most"], highest() - held)
-        if taken > MOST_SECONDS:  # once more, because whatever else this process does is counted, too
+        # once more, because whatever else this process does is counted, too
+        if taken > MOST_SECONDS:
             taken = min(seconds(root, name) for _ in range(3))
         figures["seen"] += 1
         figures["slowest"] = max(figures["slowest"], taken)
@@ -243,7 +315,9 @@ def fuzzed(count: int, folder: Path) -> int:
 
 
 def test_no_mutated_object_breaks_anything(tmp_path, promise):
-    promise("fuzz", fuzzed(100, tmp_path), "mutated objects of six formats, each under 50 ms and 200 MB")
+    promise(
+        "fuzz", fuzzed(100, tmp_path), "mutated objects of six formats, each under 50 ms and 200 MB"
+    )
 
 
 @pytest.mark.slow

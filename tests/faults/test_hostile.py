@@ -1,4 +1,6 @@
-"""Files that try to do harm, given to everything that reads files: nothing runs, nothing breaks, one line says why."""
+"""Files that try to do harm, given to everything that reads files: nothing runs, nothing breaks,
+one line says why.
+"""
 
 from __future__ import annotations
 
@@ -97,9 +99,13 @@ CALLS: dict[str, Callable[[Path], object]] = {
 def good(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("good")
     data = render_dataset(folder / "data", {"train": 2, "valid": 1, "test": 1}, side=64, seed=1)
-    options = rfdetr.settle(rfdetr.Options(resolution=64, queries=10, groups=1), rfdetr.SIZES["pico"], 5, "cpu")[0]
+    options = rfdetr.settle(
+        rfdetr.Options(resolution=64, queries=10, groups=1), rfdetr.SIZES["pico"], 5, "cpu"
+    )[0]
     spec = ModelSpec(family="rfdetr", size="pico", classes=("cell",), options=options.model_dump())
-    checkpoint.write(folder / "ckpt", rfdetr.build(spec, masks=False).state_dict(), checkpoint.Card(spec=spec))
+    checkpoint.write(
+        folder / "ckpt", rfdetr.build(spec, masks=False).state_dict(), checkpoint.Card(spec=spec)
+    )
     plan = write_plan(folder / "plan.yaml", toy_plan(data, folder / "runs"))
     return {"CKPT": folder / "ckpt", "DATA": data, "PLAN": plan}
 
@@ -110,7 +116,9 @@ def trap(tmp_path, monkeypatch) -> Iterator[Path]:
     marker = tmp_path / "marker"
     (tmp_path / "code" / MODULE).mkdir(parents=True)
     (tmp_path / "code" / MODULE / "__init__.py").write_text(f"import os; os.mkdir({str(marker)!r})")
-    (tmp_path / "code" / MODULE / "model.py").write_text("SIZES = PARTS = TASKS = Options = build = ()")
+    (tmp_path / "code" / MODULE / "model.py").write_text(
+        "SIZES = PARTS = TASKS = Options = build = ()"
+    )
     monkeypatch.syspath_prepend(str(tmp_path / "code"))
     monkeypatch.chdir(tmp_path)
     yield marker
@@ -120,14 +128,22 @@ def trap(tmp_path, monkeypatch) -> Iterator[Path]:
 
 def filled(line: str, path: Path, folder: Path, good: dict[str, Path], out: Path) -> list[str]:
     places = {**good, "FILE": path, "FOLDER": folder, "OUT": out}
-    return [re.sub(r"\b(FILE|FOLDER|OUT|CKPT|DATA|PLAN)\b", lambda m: str(places[m[1]]), word) for word in line.split()]
+    return [
+        re.sub(r"\b(FILE|FOLDER|OUT|CKPT|DATA|PLAN)\b", lambda m: str(places[m[1]]), word)
+        for word in line.split()
+    ]
 
 
 def outcome(code: object, said: str, printed: str) -> str:
     """What is wrong with how a command ended; nothing, if it went well or said in one line why not."""
     wrong = [c for c in said + printed if not c.isprintable() and c != "\n"]
     errors = re.findall(r"^\S+: error: .*", said, re.MULTILINE)
-    if code not in (0, 1, 2, 3) or "Traceback" in said or wrong or (code in (2, 3) and len(errors) != 1):
+    if (
+        code not in (0, 1, 2, 3)
+        or "Traceback" in said
+        or wrong
+        or (code in (2, 3) and len(errors) != 1)
+    ):
         return f"exit code {code}, {errors or said[-300:]}, {wrong[:3]}"
     return ""
 
@@ -170,7 +186,9 @@ def script(name: str, arguments: list[str], monkeypatch) -> object:
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
-def test_no_payload_runs_wherever_it_is_given(name, good, trap, tmp_path, capsys, monkeypatch, promise):
+def test_no_payload_runs_wherever_it_is_given(
+    name, good, trap, tmp_path, capsys, monkeypatch, promise
+):
     folder = tmp_path / "payload"
     folder.mkdir()
     path = PAYLOADS[name](folder, trap)
@@ -187,11 +205,14 @@ def test_no_payload_runs_wherever_it_is_given(name, good, trap, tmp_path, capsys
         wrong[one] = tried(lambda one=one, words=words: script(one, words, monkeypatch), capsys)
     for what, call in CALLS.items():
         for given in (path, folder):
-            wrong[f"{what} {given.name}"] = tried(lambda call=call, given=given: called(call, given), capsys)
+            wrong[f"{what} {given.name}"] = tried(
+                lambda call=call, given=given: called(call, given), capsys
+            )
     assert {line: found for line, found in wrong.items() if found} == {}
     assert not trap.exists() and f"{MODULE}.model" not in sys.modules
     assert {str(p): p.stat().st_size for p in folder.rglob("*") if str(p) in before} == before
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200_000  # kB: no bomb went off
+    # kB: no bomb went off
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200_000
     pairs = len(wrong)
     assert pairs == (59 if name == "card" else 63)
     promise("hostile", pairs, f"ways to give {name} to segue")
@@ -205,7 +226,9 @@ def test_every_verb_is_given_payloads():
 
 
 def test_the_payloads_are_harmful(trap, tmp_path):
-    """Read as careless programs read them they do leave the marker, so that its absence means something."""
+    """Read as careless programs read them they do leave the marker, so that its absence means
+    something.
+    """
     import pickle
 
     done = []
@@ -226,16 +249,23 @@ def test_the_payloads_are_harmful(trap, tmp_path):
     assert trap.exists() and len(done) == 5
 
 
-def test_markup_and_control_characters_reach_no_page_and_no_terminal(trap, tmp_path, good, capsys, monkeypatch):
+def test_markup_and_control_characters_reach_no_page_and_no_terminal(
+    trap, tmp_path, good, capsys, monkeypatch
+):
     folder = tmp_path / "payload"
     folder.mkdir()
     PAYLOADS["names"](folder, trap)
     assert main(["data", "audit", str(folder), "--out", "audit"]) in (0, 2)
     assert main(["data", "info", str(folder)]) == 0
     assert main(["predict", str(good["CKPT"]), str(folder), "--out", "found"]) == 0
-    assert main(["label", "auto", str(folder), "--kind", "blobs", "--class", SCRIPT, "--out", "labels"]) in (0, 2)
+    assert main(
+        ["label", "auto", str(folder), "--kind", "blobs", "--class", SCRIPT, "--out", "labels"]
+    ) in (0, 2)
     printed = capsys.readouterr()
-    assert all(c.isprintable() or c == "\n" for c in printed.out + printed.err) and "\\x1b" in printed.out
+    assert (
+        all(c.isprintable() or c == "\n" for c in printed.out + printed.err)
+        and "\\x1b" in printed.out
+    )
     pages = {path.name: path.read_text() for path in tmp_path.glob("*/*.html")}
     assert set(pages) == {"audit.html", "sheet.html"}
     assert all("<script" not in page and "<b " not in page for page in pages.values())
@@ -259,8 +289,13 @@ def bombs(folder: Path) -> list[Path]:
     with tifffile.TiffWriter(folder / "a.tif") as file:
         file.write(iter([np.zeros((256, 256), np.uint8)] * 47**2), shape=(side, side), dtype=np.uint8,
                    tile=(256, 256), compression="zlib")  # fmt: skip
-    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({side}, {side}, 3), }}".ljust(117) + "\n"
-    (folder / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    header = (
+        f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({side}, {side}, 3), }}".ljust(117)
+        + "\n"
+    )
+    (folder / "a.npy").write_bytes(
+        b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    )
     bmp = Image.new("L", (8, 8))
     bmp.save(folder / "a.bmp")
     content = (folder / "a.bmp").read_bytes()
@@ -286,13 +321,19 @@ def test_an_image_is_refused_by_its_header_before_a_pixel_is_decoded(tmp_path):
     assert time.process_time() - began < 10
 
 
-def test_a_module_that_a_card_names_is_used_only_where_its_user_allows_it(trap, tmp_path, capsys, monkeypatch):
+def test_a_module_that_a_card_names_is_used_only_where_its_user_allows_it(
+    trap, tmp_path, capsys, monkeypatch
+):
     folder = tmp_path / "payload"
     folder.mkdir()
     PAYLOADS["card"](folder, trap)
     assert main(["inspect", str(folder)]) == 2
     said = capsys.readouterr().err
-    assert f"family {MODULE}.model" in said and f"SEGUE_MODULES={MODULE}.model" in said and not trap.exists()
+    assert (
+        f"family {MODULE}.model" in said
+        and f"SEGUE_MODULES={MODULE}.model" in said
+        and not trap.exists()
+    )
     assert main(["report", str(folder)]) == 2 and not trap.exists()
     monkeypatch.setenv("SEGUE_MODULES", f"other,{MODULE}.model")
     assert checkpoint.read_card(folder).spec.family == f"{MODULE}.model"

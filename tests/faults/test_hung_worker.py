@@ -1,4 +1,6 @@
-"""Workers that hang or die while they read an image: the image is named, and nothing hangs with them."""
+"""Workers that hang or die while they read an image: the image is named, and nothing hangs with
+them.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,18 @@ def reading(monkeypatch):
     return set_to
 
 
-def test_an_image_that_is_never_read_to_its_end_is_named(rendered, tmp_path, monkeypatch, reading, promise):
+def test_an_image_that_is_never_read_to_its_end_is_named(
+    rendered, tmp_path, monkeypatch, reading, promise
+):
     reading({"train_0005.png"}, lambda: time.sleep(3600))
     monkeypatch.setattr(loader, "PATIENCE", 5.0)
     plan = detector_only(rendered, tmp_path, workers=2)
     with pytest.raises(DataError) as error:
         run(plan)
     said = error.value.message
-    assert said.startswith(f"reading {rendered / 'train' / 'train_0005.png'}: not done after 5 s; expected")
+    assert said.startswith(
+        f"reading {rendered / 'train' / 'train_0005.png'}: not done after 5 s; expected"
+    )
     assert "the same command goes on from what was saved" in said and "\n" not in said
     assert multiprocessing.active_children() == []  # or the command would never end
     folder = tmp_path / "toy-1"
@@ -79,7 +85,9 @@ def test_a_run_that_was_paused_goes_on_although_its_images_are_late_by_then():
     """Time goes on while Ctrl-Z keeps a run and its workers: `fg` is no reason to end them."""
     worker = subprocess.Popen(["sleep", "60"])
     try:
-        at = torch.tensor([[worker.pid, 0, time.monotonic() - 2 * loader.PATIENCE]], dtype=torch.float64)
+        at = torch.tensor(
+            [[worker.pid, 0, time.monotonic() - 2 * loader.PATIENCE]], dtype=torch.float64
+        )
         assert loader._next(Kept(), None, at) == "a batch" and worker.poll() is None
     finally:
         worker.kill()
@@ -92,7 +100,9 @@ def test_an_image_whose_worker_dies_is_named(rendered, tmp_path, reading, promis
     with pytest.raises(DataError) as error:
         run(detector_only(rendered, tmp_path, workers=2))
     said = error.value.message
-    assert said.startswith(f"reading {rendered / 'train' / 'train_0005.png'}: the process that did this was ended")
+    assert said.startswith(
+        f"reading {rendered / 'train' / 'train_0005.png'}: the process that did this was ended"
+    )
     assert "lower workers:" in said and "\n" not in said
     done = len(losses(tmp_path / "toy-1" / "1-detector"))
     assert done == 0 or checkpoint.verify(tmp_path / "toy-1" / "1-detector" / "last").step == done

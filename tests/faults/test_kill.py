@@ -36,8 +36,12 @@ def rows(path: Path) -> int:
     return max(0, path.read_text().count("\n") - 1) if path.exists() else 0
 
 
-def test_killed_once_in_each_place_it_is_the_run_that_was_never_killed(undisturbed, few, tmp_path, promise):
-    """Each start goes on from the kill before; between lie opening the run, building models, measuring, the report."""
+def test_killed_once_in_each_place_it_is_the_run_that_was_never_killed(
+    undisturbed, few, tmp_path, promise
+):
+    """Each start goes on from the kill before; between lie opening the run, building models,
+    measuring, the report.
+    """
     plan, run = struck.three_stages(few, tmp_path, parts=4)
     blows = [
         Blow(BETWEEN, 1, 200_000),
@@ -57,7 +61,9 @@ def test_killed_once_in_each_place_it_is_the_run_that_was_never_killed(undisturb
     promise("P16", len(blows), "SIGKILLs, looking for what they leave behind")
 
 
-def test_killed_while_its_folder_is_made_a_run_begins_under_the_same_name(few, tmp_path, monkeypatch, promise):
+def test_killed_while_its_folder_is_made_a_run_begins_under_the_same_name(
+    few, tmp_path, monkeypatch, promise
+):
     (tmp_path / "toy-7").mkdir()  # not a run, and not to be taken for one
     plan = Plan.model_validate(toy_plan(few, tmp_path))
 
@@ -75,7 +81,9 @@ def test_killed_while_its_folder_is_made_a_run_begins_under_the_same_name(few, t
 
 @pytest.mark.parametrize("parts", [1, 4])
 @pytest.mark.slow
-def test_killed_at_a_random_place_it_is_the_run_that_was_never_killed(undisturbed, few, tmp_path, parts, promise):
+def test_killed_at_a_random_place_it_is_the_run_that_was_never_killed(
+    undisturbed, few, tmp_path, parts, promise
+):
     whole, counts = undisturbed(parts)
     rng, trials = random.Random(parts), 10
     for trial in range(trials):
@@ -103,7 +111,9 @@ def test_the_number_of_data_workers_changes_no_bit(undisturbed, few, tmp_path, w
 def test_a_signal_to_the_whole_group_does_not_take_the_workers_with_it(rendered, tmp_path, promise):
     """As `timeout` and batch systems send it."""
     common = {"workers": 2, "images_per_step": 4, "images_per_forward": 2, "save_every_steps": 2}
-    plan = write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs", detector=common))
+    plan = write_plan(
+        tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs", detector=common)
+    )
     run = tmp_path / "runs" / "toy-1"
     command = [sys.executable, "-W", "ignore", "-m", "segue", "run", str(plan), "--quiet"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -158,10 +168,16 @@ def other_file_system(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("trials", "apart"),
-    [(10, False), pytest.param(50, False, marks=pytest.mark.slow), pytest.param(50, True, marks=pytest.mark.slow)],
+    [
+        (10, False),
+        pytest.param(50, False, marks=pytest.mark.slow),
+        pytest.param(50, True, marks=pytest.mark.slow),
+    ],
 )
 def test_no_kill_while_saving_leaves_an_unreadable_checkpoint(tmp_path, trials, apart, promise):
-    """apart: temporary files lie on another file system, from which nothing can be put in its place in one step."""
+    """apart: temporary files lie on another file system, from which nothing can be put in its place
+    in one step.
+    """
     temporary = other_file_system(tmp_path) if apart else Path(tempfile.mkdtemp(dir=tmp_path))
     out = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", WRITER, str(tmp_path / "run"), str(trials)],
@@ -175,4 +191,8 @@ def test_no_kill_while_saving_leaves_an_unreadable_checkpoint(tmp_path, trials, 
     assert unreadable == 0
     assert newest > trials  # it did write in between
     temporary.rmdir()  # nothing was left there
-    promise("P1", trials, "SIGKILLs while saving" + (", temporary files on another file system" if apart else ""))
+    promise(
+        "P1",
+        trials,
+        "SIGKILLs while saving" + (", temporary files on another file system" if apart else ""),
+    )

@@ -24,11 +24,16 @@ def of_eight(data, folder) -> dict:
 
 
 def scarce(patch: pytest.MonkeyPatch, unlucky: list[tuple[int, str]]) -> None:
-    """Let memory run out once in each of these steps (from 1): in the forward, in the loss of the last part, or in
-    the backward behind it, when gradients are there already."""
+    """Let memory run out once in each of these steps (from 1): in the forward, in the loss of the
+    last part, or in the backward behind it, when gradients are there already.
+    """
     step, left = [0], dict(unlucky)
     train_step = loop.train_step
-    places = {"forward": (Chain, "forward"), "loss": (Criterion, "__call__"), "backward": (torch.Tensor, "backward")}
+    places = {
+        "forward": (Chain, "forward"),
+        "loss": (Criterion, "__call__"),
+        "backward": (torch.Tensor, "backward"),
+    }
 
     def counted(*arguments):
         step[0] += 1
@@ -61,8 +66,12 @@ def split_at(patch: pytest.MonkeyPatch, steps: list[int]) -> None:
     patch.setattr(loop, "train_step", halved)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
-def test_memory_that_runs_out_at_random_steps_changes_no_bit(few, tmp_path, monkeypatch, seed, promise):
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
+)
+def test_memory_that_runs_out_at_random_steps_changes_no_bit(
+    few, tmp_path, monkeypatch, seed, promise
+):
     rng = random.Random(seed)
     steps = sorted(rng.sample(range(1, STEPS + 1), 3))
     unlucky = list(zip(steps, rng.sample(["forward", "loss", "backward"], 3), strict=True))

@@ -1,4 +1,6 @@
-"""Numbers that become NaN or infinite: nothing of them reaches the disk, and the step can be run again."""
+"""Numbers that become NaN or infinite: nothing of them reaches the disk, and the step can be run
+again.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,13 @@ from tests.toy import detector_only, losses, run, same_tensors
 def tensors_in(values: object) -> list[torch.Tensor]:
     if isinstance(values, torch.Tensor):
         return [values]
-    within = values.values() if isinstance(values, dict) else values if isinstance(values, list | tuple) else ()
+    within = (
+        values.values()
+        if isinstance(values, dict)
+        else values
+        if isinstance(values, list | tuple)
+        else ()
+    )
     return [tensor for value in within for tensor in tensors_in(value)]
 
 
@@ -31,7 +39,9 @@ def all_finite(run_folder: Path) -> int:
     count = 0
     for card in run_folder.rglob(checkpoint.CARD):
         _, found = checkpoint.read(card.parent)
-        state = checkpoint.read_state(card.parent) if (card.parent / checkpoint.STATE).exists() else {}
+        state = (
+            checkpoint.read_state(card.parent) if (card.parent / checkpoint.STATE).exists() else {}
+        )
         for tensor in tensors_in([found, state]):
             assert not tensor.is_floating_point() or bool(tensor.isfinite().all()), card.parent
             count += 1
@@ -43,7 +53,10 @@ def fails(plan: dict, words: str) -> Path:
     with pytest.raises(NonFiniteError, match=words) as error:
         run(plan)
     folder = Path(plan["runs"]) / "toy-1"
-    assert read_note(folder)["stages"]["detector"]["state"] == "failed" and "\n" not in error.value.message
+    assert (
+        read_note(folder)["stages"]["detector"]["state"] == "failed"
+        and "\n" not in error.value.message
+    )
     kept = folder / "1-detector" / bad_step.FOLDER
     assert f"next: segue inspect {kept}" in error.value.message
     assert all_finite(folder) > 140
@@ -55,7 +68,9 @@ def again(kept: Path) -> dict:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_stops_before_any_weight_moves(rendered, tmp_path, monkeypatch, value, promise):
+def test_a_loss_that_is_not_finite_stops_before_any_weight_moves(
+    rendered, tmp_path, monkeypatch, value, promise
+):
     plan = detector_only(rendered, tmp_path)
     total, calls = Criterion.total, []
 
@@ -67,7 +82,9 @@ def test_a_loss_that_is_not_finite_stops_before_any_weight_moves(rendered, tmp_p
         patch.setattr(Criterion, "total", poisoned)
         kept = fails(plan, "epoch 1, step 3: loss became NaN or infinite")
         found = again(kept)
-    assert found["found"] == found["again"] == "loss became NaN or infinite" and found["first"] == ""
+    assert (
+        found["found"] == found["again"] == "loss became NaN or infinite" and found["first"] == ""
+    )
     assert found["terms"]["loss"] == str(value) and found["terms"]["l1"] > 0
     folder = kept.parent
     assert checkpoint.verify(folder / "last").step == 2
@@ -82,12 +99,16 @@ def test_a_loss_that_is_not_finite_stops_before_any_weight_moves(rendered, tmp_p
     promise("P9", 1, "losses that are NaN or infinite")
 
 
-def test_a_gradient_that_is_not_finite_stops_too_and_is_named(rendered, tmp_path, monkeypatch, promise):
+def test_a_gradient_that_is_not_finite_stops_too_and_is_named(
+    rendered, tmp_path, monkeypatch, promise
+):
     build_model = build.build_model
 
     def built(*arguments):
         chain = build_model(*arguments)
-        dict(chain.named_parameters())["decoder.box_head.layers.2.bias"].register_hook(lambda g: g * float("nan"))
+        dict(chain.named_parameters())["decoder.box_head.layers.2.bias"].register_hook(
+            lambda g: g * float("nan")
+        )
         return chain
 
     monkeypatch.setattr(build, "build_model", built)
@@ -96,8 +117,13 @@ def test_a_gradient_that_is_not_finite_stops_too_and_is_named(rendered, tmp_path
     promise("P9", 1, "gradients that are NaN")
 
 
-def test_a_rate_that_is_far_too_high_ends_with_the_images_and_the_module_it_began_in(rendered, tmp_path, promise):
-    kept = fails(detector_only(rendered, tmp_path, optimizer={"lr": 1e30, "clip": 0}), "epoch 1, step 2: .* became NaN")
+def test_a_rate_that_is_far_too_high_ends_with_the_images_and_the_module_it_began_in(
+    rendered, tmp_path, promise
+):
+    kept = fails(
+        detector_only(rendered, tmp_path, optimizer={"lr": 1e30, "clip": 0}),
+        "epoch 1, step 2: .* became NaN",
+    )
     found = again(kept)
     assert found["again"] == found["found"] and found["first"]
     text = describe_checkpoint(kept, False)
@@ -108,10 +134,16 @@ def test_a_rate_that_is_far_too_high_ends_with_the_images_and_the_module_it_bega
 
 
 def test_weights_that_overflow_before_an_evaluation_are_not_kept(rendered, tmp_path, promise):
-    """One step an epoch, so that the model is evaluated with them before another step could find out."""
+    """One step an epoch, so that the model is evaluated with them before another step could find
+    out.
+    """
     sgd = {"kind": "sgd", "lr": 3e38, "momentum": 0, "clip": 0}
-    plan = detector_only(rendered, tmp_path, optimizer=sgd, images_per_step=16, save_every_steps=None)
-    with pytest.raises(NonFiniteError, match=r"NaN or infinit.*; expected finite values; next: .*lower opt") as e:
+    plan = detector_only(
+        rendered, tmp_path, optimizer=sgd, images_per_step=16, save_every_steps=None
+    )
+    with pytest.raises(
+        NonFiniteError, match=r"NaN or infinit.*; expected finite values; next: .*lower opt"
+    ) as e:
         run(plan)
     assert all_finite(tmp_path / "toy-1") == 0 and "\n" not in e.value.message
     promise("P9", 1, "weights that overflow")
@@ -123,12 +155,16 @@ def scaled_loss(monkeypatch, factors: dict[int, float]) -> None:
 
     def scaled(self, sums, counts):
         calls.append(len(sums))
-        return total(self, sums, counts) * (factors.get(calls.count(3), 1.0) if len(sums) == 3 else 1.0)
+        return total(self, sums, counts) * (
+            factors.get(calls.count(3), 1.0) if len(sums) == 3 else 1.0
+        )
 
     monkeypatch.setattr(Criterion, "total", scaled)
 
 
-def test_an_overflow_of_half_precision_skips_the_step_and_halves_the_scale(rendered, tmp_path, monkeypatch, promise):
+def test_an_overflow_of_half_precision_skips_the_step_and_halves_the_scale(
+    rendered, tmp_path, monkeypatch, promise
+):
     scaled_loss(monkeypatch, {3: 1e6, 4: 1e6})
     folder = run(detector_only(rendered, tmp_path, precision="fp16")) / "1-detector"
     rows = read_rows(folder / "steps.csv")
@@ -136,14 +172,21 @@ def test_an_overflow_of_half_precision_skips_the_step_and_halves_the_scale(rende
     assert sum(overflowed) and not any(overflowed[-2:])
     assert all_finite(folder.parent) > 200
     state = checkpoint.read_state(folder / "last")
-    assert state["scaler"]["scale"] == 2.0 ** (16 - sum(overflowed)) and state["progress"]["skipped"] == 0
+    assert (
+        state["scaler"]["scale"] == 2.0 ** (16 - sum(overflowed))
+        and state["progress"]["skipped"] == 0
+    )
     promise("P9", sum(overflowed), "steps that overflow half precision")
 
 
-def test_half_precision_that_overflows_however_small_the_scale_ends_the_stage(rendered, tmp_path, monkeypatch, promise):
+def test_half_precision_that_overflows_however_small_the_scale_ends_the_stage(
+    rendered, tmp_path, monkeypatch, promise
+):
     scaled_loss(monkeypatch, dict.fromkeys(range(1, 100), 1e20))
     long = {"epochs": None, "steps": 30, "evaluate_every_steps": 30, "save_every_steps": 19}
-    kept = fails(detector_only(rendered, tmp_path, precision="fp16", **long), "the gradient became NaN")
+    kept = fails(
+        detector_only(rendered, tmp_path, precision="fp16", **long), "the gradient became NaN"
+    )
     assert len(losses(kept.parent)) == MOST_SKIPPED
     assert again(kept)["again"] == "the gradient became NaN or infinite"
     promise("P9", MOST_SKIPPED + 1, "steps that overflow half precision")
@@ -154,7 +197,9 @@ def test_half_precision_that_overflows_however_small_the_scale_ends_the_stage(re
 def test_a_model_that_puts_out_nan_ends_in_words_in_every_family(
     rendered, tmp_path, monkeypatch, family, measured, promise
 ):
-    """Whether it is measured or trained first: no traceback of the matcher's, and no measure of nothing."""
+    """Whether it is measured or trained first: no traceback of the matcher's, and no measure of
+    nothing.
+    """
     build_model = build.build_model
 
     def built(*arguments):
@@ -168,7 +213,11 @@ def test_a_model_that_puts_out_nan_ends_in_words_in_every_family(
     plan = detector_only(rendered, tmp_path, task="joint" if family == "mask2former" else "boxes")
     plan["model"] = {"family": family, "size": "pico", "resolution": 128}
     if measured:  # R-CNN drops what is NaN, so that nothing is found; its loss is not finite then
-        words = "step 1: loss" if family == "rgbx_rcnn" else "valid_0000.png: the model puts out scores or boxes that"
+        words = (
+            "step 1: loss"
+            if family == "rgbx_rcnn"
+            else "valid_0000.png: the model puts out scores or boxes that"
+        )
         with pytest.raises(NonFiniteError, match=words):
             run(plan)
     else:

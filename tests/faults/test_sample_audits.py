@@ -1,4 +1,6 @@
-"""Real data sets, dirty ones among them, are audited as expected: each test skips where its sample is absent."""
+"""Real data sets, dirty ones among them, are audited as expected: each test skips where its sample
+is absent.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,12 @@ EXPECTED = {
 }  # fmt: skip
 REFUSED = {"dirty/hituav-nonstandard-keys"}
 AREA = "area of the box, not the mask"
-AREAS = {"dirty/tiny-defects-lpbf": 390, "dirty/height-off-by-one-flakes": 36, "bottles-39": 153, "pothole-20": 35}
+AREAS = {
+    "dirty/tiny-defects-lpbf": 390,
+    "dirty/height-off-by-one-flakes": 36,
+    "bottles-39": 153,
+    "pothole-20": 35,
+}
 
 
 def found_in(root: Path) -> list[Finding]:
@@ -65,8 +72,14 @@ def test_pictures_with_a_row_less_than_annotated_are_drawn(sample_data):
 
 
 def test_invalid_files_are_refused_and_valid_ones_are_not(sample_data, tmp_path, promise):
-    """Their images are made up here; the one false file that is understood has a polygon outside its list."""
-    names = ("midv500/images/example1.tif", "midv500/images/example2.tif", "43_tur_id/images/CA/CA43_01.tif")
+    """Their images are made up here; the one false file that is understood has a polygon outside
+    its list.
+    """
+    names = (
+        "midv500/images/example1.tif",
+        "midv500/images/example2.tif",
+        "43_tur_id/images/CA/CA43_01.tif",
+    )
     for name in names:
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (3000, 3000), (len(name), 80, 90)).save(tmp_path / "data" / name)

@@ -1,4 +1,6 @@
-"""Asked to stop anywhere, once or twice, a run ends soon and says so; nothing starts behind it, and it goes on."""
+"""Asked to stop anywhere, once or twice, a run ends soon and says so; nothing starts behind it, and
+it goes on.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def test_asked_once_in_each_place_it_stops_and_goes_on(undisturbed, few, tmp_pat
     promise("P7", 6, "signals, one in each place")
 
 
-def test_asked_twice_it_stops_where_it_is_and_loses_nothing_that_was_saved(undisturbed, few, tmp_path, promise):
+def test_asked_twice_it_stops_where_it_is_and_loses_nothing_that_was_saved(
+    undisturbed, few, tmp_path, promise
+):
     plan, run = struck.three_stages(few, tmp_path, parts=4)
     blows = [
         Blow("step", 2, 9_000, (SIGTERM, SIGTERM)),
@@ -71,7 +75,9 @@ def test_asked_twice_it_stops_where_it_is_and_loses_nothing_that_was_saved(undis
 @pytest.mark.parametrize("place", [*struck.PLACES, BETWEEN])
 @pytest.mark.slow
 def test_any_signals_in_any_place_of_a_stage(undisturbed, few, tmp_path, place, promise):
-    """Also in the last save of a stage, and behind it; whether one signal or two, a start later it is the same run."""
+    """Also in the last save of a stage, and behind it; whether one signal or two, a start later it
+    is the same run.
+    """
     whole, counts = undisturbed(1)
     asked = [(SIGTERM,), (SIGINT,), (SIGTERM, SIGTERM), (SIGINT, SIGINT), (SIGINT, SIGTERM)]
     plan, run = struck.three_stages(few, tmp_path)

@@ -22,10 +22,21 @@ SLOW = starved.__name__  # imported here, so that its card may be read here
 
 
 def start(data: Path, folder: Path) -> tuple[subprocess.Popen, Path]:
-    """A sweep in a session of its own, when its first member has begun to train; and that member's stage."""
+    """A sweep in a session of its own, when its first member has begun to train; and that member's
+    stage.
+    """
     (folder / "slow").touch()
     plan = toy_sweep(data, folder)
-    command = [sys.executable, "-W", "ignore", "-m", "segue", "sweep", str(plan), f"model.family={SLOW},rfdetr"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "segue",
+        "sweep",
+        str(plan),
+        f"model.family={SLOW},rfdetr",
+    ]
     process = subprocess.Popen(
         command,
         cwd=folder,

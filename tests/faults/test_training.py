@@ -21,7 +21,9 @@ from tests.toy import detector_only, losses, run
 
 
 def memory_for(images: int, monkeypatch) -> list[int]:
-    """Let every forward of more than `images` training images run out of memory; returns what was tried."""
+    """Let every forward of more than `images` training images run out of memory; returns what was
+    tried.
+    """
     forward, tried = Chain.forward, []
 
     def limited(self, inputs, start=0):
@@ -43,37 +45,59 @@ def test_running_out_of_memory_splits_the_step_and_changes_nothing(rendered, tmp
         split = run(detector_only(rendered, tmp_path / "split"))
     assert tried[:4] == [4, 2, 2, 2]
     assert losses(split / "1-detector") == losses(whole / "1-detector")
-    events = [json.loads(line) for line in (split / "1-detector" / "events.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line)
+        for line in (split / "1-detector" / "events.jsonl").read_text().splitlines()
+    ]
     assert [(e["event"], e["images_per_forward"]) for e in events] == [("out of memory", 2)]
 
 
-def test_an_image_that_does_not_fit_alone_ends_the_stage_with_advice(rendered, tmp_path, monkeypatch):
+def test_an_image_that_does_not_fit_alone_ends_the_stage_with_advice(
+    rendered, tmp_path, monkeypatch
+):
     memory_for(0, monkeypatch)
-    with pytest.raises(OutOfMemoryError, match=r"a single image does not fit .* lower model\.resolution"):
+    with pytest.raises(
+        OutOfMemoryError, match=r"a single image does not fit .* lower model\.resolution"
+    ):
         run(detector_only(rendered, tmp_path))
 
 
 @pytest.mark.parametrize("part", ["backbone", "decoder"])
-def test_a_frozen_value_that_moves_by_its_last_bit_fails_the_stage(rendered, tmp_path, monkeypatch, part, promise):
+def test_a_frozen_value_that_moves_by_its_last_bit_fails_the_stage(
+    rendered, tmp_path, monkeypatch, part, promise
+):
     plan = toy_plan(rendered, tmp_path, detector={"epochs": 1}, masks={"epochs": 1})
     run(plan, "detector")
     build_model, chains = build.build_model, []
 
     def nudge(self, row):
-        value = next(p for p in chains[0].part(part).parameters() if p.numel() > 100).data.view(-1)[:1]
+        value = next(p for p in chains[0].part(part).parameters() if p.numel() > 100).data.view(-1)[
+            :1
+        ]
         value.copy_(torch.nextafter(value, value + 1))
 
-    monkeypatch.setattr(build, "build_model", lambda *a: chains.append(build_model(*a)) or chains[-1])
+    monkeypatch.setattr(
+        build, "build_model", lambda *a: chains.append(build_model(*a)) or chains[-1]
+    )
     monkeypatch.setattr(Journal, "step", nudge)
-    with pytest.raises(TrainingError, match=r"frozen backbone, projector, decoder: changed while it was frozen"):
+    with pytest.raises(
+        TrainingError, match=r"frozen backbone, projector, decoder: changed while it was frozen"
+    ):
         run(plan)
     folder = tmp_path / "toy-1"
-    assert read_note(folder)["stages"]["masks"]["state"] == "failed" and not (folder / "2-masks/metrics.json").exists()
+    assert (
+        read_note(folder)["stages"]["masks"]["state"] == "failed"
+        and not (folder / "2-masks/metrics.json").exists()
+    )
     promise("P13", 1, "frozen values that moved by one bit")
 
 
-def test_weights_that_waited_for_the_disk_do_not_replace_better_ones(rendered, tmp_path, monkeypatch, promise):
-    """The disk is full in the second evaluation and the save after it; the third selects newer weights."""
+def test_weights_that_waited_for_the_disk_do_not_replace_better_ones(
+    rendered, tmp_path, monkeypatch, promise
+):
+    """The disk is full in the second evaluation and the save after it; the third selects newer
+    weights.
+    """
     write, selected = checkpoint.write, []
 
     def full_for_a_while(folder: Path, *values, **options):
@@ -88,7 +112,9 @@ def test_weights_that_waited_for_the_disk_do_not_replace_better_ones(rendered, t
     promise("P8", 2, "lacks of space for weights that were selected")
 
 
-def test_a_signal_in_the_last_evaluation_keeps_the_next_stage_from_starting(rendered, tmp_path, monkeypatch, promise):
+def test_a_signal_in_the_last_evaluation_keeps_the_next_stage_from_starting(
+    rendered, tmp_path, monkeypatch, promise
+):
     evaluated = stage._evaluated
 
     def and_then_asked(stage_, tick):

@@ -1,7 +1,8 @@
 """Checkpoints that earlier versions wrote are read by this one, and answer as they did then.
 
-`checkpoints/<version>/<family>.zip` is a checkpoint folder of that version, and `<family>.json` what its model
-found in an image then. Before a release, those of its version are written, once, and never changed again:
+`checkpoints/<version>/<family>.zip` is a checkpoint folder of that version, and `<family>.json`
+what its model found in an image then. Before a release, those of its version are written, once, and
+never changed again:
 
     python -m tests.golden.test_checkpoints
 """
@@ -34,29 +35,36 @@ SIDE, MOST = 64, 20
 def picture(channels: int) -> np.ndarray:
     """(H, W, C) uint8 that follows from nothing but this."""
     y, x = np.mgrid[:SIDE, :SIDE]
-    return np.stack([(x * (3 + c) + y * (7 - c) + (x * y) // (5 + c)) % 256 for c in range(channels)], 2).astype(
-        "uint8"
-    )
+    return np.stack(
+        [(x * (3 + c) + y * (7 - c) + (x * y) // (5 + c)) % 256 for c in range(channels)], 2
+    ).astype("uint8")
 
 
 def small(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A tensor like this one that can be compressed: few values, with half of their bits, and none exactly 0."""
+    """A tensor like this one that can be compressed: few values, with half of their bits, and none
+    exactly 0.
+    """
     if not tensor.is_floating_point() or not tensor.numel():
         return tensor
-    few = tensor.flatten()[:PATTERN] + 0.02 * torch.randn(min(PATTERN, tensor.numel()), generator=generator)
+    few = tensor.flatten()[:PATTERN] + 0.02 * torch.randn(
+        min(PATTERN, tensor.numel()), generator=generator
+    )
     repeated = few.bfloat16().float().repeat(-(-tensor.numel() // len(few)))
     return repeated[: tensor.numel()].reshape(tensor.shape).contiguous()
 
 
 def found_by(folder: Path, most: int) -> list[list[float]]:
-    """What a stored model finds in the picture: score, label, box_xyxy, and the share of the picture its mask covers.
+    """What a stored model finds in the picture: score, label, box_xyxy, and the share of the
+    picture its mask covers.
 
     Lengths are shares of the picture's side, so that all numbers are about 0..1.
     """
     predictor = segue.load(folder, "cpu")
     image = torch.from_numpy(picture(len(predictor.chain.spec.channels))).permute(2, 0, 1)
     found = predictor.predict(image, threshold=0.0, most=most)
-    shares = torch.zeros(len(found)) if found.masks is None else found.masks.flatten(1).float().mean(1)
+    shares = (
+        torch.zeros(len(found)) if found.masks is None else found.masks.flatten(1).float().mean(1)
+    )
     columns = [found.scores, found.labels.float(), *(found.boxes_xyxy / SIDE).unbind(1), shares]
     return torch.stack(columns, 1).tolist()
 
@@ -67,22 +75,34 @@ def write(family_name: str, folder: Path) -> None:
     settled, _ = family.settle(family.Options(), family.SIZES["pico"], 5, "cpu")
     channels = (*RGB, Channel(name="thermal")) if family_name == "rgbx_rcnn" else RGB
     spec = ModelSpec(
-        family=family_name, size="pico", classes=("cell", "rod"), channels=channels, options=settled.model_dump()
+        family=family_name,
+        size="pico",
+        classes=("cell", "rod"),
+        channels=channels,
+        options=settled.model_dump(),
     )
     torch.manual_seed(0)
     chain, generator = family.build(spec, masks=True), torch.Generator().manual_seed(1)
     tensors = {name: small(tensor, generator) for name, tensor in chain.state_dict().items()}
     parts = {name: checkpoint.PartSummary.of(chain.part(name), False) for name in chain.order}
     card = Card(spec=spec, plan="golden", stage="masks", task="joint", complete=True, parts=parts)
-    checkpoint.write(folder / family_name, tensors, card.model_copy(update={"code": {"segue": segue.__version__}}))
-    (folder / f"{family_name}.json").write_text(json.dumps(found_by(folder / family_name, MOST)) + "\n")
+    checkpoint.write(
+        folder / family_name,
+        tensors,
+        card.model_copy(update={"code": {"segue": segue.__version__}}),
+    )
+    (folder / f"{family_name}.json").write_text(
+        json.dumps(found_by(folder / family_name, MOST)) + "\n"
+    )
     with zipfile.ZipFile(folder / f"{family_name}.zip", "w", zipfile.ZIP_LZMA) as archive:
         for path in sorted((folder / family_name).iterdir()):
             archive.write(path, f"{family_name}/{path.name}")
     checkpoint.discard(folder / family_name)
 
 
-@pytest.mark.parametrize("stored", sorted(STORED.glob("*/*.zip")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+@pytest.mark.parametrize(
+    "stored", sorted(STORED.glob("*/*.zip")), ids=lambda p: f"{p.parent.name}-{p.stem}"
+)
 def test_a_checkpoint_of_an_earlier_version_answers_as_it_did_then(stored, tmp_path, promise):
     family = stored.stem
     with zipfile.ZipFile(stored) as archive:
@@ -92,9 +112,13 @@ def test_a_checkpoint_of_an_earlier_version_answers_as_it_did_then(stored, tmp_p
     assert card.spec.family == family and card.complete and card.code["segue"] == stored.parent.name
     text = describe_checkpoint(folder, False)
     assert f"{family} pico, 128 x 128 px" in text and "cell, rod" in text
-    then, now = json.loads(stored.with_name(f"{family}.json").read_text()), found_by(folder, 2 * MOST)
+    then, now = (
+        json.loads(stored.with_name(f"{family}.json").read_text()),
+        found_by(folder, 2 * MOST),
+    )
     assert len(then) == MOST
-    away = np.abs(np.array(then)[:, None] - np.array(now)).max(2)  # equal scores may come in another order
+    # equal scores may come in another order
+    away = np.abs(np.array(then)[:, None] - np.array(now)).max(2)
     assert away.min(1).max() < 1e-3
     promise("P18", 1, "checkpoints that an earlier version wrote")
 

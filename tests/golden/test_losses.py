@@ -10,7 +10,8 @@ from segue.training.loop import exact_sums
 from tests.conftest import toy_plan
 from tests.toy import losses, run, same_tensors
 
-# Recorded with this test on the day the engine was first complete. They move only if the numbers of training do.
+# Recorded with this test on the day the engine was first complete. They move only if the numbers of
+# training do.
 DETECTOR = [14.1766634, 13.5103569, 14.0568752, 12.9767857]
 # Masks did once: a detector that finds nothing now hands on its last epoch, not its first.
 MASKS = [33.0125732, 16.1134243, 9.15367889, 8.13121605]
@@ -34,8 +35,12 @@ def test_a_second_run_is_the_same_bit_for_bit(reference, rendered, tmp_path):
             assert same_tensors(again / stage / kind, reference / stage / kind)
 
 
-def test_gradients_of_what_is_picked_by_index_are_added_in_one_order(rendered, tmp_path, monkeypatch):
-    """By default CPU threads add them as they arrive: two runs on a busy machine then differ in the last bit."""
+def test_gradients_of_what_is_picked_by_index_are_added_in_one_order(
+    rendered, tmp_path, monkeypatch
+):
+    """By default CPU threads add them as they arrive: two runs on a busy machine then differ in the
+    last bit.
+    """
     seen = []
     call = Criterion.__call__
 
@@ -49,7 +54,9 @@ def test_gradients_of_what_is_picked_by_index_are_added_in_one_order(rendered, t
     indices = torch.randint(0, 50, (4000,), generator=torch.Generator().manual_seed(0))
     values, weights = torch.randn(50, 64, requires_grad=True), torch.randn(4000, 64)
     with exact_sums("cpu"):
-        grads = [torch.autograd.grad((values[indices] * weights).sum(), values)[0] for _ in range(20)]
+        grads = [
+            torch.autograd.grad((values[indices] * weights).sum(), values)[0] for _ in range(20)
+        ]
     assert all(torch.equal(grad, grads[0]) for grad in grads)
 
 

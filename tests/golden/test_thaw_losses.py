@@ -1,4 +1,6 @@
-"""The thaw pipeline on both decoders: recorded losses, the same for every split and after a kill, masks behind it."""
+"""The thaw pipeline on both decoders: recorded losses, the same for every split and after a kill,
+masks behind it.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,29 @@ LOSSES = {
 
 
 def plan_of(rendered, folder, decoder: str, **changes) -> dict:
-    """A detector from nothing, then the same frozen, half thawed, thawed; six steps in three epochs."""
+    """A detector from nothing, then the same frozen, half thawed, thawed; six steps in three
+    epochs.
+    """
     plan = toy_plan(rendered, folder, detector={"epochs": 1})
     plan["model"] = {"family": "detr", "size": "pico", "resolution": 64, "decoder": decoder}
     common = plan["stages"][0]
     thaw = {1: "backbone.last_half", 2: {"part": "backbone", "lr_factor": 0.1}}
-    tune = {**common, "name": "tune", "epochs": 3, "freeze": "backbone", "thaw": thaw, "save_every_steps": 1}
+    tune = {
+        **common,
+        "name": "tune",
+        "epochs": 3,
+        "freeze": "backbone",
+        "thaw": thaw,
+        "save_every_steps": 1,
+    }
     return {**plan, "stages": [common, {**tune, **changes}]}
 
 
 @pytest.fixture(scope="module", params=LOSSES)
 def reference(request, rendered, tmp_path_factory):
-    return request.param, run(plan_of(rendered, tmp_path_factory.mktemp(request.param), request.param)) / "2-tune"
+    return request.param, run(
+        plan_of(rendered, tmp_path_factory.mktemp(request.param), request.param)
+    ) / "2-tune"
 
 
 def test_losses_are_those_recorded(reference):
@@ -45,23 +58,39 @@ def test_a_step_is_the_same_however_it_is_split(reference, rendered, tmp_path, i
 
 
 @pytest.mark.parametrize("step", [1, 2, 5])
-def test_killed_before_at_and_after_a_thaw_it_goes_on_to_the_bit(reference, rendered, tmp_path, monkeypatch, step):
+def test_killed_before_at_and_after_a_thaw_it_goes_on_to_the_bit(
+    reference, rendered, tmp_path, monkeypatch, step
+):
     decoder, folder = reference
     plan = plan_of(rendered, tmp_path, decoder)
     run(plan, "detector")
     run_until(plan, step, monkeypatch)
     again = run(plan) / "2-tune"
     assert losses(again) == losses(folder)
-    assert same_tensors(again / "last", folder / "last") and same_tensors(again / "selected", folder / "selected")
+    assert same_tensors(again / "last", folder / "last") and same_tensors(
+        again / "selected", folder / "selected"
+    )
 
 
-def test_masks_are_trained_on_the_frozen_detector_and_leave_its_boxes_alone(reference, rendered, tmp_path):
+def test_masks_are_trained_on_the_frozen_detector_and_leave_its_boxes_alone(
+    reference, rendered, tmp_path
+):
     decoder, _ = reference
-    masks = {"name": "tune", "task": "masks", "freeze": "decoder", "fresh": ["mask_head"], "thaw": {}}
+    masks = {
+        "name": "tune",
+        "task": "masks",
+        "freeze": "decoder",
+        "fresh": ["mask_head"],
+        "thaw": {},
+    }
     plan = plan_of(rendered, tmp_path, decoder, **masks, cache={"views": 2})
     plan["model"]["mask_head"] = "dot"
     folder = run(plan)
-    before, after = (checkpoint.read(folder / stage / "selected")[1] for stage in ("1-detector", "2-tune"))
-    assert all(torch.equal(after[name], tensor) for name, tensor in before.items()) and len(after) > len(before)
+    before, after = (
+        checkpoint.read(folder / stage / "selected")[1] for stage in ("1-detector", "2-tune")
+    )
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items()) and len(
+        after
+    ) > len(before)
     values = losses(folder / "2-tune")
     assert sum(values[4:]) < sum(values[:2])  # the third epoch and the first

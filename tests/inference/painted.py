@@ -1,7 +1,9 @@
-"""Pictures of tubes and spots in three colours of light, and models of fixed weights that find them by colour.
+"""Pictures of tubes and spots in three colours of light, and models of fixed weights that find them
+by colour.
 
-Whatever is connected in one colour is one object, whatever lies around it: what differs between two grids of tiles
-is therefore the tiling's doing. Colours add up, so that a crossing belongs to both tubes; all have one class.
+Whatever is connected in one colour is one object, whatever lies around it: what differs between two
+grids of tiles is therefore the tiling's doing. Colours add up, so that a crossing belongs to both
+tubes; all have one class.
 """
 
 from __future__ import annotations
@@ -39,16 +41,25 @@ def picture(width: int = 2048, height: int = 1570, seed: int = 0) -> tuple[Tenso
             _stroke(tried, points, thickness)
             planes[plane] = tried
     pixels = np.stack([np.asarray(plane) for plane in planes])
-    return torch.from_numpy(pixels.copy()), sum(ndimage.label(plane > 0, TOUCHING)[1] for plane in pixels)
+    return torch.from_numpy(pixels.copy()), sum(
+        ndimage.label(plane > 0, TOUCHING)[1] for plane in pixels
+    )
 
 
 def _hard_cases(width: int, height: int) -> list[tuple[int, list[tuple[float, float]], int]]:
-    """Long tubes through all tiles that cross, one that comes back, spots where four tiles meet, and at the border."""
+    """Long tubes through all tiles that cross, one that comes back, spots where four tiles meet,
+    and at the border.
+    """
     t = np.linspace(0, 1, 60)
-    across = [(float(x), float(y)) for x, y in zip(60 + 1930 * t, 420 + 130 * np.sin(5 * t), strict=True)]
+    across = [
+        (float(x), float(y)) for x, y in zip(60 + 1930 * t, 420 + 130 * np.sin(5 * t), strict=True)
+    ]
     diagonal = [(float(x), float(y)) for x, y in zip(90 + 1800 * t, 60 + 1430 * t, strict=True)]
     shallow = [(float(x), float(y)) for x, y in zip(60 + 1930 * t, 370 + 160 * t, strict=True)]
-    around = [(float(1150 + 420 * np.cos(a)), float(1040 + 330 * np.sin(a))) for a in np.linspace(1.2, 5.6, 50)]
+    around = [
+        (float(1150 + 420 * np.cos(a)), float(1040 + 330 * np.sin(a)))
+        for a in np.linspace(1.2, 5.6, 50)
+    ]
     cases = [(0, across, 26), (1, diagonal, 22), (2, shallow, 20), (0, around, 24)]
     cases += [(1, [(width / 2, -40), (width / 2 + 60, height + 40)], 20)]
     cases += [(2, [(width / 2, height / 2)], 60), (0, [(width / 4, height * 2 / 3)], 50)]
@@ -58,7 +69,10 @@ def _hard_cases(width: int, height: int) -> list[tuple[int, list[tuple[float, fl
 def _curve(rng: np.random.Generator, width: int, height: int) -> list[tuple[float, float]]:
     heading = rng.uniform(0, 6.3) + np.cumsum(rng.normal(0, 0.12, 16))
     steps = rng.choice([0.5, 8, 25]) * np.stack([np.cos(heading), np.sin(heading)], 1)
-    return [(float(x), float(y)) for x, y in rng.uniform(0, 1, 2) * (width, height) + np.cumsum(steps, 0)]
+    return [
+        (float(x), float(y))
+        for x, y in rng.uniform(0, 1, 2) * (width, height) + np.cumsum(steps, 0)
+    ]
 
 
 def _stroke(plane: Image.Image, points: list[tuple[float, float]], thickness: int) -> None:
@@ -85,7 +99,9 @@ class Exact:
 
 
 class Rough(Exact):
-    """As learned masks are: outlines wander by some 2 px, anew in every tile, and stop 3 px short of its border."""
+    """As learned masks are: outlines wander by some 2 px, anew in every tile, and stop 3 px short
+    of its border.
+    """
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -98,8 +114,12 @@ class Rough(Exact):
             x0, y0, x1, y1 = region.window
             window = (max(x0 - 4, 0), max(y0 - 4, 0), min(x1 + 4, width), min(y1 + 4, height))
             bits = region.within(window)
-            wander = 1.2 * ndimage.gaussian_filter(self.rng.normal(0, 1, bits.shape), 4) + self.rng.uniform(-0.25, 0.25)
-            rough = Region.of(ndimage.gaussian_filter(bits.astype(float), 2) + wander > 0.5, *window[:2])
+            wander = 1.2 * ndimage.gaussian_filter(
+                self.rng.normal(0, 1, bits.shape), 4
+            ) + self.rng.uniform(-0.25, 0.25)
+            rough = Region.of(
+                ndimage.gaussian_filter(bits.astype(float), 2) + wander > 0.5, *window[:2]
+            )
             rough = Region.of(rough.within((3, 3, width - 3, height - 3)), 3, 3)
             if rough.area > 60:
                 regions.append(rough)
@@ -108,13 +128,19 @@ class Rough(Exact):
 
 def _detections(regions: list[Region], size: tuple[int, int]) -> Detections:
     count = len(regions)
-    boxes_xyxy = torch.tensor([region.window for region in regions], dtype=torch.float32).reshape(-1, 4)
+    boxes_xyxy = torch.tensor([region.window for region in regions], dtype=torch.float32).reshape(
+        -1, 4
+    )
     labels = torch.zeros(count, dtype=torch.int64)
-    return Detections(boxes_xyxy, torch.full((count,), 0.9), labels, CLASSES, size, regions=tuple(regions))
+    return Detections(
+        boxes_xyxy, torch.full((count,), 0.9), labels, CLASSES, size, regions=tuple(regions)
+    )
 
 
 class Light(nn.Module):
-    """A convolution of one pixel with fixed weights: logits (B, 3, h, w), above 0 where a colour is more than half."""
+    """A convolution of one pixel with fixed weights: logits (B, 3, h, w), above 0 where a colour is
+    more than half.
+    """
 
     reads = ("images",)
 
@@ -133,7 +159,9 @@ def input_size(spec: ModelSpec) -> tuple[int, int]:
     return spec.options["side"], spec.options["side"]
 
 
-def postprocess(chain: Chain, state: State, sizes: list[tuple[int, int]], most: int) -> list[Detections]:
+def postprocess(
+    chain: Chain, state: State, sizes: list[tuple[int, int]], most: int
+) -> list[Detections]:
     """Each connected part of each colour; its mask are the logits in and next to it."""
     found = []
     for logits, (height, width) in zip(state["logits"].numpy(), sizes, strict=True):
@@ -154,7 +182,9 @@ def postprocess(chain: Chain, state: State, sizes: list[tuple[int, int]], most: 
         boxes_xyxy = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4) * scale
         scores, labels = torch.full((len(masks),), 0.9), torch.zeros(len(masks), dtype=torch.int64)
         stack = torch.stack(masks) if masks else torch.zeros(0, *logits.shape[1:])
-        found.append(Detections(boxes_xyxy, scores, labels, chain.spec.classes, (height, width), stack))
+        found.append(
+            Detections(boxes_xyxy, scores, labels, chain.spec.classes, (height, width), stack)
+        )
     return found
 
 

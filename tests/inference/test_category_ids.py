@@ -1,4 +1,6 @@
-"""A file that is handed on predicts with the category ids of the data it was trained on, not with label numbers."""
+"""A file that is handed on predicts with the category ids of the data it was trained on, not with
+label numbers.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def writers(monkeypatch):
 def test_predictions_of_a_file_have_the_ids_of_its_training_data(writers, tmp_path, name):
     chain = build(FAMILIES[name], masks=FAMILIES[name] == "mask2former")
     folder, path = tmp_path / "selected", tmp_path / name
-    checkpoint.write(folder, chain.state_dict(), Card(spec=chain.spec, complete=True, data={"classes": IDS}))
+    checkpoint.write(
+        folder, chain.state_dict(), Card(spec=chain.spec, complete=True, data={"classes": IDS})
+    )
     writers[name](folder, path)
     assert load(path, "cpu").card.data["classes"] == IDS
     Image.new("RGB", (40, 30), (90, 120, 40)).save(tmp_path / "image.png")
@@ -59,10 +63,14 @@ def test_predictions_of_a_file_have_the_ids_of_its_training_data(writers, tmp_pa
 @pytest.mark.parametrize("ids", [None, "cell", {"cell": "3"}, {3: 3}, {"cell": -1}])
 def test_older_files_and_odd_ids_give_label_numbers(writers, tmp_path, ids):
     chain = build("mask2former")
-    checkpoint.write(tmp_path / "selected", chain.state_dict(), Card(spec=chain.spec, complete=True))
+    checkpoint.write(
+        tmp_path / "selected", chain.state_dict(), Card(spec=chain.spec, complete=True)
+    )
     writers["model_final.pth"](tmp_path / "selected", tmp_path / "model_final.pth")
     content = torch.load(tmp_path / "model_final.pth")
     assert content.pop("category_ids") == {}
-    torch.save(content if ids is None else {**content, "category_ids": ids}, tmp_path / "model_final.pth")
+    torch.save(
+        content if ids is None else {**content, "category_ids": ids}, tmp_path / "model_final.pth"
+    )
     predictor = load(tmp_path / "model_final.pth", "cpu")
     assert predictor.class_names == ("cell", "rod", "tube") and not predictor.card.data

@@ -1,4 +1,6 @@
-"""What other programs are given: label images, ImageJ regions, and everything that `segue predict` writes."""
+"""What other programs are given: label images, ImageJ regions, and everything that `segue predict`
+writes.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def some(masks: list[np.ndarray], names: tuple[str, ...] = ("tube",)) -> Detecti
     regions = tuple(Region.of(mask) for mask in masks)
     boxes = torch.tensor([region.window for region in regions], dtype=torch.float32)
     labels = torch.zeros(len(masks), dtype=torch.int64)
-    return Detections(boxes, torch.full((len(masks),), 0.9), labels, names, masks[0].shape, regions=regions)
+    return Detections(
+        boxes, torch.full((len(masks),), 0.9), labels, names, masks[0].shape, regions=regions
+    )
 
 
 def test_labels_number_the_objects_and_smaller_ones_lie_on_top():
@@ -88,7 +92,9 @@ def test_holes_and_pieces_are_in_one_composite_region():
 
 def test_a_model_without_masks_gives_its_boxes(painted):
     found = replace(painted, regions=None)
-    assert [(roi.left, roi.top, roi.right, roi.bottom) for roi in rois(found)] == [r.window for r in painted.regions]
+    assert [(roi.left, roi.top, roi.right, roi.bottom) for roi in rois(found)] == [
+        r.window for r in painted.regions
+    ]
     assert label_image(found)[0, 30] > 0
 
 
@@ -121,10 +127,16 @@ def checkpoint(tmp_path_factory) -> Path:
     """A real model of random weights: what it finds is nonsense, and enough of it."""
     folder = tmp_path_factory.mktemp("use") / "model"
     family = models.get("rfdetr")
-    options, _ = family.settle(family.Options(resolution=64, queries=30), models.size_of(family, "pico"), 0, "cpu")
-    spec = models.ModelSpec(family="rfdetr", size="pico", classes=("cell", "rod"), options=options.model_dump())
+    options, _ = family.settle(
+        family.Options(resolution=64, queries=30), models.size_of(family, "pico"), 0, "cpu"
+    )
+    spec = models.ModelSpec(
+        family="rfdetr", size="pico", classes=("cell", "rod"), options=options.model_dump()
+    )
     torch.manual_seed(0)
-    checkpoints.write(folder, family.build(spec, masks=True).state_dict(), checkpoints.Card(spec=spec))
+    checkpoints.write(
+        folder, family.build(spec, masks=True).state_dict(), checkpoints.Card(spec=spec)
+    )
     return folder
 
 
@@ -143,7 +155,9 @@ def predicted(checkpoint, rendered) -> Path:
         "overlays,coco,labels,rois,measurements",
     ]
     words += ["--refine", "holes=50", "area=5", "unit=um", "merge=0.7"]
-    assert main(["predict", str(checkpoint), str(rendered / "test"), "--out", str(out), *words]) == 0
+    assert (
+        main(["predict", str(checkpoint), str(rendered / "test"), "--out", str(out), *words]) == 0
+    )
     return out
 
 
@@ -159,9 +173,13 @@ def test_all_outputs_of_predict_tell_of_the_same_objects(predicted, rendered):
         regions = roifile.roiread(f"{base}.RoiSet.zip") if entries else []
         assert Image.open(f"{base}.png").size == labels.shape[::-1] == size[::-1]
         assert [int(row["id"]) for row in own] == list(range(1, len(entries) + 1))
-        assert [roi.name for roi in regions] == [f"{int(row['id']):04d}-{row['class']}" for row in own]
+        assert [roi.name for roi in regions] == [
+            f"{int(row['id']):04d}-{row['class']}" for row in own
+        ]
         for entry, row in zip(entries, own, strict=True):
-            mask = coco_mask.decode({"size": size, "counts": entry["segmentation"]["counts"]}).astype(bool)
+            mask = coco_mask.decode(
+                {"size": size, "counts": entry["segmentation"]["counts"]}
+            ).astype(bool)
             assert mask.sum() == int(row["area"]) >= 20 and float(row["area_um2"]) == mask.sum() / 4
             assert mask[labels == int(row["id"])].all()
 
@@ -176,19 +194,34 @@ def test_the_steps_are_recorded_beside_and_in_the_coco_file(predicted):
     assert coco["info"]["postprocess"] == {"settings": record["settings"], "steps": record["steps"]}
 
 
-def test_a_file_of_16_bits_that_says_its_scale_is_measured_in_um_and_in_its_own_levels(checkpoint, tmp_path):
+def test_a_file_of_16_bits_that_says_its_scale_is_measured_in_um_and_in_its_own_levels(
+    checkpoint, tmp_path
+):
     light = np.random.default_rng(0).integers(1000, 4000, (90, 130), dtype=np.uint16)
     path = tmp_path / "images" / "field 1.tif"
     path.parent.mkdir()
     tifffile.imwrite(path, light, imagej=True, resolution=(4.0, 4.0), metadata={"unit": "um"})
-    words = ["--threshold", "0.01", "--write", "measurements,labels", "--refine", "area=1", "unit=um"]
-    assert main(["predict", str(checkpoint), str(path), "--out", str(tmp_path / "out"), *words]) == 0
+    words = [
+        "--threshold",
+        "0.01",
+        "--write",
+        "measurements,labels",
+        "--refine",
+        "area=1",
+        "unit=um",
+    ]
+    assert (
+        main(["predict", str(checkpoint), str(path), "--out", str(tmp_path / "out"), *words]) == 0
+    )
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "field 1.labels.tif", "measurements.csv", "postprocess.json",
     ]  # fmt: skip
     rows = list(csv.DictReader((tmp_path / "out" / "measurements.csv").open()))
     assert rows and all(float(row["area_um2"]) == int(row["area"]) / 16 >= 1 for row in rows)
-    assert min(float(row["r_min"]) for row in rows) >= 1000 and max(float(row["r_max"]) for row in rows) > 3900
+    assert (
+        min(float(row["r_min"]) for row in rows) >= 1000
+        and max(float(row["r_max"]) for row in rows) > 3900
+    )
 
 
 @pytest.mark.parametrize(
@@ -196,7 +229,10 @@ def test_a_file_of_16_bits_that_says_its_scale_is_measured_in_um_and_in_its_own_
     [
         (["--grid", "2,2"], "--grid: '2,2'; expected rows x columns"),
         (["--tile", "big"], "--tile: 'big'; expected pixels, or auto (for this model 64)"),
-        (["--write", "overlays,masks"], "--write: 'masks'; expected some of overlays,coco,labels,rois,measurements"),
+        (
+            ["--write", "overlays,masks"],
+            "--write: 'masks'; expected some of overlays,coco,labels,rois,measurements",
+        ),
         (["--scale", "-1"], "--scale: -1; expected micrometres per pixel"),
         (["--refine", "aera=50"], "--refine: no step 'aera'; expected area"),
         (["--refine", "area=50", "unit=um"], "scale is not known; expected --scale UM_PER_PX"),
@@ -221,6 +257,12 @@ def test_slips_in_the_options_are_one_line(checkpoint, rendered, tmp_path, words
 def test_a_table_without_objects_has_the_header_of_one_with_objects(painted):
     pixels = torch.zeros(2, *painted.size)
     for scale in (None, 0.5):
-        rows = [{"image": "a.png", **row} for row in measurements(painted, pixels, ("r", "g"), scale)]
+        rows = [
+            {"image": "a.png", **row} for row in measurements(painted, pixels, ("r", "g"), scale)
+        ]
         header = as_csv([], columns(("r", "g"), scale))
-        assert header.count("\n") == 1 and as_csv(rows).startswith(header) and ("area_um2" in header) == bool(scale)
+        assert (
+            header.count("\n") == 1
+            and as_csv(rows).startswith(header)
+            and ("area_um2" in header) == bool(scale)
+        )

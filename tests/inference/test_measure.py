@@ -19,7 +19,9 @@ YS, XS = np.mgrid[0:160, 0:160] + 0.5
 
 
 def tube(start: tuple[float, float], end: tuple[float, float], width: float) -> np.ndarray:
-    """All pixels nearer than half the width to a line: from tip to tip it is a width longer than the line."""
+    """All pixels nearer than half the width to a line: from tip to tip it is a width longer than
+    the line.
+    """
     p, d = np.array(start), np.subtract(end, start)
     t = np.clip(((XS - p[0]) * d[0] + (YS - p[1]) * d[1]) / (d @ d), 0, 1)
     return (XS - p[0] - t * d[0]) ** 2 + (YS - p[1] - t * d[1]) ** 2 < width**2 / 4
@@ -32,7 +34,12 @@ def ring(inner: float, outer: float) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("end", "stretch", "orientation"),
-    [((130.5, 20.5), 1, 0), ((20.5, 130.5), 1, 90), ((120.5, 120.5), 1, 135), ((120.5, 61.92), 1.082, 157.5)],
+    [
+        ((130.5, 20.5), 1, 0),
+        ((20.5, 130.5), 1, 90),
+        ((120.5, 120.5), 1, 135),
+        ((120.5, 61.92), 1.082, 157.5),
+    ],
 )
 @pytest.mark.parametrize("width", [9.1, 13.1])
 def test_a_straight_tube_has_its_length_width_and_direction(end, stretch, orientation, width):
@@ -54,7 +61,8 @@ def test_a_bar_with_square_ends_has_no_branches_and_its_full_length():
     found = shape(bits, 1000, 2000)
     assert found["length"] == pytest.approx(101, abs=1.5) and found["branch_points"] == 0
     assert (found["centroid_x"], found["centroid_y"]) == (1060.5, 2015.5)
-    assert found["perimeter"] == pytest.approx(2 * (100 + 10), abs=1)  # around the outer pixels' centres
+    # around the outer pixels' centres
+    assert found["perimeter"] == pytest.approx(2 * (100 + 10), abs=1)
     assert found["aspect"] == pytest.approx(101 / 11)
 
 
@@ -103,7 +111,14 @@ def two_objects() -> tuple[Detections, torch.Tensor]:
     values[:, 12, 40] = 65_535, 7
     regions = (Region.of(bits), Region.of(np.ones((5, 50), dtype=bool), 100, 60))
     boxes = torch.tensor([region.window for region in regions], dtype=torch.float32)
-    found = Detections(boxes, torch.tensor([0.9, 0.5]), torch.tensor([1, 0]), ("a", "b"), (100, 200), regions=regions)
+    found = Detections(
+        boxes,
+        torch.tensor([0.9, 0.5]),
+        torch.tensor([1, 0]),
+        ("a", "b"),
+        (100, 200),
+        regions=regions,
+    )
     return found, torch.from_numpy(values)
 
 
@@ -118,15 +133,22 @@ def test_intensities_keep_the_levels_of_16_bit_files():
 
 def test_um_follow_the_scale_and_stay_empty_without_one():
     found, pixels = two_objects()
-    known, unknown = measurements(found, pixels, "ab", 0.5)[0], measurements(found, pixels, "ab", None)[0]
+    known, unknown = (
+        measurements(found, pixels, "ab", 0.5)[0],
+        measurements(found, pixels, "ab", None)[0],
+    )
     assert known["area_um2"] == 100 and known["length_um"] == known["length"] / 2
     assert known["width_mean_um"] == known["width_mean"] / 2 and "area_um2" not in unknown
     lines = as_csv([{"image": "x"} | unknown, {"image": "y"} | known]).splitlines()
-    assert lines[0].startswith("image,id,class,score,area,perimeter,length") and lines[0].endswith("width_max_um")
+    assert lines[0].startswith("image,id,class,score,area,perimeter,length") and lines[0].endswith(
+        "width_max_um"
+    )
     assert lines[1].endswith(",,,,,,") and not lines[2].endswith(",")
 
 
 def test_without_scikit_image_the_command_to_install_it_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.morphology", None)
-    with pytest.raises(PlanError, match=r'scikit-image is not installed.*pip install "segue\[labels\]"'):
+    with pytest.raises(
+        PlanError, match=r'scikit-image is not installed.*pip install "segue\[labels\]"'
+    ):
         shape(np.ones((3, 3), dtype=bool))

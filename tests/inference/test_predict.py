@@ -1,4 +1,6 @@
-"""Predicting from Python: what may be given, what comes back, and the rfdetr package's way of asking."""
+"""Predicting from Python: what may be given, what comes back, and the rfdetr package's way of
+asking.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from tests.toy import run
 
 @pytest.fixture(scope="module")
 def finished(rendered, tmp_path_factory):
-    return run(toy_plan(rendered, tmp_path_factory.mktemp("predict"), detector={"epochs": 1}, masks={"epochs": 1}))
+    return run(
+        toy_plan(
+            rendered,
+            tmp_path_factory.mktemp("predict"),
+            detector={"epochs": 1},
+            masks={"epochs": 1},
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +36,11 @@ def picture(rendered):
 
 
 def same(a: segue.Detections, b: segue.Detections) -> bool:
-    return torch.equal(a.boxes_xyxy, b.boxes_xyxy) and torch.equal(a.scores, b.scores) and torch.equal(a.masks, b.masks)
+    return (
+        torch.equal(a.boxes_xyxy, b.boxes_xyxy)
+        and torch.equal(a.scores, b.scores)
+        and torch.equal(a.masks, b.masks)
+    )
 
 
 def test_a_run_a_stage_and_a_checkpoint_are_the_same_model(finished, picture):
@@ -47,7 +60,9 @@ def test_every_kind_of_picture_gives_the_same(finished, picture):
     for given in (str(picture), image, array, tensor):
         assert same(model.predict(given, threshold=0.01), expected)
     as_floats = model.predict(tensor / 255, threshold=0.01)
-    torch.testing.assert_close(as_floats.boxes_xyxy[:3], expected.boxes_xyxy[:3], atol=1e-2, rtol=1e-3)
+    torch.testing.assert_close(
+        as_floats.boxes_xyxy[:3], expected.boxes_xyxy[:3], atol=1e-2, rtol=1e-3
+    )
 
 
 def test_a_list_gives_a_list_also_of_one(finished, picture):
@@ -59,7 +74,9 @@ def test_detections_are_in_pixels_sorted_named_and_above_the_threshold(finished,
     found = segue.load(finished).predict(picture, threshold=0.02)
     height, width = found.size
     assert (width, height) == Image.open(picture).size
-    assert bool((found.scores >= 0.02).all()) and torch.equal(found.scores, found.scores.sort(descending=True).values)
+    assert bool((found.scores >= 0.02).all()) and torch.equal(
+        found.scores, found.scores.sort(descending=True).values
+    )
     assert bool((found.boxes_xyxy[:, 2:] >= found.boxes_xyxy[:, :2]).all())
     assert found.boxes_xyxy.min() >= 0 and found.boxes_xyxy[:, 2].max() <= width
     assert found.names == [("cell", "rod", "tube")[label] for label in found.labels.tolist()]
@@ -95,22 +112,30 @@ CLASSES = ["cell", "rod", "tube"]
 
 
 def test_the_original_sample_works_on_our_checkpoints_and_on_its_files(finished, picture, tmp_path):
-    """RFDETRNano(...).predict([image], threshold=0.5) of the original text, here with pico for speed."""
+    """RFDETRNano(...).predict([image], threshold=0.5) of the original text, here with pico for
+    speed.
+    """
     selected = finished / "2-masks" / "selected"
     image = Image.open(picture)
     card, tensors = checkpoint.read(selected)
     torch.save(rfdetr_file(tensors, card.spec.classes, {"size": "pico"}), tmp_path / "best.pt")
     found = []
     for weights in (selected, tmp_path / "best.pt"):
-        model = facade.RFDETRPico(pretrain_weights=str(weights), num_classes=3, class_names=CLASSES, masks=True)
+        model = facade.RFDETRPico(
+            pretrain_weights=str(weights), num_classes=3, class_names=CLASSES, masks=True
+        )
         found.append(model.predict([image], threshold=0.02))
     for one in found:
         assert one.masks.shape[0] == len(one.boxes) == len(one.scores) == len(one.class_ids) > 0
-        assert [model.class_names[number] for number in one.class_ids.tolist()] == one.detections.names
+        assert [
+            model.class_names[number] for number in one.class_ids.tolist()
+        ] == one.detections.names
     assert torch.equal(found[0].class_ids, found[1].class_ids)
     torch.testing.assert_close(found[0].boxes, found[1].boxes, atol=1e-3, rtol=1e-4)
     assert len(model.predict([image, image], threshold=0.02)) == 2
-    without = facade.RFDETRPico(pretrain_weights=tmp_path / "best.pt").predict(image, threshold=0.02)
+    without = facade.RFDETRPico(pretrain_weights=tmp_path / "best.pt").predict(
+        image, threshold=0.02
+    )
     assert without.masks is None
 
 

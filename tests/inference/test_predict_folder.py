@@ -1,4 +1,6 @@
-"""`segue predict` on folders as people have them: a damaged file among good ones, nothing found, other levels."""
+"""`segue predict` on folders as people have them: a damaged file among good ones, nothing found,
+other levels.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from tests.inference import painted
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """Three pictures with one red square each, for a model that finds what is red, with a score of 0.9."""
+    """Three pictures with one red square each, for a model that finds what is red, with a score of
+    0.9.
+    """
     monkeypatch.setattr("segue.cli.commands.predict.load", lambda *_: painted.model(64))
     pixels = np.zeros((64, 64, 3), dtype=np.uint8)
     pixels[20:40, 10:30, 0] = 255
@@ -41,10 +45,15 @@ def test_a_damaged_image_is_skipped_and_named_at_the_end(folder, capsys):
     lines = capsys.readouterr().err.strip().splitlines()
     assert code == 2 and [image["file_name"] for image in coco["images"]] == ["a.png", "c.png"]
     assert [entry["image_id"] for entry in coco["annotations"]] == [1, 2]
-    assert (folder.parent / "out" / "c.png").is_file() and not (folder.parent / "out" / "b.png").exists()
-    assert "2 objects in 2 images" in lines[0] and lines[1].startswith(f"{folder / 'b.png'}: cannot be decoded")
+    assert (folder.parent / "out" / "c.png").is_file() and not (
+        folder.parent / "out" / "b.png"
+    ).exists()
+    assert "2 objects in 2 images" in lines[0] and lines[1].startswith(
+        f"{folder / 'b.png'}: cannot be decoded"
+    )
     assert (
-        lines[2].startswith(f"segue: error: {folder}: 1 of 3 images cannot be read, listed above") and len(lines) == 3
+        lines[2].startswith(f"segue: error: {folder}: 1 of 3 images cannot be read, listed above")
+        and len(lines) == 3
     )
 
 
@@ -65,7 +74,9 @@ def test_files_of_an_earlier_call_are_said(folder, capsys):
 
 def test_where_nothing_is_found_the_highest_score_says_what_to_do(folder, capsys):
     assert predict(folder, "--threshold", "0.95")[0] == 0
-    words = "nothing above 0.95 in 3 images; the highest score is 0.9: train longer, or --threshold 0.6"
+    words = (
+        "nothing above 0.95 in 3 images; the highest score is 0.9: train longer, or --threshold 0.6"
+    )
     assert words in capsys.readouterr().err
 
 
@@ -76,5 +87,7 @@ def test_values_far_from_what_the_model_was_trained_with_are_said_once(folder, c
     for name in "de":
         tifffile.imwrite(folder / f"{name}.tif", np.full((64, 64), 4095, dtype=np.uint16))
     assert predict(folder)[0] == 0
-    words = "channel r: the largest value is 4095; the model expects values up to 65535 (segue inspect"
+    words = (
+        "channel r: the largest value is 4095; the model expects values up to 65535 (segue inspect"
+    )
     assert capsys.readouterr().err.count(words) == 1

@@ -27,7 +27,9 @@ def bar(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
     return bits
 
 
-def detections(*masks: np.ndarray, scores: list[float] | None = None, labels: list[int] | None = None) -> Detections:
+def detections(
+    *masks: np.ndarray, scores: list[float] | None = None, labels: list[int] | None = None
+) -> Detections:
     regions = tuple(Region.of(mask) for mask in masks)
     return Detections(
         torch.tensor([region.window for region in regions], dtype=torch.float32),
@@ -50,7 +52,9 @@ def test_without_settings_nothing_happens_and_nothing_is_recorded():
 
 
 def test_confidence_area_and_aspect_remove_and_say_how_many():
-    found = detections(disc(50, 50, 20), bar(100, 10, 280, 20), disc(200, 100, 3), disc(90, 150, 40))
+    found = detections(
+        disc(50, 50, 20), bar(100, 10, 280, 20), disc(200, 100, 3), disc(90, 150, 40)
+    )
     left, record = after(found, confidence=0.65, area=100, most_area=2000)
     assert [(s.step, s.given, s.removed) for s in record] == [
         ("confidence", 4, 1), ("area", 3, 1), ("most_area", 2, 0),
@@ -117,7 +121,10 @@ def test_a_model_without_masks_is_measured_by_its_boxes():
 
 
 def test_the_summary_adds_up_over_images():
-    found, wanted = detections(disc(50, 50, 20), disc(200, 100, 3)), Refine(area=100, confidence=0.1)
+    found, wanted = (
+        detections(disc(50, 50, 20), disc(200, 100, 3)),
+        Refine(area=100, confidence=0.1),
+    )
     record = refine(found, wanted)[1]
     told = summary(wanted, {"a.png": record, "b.png": record})
     assert told["settings"] == {"area": 100, "confidence": 0.1, "unit": "px"}

@@ -37,7 +37,11 @@ def worst_iou(a: Detections, b: Detections) -> float:
 def test_the_picture_has_what_is_hard(painted):
     pixels, count = painted
     assert pixels.shape == (3, 1570, 2048) and count > 60
-    long = [w for w in (r.window for r in Exact().predict_ready(pixels, 0.5).regions) if w[2] - w[0] > 1700]
+    long = [
+        w
+        for w in (r.window for r in Exact().predict_ready(pixels, 0.5).regions)
+        if w[2] - w[0] > 1700
+    ]
     assert len(long) >= 3  # through all four columns of the finest grid
     assert ((pixels > 0).sum(0) > 1).sum() > 5000  # pixels of crossings
 
@@ -58,7 +62,10 @@ def test_a_model_that_resizes_its_tiles_gives_the_same_objects_from_every_grid(p
     pixels, count = painted
     found = [predict_tiled(model(640), pixels, Tiling(grid=grid), 0.5) for grid in GRIDS]
     assert [len(one) for one in found] == [count] * 3
-    ious = [worst_iou(a, b) for a, b in ((found[0], found[1]), (found[0], found[2]), (found[1], found[2]))]
+    ious = [
+        worst_iou(a, b)
+        for a, b in ((found[0], found[1]), (found[0], found[2]), (found[1], found[2]))
+    ]
     assert min(ious) >= 0.95, ious
 
 
@@ -70,19 +77,29 @@ def test_rough_masks_that_stop_short_of_borders_change_no_count(painted, grid):
 
 def test_without_a_tiling_the_answer_is_the_predictors(painted):
     pixels = painted[0][:, :400, :500]
-    whole, direct = predict_tiled(model(256), pixels, Tiling(), 0.5), model(256).predict(pixels, 0.5)
+    whole, direct = (
+        predict_tiled(model(256), pixels, Tiling(), 0.5),
+        model(256).predict(pixels, 0.5),
+    )
     assert torch.equal(whole.mask_logits, direct.mask_logits) and len(whole) > 0
 
 
 @pytest.mark.parametrize("size", [(1570, 2048), (64, 5000), (333, 40), (31, 31)])
-@pytest.mark.parametrize("tiling", [Tiling(tile=400), Tiling(tile=64, overlap=0.4), Tiling(tile=4000)])
+@pytest.mark.parametrize(
+    "tiling", [Tiling(tile=400), Tiling(tile=64, overlap=0.4), Tiling(tile=4000)]
+)
 def test_tiles_cover_the_image_have_one_size_and_their_cores_part_it(size, tiling):
     height, width = size
     tiles, covered = tiling.cut(height, width), np.zeros(size, dtype=int)
     for tile in tiles:
         x0, y0, x1, y1 = tile.core
         covered[y0:y1, x0:x1] += 1
-        assert tile.window[0] <= x0 and tile.window[1] <= y0 and x1 <= tile.window[2] and y1 <= tile.window[3]
+        assert (
+            tile.window[0] <= x0
+            and tile.window[1] <= y0
+            and x1 <= tile.window[2]
+            and y1 <= tile.window[3]
+        )
     assert (covered == 1).all()
     assert {(t.window[2] - t.window[0], t.window[3] - t.window[1]) for t in tiles} == {
         (min(tiling.tile, width), min(tiling.tile, height))
@@ -96,30 +113,41 @@ def test_neighbours_overlap_by_at_least_the_share_asked_for():
 
 
 def two_tiles(left: list, right: list, masks: bool = True) -> Detections:
-    """Joined from two tiles of 100 x 60 px that share columns 60 to 100; objects are windows, perhaps with a score."""
+    """Joined from two tiles of 100 x 60 px that share columns 60 to 100; objects are windows,
+    perhaps with a score.
+    """
     tiles = Tiling(grid=(1, 2), overlap=0.4).cut(60, 160)
     assert [tile.window for tile in tiles] == [(0, 0, 100, 60), (60, 0, 160, 60)]
     found = []
     for objects in (left, right):
         windows, scores = [o[:4] for o in objects], [o[4] if len(o) > 4 else 0.9 for o in objects]
-        regions = tuple(Region.of(np.ones((y1 - y0, x1 - x0), dtype=bool), x0, y0) for x0, y0, x1, y1 in windows)
+        regions = tuple(
+            Region.of(np.ones((y1 - y0, x1 - x0), dtype=bool), x0, y0) for x0, y0, x1, y1 in windows
+        )
         boxes = torch.tensor(windows, dtype=torch.float32).reshape(-1, 4)
         labels = torch.zeros(len(windows), dtype=torch.int64)
         kept = regions if masks else None
-        found.append(Detections(boxes, torch.tensor(scores), labels, ("tube",), (60, 160), regions=kept))
+        found.append(
+            Detections(boxes, torch.tensor(scores), labels, ("tube",), (60, 160), regions=kept)
+        )
     return join(tiles, found)
 
 
 @pytest.mark.parametrize("masks", [True, False])
 def test_a_cut_object_is_joined_and_its_score_weighs_by_area(masks):
     found = two_tiles([(20, 10, 100, 20, 0.9)], [(60, 10, 140, 20, 0.5)], masks)
-    assert found.boxes_xyxy.tolist() == [[20, 10, 140, 20]] and found.scores.tolist() == pytest.approx([0.7])
+    assert found.boxes_xyxy.tolist() == [
+        [20, 10, 140, 20]
+    ] and found.scores.tolist() == pytest.approx([0.7])
     assert found.has_masks == masks
 
 
 def test_parallel_tubes_that_overlap_stay_two():
     left, right = [(10, 10, 100, 30), (10, 14, 100, 34)], [(60, 14, 150, 34), (60, 10, 150, 30)]
-    assert sorted(two_tiles(left, right).boxes_xyxy.tolist()) == [[10, 10, 150, 30], [10, 14, 150, 34]]
+    assert sorted(two_tiles(left, right).boxes_xyxy.tolist()) == [
+        [10, 10, 150, 30],
+        [10, 14, 150, 34],
+    ]
 
 
 def test_the_tube_that_one_tile_missed_is_not_given_to_its_neighbour():
@@ -130,17 +158,20 @@ def test_the_tube_that_one_tile_missed_is_not_given_to_its_neighbour():
 def test_a_stub_at_a_border_gives_way_to_the_fuller_view_of_the_other_tile():
     found = two_tiles([(92, 10, 100, 14)], [(80, 10, 140, 30)])
     assert found.boxes_xyxy.tolist() == [[80, 10, 140, 30]]
-    assert len(two_tiles([(92, 10, 100, 14)], [])) == 0  # the other tile had it in view, whole, and saw nothing
+    # the other tile had it in view, whole, and saw nothing
+    assert len(two_tiles([(92, 10, 100, 14)], [])) == 0
 
 
 def test_what_one_tile_saw_whole_stays_though_the_other_did_not_find_it():
     assert len(two_tiles([(70, 10, 90, 30)], [])) == 1
-    assert len(two_tiles([(20, 10, 100, 30)], [])) == 1  # cut, but most of it only this tile could see
+    # cut, but most of it only this tile could see
+    assert len(two_tiles([(20, 10, 100, 30)], [])) == 1
 
 
 def test_pixels_in_a_tiles_middle_are_that_tiles_to_decide():
     found = two_tiles([(20, 10, 100, 24)], [(60, 10, 140, 20)])
-    assert found.region(0).bits.sum(0).tolist() == [14] * 60 + [10] * 60  # the cores meet at column 80
+    # the cores meet at column 80
+    assert found.region(0).bits.sum(0).tolist() == [14] * 60 + [10] * 60
 
 
 def test_a_thousand_objects_in_a_large_image_stay_small():
@@ -155,7 +186,10 @@ def test_a_thousand_objects_in_a_large_image_stay_small():
     found = Detections(boxes, torch.full((1000,), 0.9), labels, ("tube",), size, regions=regions)
     assert sum(len(r.counts) for r in found[::2].regions) < 5e6
     entry = found[::500].to_coco(1, (1,))[1]
-    assert entry["segmentation"]["size"] == [9000, 9000] and len(entry["segmentation"]["counts"]) < 20_000
+    assert (
+        entry["segmentation"]["size"] == [9000, 9000]
+        and len(entry["segmentation"]["counts"]) < 20_000
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,23 @@ TRAINED = ("a.tif", "b_green.tif", "b_red.tif", "plate/d.tif")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A data set of label auto of four images to train on and one held back, and what was picked of it."""
+    """A data set of label auto of four images to train on and one held back, and what was picked of
+    it.
+    """
     folder = tmp_path_factory.mktemp("import")
     (folder / "images" / "plate").mkdir(parents=True)
     for number, name in enumerate((*TRAINED, "e.tif")):
         field, _ = render_field(np.random.default_rng(number), 160, "blobs", 12)
         tifffile.imwrite(folder / "images" / name, levels(field)[..., 0])
-    arguments = ["--kind", "blobs", "--class", "nucleus", "--keep-doubtful", "--out", str(folder / "labels")]
+    arguments = [
+        "--kind",
+        "blobs",
+        "--class",
+        "nucleus",
+        "--keep-doubtful",
+        "--out",
+        str(folder / "labels"),
+    ]
     assert main(["label", "auto", str(folder / "images"), *arguments, "--valid", "0.2"]) == 0
     more = ["--labels", str(folder / "labels"), "--group", "(.+)", "--out", str(folder / "pick")]
     assert main(["label", "pick", str(folder / "images"), "--count", "5", *more]) == 0

@@ -1,4 +1,5 @@
-"""A family of fixed weights that finds discs by their colour, and blue ones in the left half of an image only.
+"""A family of fixed weights that finds discs by their colour, and blue ones in the left half of an
+image only.
 
 On red discs its views agree, on blue ones they do not. Its checkpoints are folders like any others.
 """
@@ -44,7 +45,9 @@ def saved(folder: Path) -> Path:
 def paint(path: Path, *discs: Disc, grey: int = 0) -> Path:
     picture = Image.new("RGB", (SIDE, SIDE), (grey, grey, grey))
     for x, y, radius, colour in discs:
-        ImageDraw.Draw(picture).ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+        ImageDraw.Draw(picture).ellipse(
+            (x - radius, y - radius, x + radius, y + radius), fill=colour
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(picture)).save(path)
     return path

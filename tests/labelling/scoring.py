@@ -1,4 +1,6 @@
-"""How many true objects were found, and what a shape looks like at another size: for the tests of the kinds."""
+"""How many true objects were found, and what a shape looks like at another size: for the tests of
+the kinds.
+"""
 
 from __future__ import annotations
 

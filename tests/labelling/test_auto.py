@@ -24,7 +24,9 @@ def images(tmp_path_factory):
     (folder / "plate").mkdir(parents=True)
     for number, name in enumerate(("a.tif", "b.tif", "d.tif", "plate/a.tif")):
         field, _ = render_field(np.random.default_rng(number), 160, "blobs", 12)
-        tifffile.imwrite(folder / name, levels(field)[..., 0], resolution=(20000, 20000), resolutionunit=3)
+        tifffile.imwrite(
+            folder / name, levels(field)[..., 0], resolution=(20000, 20000), resolutionunit=3
+        )
     noise = np.random.default_rng(5).normal(120, 30, (160, 160)).clip(0, 255).astype(np.uint8)
     Image.fromarray(noise).save(folder / "<b>noise.png")
     return folder
@@ -33,7 +35,22 @@ def images(tmp_path_factory):
 @pytest.fixture(scope="module")
 def labelled(images):
     out = images.parent / "out"
-    assert main(["label", "auto", str(images), "--kind", "blobs", "--out", str(out), "--class", "nucleus"]) == 0
+    assert (
+        main(
+            [
+                "label",
+                "auto",
+                str(images),
+                "--kind",
+                "blobs",
+                "--out",
+                str(out),
+                "--class",
+                "nucleus",
+            ]
+        )
+        == 0
+    )
     return out
 
 
@@ -60,7 +77,9 @@ def test_objects_have_masks_a_source_and_a_quality(labelled):
 
 def test_the_scale_is_read_from_the_files(labelled):
     scales = {
-        i["file_name"]: i.get("um_per_pixel") for part in content(labelled, "train", "valid") for i in part["images"]
+        i["file_name"]: i.get("um_per_pixel")
+        for part in content(labelled, "train", "valid")
+        for i in part["images"]
     }
     assert scales == {"a.tif": 0.5, "b.tif": 0.5, "d.tif": 0.5, "plate/a.tif": 0.5}
 
@@ -77,7 +96,10 @@ def test_images_take_no_space_and_are_never_replaced(images, labelled, capsys):
     other.mkdir()
     Image.fromarray(np.eye(160, dtype=np.uint8) * 200).save(other / "a.tif")
     before = (images / "a.tif").read_bytes()
-    assert main(["label", "auto", str(other), "--kind", "blobs", "--replace", "--out", str(labelled)]) == 2
+    assert (
+        main(["label", "auto", str(other), "--kind", "blobs", "--replace", "--out", str(labelled)])
+        == 2
+    )
     assert "another image than" in capsys.readouterr().err
     assert (images / "a.tif").read_bytes() == before
 
@@ -97,7 +119,10 @@ def test_good_labels_are_replaced_only_by_the_same_ones_or_if_it_is_said(images,
         assert content(out, "train") == before
         return capsys.readouterr().err
 
-    assert "other settings (diameter: None, now 9.0); expected a new --out; next: the same" in refused("diameter=9")
+    assert (
+        "other settings (diameter: None, now 9.0); expected a new --out; next: the same"
+        in refused("diameter=9")
+    )
     assert "(kind: blobs, now tubes)" in refused(kind="tubes")
     (one / "a.tif").rename(one / "b.tif")
     assert "labels of 1 other images, such as a.tif" in refused()
@@ -114,16 +139,38 @@ def test_the_sheet_shows_every_image_offline_and_escapes_names(labelled):
     assert page.count('<img src="data:image/webp;base64,') == 5
     assert "http" not in page and "<b>noise" not in page and "&lt;b&gt;noise.png" in page
     assert "5, 1 of them doubtful" in page
-    shown = {path.relative_to(labelled / "overlays").as_posix() for path in (labelled / "overlays").rglob("*.png")}
-    assert shown == {"a.png", "b.png", "d.png", "plate/a.png", "<b>noise.png"} and 'href="overlays/plate/a.png"' in page
+    shown = {
+        path.relative_to(labelled / "overlays").as_posix()
+        for path in (labelled / "overlays").rglob("*.png")
+    }
+    assert (
+        shown == {"a.png", "b.png", "d.png", "plate/a.png", "<b>noise.png"}
+        and 'href="overlays/plate/a.png"' in page
+    )
 
 
 def test_two_images_of_one_stem_have_two_overlays(images, tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.tif").write_bytes((images / "a.tif").read_bytes())
     (tmp_path / "images" / "a.png").write_bytes((images / "<b>noise.png").read_bytes())
-    assert main(["label", "auto", str(tmp_path / "images"), "--kind", "blobs", "--out", str(tmp_path / "out")]) == 0
-    assert {path.name for path in (tmp_path / "out" / "overlays").iterdir()} == {"a.png.png", "a.tif.png"}
+    assert (
+        main(
+            [
+                "label",
+                "auto",
+                str(tmp_path / "images"),
+                "--kind",
+                "blobs",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 0
+    )
+    assert {path.name for path in (tmp_path / "out" / "overlays").iterdir()} == {
+        "a.png.png",
+        "a.tif.png",
+    }
 
 
 def test_doubts_are_said_and_can_be_overruled(images, tmp_path, capsys):
@@ -143,7 +190,9 @@ def test_doubts_are_said_and_can_be_overruled(images, tmp_path, capsys):
 
 
 def test_tubes_keep_their_overlap_and_show_their_steps(tmp_path):
-    render_fields(tmp_path / "fields", {"train": 1}, "tubes", side=240, seed=3, objects=(8, 8), bits=16)
+    render_fields(
+        tmp_path / "fields", {"train": 1}, "tubes", side=240, seed=3, objects=(8, 8), bits=16
+    )
     out = tmp_path / "out"
     arguments = [
         "label",
@@ -189,7 +238,10 @@ def test_any_number_of_channels_can_be_looked_at(tmp_path):
     ],
 )
 def test_what_cannot_be_done_is_one_line(arguments, words, images, tmp_path, capsys):
-    assert main(["label", "auto", str(images / "a.tif"), "--out", str(tmp_path / "out"), *arguments]) == 2
+    assert (
+        main(["label", "auto", str(images / "a.tif"), "--out", str(tmp_path / "out"), *arguments])
+        == 2
+    )
     error = capsys.readouterr().err
     assert words in error and len(error.strip().splitlines()) == 1
 
@@ -199,11 +251,16 @@ def test_a_damaged_image_ends_it_before_anything_is_written(images, tmp_path, ca
     folder.mkdir()
     (folder / "a.tif").write_bytes((images / "a.tif").read_bytes())
     (folder / "b.png").write_bytes(b"not a picture")
-    assert main(["label", "auto", str(folder), "--kind", "blobs", "--out", str(tmp_path / "out")]) == 2
+    assert (
+        main(["label", "auto", str(folder), "--kind", "blobs", "--out", str(tmp_path / "out")]) == 2
+    )
     assert "b.png" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_without_the_extra_the_command_that_installs_it_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "skimage", None)
-    assert main(["label", "auto", str(tmp_path), "--kind", "tubes", "--out", str(tmp_path / "out")]) == 2
+    assert (
+        main(["label", "auto", str(tmp_path), "--kind", "tubes", "--out", str(tmp_path / "out")])
+        == 2
+    )
     assert 'pip install "segue[labels]"' in capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""Blobs: what is found, whatever the size, the polarity and the bit depth; and when it is not to be trusted."""
+"""Blobs: what is found, whatever the size, the polarity and the bit depth; and when it is not to be
+trusted.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,10 @@ def test_touching_discs_are_two_and_a_long_one_is_one():
 
 def test_touching_nuclei_of_different_brightness_are_cut_between_levels():
     ys, xs = np.mgrid[0:100, 0:100]
-    bumps = [np.exp(-(((ys - y) / 9) ** 2 + ((xs - 50) / 13) ** 2)) * top for y, top in ((36, 0.9), (62, 0.5))]
+    bumps = [
+        np.exp(-(((ys - y) / 9) ** 2 + ((xs - 50) / 13) ** 2)) * top
+        for y, top in ((36, 0.9), (62, 0.5))
+    ]
     assert len(look(levels(np.maximum(*bumps))).shapes) == 2
 
 
@@ -62,13 +67,19 @@ def test_an_image_of_half_the_size_has_the_same_objects(field, found):
     half = look(levels(halved(field[0])), SIDE / 2000)
     assert abs(2 * half.width / found.width - 1) < 0.1
     at_half = [Drawn(0, 0, full(shape, SIDE)[::2, ::2]) for shape in found.shapes]
-    assert abs(len(half.shapes) - len(found.shapes)) <= 1 and f1(half.shapes, at_half, SIDE // 2) >= 0.95
+    assert (
+        abs(len(half.shapes) - len(found.shapes)) <= 1
+        and f1(half.shapes, at_half, SIDE // 2) >= 0.95
+    )
 
 
 def test_dark_on_bright_is_bright_on_dark_turned_over(field, found):
     dark = look(4095 - levels(field[0]))
     assert dark.dark and len(dark.shapes) == len(found.shapes)
-    assert all((a.mask == b.mask).all() and a.x == b.x for a, b in zip(dark.shapes, found.shapes, strict=True))
+    assert all(
+        (a.mask == b.mask).all() and a.x == b.x
+        for a, b in zip(dark.shapes, found.shapes, strict=True)
+    )
 
 
 def test_sixteen_bits_keep_objects_that_eight_would_lose(field, found):
@@ -96,9 +107,13 @@ def test_a_diameter_means_the_same_in_micrometres_and_in_thousandths(field):
 
 @pytest.mark.parametrize("sigma", [0.01, 2])
 def test_noise_is_doubtful(sigma):
-    noise = ndimage.gaussian_filter(np.random.default_rng(5).normal(0.5, 0.1, (200, 200)), sigma).clip(0, 1)
+    noise = ndimage.gaussian_filter(
+        np.random.default_rng(5).normal(0.5, 0.1, (200, 200)), sigma
+    ).clip(0, 1)
     assert "noise" in look(levels(noise)).doubt
-    assert look(levels(noise)).doubt.endswith("; try floor=0.68, diameter=SIZE or another --channel")
+    assert look(levels(noise)).doubt.endswith(
+        "; try floor=0.68, diameter=SIZE or another --channel"
+    )
     assert "try floor=0.84," in look(levels(noise), floor=0.68).doubt
 
 
@@ -116,13 +131,26 @@ def test_quality_is_higher_for_round_and_clear_objects():
     shapes = look(levels(ndimage.gaussian_filter(0.1 + image, 1)), apart=3).shapes
     quality = {name: max(s.quality for s in shapes if full(s, 160)[at]) for name, at in
                {"disc": (40, 40), "bent": (106, 26), "dim": (40, 115)}.items()}  # fmt: skip
-    assert quality["disc"] > 0.9 and quality["disc"] > quality["dim"] + 0.1 and quality["disc"] > quality["bent"] + 0.1
+    assert (
+        quality["disc"] > 0.9
+        and quality["disc"] > quality["dim"] + 0.1
+        and quality["disc"] > quality["bent"] + 0.1
+    )
 
 
 def test_steps_are_shown_by_name(field):
     seen = {}
-    blobs.find(levels(field[0]), blobs.Settings(), 1.0, lambda name, step: seen.update({name: step.shape}))
-    assert list(seen) == ["1-normalised", "2-denoised", "3-threshold", "4-best-levels", "5-split", "6-outlines"]
+    blobs.find(
+        levels(field[0]), blobs.Settings(), 1.0, lambda name, step: seen.update({name: step.shape})
+    )
+    assert list(seen) == [
+        "1-normalised",
+        "2-denoised",
+        "3-threshold",
+        "4-best-levels",
+        "5-split",
+        "6-outlines",
+    ]
     assert set(seen.values()) == {(SIDE, SIDE)}
 
 
@@ -132,7 +160,9 @@ def test_a_kind_has_all_that_label_auto_calls():
         assert module.CLASS and issubclass(module.Settings, Settings) and module.__doc__
         assert {"channel", "polarity", module.LENGTH} <= module.Settings.model_fields.keys()
         described = (module.Settings.__doc__ or "").replace(",", ":")
-        assert all(f"{name}:" in described for name in module.Settings.model_fields), "every setting is explained"
+        assert all(f"{name}:" in described for name in module.Settings.model_fields), (
+            "every setting is explained"
+        )
 
 
 @pytest.mark.slow
@@ -142,7 +172,11 @@ def test_real_nuclei_are_found_and_poor_images_are_doubtful(sample_data):
     for split in read_splits(Data(root=sample_data("nuclei-28"))).values():
         for record in split.records:
             finding = find(read_any(record.image), Job(blobs, blobs.Settings(), "nucleus"), None)
-            truth = [Drawn(x, y, bits) for bits, x, y in (bitmap(a.mask) for a in record.annotations)]
-            scores.append((f1(finding.shapes, truth, max(record.height, record.width)), finding.doubt))
+            truth = [
+                Drawn(x, y, bits) for bits, x, y in (bitmap(a.mask) for a in record.annotations)
+            ]
+            scores.append(
+                (f1(finding.shapes, truth, max(record.height, record.width)), finding.doubt)
+            )
     assert len(scores) == 28 and np.mean([score for score, _ in scores]) >= 0.80
     assert all(doubt for score, doubt in scores if score < 0.6)

@@ -1,4 +1,6 @@
-"""segue label import: what was corrected comes back to the pixel, and nothing is measured on what was trained on."""
+"""segue label import: what was corrected comes back to the pixel, and nothing is measured on what
+was trained on.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,16 @@ def add_labelme(work, *stems: str, label: str = "nucleus") -> None:
     for stem in stems:
         path = work / "pick" / "labelme" / f"{stem}.json"
         content = json.loads(path.read_text())
-        content["shapes"].append({"label": label, "points": NEW, "shape_type": "polygon", "group_id": None})
+        content["shapes"].append(
+            {"label": label, "points": NEW, "shape_type": "polygon", "group_id": None}
+        )
         path.write_text(json.dumps(content))
 
 
 def imported(work, corrected: str, *more: object) -> int:
-    return main(["label", "import", str(work / corrected), "--into", str(work / "labels"), *map(str, more)])
+    return main(
+        ["label", "import", str(work / corrected), "--into", str(work / "labels"), *map(str, more)]
+    )
 
 
 def content(work, name: str) -> dict:
@@ -39,7 +45,9 @@ def content(work, name: str) -> dict:
 
 def files(work, name: str) -> set[str]:
     path = work / "labels" / "annotations" / f"{name}_annotations.json"
-    return {image["file_name"] for image in content(work, name)["images"]} if path.exists() else set()
+    return (
+        {image["file_name"] for image in content(work, name)["images"]} if path.exists() else set()
+    )
 
 
 def trained(work) -> list[str]:
@@ -55,7 +63,9 @@ def holds_the_square(work, name: str) -> bool:
     for part in ("manual_train", "manual_valid"):
         if name in files(work, part):
             number = next(i["id"] for i in content(work, part)["images"] if i["file_name"] == name)
-            boxes = [a["bbox"] for a in content(work, part)["annotations"] if a["image_id"] == number]
+            boxes = [
+                a["bbox"] for a in content(work, part)["annotations"] if a["image_id"] == number
+            ]
             return any(np.abs(np.array(box) - (20, 30, 40, 40)).max() <= 1 for box in boxes)
     return False
 
@@ -71,7 +81,8 @@ def test_a_corrected_image_comes_back_to_the_pixel_and_the_second_stage_can_star
     path = work / "labels" / "annotations" / "manual_train_annotations.json"
     assert said.out.strip() == str(path) and files(work, "manual_train") == {one, two}
     entries = content(work, "manual_train")["annotations"]
-    assert all("source" not in entry and "quality" not in entry for entry in entries)  # by hand, and right
+    # by hand, and right
+    assert all("source" not in entry and "quality" not in entry for entry in entries)
     split = read(work / "labels")["manual_train"]
     for record in split.records:
         squares = [a for a in record.annotations if a.box_xyxy == (20, 30, 60, 70)]
@@ -88,9 +99,14 @@ def _area(annotation, record) -> float:
 
 def plan(work, said: str):
     """The plan with the files that the last line tells to use."""
-    command = next(line for line in said.splitlines() if line.startswith("next: segue run plan.yaml"))
+    command = next(
+        line for line in said.splitlines() if line.startswith("next: segue run plan.yaml")
+    )
     told = dict(re.findall(r"stages\.manual\.data\.(\S+?)=(\S+)", command))
-    parts = {part: {k: told[f"{part}.{k}"] for k in ("annotations", "images")} for part in ("train", "valid")}
+    parts = {
+        part: {k: told[f"{part}.{k}"] for k in ("annotations", "images")}
+        for part in ("train", "valid")
+    }
     common = {"images_per_step": 2, "workers": 0}
     return write_plan(
         work / "plan.yaml",
@@ -98,7 +114,13 @@ def plan(work, said: str):
             "name": "toy",
             "device": "cpu",
             "data": {**parts, "channels": [{"name": "grey", "scale": "percentile"}]},
-            "model": {"family": "rfdetr", "size": "pico", "resolution": 64, "queries": 30, "groups": 2},
+            "model": {
+                "family": "rfdetr",
+                "size": "pico",
+                "resolution": 64,
+                "queries": 30,
+                "groups": 2,
+            },
             "stages": [{**common, "name": "manual", "task": "boxes", "epochs": 1}],
         },
     )
@@ -114,12 +136,20 @@ def test_every_format_is_read_back(work, program, capsys):
     elif program == "cvat":
         path = work / place / "annotations.xml"
         shape = f'<polygon label="nucleus" source="manual" points="{square}"/>'
-        path.write_text(re.sub(f'(<image [^>]*name="{stem}.png"[^>]*>)', rf"\1{shape}", path.read_text()))
+        path.write_text(
+            re.sub(f'(<image [^>]*name="{stem}.png"[^>]*>)', rf"\1{shape}", path.read_text())
+        )
     elif program == "coco":
         path = work / place / "_annotations.coco.json"
         known = json.loads(path.read_text())
         image = next(i["id"] for i in known["images"] if i["file_name"] == f"{stem}.png")
-        entry = {"id": 9999, "image_id": image, "category_id": 1, "segmentation": [sum(NEW, [])], "iscrowd": 0}
+        entry = {
+            "id": 9999,
+            "image_id": image,
+            "category_id": 1,
+            "segmentation": [sum(NEW, [])],
+            "iscrowd": 0,
+        }
         known["annotations"].append(entry)
         path.write_text(json.dumps(known))
     else:
@@ -137,15 +167,25 @@ def test_every_format_is_read_back(work, program, capsys):
 
 def test_a_file_from_elsewhere_needs_to_know_what_was_picked(work, tmp_path, capsys):
     shutil.copy(work / "pick" / "cvat" / "annotations.xml", tmp_path / "downloaded.xml")
-    arguments = ["label", "import", str(tmp_path / "downloaded.xml"), "--into", str(work / "labels")]
+    arguments = [
+        "label",
+        "import",
+        str(tmp_path / "downloaded.xml"),
+        "--into",
+        str(work / "labels"),
+    ]
     assert main(arguments) == 2 and "or give --picked" in capsys.readouterr().err
     assert main([*arguments, "--picked", str(work / "pick"), "--keep-unreviewed"]) == 0
-    assert len(files(work, "manual_train")) == 4 and files(work, "manual_valid") == files(work, "algorithmic_valid")
+    assert len(files(work, "manual_train")) == 4 and files(work, "manual_valid") == files(
+        work, "algorithmic_valid"
+    )
 
 
 def test_what_nobody_touched_is_counted_and_left_out(work, capsys):
     one = trained(work)[0]
-    before = len(json.loads((work / "pick" / "labelme" / f"{stem_of(one)}.json").read_text())["shapes"])
+    before = len(
+        json.loads((work / "pick" / "labelme" / f"{stem_of(one)}.json").read_text())["shapes"]
+    )
     add_labelme(work, stem_of(one))
     assert imported(work, "pick/labelme") == 0
     said = capsys.readouterr().err
@@ -159,7 +199,9 @@ def test_an_image_without_objects_is_said_and_kept(work, capsys):
     path.write_text(json.dumps({**json.loads(path.read_text()), "shapes": []}))
     assert imported(work, "pick/labelme") == 0
     assert f"{one}: no objects; it says that there are none" in capsys.readouterr().err
-    assert files(work, "manual_train") == {one} and content(work, "manual_train")["annotations"] == []
+    assert (
+        files(work, "manual_train") == {one} and content(work, "manual_train")["annotations"] == []
+    )
 
 
 def test_a_file_is_extended_and_the_one_before_is_kept(work, capsys):
@@ -173,7 +215,10 @@ def test_a_file_is_extended_and_the_one_before_is_kept(work, capsys):
     (work / "pick" / "labelme" / f"{stem_of(one)}.json").unlink()
     add_labelme(work, stem_of(two))
     assert imported(work, "pick/labelme") == 0
-    assert files(work, "manual_train") == {one, two} and "1 images kept, 1 new" in capsys.readouterr().err
+    assert (
+        files(work, "manual_train") == {one, two}
+        and "1 images kept, 1 new" in capsys.readouterr().err
+    )
     assert holds_the_square(work, one) and holds_the_square(work, two)
     assert json.loads((folder / "manual_train_annotations.json.bak").read_text()) == first
 
@@ -195,12 +240,19 @@ def test_what_is_held_back_by_hand_leaves_the_algorithms_training_part_with_its_
     assert not files(work, "algorithmic_train") & held and held <= files(work, "algorithmic_valid")
     assert files(work, "algorithmic_train") | files(work, "algorithmic_valid") == before
     for part in ("algorithmic_train", "manual_train", "algorithmic_valid", "manual_valid"):
-        assert {"b_green.tif", "b_red.tif"} & files(work, part) in (set(), {"b_green.tif", "b_red.tif"})
+        assert {"b_green.tif", "b_red.tif"} & files(work, part) in (
+            set(),
+            {"b_green.tif", "b_red.tif"},
+        )
     said = capsys.readouterr().err
-    assert "stage 1 starts anew" in said and "(before: algorithmic_train_annotations.json.bak)" in said
+    assert (
+        "stage 1 starts anew" in said and "(before: algorithmic_train_annotations.json.bak)" in said
+    )
 
 
-def test_the_last_line_says_only_what_the_recipe_does_not_and_why_nothing_is_held_back(work, capsys, monkeypatch):
+def test_the_last_line_says_only_what_the_recipe_does_not_and_why_nothing_is_held_back(
+    work, capsys, monkeypatch
+):
     monkeypatch.chdir(work)
     add_labelme(work, *map(stem_of, trained(work)))
     command = ["label", "import", "pick/labelme", "--into", "labels"]
@@ -209,13 +261,18 @@ def test_the_last_line_says_only_what_the_recipe_does_not_and_why_nothing_is_hel
         assert main([*command, *more]) == 0
         return capsys.readouterr().err.splitlines()[-1]
 
-    by_algorithm = "stages.manual.data.valid.annotations=labels/annotations/algorithmic_valid_annotations.json"
+    by_algorithm = (
+        "stages.manual.data.valid.annotations=labels/annotations/algorithmic_valid_annotations.json"
+    )
     assert last() == (
         f"next: segue run plan.yaml {by_algorithm}  (validates on the algorithm's labels;"
         " --held 0.2 holds some by hand back)"
     )
     told = last("--held", "0.4")
-    assert "--held 0.4 holds nothing back: these fields are in manual training already; label images of others" in told
+    assert (
+        "--held 0.4 holds nothing back: these fields are in manual training already; label "
+        "images of others" in told
+    )
     (work / "labels" / "annotations" / "manual_train_annotations.json").unlink()  # as it says
     assert last("--held", "0.4") == "next: segue run plan.yaml" and files(work, "manual_valid")
 
@@ -269,7 +326,11 @@ def damage(work, what: str) -> str:
         ("image", "no image "),
         ("list", "pick.json: not readable; expected what segue label pick wrote"),
         ("several", "files of several programs; expected "),
-        ("nowhere", "nowhere: no such file or folder; expected corrected labels; next: segue label pick IMAGES"),
+        (
+            "nowhere",
+            "nowhere: no such file or folder; expected corrected labels; next: segue label pick "
+            "IMAGES",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line_and_nothing_is_written(work, what, words, capsys):
@@ -284,4 +345,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(work, what, words, cap
 def test_a_new_class_is_taken_when_it_is_named(work):
     add_labelme(work, stem_of(trained(work)[0]), label="debris")
     assert imported(work, "pick/labelme", "--class", "debris") == 0
-    assert content(work, "manual_train")["categories"] == [{"id": 1, "name": "nucleus"}, {"id": 2, "name": "debris"}]
+    assert content(work, "manual_train")["categories"] == [
+        {"id": 1, "name": "nucleus"},
+        {"id": 2, "name": "debris"},
+    ]

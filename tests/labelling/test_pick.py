@@ -50,7 +50,9 @@ def squares(*objects: tuple[int, int, int, float]) -> Detections:
     regions = tuple(Region.of(np.ones((side, side), dtype=bool), x, y) for x, y, side, _ in objects)
     boxes = torch.tensor([region.window for region in regions], dtype=torch.float32).reshape(-1, 4)
     labels = torch.zeros(len(objects), dtype=torch.int64)
-    return Detections(boxes, torch.tensor([o[3] for o in objects]), labels, ("cell",), (60, 60), regions=regions)
+    return Detections(
+        boxes, torch.tensor([o[3] for o in objects]), labels, ("cell",), (60, 60), regions=regions
+    )
 
 
 def test_views_agree_by_overlap_and_scores():
@@ -58,7 +60,8 @@ def test_views_agree_by_overlap_and_scores():
     assert disagreement(a, [a]) == pytest.approx(0, abs=1e-6)
     assert disagreement(a, [squares()]) == disagreement(squares((5, 40, 10, 0.8)), [a]) == 1
     assert disagreement(squares(), [squares()]) == 0
-    assert disagreement(a, [squares((5, 5, 10, 0.8))]) == pytest.approx(1 / 3)  # two of three halves agree
+    # two of three halves agree
+    assert disagreement(a, [squares((5, 5, 10, 0.8))]) == pytest.approx(1 / 3)
     assert disagreement(a, [squares((5, 5, 10, 0.4), (30, 30, 10, 0.4))]) == pytest.approx(1 / 3)
     half = squares((5, 10, 10, 0.8), (30, 30, 10, 0.8))  # one moved by half of its side: IoU 1/3
     assert disagreement(a, [half]) == pytest.approx(1 - (1 + 1 / 3) / 2)
@@ -71,10 +74,16 @@ def test_an_object_is_paired_once():
 
 
 @pytest.mark.parametrize(("seed", "count"), [(2, 8), (3, 5), (3, 8), (4, 12)])
-def test_a_field_that_is_found_whole_is_not_in_doubt_because_half_of_it_is_small(tmp_path, seed, count):
-    """At 80 px these few blobs are too little for a guess of their size, which was 4 times too large."""
+def test_a_field_that_is_found_whole_is_not_in_doubt_because_half_of_it_is_small(
+    tmp_path, seed, count
+):
+    """At 80 px these few blobs are too little for a guess of their size, which was 4 times too
+    large.
+    """
     field, _ = render_field(np.random.default_rng(seed), 160, "blobs", count)
-    Image.fromarray((field * 255).clip(0, 255).astype(np.uint8)).convert("RGB").save(tmp_path / "a.png")
+    Image.fromarray((field * 255).clip(0, 255).astype(np.uint8)).convert("RGB").save(
+        tmp_path / "a.png"
+    )
     seen = of_kind(job_of("blobs", (), "", "", None, False)).look(tmp_path / "a.png", "a.png")
     assert count <= len(seen.found) <= count + 2 and 0 < seen.disagreement < 0.6
 
@@ -83,13 +92,18 @@ def test_a_field_that_is_found_whole_is_not_in_doubt_because_half_of_it_is_small
 @pytest.mark.parametrize("um", [None, 0.5])
 def test_what_was_found_out_about_an_image_gives_the_same_objects_again(kind, um):
     field, _ = render_field(np.random.default_rng(0), 200, kind, 12)
-    pixels = torch.from_numpy(np.stack([np.zeros_like(field), 1 - field]) * 255).round().to(torch.uint8)
+    pixels = (
+        torch.from_numpy(np.stack([np.zeros_like(field), 1 - field]) * 255).round().to(torch.uint8)
+    )
     job = job_of(kind, (), "", "", None, False)
     first = find(pixels, job, um)
     again = settled(job, first, pixels, um)
     assert (again.settings.channel, again.settings.polarity) == ("1", "dark") and first.width > 0
     second = find(pixels, again, um)
-    assert second.width == pytest.approx(first.width, abs=0.1) and len(second.shapes) == len(first.shapes) > 5
+    assert (
+        second.width == pytest.approx(first.width, abs=0.1)
+        and len(second.shapes) == len(first.shapes) > 5
+    )
 
 
 @pytest.mark.parametrize("axes", [(-1,), (-2,), (-2, -1)])
@@ -99,25 +113,42 @@ def test_a_mirrored_view_comes_back_to_the_pixel(checkpoint, tmp_path, axes):
     pixels = predictor.pixels(tmp_path / "a.png")
     found = predictor.predict_ready(pixels, 0.5)
     back = mirror(predictor.predict_ready(pixels.flip(axes), 0.5), axes)
-    assert len(found) == 2 and {repr(r) for r in back.regions} == {repr(found.region(i)) for i in range(2)}
+    assert len(found) == 2 and {repr(r) for r in back.regions} == {
+        repr(found.region(i)) for i in range(2)
+    }
     assert sorted(back.boxes_xyxy.tolist()) == sorted(found.boxes_xyxy.tolist())
 
 
-def test_an_image_whose_views_disagree_comes_before_one_on_which_they_agree(checkpoint, tmp_path, capsys):
+def test_an_image_whose_views_disagree_comes_before_one_on_which_they_agree(
+    checkpoint, tmp_path, capsys
+):
     images = tmp_path / "images"
     paint(images / "a.png", (30, 40, 9, RED), (90, 70, 14, RED))
     paint(images / "b.png", (30, 40, 9, RED), (90, 70, 14, BLUE), (30, 90, 12, BLUE))
     paint(images / "c.png", (35, 48, 9, RED), (90, 80, 14, RED), (20, 100, 10, RED))
-    found, _ = picked(capsys, images, "--count", 1, "--checkpoint", checkpoint, "--out", tmp_path / "out")
+    found, _ = picked(
+        capsys, images, "--count", 1, "--checkpoint", checkpoint, "--out", tmp_path / "out"
+    )
     assert names(found) == ["b.png"] and found[0]["disagreement"] == pytest.approx(1 / 3)
-    assert found[0]["reason"].startswith(f"views disagree {found[0]['disagreement']:.2f} (median 0.00); 2 objects")
+    assert found[0]["reason"].startswith(
+        f"views disagree {found[0]['disagreement']:.2f} (median 0.00); 2 objects"
+    )
 
 
 def test_where_views_agree_fuller_images_come_first(checkpoint, tmp_path, capsys):
     paint(tmp_path / "images" / "a.png", (30, 40, 9, RED))
     paint(tmp_path / "images" / "b.png", (30, 40, 9, RED), (90, 70, 9, RED), (30, 90, 9, RED))
     paint(tmp_path / "images" / "c.png", (30, 40, 9, RED), (90, 70, 9, RED))
-    found, _ = picked(capsys, tmp_path / "images", "--count", 1, "--checkpoint", checkpoint, "--out", tmp_path / "out")
+    found, _ = picked(
+        capsys,
+        tmp_path / "images",
+        "--count",
+        1,
+        "--checkpoint",
+        checkpoint,
+        "--out",
+        tmp_path / "out",
+    )
     assert names(found) == ["b.png"] and "3 objects (median 2)" in found[0]["reason"]
 
 
@@ -133,7 +164,12 @@ def test_picks_are_spread_over_what_there_is_to_see():
     rng = np.random.default_rng(0)
     middles = {"a": [0.0, 0, 0], "b": [9.0, 0, 0], "c": [0.0, 9, 0]}
     some = [
-        (f"{kind}{i}", f"{kind}{i}", 0.9 if kind == "a" else 0.2, (np.array(middle) + rng.normal(0, 0.3, 3)).tolist())
+        (
+            f"{kind}{i}",
+            f"{kind}{i}",
+            0.9 if kind == "a" else 0.2,
+            (np.array(middle) + rng.normal(0, 0.3, 3)).tolist(),
+        )
         for kind, middle in middles.items()
         for i in range(5)
     ]
@@ -143,7 +179,9 @@ def test_picks_are_spread_over_what_there_is_to_see():
 
 
 def test_what_looks_like_a_labelled_image_is_worth_less():
-    some = candidates(("a", "a", 0.5, [0.0, 0.1]), ("b", "b", 0.5, [5.0, 5.0]), ("c", "c", 0.5, [0.3, 0.0]))
+    some = candidates(
+        ("a", "a", 0.5, [0.0, 0.1]), ("b", "b", 0.5, [5.0, 5.0]), ("c", "c", 0.5, [0.3, 0.0])
+    )
     (pick,) = choose(some, 1, [("labelled", np.array([0.0, 0.0]))])
     assert pick.candidate.name == "b" and pick.nearest == "labelled" and pick.distance > 1
     assert "unlike what is labelled or picked before" in pick.reason
@@ -155,11 +193,22 @@ def test_copies_and_views_of_one_field_are_not_both_picked(checkpoint, tmp_path,
     paint(images / "copied.png", (30, 40, 9, BLUE))
     paint(images / "f_green.png", (80, 40, 9, GREEN), grey=20)
     paint(images / "f_red.png", (80, 40, 12, RED))
-    found, said = picked(capsys, images, "--count", 4, "--checkpoint", checkpoint, "--out", tmp_path / "out")
+    found, said = picked(
+        capsys, images, "--count", 4, "--checkpoint", checkpoint, "--out", tmp_path / "out"
+    )
     assert len(found) == 2 and {entry["group"] for entry in found} in ({"a", "f"}, {"copied", "f"})
     assert "2 images, not 4: the other 2 show fields or are copies of those" in said
     more, said = picked(
-        capsys, images, "--count", 3, "--checkpoint", checkpoint, "--group", "(.+)", "--out", tmp_path / "more"
+        capsys,
+        images,
+        "--count",
+        3,
+        "--checkpoint",
+        checkpoint,
+        "--group",
+        "(.+)",
+        "--out",
+        tmp_path / "more",
     )
     assert len(more) == 3 and "not" not in said
 
@@ -167,7 +216,14 @@ def test_copies_and_views_of_one_field_are_not_both_picked(checkpoint, tmp_path,
 def test_labelled_images_and_their_fields_are_no_candidates(checkpoint, tmp_path, capsys):
     labels = tmp_path / "labels"
     paint(labels / "images" / "a_green.png", (30, 40, 9, BLUE))
-    entry = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [21, 31, 18, 18], "segmentation": [], "area": 324}
+    entry = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [21, 31, 18, 18],
+        "segmentation": [],
+        "area": 324,
+    }
     image = {"id": 1, "file_name": "a_green.png", "width": 128, "height": 128}
     content = {"images": [image], "annotations": [entry], "categories": [{"id": 1, "name": "tube"}]}
     (labels / "annotations").mkdir()
@@ -180,8 +236,21 @@ def test_labelled_images_and_their_fields_are_no_candidates(checkpoint, tmp_path
     assert names(found) == ["b.png"] and found[0]["nearest"] == "a_green.png"
     assert "1 images are labelled by hand, 1 others show the same fields; 1 to pick from" in said
     (images / "b.png").unlink()
-    refused = ["label", "pick", str(images), "--count", "1", "--labels", str(labels), "--checkpoint", str(checkpoint)]
-    assert main(refused) == 2 and "labelled by hand; expected some that are not" in capsys.readouterr().err
+    refused = [
+        "label",
+        "pick",
+        str(images),
+        "--count",
+        "1",
+        "--labels",
+        str(labels),
+        "--checkpoint",
+        str(checkpoint),
+    ]
+    assert (
+        main(refused) == 2
+        and "labelled by hand; expected some that are not" in capsys.readouterr().err
+    )
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +263,16 @@ def handed(tmp_path_factory):
         tifffile.imwrite(folder / "images" / name, levels(field)[..., 0])
     field, _ = render_field(np.random.default_rng(2), 160, "blobs", 12)
     Image.fromarray((field * 255).clip(0, 255).astype(np.uint8)).save(folder / "images" / "b.png")
-    arguments = ["--count", "3", "--kind", "blobs", "--class", "nucleus", "--out", str(folder / "out")]
+    arguments = [
+        "--count",
+        "3",
+        "--kind",
+        "blobs",
+        "--class",
+        "nucleus",
+        "--out",
+        str(folder / "out"),
+    ]
     assert main(["label", "pick", str(folder / "images"), *arguments]) == 0
     return folder
 
@@ -208,8 +286,13 @@ def test_every_program_gets_the_images_with_what_was_found(handed):
         (split,) = read_splits(Data(root=handed / "out" / program)).values()
         assert split.problems == []
         assert {r.image.stem: len(r.annotations) for r in split.records} == objects
-        assert all(a.mask is not None and a.class_name == "nucleus" for r in split.records for a in r.annotations)
-        assert {r.image.suffix for r in split.records} == {".png"}  # what is no TIFF opens everywhere
+        assert all(
+            a.mask is not None and a.class_name == "nucleus"
+            for r in split.records
+            for a in r.annotations
+        )
+        # what is no TIFF opens everywhere
+        assert {r.image.suffix for r in split.records} == {".png"}
         for record in split.records:
             with Image.open(record.image) as picture:
                 assert picture.size == (160, 160) and picture.mode in ("L", "RGB")
@@ -221,7 +304,9 @@ def test_the_list_says_why_and_is_the_same_again(handed, capsys):
     assert main(["label", "pick", *arguments, "--out", str(handed / "again")]) == 0
     lines = capsys.readouterr().out.splitlines()
     listed = json.loads((handed / "out" / "pick.json").read_text())["picked"]
-    assert lines == [f"{number}. {entry['image']}: {entry['reason']}" for number, entry in enumerate(listed, 1)]
+    assert lines == [
+        f"{number}. {entry['image']}: {entry['reason']}" for number, entry in enumerate(listed, 1)
+    ]
     assert all("of the typical distance to" in line for line in lines[1:])
 
 
@@ -236,7 +321,11 @@ def test_labels_that_there_are_are_handed_out_and_said_to_be_one_view(handed, ca
     (content := json.loads(path.read_text()))["images"][0]["doubt"] = "hardly stands out"
     path.write_text(json.dumps(content))
     found, _ = picked(capsys, handed / "images", "--count", 9, *more[:-1], handed / "doubted")
-    doubted = [entry["image"] for entry in found if entry["reason"].endswith("; doubtful: hardly stands out")]
+    doubted = [
+        entry["image"]
+        for entry in found
+        if entry["reason"].endswith("; doubtful: hardly stands out")
+    ]
     assert doubted == [content["images"][0]["file_name"]]
 
 
@@ -244,12 +333,21 @@ def test_labels_that_there_are_are_handed_out_and_said_to_be_one_view(handed, ca
     ("arguments", "words"),
     [
         (("--count", "0", "--kind", "blobs"), "--count: 0; expected at least 1"),
-        (("--count", "2"), "nothing to look at images with; expected --checkpoint CKPT, --kind tubes|blobs"),
+        (
+            ("--count", "2"),
+            "nothing to look at images with; expected --checkpoint CKPT, --kind tubes|blobs",
+        ),
         (("--count", "2", "--kind", "blobs", "--checkpoint", "x"), "both are given"),
         (("--count", "2", "--kind", "blob"), "--kind blob: unknown; expected blobs?"),
         (("--count", "2", "--checkpoint", "nowhere"), "nowhere: no such folder"),
-        (("--count", "2", "--kind", "blobs", "--labels", "nowhere"), "nowhere: no such folder; expected a data set"),
-        (("--count", "2", "--kind", "blobs", "--tile", "auto"), "--tile: without --checkpoint; expected a model"),
+        (
+            ("--count", "2", "--kind", "blobs", "--labels", "nowhere"),
+            "nowhere: no such folder; expected a data set",
+        ),
+        (
+            ("--count", "2", "--kind", "blobs", "--tile", "auto"),
+            "--tile: without --checkpoint; expected a model",
+        ),
         (("--count", "2", "--kind", "blobs", "--out", "."), ".: exists; expected --out"),
         (("--count", "2", "--kind", "blobs", "--group", "("), "no regular expression"),
     ],
@@ -258,7 +356,9 @@ def test_what_cannot_be_done_is_one_line(arguments, words, handed, tmp_path, cap
     out = () if "--out" in arguments else ("--out", str(tmp_path / "out"))
     assert main(["label", "pick", str(handed / "images"), *arguments, *out]) == 2
     error = capsys.readouterr().err
-    assert words in error and len(error.strip().splitlines()) == 1 and not (tmp_path / "out").exists()
+    assert (
+        words in error and len(error.strip().splitlines()) == 1 and not (tmp_path / "out").exists()
+    )
 
 
 def test_the_frozen_features_tell_images_apart_and_do_not_depend_on_position(checkpoint, tmp_path):
@@ -266,7 +366,9 @@ def test_the_frozen_features_tell_images_apart_and_do_not_depend_on_position(che
     a = paint(tmp_path / "a.png", (30, 40, 9, RED))
     moved = paint(tmp_path / "b.png", (80, 70, 9, RED))
     other = paint(tmp_path / "c.png", (30, 40, 9, GREEN))
-    assert np.allclose(eye.features(a), eye.features(moved)) and not np.allclose(eye.features(a), eye.features(other))
+    assert np.allclose(eye.features(a), eye.features(moved)) and not np.allclose(
+        eye.features(a), eye.features(other)
+    )
 
 
 def test_tiles_show_a_model_what_is_too_small_in_a_large_image(checkpoint, tmp_path, capsys):
@@ -282,10 +384,25 @@ def test_tiles_show_a_model_what_is_too_small_in_a_large_image(checkpoint, tmp_p
     for tile in (None, "auto"):
         out = tmp_path / f"tile-{tile}"
         cut = ("--tile", tile) if tile else ()
-        found, _ = picked(capsys, tmp_path / "images", "--count", 1, "--checkpoint", checkpoint, "--out", out, *cut)
+        found, _ = picked(
+            capsys,
+            tmp_path / "images",
+            "--count",
+            1,
+            "--checkpoint",
+            checkpoint,
+            "--out",
+            out,
+            *cut,
+        )
         (split,) = read_splits(Data(root=out / "coco")).values()
-        drawn = sum(coco_mask.decode(coco_rle(a.mask, *truth.shape)) for a in split.records[0].annotations)
-        shares[tile] = found[0]["objects"], (truth & (drawn > 0)).sum() / (truth | (drawn > 0)).sum()
+        drawn = sum(
+            coco_mask.decode(coco_rle(a.mask, *truth.shape)) for a in split.records[0].annotations
+        )
+        shares[tile] = (
+            found[0]["objects"],
+            (truth & (drawn > 0)).sum() / (truth | (drawn > 0)).sum(),
+        )
         assert found[0]["disagreement"] < 0.2 and drawn.max() == 1
     assert shares["auto"] == (len(places), 1)
     assert shares[None][0] < len(places) and shares[None][1] < 0.9

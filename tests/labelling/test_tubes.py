@@ -1,4 +1,6 @@
-"""Tubes: joined through crossings, which belong to both; whatever the size, the polarity and the bit depth."""
+"""Tubes: joined through crossings, which belong to both; whatever the size, the polarity and the
+bit depth.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,10 @@ def test_masks_are_as_wide_as_the_tubes(width):
 
 
 def test_tubes_of_different_widths_keep_their_own():
-    thin, thick = drawn(((20, 40), (180, 50)), width=4.0), drawn(((20, 140), (180, 150)), width=10.0)
+    thin, thick = (
+        drawn(((20, 40), (180, 50)), width=4.0),
+        drawn(((20, 140), (180, 150)), width=10.0),
+    )
     shapes = look(np.maximum(thin[0], thick[0])).shapes
     assert len(shapes) == 2 == right(shapes, [thin[1][0], thick[1][0]], 200)
     areas = sorted(shape.mask.sum() for shape in shapes)
@@ -88,7 +93,9 @@ def test_tubes_of_different_widths_keep_their_own():
 
 
 def test_an_image_of_half_the_size_has_the_same_tubes():
-    image, truth = drawn(((20, 30), (180, 170)), ((30, 160), (170, 40)), ((100, 10), (60, 190)), width=9.0)
+    image, truth = drawn(
+        ((20, 30), (180, 170)), ((30, 160), (170, 40)), ((100, 10), (60, 190)), width=9.0
+    )
     half = look(levels(halved(image[..., 0] / 4095)), 0.1)
     at_half = [Drawn(0, 0, full(shape, 200)[::2, ::2]) for shape in truth]
     assert len(look(image).shapes) == len(half.shapes) == 3 == right(half.shapes, at_half, 100)
@@ -139,4 +146,6 @@ def test_the_straightest_way_wins_and_each_end_is_joined_once():
     assert sorted(len(chain) for chain in chains) == [1, 2]
     long = next(chain for chain in chains if len(chain) == 2)
     assert {float(line[:, 1].max()) for line in long} == {0.0}
-    assert abs(np.linalg.norm(long[1][0] - long[0][-1]) - 6) < 1e-6, "turned so that they follow one another"
+    assert abs(np.linalg.norm(long[1][0] - long[0][-1]) - 6) < 1e-6, (
+        "turned so that they follow one another"
+    )

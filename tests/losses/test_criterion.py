@@ -1,4 +1,6 @@
-"""The criterion by itself: sums that add up over any split, matches that are optimal, masks only where matched."""
+"""The criterion by itself: sums that add up over any split, matches that are optimal, masks only
+where matched.
+"""
 
 from __future__ import annotations
 
@@ -55,11 +57,15 @@ class Recorded:
         return self.values[image, layer, query]
 
 
-def predictions(images: int = B, groups: int = 1, seed: int = 0, extra: int = 0, masks: bool = False) -> Predictions:
+def predictions(
+    images: int = B, groups: int = 1, seed: int = 0, extra: int = 0, masks: bool = False
+) -> Predictions:
     torch.manual_seed(seed)
     logits = torch.randn(images, L, Q * groups, K + extra, requires_grad=True)
     boxes = (0.2 + 0.4 * torch.rand(images, L, Q * groups, 4)).requires_grad_()
-    source = Recorded(torch.randn(images, L, Q * groups, 16, 16, requires_grad=True)) if masks else None
+    source = (
+        Recorded(torch.randn(images, L, Q * groups, 16, 16, requires_grad=True)) if masks else None
+    )
     return Predictions(logits, boxes, tuple(map(str, range(L))), groups, source)
 
 
@@ -86,7 +92,9 @@ def test_the_total_divides_by_what_each_term_counts():
     sums = {"classes": torch.tensor([8.0]), "l1": torch.tensor([4.0, 4.0])}
     assert float(Criterion(Weights(), Costs(), Q).total(sums, counts)) == 8 / 4 + 5 * 8 / 4
     softmax = Criterion(Weights(), Costs(), Q, "softmax_ce", no_object=0.1)
-    assert float(softmax.total({"classes": torch.tensor([8.0])}, counts)) == pytest.approx(8 / (4 + 0.1 * 12))
+    assert float(softmax.total({"classes": torch.tensor([8.0])}, counts)) == pytest.approx(
+        8 / (4 + 0.1 * 12)
+    )
 
 
 def test_labels_of_which_none_is_trusted_more_than_another_teach_as_much_as_trusted_ones():
@@ -107,7 +115,8 @@ def test_matches_cost_no_more_than_any_other_assignment(objects, seed):
     costs = Costs(classes=0, l1=1, giou=0)
     found = match(p, [wanted], costs)
     assert len(found) == L * objects
-    distance = (p.boxes_cxcywh.detach()[0, :, :, None] - wanted.boxes_cxcywh).abs().sum(-1)  # (L, Q, N)
+    # (L, Q, N)
+    distance = (p.boxes_cxcywh.detach()[0, :, :, None] - wanted.boxes_cxcywh).abs().sum(-1)
     for layer in range(L):
         here = found.layer == layer
         ours = float(distance[layer, found.query[here], found.target[here]].sum())
@@ -121,12 +130,17 @@ def test_matches_cost_no_more_than_any_other_assignment(objects, seed):
 def test_every_group_matches_every_object_once():
     targets = [target(3, 1), target(2, 2)]
     found = match(predictions(2, groups=3), targets, Costs())
-    pairs = list(zip(found.layer.tolist(), (found.query // Q).tolist(), found.target.tolist(), strict=True))
+    pairs = list(
+        zip(found.layer.tolist(), (found.query // Q).tolist(), found.target.tolist(), strict=True)
+    )
     assert len(pairs) == len(set(pairs)) == L * 3 * 5
 
 
 def test_masks_are_asked_for_matched_queries_only():
-    p, targets = predictions(masks=True), [target(n, key, masks=True) for key, n in enumerate((3, 0, 2))]
+    p, targets = (
+        predictions(masks=True),
+        [target(n, key, masks=True) for key, n in enumerate((3, 0, 2))],
+    )
     sums = Criterion(Weights(mask_bce=5, dice=5), Costs(), Q)(p, targets)
     assert p.masks.asked == L * 5 < B * L * Q
     assert set(sums) == {"classes", "l1", "giou", "mask_bce", "dice"}
@@ -146,7 +160,11 @@ def test_no_objects_at_all_gives_a_gradient_and_no_nan():
     sums = criterion(p, targets)
     loss = criterion.total(sums, Batch({"images": torch.zeros(B, 1)}, targets).counts())
     loss.backward()
-    assert torch.isfinite(loss) and torch.isfinite(p.logits.grad).all() and p.logits.grad.abs().sum() > 0
+    assert (
+        torch.isfinite(loss)
+        and torch.isfinite(p.logits.grad).all()
+        and p.logits.grad.abs().sum() > 0
+    )
 
 
 def test_a_weight_of_zero_is_not_computed():
@@ -171,11 +189,14 @@ def test_logits_that_are_not_finite_are_named_with_their_layer():
 
 
 def test_uncertain_points_are_where_the_mask_is_undecided_and_follow_from_the_key():
-    logits = torch.linspace(-10, 10, 32).expand(2, 32, 32).contiguous()  # undecided along the middle column
+    # undecided along the middle column
+    logits = torch.linspace(-10, 10, 32).expand(2, 32, 32).contiguous()
     count = point_count(32, 32)
     keys = torch.tensor([5, 6])
     where = uncertain_points(logits, keys, count)
-    assert where.shape == (2, count, 2) and torch.equal(where, uncertain_points(logits, keys, count))
+    assert where.shape == (2, count, 2) and torch.equal(
+        where, uncertain_points(logits, keys, count)
+    )
     assert not torch.equal(where[0], where[1])
     near = (where[..., 0] - 0.5).abs() < 0.15
     assert near.float().mean() > 0.7
@@ -192,7 +213,9 @@ def test_confident_logits_cost_no_nan():
     logits = torch.tensor([200.0, -200.0]).reshape(1, 1, 2, 1).requires_grad_()
     wanted = target(1, 1)
     wanted.labels[:] = 0
-    m = match(Predictions(logits, torch.full((1, 1, 2, 4), 0.5), ("0",)), [wanted], Costs(classes=0))
+    m = match(
+        Predictions(logits, torch.full((1, 1, 2, 4), 0.5), ("0",)), [wanted], Costs(classes=0)
+    )
     value = terms.iou_aware_bce(logits, m, torch.tensor([0]), torch.tensor([0.9]), torch.ones(1))
     value.sum().backward()
     assert torch.isfinite(value).all() and torch.isfinite(logits.grad).all()

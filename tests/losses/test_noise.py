@@ -1,4 +1,6 @@
-"""What is known to be wrong with labels: outlines may be rough, and objects that were missed are no background."""
+"""What is known to be wrong with labels: outlines may be rough, and objects that were missed are no
+background.
+"""
 
 from __future__ import annotations
 
@@ -67,10 +69,14 @@ class Given:
 
 
 def case(free: torch.Tensor) -> tuple[Predictions, list[Target]]:
-    """Query 0 is on the labelled disc, 1 again, 2 on the missed one, 3 on empty ground, 4 on the missed but unsure."""
+    """Query 0 is on the labelled disc, 1 again, 2 on the missed one, 3 on empty ground, 4 on the
+    missed but unsure.
+    """
     places = [LABELLED, LABELLED, MISSED, disc(50, 10, 8), MISSED]
     logits = torch.tensor([[4.0, 0.0]] * 4 + [[0.2, 0.0]]).view(1, 1, 5, 2).requires_grad_()
-    masks = torch.stack([torch.from_numpy(place)[2::4, 2::4] * 10.0 - 5 for place in places]).view(1, 1, 5, 16, 16)
+    masks = torch.stack([torch.from_numpy(place)[2::4, 2::4] * 10.0 - 5 for place in places]).view(
+        1, 1, 5, 16, 16
+    )
     target = Target(
         labels=torch.zeros(1, dtype=torch.int64),
         boxes_cxcywh=torch.tensor([[0.25, 0.25, 0.25, 0.25]]),
@@ -89,10 +95,18 @@ def test_only_a_sure_query_on_something_unlabelled_is_spared():
     matches = match(predictions, targets, Costs(), "softmax")
     assert matches.query.tolist() == [0]
     scores = predictions.logits.softmax(-1)[..., :-1]
-    assert spared(predictions, targets, matches, scores, 0.7).flatten().tolist() == [False, False, True, False, False]
+    assert spared(predictions, targets, matches, scores, 0.7).flatten().tolist() == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
     nothing_there = [replace(targets[0], unexplained=torch.zeros(16, 16, dtype=torch.bool))]
     assert not spared(predictions, nothing_there, matches, scores, 0.7).any()
-    assert spared(predictions, [replace(targets[0], unexplained=None)], matches, scores, 0.7) is None
+    assert (
+        spared(predictions, [replace(targets[0], unexplained=None)], matches, scores, 0.7) is None
+    )
 
 
 @pytest.mark.parametrize("term", ["softmax_ce", "focal", "iou_aware_bce"])
@@ -114,7 +128,9 @@ def test_points_near_an_outline_do_not_count():
     ys, xs = torch.meshgrid(torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5, indexing="ij")
     where = torch.stack([xs, ys], -1).view(1, -1, 2) / SIDE
     masks, objects = packed(LABELLED), torch.zeros(1, dtype=torch.int64)
-    counted = away_from_outline(masks, objects, where, masks.sample(objects, where), 2.0).view(SIDE, SIDE)
+    counted = away_from_outline(masks, objects, where, masks.sample(objects, where), 2.0).view(
+        SIDE, SIDE
+    )
     radius = ((xs - 16) ** 2 + (ys - 16) ** 2).sqrt()
     assert counted[(radius - 8).abs() > 3.2].all() and not counted[(radius - 8).abs() < 1.2].any()
 
@@ -127,7 +143,9 @@ def test_a_band_around_outlines_makes_a_label_that_is_a_pixel_too_large_as_good_
         source.size = (SIDE, SIDE)
         predictions = replace(predictions, masks=source)
         weights = Weights(classes=0, l1=0, giou=0, mask_bce=1, dice=1)
-        loss = Criterion(weights, Costs(), queries=5, class_term="softmax_ce", noise=Noise(boundary=boundary))
+        loss = Criterion(
+            weights, Costs(), queries=5, class_term="softmax_ce", noise=Noise(boundary=boundary)
+        )
         sums = loss(predictions, [replace(targets[0], masks=packed(label))])
         return float(sum(value.sum() for value in sums.values()))
 
@@ -145,7 +163,11 @@ def test_each_is_a_line_of_a_plan_that_reaches_the_loss(rendered, tmp_path, monk
 
     monkeypatch.setattr(criterion, "spared", every_query)
     first = {}
-    for name, noise in {"nothing": {}, "boundary": {"boundary": 2.0}, "missed": {"missed": 0.3}}.items():
+    for name, noise in {
+        "nothing": {},
+        "boundary": {"boundary": 2.0},
+        "missed": {"missed": 0.3},
+    }.items():
         stage = {"task": "joint", "steps": 1, "epochs": None, "noise": noise}
         plan = toy_plan(rendered, tmp_path / name, detector=stage)
         plan["model"] = {"family": "mask2former", "size": "pico", "queries": 20}

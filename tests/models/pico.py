@@ -29,9 +29,13 @@ MODELS = [
 ]
 
 
-def build(family: str, objects: int = 10, masks: bool = True, size: str = "pico", **options) -> Chain:
+def build(
+    family: str, objects: int = 10, masks: bool = True, size: str = "pico", **options
+) -> Chain:
     module = models.get(family)
-    settled, _ = module.settle(module.Options(**options), models.size_of(module, size), objects, "cpu")
+    settled, _ = module.settle(
+        module.Options(**options), models.size_of(module, size), objects, "cpu"
+    )
     spec = ModelSpec(family=family, size=size, classes=CLASSES, options=settled.model_dump())
     torch.manual_seed(0)
     return module.build(spec, masks=masks)
@@ -47,7 +51,9 @@ def batch_for(chain: Chain, data: Path, images: int) -> Batch:
 
 
 def loss_of(chain: Chain) -> Loss:
-    return models.get(chain.spec.family).criterion(chain, "joint" if chain.has_masks else "boxes", {})
+    return models.get(chain.spec.family).criterion(
+        chain, "joint" if chain.has_masks else "boxes", {}
+    )
 
 
 def forward(chain: Chain, batch: Batch, precision: torch.dtype = torch.float32) -> torch.Tensor:

@@ -20,7 +20,13 @@ BOTH = (*RGB, THERMAL)
 
 def spec_of(size="pico", channels=BOTH, classes=("a", "b"), **options):
     settled, _ = rgbx_rcnn.settle(rgbx_rcnn.Options(**options), rgbx_rcnn.SIZES[size], 5, "cpu")
-    return ModelSpec(family="rgbx_rcnn", size=size, classes=classes, channels=channels, options=settled.model_dump())
+    return ModelSpec(
+        family="rgbx_rcnn",
+        size=size,
+        classes=classes,
+        channels=channels,
+        options=settled.model_dump(),
+    )
 
 
 def build(masks=False, seed=0, **spec):
@@ -35,7 +41,9 @@ def pixels(channels=4, side=64):
 
 def weights_of(chain) -> Weights:
     card = {"spec": chain.spec.model_dump(mode="json")}
-    return Weights(dict(chain.state_dict()), chain.spec.classes, chain.spec.channel_names, "parent", card=card)
+    return Weights(
+        dict(chain.state_dict()), chain.spec.classes, chain.spec.channel_names, "parent", card=card
+    )
 
 
 def as_rgb(name: str) -> str:
@@ -44,7 +52,9 @@ def as_rgb(name: str) -> str:
 
 
 def with_x(root: Path) -> Path:
-    """Give every image of a rendered data set a fourth channel: how much its colours differ from the darkest."""
+    """Give every image of a rendered data set a fourth channel: how much its colours differ from
+    the darkest.
+    """
     for path in root.glob("*/*.png"):
         rgb = np.asarray(Image.open(path).convert("RGB"))
         x = rgb.max(2) - rgb.min(2)
@@ -56,8 +66,14 @@ def two_targets() -> list[Target]:
     """Two images of 64 px, the first with two objects, of which one has a mask, the second empty."""
     boxes = torch.tensor([[0.4, 0.4, 0.3, 0.25], [0.75, 0.7, 0.2, 0.4]])
     disc = np.hypot(*np.mgrid[-8:8, -9:10]) < 8
-    masks = PackedMasks.pack([disc, np.zeros((0, 0), bool)], [[16, 18, 35, 34], [0, 0, 0, 0]], 64, 64)
-    first = Target(torch.tensor([1, 0]), boxes, torch.tensor([True, False]), torch.ones(2), masks, key=11)
+    masks = PackedMasks.pack(
+        [disc, np.zeros((0, 0), bool)], [[16, 18, 35, 34], [0, 0, 0, 0]], 64, 64
+    )
+    first = Target(
+        torch.tensor([1, 0]), boxes, torch.tensor([True, False]), torch.ones(2), masks, key=11
+    )
     none = torch.zeros(0)
-    second = Target(none.long(), torch.zeros(0, 4), none.bool(), none, PackedMasks.pack([], [], 64, 64), key=12)
+    second = Target(
+        none.long(), torch.zeros(0, 4), none.bool(), none, PackedMasks.pack([], [], 64, 64), key=12
+    )
     return [first, second]

@@ -47,7 +47,9 @@ def test_frozen_parts_stay_in_eval_mode_and_record_nothing():
     inputs = {"images": torch.randn(8, 4)}
     model(inputs)
     assert [model.part(n).recorded for n in model.order] == [False, False, True]
-    assert torch.equal(model.run(inputs, 0, 2, learn=False)["y"], model.run(inputs, 0, 2, learn=False)["y"])
+    assert torch.equal(
+        model.run(inputs, 0, 2, learn=False)["y"], model.run(inputs, 0, 2, learn=False)["y"]
+    )
 
 
 def test_frozen_means_frozen_after_many_steps_with_decay_average_and_train_mode():
@@ -55,7 +57,10 @@ def test_frozen_means_frozen_after_many_steps_with_decay_average_and_train_mode(
     model.freeze_through("two")
     proof = FrozenProof.of(model)
     learned = digest(model.learning_tensors())
-    optimizer, average = optim.build(model, optim.Optimizer(lr=0.1, weight_decay=0.5)), optim.Ema(model, 0.9)
+    optimizer, average = (
+        optim.build(model, optim.Optimizer(lr=0.1, weight_decay=0.5)),
+        optim.Ema(model, 0.9),
+    )
     for _ in range(25):
         model.train()
         model({"images": torch.randn(8, 4)})["z"].square().sum().backward()
@@ -65,7 +70,8 @@ def test_frozen_means_frozen_after_many_steps_with_decay_average_and_train_mode(
     with average.applied(model):
         assert "unchanged" in proof.check(model)
     assert proof.check(model) == (
-        f"frozen one, two: {len(proof.names)} tensors, {proof.values:,} values unchanged (sha256 {proof.sha256[:12]})"
+        f"frozen one, two: {len(proof.names)} tensors, {proof.values:,} values unchanged (sha256 "
+        f"{proof.sha256[:12]})"
     )
     assert digest(model.learning_tensors()) != learned
 

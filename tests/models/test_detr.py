@@ -1,4 +1,6 @@
-"""The DETR family: any backbone as it was trained, what is constant in it, classes by name, and refusals."""
+"""The DETR family: any backbone as it was trained, what is constant in it, classes by name, and
+refusals.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def build(size="pico", classes=("a", "b"), channels=RGB, **options):
     settled, _ = detr.settle(detr.Options(**options), detr.SIZES[size], 5, "cpu")
     torch.manual_seed(0)
     channels = detr.normalised(settled, channels)
-    spec = ModelSpec(family="detr", size=size, classes=classes, channels=channels, options=settled.model_dump())
+    spec = ModelSpec(
+        family="detr", size=size, classes=classes, channels=channels, options=settled.model_dump()
+    )
     return detr.build(spec, masks=False)
 
 
@@ -32,10 +36,14 @@ def weights_of(chain, source="weights") -> Weights:
 
 
 def images(side=64, channels=3):
-    return {"images": torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(1))}
+    return {
+        "images": torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(1))
+    }
 
 
-NETWORKS = "resnet18 vit_small_patch14_dinov2 convnext_atto swin_tiny_patch4_window7_224 efficientnet_b0"
+NETWORKS = (
+    "resnet18 vit_small_patch14_dinov2 convnext_atto swin_tiny_patch4_window7_224 efficientnet_b0"
+)
 
 
 @mark.parametrize("name", NETWORKS.split())
@@ -62,8 +70,12 @@ def test_a_backbone_computes_what_timm_does_with_its_pretrained_weights(tmp_path
     assert report.tensors == len(chain.part("backbone").state_dict())
     normalise = torchvision.transforms.functional.normalize
     with torch.no_grad():
-        wanted = peer.forward_features(normalise(images()["images"], (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-        torch.testing.assert_close(chain.run(images(), 0, 1, False)["features"], wanted, rtol=1e-4, atol=1e-5)
+        wanted = peer.forward_features(
+            normalise(images()["images"], (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        )
+        torch.testing.assert_close(
+            chain.run(images(), 0, 1, False)["features"], wanted, rtol=1e-4, atol=1e-5
+        )
 
 
 @mark.parametrize("name", ["convnext_atto", "efficientnet_b0", "test_vit", "regnetx_002"])
@@ -71,15 +83,21 @@ def test_pretrained_files_of_other_networks_fit_to_the_last_tensor(tmp_path, nam
     """Whatever timm calls their classifiers, and wherever it puts norms."""
     torch.save(timm.create_model(name, pretrained=False).state_dict(), tmp_path / "net.pth")
     chain = build(backbone=name, resolution=64, queries=10)
-    report = adopt(chain, detr.import_weights(str(tmp_path / "net.pth")), fresh=("encoder", "decoder"))
+    report = adopt(
+        chain, detr.import_weights(str(tmp_path / "net.pth")), fresh=("encoder", "decoder")
+    )
     assert report.tensors == len(chain.part("backbone").state_dict())
 
 
 def test_pixels_are_normalised_as_the_backbone_was_trained_unless_the_plan_says_otherwise():
     assert build().backbone.normalise.mean.flatten().tolist() == approx([0.5] * 3)
-    assert build("resnet18").backbone.normalise.mean.flatten().tolist() == approx([0.485, 0.456, 0.406])
+    assert build("resnet18").backbone.normalise.mean.flatten().tolist() == approx(
+        [0.485, 0.456, 0.406]
+    )
     mine = (Channel(name="r", mean=0.1, std=0.2), *RGB[1:])
-    assert build(channels=mine).backbone.normalise.mean.flatten().tolist() == approx([0.1, 0.5, 0.5])
+    assert build(channels=mine).backbone.normalise.mean.flatten().tolist() == approx(
+        [0.1, 0.5, 0.5]
+    )
 
 
 def test_batch_statistics_never_move_frozen_or_not():
@@ -98,12 +116,18 @@ def test_batch_statistics_never_move_frozen_or_not():
             optimizer.step()
             optimizer.zero_grad()
         assert not freeze or "unchanged" in proof.check(chain)
-        assert all(torch.equal(tensor, buffers[name]) for name, tensor in chain.named_buffers() if name in buffers)
+        assert all(
+            torch.equal(tensor, buffers[name])
+            for name, tensor in chain.named_buffers()
+            if name in buffers
+        )
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in chain.modules())
 
 
 def test_a_residual_network_without_pretrained_statistics_still_passes_a_signal():
-    features = build("resnet50", resolution=64, queries=10).eval().run(images(), 0, 1, False)["features"]
+    features = (
+        build("resnet50", resolution=64, queries=10).eval().run(images(), 0, 1, False)["features"]
+    )
     assert 0.05 < float(features.std()) < 20
 
 
@@ -111,10 +135,16 @@ def test_a_residual_network_without_pretrained_statistics_still_passes_a_signal(
 def test_a_part_of_the_backbone_can_stay_frozen(place):
     chain = build("resnet18", resolution=64, queries=10)
     chain.freeze_through(place)
-    learns = {name.split(".")[2] for name, p in chain.named_parameters() if p.requires_grad and ".net." in name}
+    learns = {
+        name.split(".")[2]
+        for name, p in chain.named_parameters()
+        if p.requires_grad and ".net." in name
+    }
     assert learns == ({"layer3", "layer4"} if place == "backbone.first_half" else set())
     chain.train()
-    assert not chain.backbone.net.layer2.training and chain.backbone.net.layer3.training == bool(learns)
+    assert not chain.backbone.net.layer2.training and chain.backbone.net.layer3.training == bool(
+        learns
+    )
 
 
 @mark.parametrize("decoder", ["plain", "conditional"])
@@ -133,7 +163,10 @@ def test_kept_classes_score_as_before_to_the_bit(decoder):
     assert torch.equal(old["logits"][..., 0], new["logits"][..., 2])
     assert torch.equal(old["boxes_cxcywh"], new["boxes_cxcywh"])
     if decoder == "plain":
-        assert torch.equal(old["logits"][..., -1], new["logits"][..., -1]) and new["logits"].shape[-1] == 5
+        assert (
+            torch.equal(old["logits"][..., -1], new["logits"][..., -1])
+            and new["logits"].shape[-1] == 5
+        )
 
 
 def test_another_decoder_is_refused_with_the_difference():
@@ -142,8 +175,15 @@ def test_another_decoder_is_refused_with_the_difference():
         adopt(build(decoder="plain"), weights_of(build(decoder="conditional"), "conditional.ckpt"))
     message = str(caught.value)
     assert "tensors differ from the model, in decoder" in message
-    assert "- decoder.transformer.layers.0.self_attn.q_proj.weight (64, 64) only in the model" in message
-    assert "conditional.ckpt: 60 tensors" in message and "... and 48 more" in message and "fresh:" in message
+    assert (
+        "- decoder.transformer.layers.0.self_attn.q_proj.weight (64, 64) only in the model"
+        in message
+    )
+    assert (
+        "conditional.ckpt: 60 tensors" in message
+        and "... and 48 more" in message
+        and "fresh:" in message
+    )
 
 
 def test_a_fourth_channel_begins_as_the_mean_of_the_three_it_is_named_beside():
@@ -160,12 +200,17 @@ def test_a_fourth_channel_begins_as_the_mean_of_the_three_it_is_named_beside():
 @fixture
 def unnamed(tmp_path):
     chain = build(classes=("x", "y"))
-    torch.save({"state_dict": {f"model.{name}": t for name, t in chain.state_dict().items()}}, tmp_path / "last.ckpt")
+    torch.save(
+        {"state_dict": {f"model.{name}": t for name, t in chain.state_dict().items()}},
+        tmp_path / "last.ckpt",
+    )
     return str(tmp_path / "last.ckpt")
 
 
 def test_class_rows_without_names_are_refused_until_the_plan_names_them(unnamed):
-    with raises(HandoverError, match="2 class rows without names; expected model.weights_classes: 2 names"):
+    with raises(
+        HandoverError, match="2 class rows without names; expected model.weights_classes: 2 names"
+    ):
         open_weights(unnamed, Model(family="detr", size="pico"))
     named = Model(family="detr", size="pico", weights_classes=("x", "y"))
     assert open_weights(unnamed, named).classes == ("x", "y")
@@ -175,9 +220,18 @@ def test_class_rows_without_names_are_refused_until_the_plan_names_them(unnamed)
     ("options", "words"),
     [
         ({"backbone": "resnet51"}, "resnet51 .*expected a name of timm's"),
-        ({"backbone": "vit_small_patch14_dinov2", "resolution": 480}, "expected a multiple of 14, such as 476"),
-        ({"backbone": "levit_128s"}, "levit_128s .it has batch statistics that cannot be made constant"),
-        ({"backbone": "vit_base_patch32_224", "resolution": 500}, "expected a multiple of 32, such as 512"),
+        (
+            {"backbone": "vit_small_patch14_dinov2", "resolution": 480},
+            "expected a multiple of 14, such as 476",
+        ),
+        (
+            {"backbone": "levit_128s"},
+            "levit_128s .it has batch statistics that cannot be made constant",
+        ),
+        (
+            {"backbone": "vit_base_patch32_224", "resolution": 500},
+            "expected a multiple of 32, such as 512",
+        ),
         ({"queries": 3}, "3 for an image with 5 objects; expected at least 5"),
         ({"width": 70}, "expected a multiple of 16, such as 64"),
     ],

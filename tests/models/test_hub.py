@@ -1,4 +1,6 @@
-"""The one door to the network, with a hub of our own behind it: https, a cap, and the SHA-256 that was announced."""
+"""The one door to the network, with a hub of our own behind it: https, a cap, and the SHA-256 that
+was announced.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ NAME = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def served(tmp_path, monkeypatch) -> SimpleNamespace:
-    """What the hub says and sends, and how often it was asked. Kept as its library does: links to files by SHA-256."""
+    """What the hub says and sends, and how often it was asked.
+
+    Kept as its library does: links to files by SHA-256.
+    """
     hub_ = SimpleNamespace(size=7, content=CONTENT, asked=0)
     folder = tmp_path / "snapshot"
 
@@ -27,7 +32,9 @@ def served(tmp_path, monkeypatch) -> SimpleNamespace:
         def model_info(self, repo_id: str, files_metadata: bool) -> SimpleNamespace:
             hub_.asked += 1
             files = [("model.safetensors", hub_.size), ("model.pkl", 10**15), ("config.json", 2)]
-            return SimpleNamespace(siblings=[SimpleNamespace(rfilename=n, size=s) for n, s in files])
+            return SimpleNamespace(
+                siblings=[SimpleNamespace(rfilename=n, size=s) for n, s in files]
+            )
 
     def snapshot(repo_id: str, allow_patterns: list[str], local_files_only: bool = False) -> str:
         assert allow_patterns == ["config.json", "*.safetensors"]
@@ -59,7 +66,9 @@ def test_a_file_that_is_not_what_was_announced_is_removed_and_refused(served, tm
 
 def test_a_model_above_the_cap_is_not_fetched(served, tmp_path):
     served.size = hub.MOST_BYTES
-    with pytest.raises(CheckpointError, match=r"a model of 10,000,000,002 bytes; expected at most 10,000,000,000"):
+    with pytest.raises(
+        CheckpointError, match=r"a model of 10,000,000,002 bytes; expected at most 10,000,000,000"
+    ):
         hub.download("a/model")
     assert not Path(tmp_path / "snapshot").exists()
 

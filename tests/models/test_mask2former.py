@@ -1,4 +1,6 @@
-"""The Mask2Former family: plans it refuses, classes by name, frozen backbones, memory, and the boxes around masks."""
+"""The Mask2Former family: plans it refuses, classes by name, frozen backbones, memory, and the
+boxes around masks.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,17 @@ from tests.toy import losses, run, run_until, same_tensors
 
 
 def build(size="pico", classes=("a", "b"), channels=RGB, **options):
-    settled, _ = mask2former.settle(mask2former.Options(**options), mask2former.SIZES[size], 5, "cpu")
+    settled, _ = mask2former.settle(
+        mask2former.Options(**options), mask2former.SIZES[size], 5, "cpu"
+    )
     torch.manual_seed(0)
-    spec = ModelSpec(family="mask2former", size=size, classes=classes, channels=channels, options=settled.model_dump())
+    spec = ModelSpec(
+        family="mask2former",
+        size=size,
+        classes=classes,
+        channels=channels,
+        options=settled.model_dump(),
+    )
     return mask2former.build(spec, masks=True)
 
 
@@ -34,7 +44,9 @@ def weights_of(chain, source="weights") -> Weights:
 
 
 def images(side=128, channels=3):
-    return {"images": torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(1))}
+    return {
+        "images": torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(1))
+    }
 
 
 def plan_of(rendered, folder, **changes) -> dict:
@@ -55,8 +67,12 @@ LOSSES = [40.9266968, 37.3934555, 35.622612, 34.0443077]
 
 
 def test_losses_are_those_recorded_and_the_frozen_backbone_is_the_parents(reference):
-    assert losses(reference / "1-first") + losses(reference / "2-second") == pytest.approx(LOSSES, rel=1e-3)
-    before, after = (checkpoint.read(reference / stage / "selected")[1] for stage in ("1-first", "2-second"))
+    assert losses(reference / "1-first") + losses(reference / "2-second") == pytest.approx(
+        LOSSES, rel=1e-3
+    )
+    before, after = (
+        checkpoint.read(reference / stage / "selected")[1] for stage in ("1-first", "2-second")
+    )
     frozen = [name for name in before if name.startswith("backbone.")]
     assert len(frozen) > 90 and all(torch.equal(before[name], after[name]) for name in frozen)
     assert not torch.equal(before["decoder.class_head.weight"], after["decoder.class_head.weight"])
@@ -81,7 +97,10 @@ def test_killed_inside_a_stage_it_goes_on_to_the_bit(reference, rendered, tmp_pa
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"task": "boxes"}, "mask2former has task: joint"), ({"task": "masks", "freeze": "decoder"}, "has task: joint")],
+    [
+        ({"task": "boxes"}, "mask2former has task: joint"),
+        ({"task": "masks", "freeze": "decoder"}, "has task: joint"),
+    ],
 )
 def test_a_stage_without_masks_is_refused(rendered, tmp_path, changes, words):
     plan = plan_of(rendered, tmp_path)
@@ -106,7 +125,9 @@ def test_kept_classes_score_the_same_to_the_bit_in_another_order():
     with torch.no_grad():
         a, b = old(images()), new(images())
     assert torch.equal(a["logits"][..., [2, 0, 3]], b["logits"])
-    assert torch.equal(a["masks"].queries, b["masks"].queries) and torch.equal(a["masks"].pixels, b["masks"].pixels)
+    assert torch.equal(a["masks"].queries, b["masks"].queries) and torch.equal(
+        a["masks"].pixels, b["masks"].pixels
+    )
 
 
 def test_queries_can_be_dropped_and_new_ones_begin_among_the_others():
@@ -114,7 +135,9 @@ def test_queries_can_be_dropped_and_new_ones_begin_among_the_others():
     tensors = dict(many.state_dict())
     assert mask2former.adapt(tensors, few.spec) == ["queries 25 -> 10: the first 10 kept"]
     few.load_state_dict(tensors)
-    assert mask2former.adapt(tensors, many.spec) == ["queries 10 -> 25: 15 new ones, drawn like those there are"]
+    assert mask2former.adapt(tensors, many.spec) == [
+        "queries 10 -> 25: 15 new ones, drawn like those there are"
+    ]
     for name in ("queries_features", "queries_embedder"):
         rows = tensors[f"decoder.transformer.{name}.weight"]
         assert (
@@ -133,17 +156,24 @@ def test_a_fourth_channel_at_its_mean_changes_nothing():
     four = build(channels=(*RGB, Channel(name="thermal", mean=0.5, std=0.25))).eval()
     adopt(four, weights_of(three))
     with torch.no_grad():
-        a, b = three(images()), four({"images": torch.cat([images()["images"], torch.full((2, 1, 128, 128), 0.5)], 1)})
+        a, b = (
+            three(images()),
+            four({"images": torch.cat([images()["images"], torch.full((2, 1, 128, 128), 0.5)], 1)}),
+        )
     torch.testing.assert_close(a["logits"], b["logits"])
 
 
 def test_boxes_are_those_of_the_enlarged_masks():
     logits = F.interpolate(
-        torch.randn(6, 1, 5, 7, generator=torch.Generator().manual_seed(2)), (20, 30), mode="bicubic"
+        torch.randn(6, 1, 5, 7, generator=torch.Generator().manual_seed(2)),
+        (20, 30),
+        mode="bicubic",
     )
     logits = torch.cat([logits[:, 0] - 0.5, torch.full((1, 20, 30), -1.0)])
     boxes = boxes_around(logits) * torch.tensor([240, 160, 240, 160])
-    large = F.interpolate(logits[:, None], (160, 240), mode="bilinear", align_corners=False)[:, 0] > 0
+    large = (
+        F.interpolate(logits[:, None], (160, 240), mode="bilinear", align_corners=False)[:, 0] > 0
+    )
     for box, mask in zip(boxes[:-1], large[:-1], strict=True):
         ys, xs = np.nonzero(mask.numpy())
         expected = torch.tensor([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
@@ -159,7 +189,9 @@ def test_a_score_is_the_class_times_how_sure_the_mask_is():
     assert len(found) == 15 and (found.scores.diff() <= 0).all() and found.size == (90, 120)
     classes = state["logits"][0, -1].softmax(-1)[:, :-1]
     masks = state["masks"].at(torch.zeros(40).long(), torch.full((40,), 3), torch.arange(40))
-    sure = torch.stack([m.sigmoid()[m > 0].mean() if (m > 0).any() else torch.zeros(()) for m in masks])
+    sure = torch.stack(
+        [m.sigmoid()[m > 0].mean() if (m > 0).any() else torch.zeros(()) for m in masks]
+    )
     best = (classes * sure[:, None]).flatten()
     assert all((best - score).abs().min() < 1e-6 for score in found.scores)
 
@@ -172,7 +204,11 @@ def test_computing_blocks_again_gives_the_same_gradients_from_less_memory():
 
         def step(chain=chain):
             state = chain(images())
-            (state["logits"].square().sum() + state["masks"].queries.sum() + state["masks"].pixels.sum()).backward()
+            (
+                state["logits"].square().sum()
+                + state["masks"].queries.sum()
+                + state["masks"].pixels.sum()
+            ).backward()
 
         sizes.append(counted(chain, step))
     assert sizes[1] < 0.5 * sizes[0]
@@ -181,7 +217,10 @@ def test_computing_blocks_again_gives_the_same_gradients_from_less_memory():
 
 
 def test_1500_pixels_with_200_cells_fit_24_gigabytes_when_blocks_are_computed_again():
-    """As in the pipeline this family is for. Weights, gradients and Adam's two averages are 16 bytes a parameter."""
+    """As in the pipeline this family is for.
+
+    Weights, gradients and Adam's two averages are 16 bytes a parameter.
+    """
     with torch.device("meta"):
         large = build("swin-large", resolution=1500, queries=200, recompute=True)
         kept = build("swin-large", resolution=1500, queries=200)

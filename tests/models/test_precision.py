@@ -9,11 +9,17 @@ from tests.models.pico import MODELS, batch_for, build, forward
 
 
 @pytest.mark.parametrize(("family", "options"), MODELS)
-def test_masks_are_trained_in_half_precision_and_the_loss_is_nearly_the_same(rendered, family, options):
+def test_masks_are_trained_in_half_precision_and_the_loss_is_nearly_the_same(
+    rendered, family, options
+):
     chain = build(family, **options).train()
     batch = batch_for(chain, rendered, 2)
-    loss = {precision: forward(chain, batch, precision) for precision in (torch.float32, torch.bfloat16)}
-    assert float(loss[torch.bfloat16].detach()) == pytest.approx(float(loss[torch.float32].detach()), rel=0.03)
+    loss = {
+        precision: forward(chain, batch, precision) for precision in (torch.float32, torch.bfloat16)
+    }
+    assert float(loss[torch.bfloat16].detach()) == pytest.approx(
+        float(loss[torch.float32].detach()), rel=0.03
+    )
     loss[torch.bfloat16].backward()
     head = [p for name, p in chain.named_parameters() if name.startswith(chain.order[-1] + ".")]
     assert sum(p.grad is not None for p in head) > 0.8 * len(head)

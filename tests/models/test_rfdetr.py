@@ -11,7 +11,9 @@ CLASSES = ("cell", "rod", "tube")
 
 
 def spec(size: str = "pico", **options) -> ModelSpec:
-    settled, _ = rfdetr.settle(rfdetr.Options(**{"groups": 2, **options}), rfdetr.SIZES[size], 5, "cpu")
+    settled, _ = rfdetr.settle(
+        rfdetr.Options(**{"groups": 2, **options}), rfdetr.SIZES[size], 5, "cpu"
+    )
     return ModelSpec(family="rfdetr", size=size, classes=CLASSES, options=settled.model_dump())
 
 
@@ -27,9 +29,15 @@ def images(count: int = 2, side: int = 64) -> dict[str, torch.Tensor]:
 def test_in_training_all_groups_and_proposals_are_predicted_and_in_eval_one_group():
     chain = build()
     training = rfdetr.predictions(chain, chain.train()(images()))
-    assert training.layers == ("enc", "0", "1") and training.groups == 2 and training.logits.shape == (2, 3, 40, 3)
+    assert (
+        training.layers == ("enc", "0", "1")
+        and training.groups == 2
+        and training.logits.shape == (2, 3, 40, 3)
+    )
     answer = rfdetr.predictions(chain, chain.eval()(images()))
-    assert answer.layers == ("0", "1") and answer.groups == 1 and answer.logits.shape == (2, 2, 20, 3)
+    assert (
+        answer.layers == ("0", "1") and answer.groups == 1 and answer.logits.shape == (2, 2, 20, 3)
+    )
 
 
 def test_every_parameter_belongs_to_one_part_and_gets_a_gradient():
@@ -40,7 +48,9 @@ def test_every_parameter_belongs_to_one_part_and_gets_a_gradient():
     found = rfdetr.predictions(chain, state)
     everything = found.logits.sum() + found.boxes_cxcywh.sum()
     index = torch.arange(2)
-    everything += sum(state["masks"].at(index, torch.full((2,), layer), index).sum() for layer in range(3))
+    everything += sum(
+        state["masks"].at(index, torch.full((2,), layer), index).sum() for layer in range(3)
+    )
     everything.backward()
     without = [name for name, p in chain.named_parameters() if p.grad is None]
     assert without == ["backbone.vit.embeddings.mask_token"]  # DINOv2's, never used in detection
@@ -116,21 +126,30 @@ def count(module) -> int:
 
 @pytest.mark.parametrize(("width", "stride"), [(256, 16), (256, 12), (256, 14), (96, 8), (384, 7)])
 def test_the_nano_attention_head_has_at_least_seventy_percent_fewer_parameters(width, stride):
-    full, small = (mask_heads.build(kind, width, 2, stride) for kind in ("attention", "attention-nano"))
+    full, small = (
+        mask_heads.build(kind, width, 2, stride) for kind in ("attention", "attention-nano")
+    )
     assert count(small) <= 0.3 * count(full)
 
 
 @pytest.mark.parametrize("kind", ["dot", "attention", "attention-nano"])
 @pytest.mark.parametrize(("cells", "stride"), [(8, 8), (6, 16), (10, 14), (8, 12)])
-def test_masks_have_a_quarter_of_the_input_and_the_same_whatever_else_is_asked_for(kind, cells, stride):
+def test_masks_have_a_quarter_of_the_input_and_the_same_whatever_else_is_asked_for(
+    kind, cells, stride
+):
     torch.manual_seed(0)
     head = mask_heads.build(kind, 32, 2, stride).eval()
     masks = head(random_state(cells))["masks"]
     image, layer, query = torch.tensor([0, 1, 1]), torch.tensor([0, 1, 1]), torch.tensor([4, 0, 3])
     several = masks.at(image, layer, query)
-    assert several.shape == (3, cells * stride // 4, cells * stride // 4) and masks.size == several.shape[1:]
+    assert (
+        several.shape == (3, cells * stride // 4, cells * stride // 4)
+        and masks.size == several.shape[1:]
+    )
     for i in range(3):
-        torch.testing.assert_close(masks.at(*(t[i : i + 1] for t in (image, layer, query)))[0], several[i])
+        torch.testing.assert_close(
+            masks.at(*(t[i : i + 1] for t in (image, layer, query)))[0], several[i]
+        )
     none = masks.at(*(t[:0] for t in (image, layer, query)))
     assert none.shape == (0, *masks.size)
     none.sum().backward()  # nothing asked for is still part of the graph
@@ -162,10 +181,16 @@ def test_a_box_covers_its_share_of_each_cell():
 def test_sampled_dot_masks_are_the_masks_sampled():
     torch.manual_seed(0)
     head = mask_heads.build("dot", 32, 2, 8)
-    masks = head({"memory_0": torch.randn(2, 32, 8, 8), "queries": torch.randn(2, 2, 5, 32)})["masks"]
+    masks = head({"memory_0": torch.randn(2, 32, 8, 8), "queries": torch.randn(2, 2, 5, 32)})[
+        "masks"
+    ]
     where = torch.rand(2, 11, 2)
     sampled = masks.sample(where)  # (B, L, Q, P)
-    image, layer, query = (t.flatten() for t in torch.meshgrid(*map(torch.arange, (2, 2, 5)), indexing="ij"))
+    image, layer, query = (
+        t.flatten() for t in torch.meshgrid(*map(torch.arange, (2, 2, 5)), indexing="ij")
+    )
     whole = masks.at(image, layer, query)
-    expected = torch.nn.functional.grid_sample(whole[:, None], 2 * where[image][:, :, None] - 1, align_corners=False)
+    expected = torch.nn.functional.grid_sample(
+        whole[:, None], 2 * where[image][:, :, None] - 1, align_corners=False
+    )
     torch.testing.assert_close(sampled.flatten(0, 2), expected[:, 0, :, 0], atol=1e-5, rtol=1e-4)

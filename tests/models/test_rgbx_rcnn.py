@@ -1,4 +1,6 @@
-"""RGB and X: parameters as published, streams by channel, and a stream added without a bit of difference."""
+"""RGB and X: parameters as published, streams by channel, and a stream added without a bit of
+difference.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from tests.models.rgbx import BOTH, EVENT, THERMAL, build, pixels, two_targets, 
     ],
 )
 def test_a_size_has_as_many_parameters_as_the_original(size, parameters):
-    """crossattentiondet's table, with r, g, b, two more channels, and three classes beside the background."""
+    """crossattentiondet's table, with r, g, b, two more channels, and three classes beside the
+    background.
+    """
     with torch.device("meta"):
         chain = build(size=size, channels=(*BOTH, EVENT), classes=("a", "b", "c"))
     assert sum(p.numel() for p in chain.parameters()) == parameters
@@ -60,7 +64,11 @@ def test_channels_decide_the_streams(channels, options, parts, first):
         (BOTH, {"groups": [["themal"]]}, "model.groups: thermal in 0 of them"),
         (RGB, {"fusion": "none", "stream": "x"}, "model.stream: x, but the channels are r, g, b"),
         (BOTH, {"stream": "x"}, "model.stream: x, with fusion: cross"),
-        (BOTH, {"resolution": 100}, "model.resolution: 100; expected a multiple of 32 from 64 on, as 96"),
+        (
+            BOTH,
+            {"resolution": 100},
+            "model.resolution: 100; expected a multiple of 32 from 64 on, as 96",
+        ),
         (BOTH, {"backbone": "mit_b6"}, "mit_b5?"),
     ],
 )
@@ -84,15 +92,23 @@ def trained():
 def test_a_stream_that_is_added_changes_no_bit_until_it_learns(trained, fusion):
     child = build(masks=True, seed=1, fusion=fusion, zero_init=True)
     report = adopt(child, weights_of(trained), fresh=("fusion",))
-    assert "stream of thermal: begins as a copy of rgb's, its first layer as their mean" in str(report)
+    assert "stream of thermal: begins as a copy of rgb's, its first layer as their mean" in str(
+        report
+    )
     images = pixels()
     before, after = trained({"images": images[:, :3]}), child.eval()({"images": images})
-    assert len(before) == 12 and all(torch.equal(before[name], after[name]) for name in before if name != "images")
+    assert len(before) == 12 and all(
+        torch.equal(before[name], after[name]) for name in before if name != "images"
+    )
     sizes = [(64, 64), (90, 120)]
-    old, new = (rgbx_rcnn.postprocess(c, s, sizes, 20) for c, s in ((trained, before), (child, after)))
+    old, new = (
+        rgbx_rcnn.postprocess(c, s, sizes, 20) for c, s in ((trained, before), (child, after))
+    )
     assert sum(len(found) for found in old) > 10
     for one, other in zip(old, new, strict=True):
-        assert torch.equal(one.boxes_xyxy, other.boxes_xyxy) and torch.equal(one.scores, other.scores)
+        assert torch.equal(one.boxes_xyxy, other.boxes_xyxy) and torch.equal(
+            one.scores, other.scores
+        )
         assert one.regions == other.regions
     other_x = images.clone()
     other_x[:, 3] = 255 - other_x[:, 3]
@@ -100,12 +116,16 @@ def test_a_stream_that_is_added_changes_no_bit_until_it_learns(trained, fusion):
 
 
 def test_a_copied_stream_answers_to_grey_as_rgb_does(trained):
-    """In the first convolution, which LayerNorm follows, one channel has the sum of the three it is made of."""
+    """In the first convolution, which LayerNorm follows, one channel has the sum of the three it is
+    made of.
+    """
     child = build(masks=True, seed=1)
     adopt(child, weights_of(trained), fresh=("fusion",))
     rgb, x = child.rgb.streams[0], child.x.streams[0]
     grey = torch.rand(1, 1, 32, 32)
-    convolved = [s.stages[0].patch_embeddings.proj(grey.expand(-1, n, -1, -1)) for s, n in ((rgb, 3), (x, 1))]
+    convolved = [
+        s.stages[0].patch_embeddings.proj(grey.expand(-1, n, -1, -1)) for s, n in ((rgb, 3), (x, 1))
+    ]
     torch.testing.assert_close(*convolved, rtol=1e-4, atol=1e-4)
     assert torch.equal(rgb.stages[2].layer_norm.weight, x.stages[2].layer_norm.weight)
 
@@ -114,7 +134,10 @@ def test_an_undeclared_fusion_and_a_fresh_stream_are_as_in_any_hand_over(trained
     with pytest.raises(HandoverError, match=r"differ from the model, in fusion"):
         adopt(build(masks=True, seed=1), weights_of(trained))
     child = build(masks=True, seed=1)
-    drawn = child.x.streams[0].stages[1].layer_norm.weight.clone(), child.x.streams[0].stages[0].patch_embeddings
+    drawn = (
+        child.x.streams[0].stages[1].layer_norm.weight.clone(),
+        child.x.streams[0].stages[0].patch_embeddings,
+    )
     kernel = drawn[1].proj.weight.clone()
     assert "copy" not in str(adopt(child, weights_of(trained), fresh=("x", "fusion")))
     assert torch.equal(child.x.streams[0].stages[0].patch_embeddings.proj.weight, kernel)
@@ -125,7 +148,9 @@ def test_channels_of_each_stream_travel_by_name():
     child = build(channels=(EVENT, RGB[2], RGB[0], RGB[1], Channel(name="depth")), seed=1)
     report = adopt(child, weights_of(parent))
     names = [f"{part}.streams.0.stages.0.patch_embeddings.proj.weight" for part in ("rgb", "x")]
-    (old_rgb, new_rgb), (old_x, new_x) = ([c.state_dict()[name] for c in (parent, child)] for name in names)
+    (old_rgb, new_rgb), (old_x, new_x) = (
+        [c.state_dict()[name] for c in (parent, child)] for name in names
+    )
     assert torch.equal(new_rgb, old_rgb[:, [2, 0, 1]]) and torch.equal(new_x[:, 0], old_x[:, 1])
     torch.testing.assert_close(new_x[:, 1], old_x.mean(1))
     assert "channels event, depth by name; depth from the mean" in str(report)
@@ -139,12 +164,21 @@ def test_a_cache_is_refused_where_images_are_still_read():
     chain.freeze_through("x")
     assert chain.prefix({"images": pixels()}).keys() == {"rgb_0", "x_0"}
     kept = chain.eval().prefix({"images": pixels()})
-    assert torch.equal(chain(kept, start=2)["objectness"], chain({"images": pixels()})["objectness"])
+    assert torch.equal(
+        chain(kept, start=2)["objectness"], chain({"images": pixels()})["objectness"]
+    )
 
 
 def test_regions_are_part_of_the_memory_that_is_foretold():
-    boxes, masks = build(size="mit_b0", resolution=128), build(size="mit_b0", resolution=128, masks=True)
-    assert 4 * 512 * 256 * 49 < needs(boxes, 5).activations < needs(masks, 5).activations - 4 * 128 * 256 * 196 * 8
+    boxes, masks = (
+        build(size="mit_b0", resolution=128),
+        build(size="mit_b0", resolution=128, masks=True),
+    )
+    assert (
+        4 * 512 * 256 * 49
+        < needs(boxes, 5).activations
+        < needs(masks, 5).activations - 4 * 128 * 256 * 196 * 8
+    )
 
 
 @torch.no_grad()
@@ -157,7 +191,9 @@ def test_classes_travel_by_name_in_every_head():
     old, new = (rgbx_rcnn.predictions(chain, chain(images)) for chain in (parent, child))
     boxes = [torch.tensor([[5.0, 5, 30, 40], [20, 8, 60, 30]])] * 2
     (logits, deltas), (found, moved) = old.classified(boxes), new.classified(boxes)
-    assert torch.equal(found[:, [0, 1, 3]], logits[:, [0, 3, 1]]) and torch.equal(moved[:, [1, 3]], deltas[:, [3, 1]])
+    assert torch.equal(found[:, [0, 1, 3]], logits[:, [0, 3, 1]]) and torch.equal(
+        moved[:, [1, 3]], deltas[:, [3, 1]]
+    )
     assert torch.equal(new.outlined(boxes)[:, [0, 2]], old.outlined(boxes)[:, [2, 0]])
 
 
@@ -170,7 +206,11 @@ def test_numbers_that_are_none_reach_the_loss_and_nothing_before_it():
     sums = loss(rgbx_rcnn.predictions(chain, chain.train()({"images": pixels()})), targets)
     assert sums["rpn_box_reg"].isnan() and sums["classifier"].isfinite() and sums["mask"].isfinite()
     found = rgbx_rcnn.postprocess(chain.eval(), chain({"images": pixels()}), [(64, 64)] * 2, 10)
-    assert [len(each) for each in found] == [0, 0] and found[0].has_masks and found[0].masks.shape == (0, 64, 64)
+    assert (
+        [len(each) for each in found] == [0, 0]
+        and found[0].has_masks
+        and found[0].masks.shape == (0, 64, 64)
+    )
 
 
 def test_the_rgb_stream_freezes_by_its_stages_too():

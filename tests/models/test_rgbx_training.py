@@ -1,4 +1,6 @@
-"""RGB and X, trained: equal however split, frozen streams, fusions, masks, and going on after a kill."""
+"""RGB and X, trained: equal however split, frozen streams, fusions, masks, and going on after a
+kill.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,21 @@ from tests.training.test_processes import torchrun
 
 @pytest.fixture(scope="module")
 def four(tmp_path_factory):
-    """8 training and 3 validation images of 64 px; the fourth channel shows what is inside the objects."""
-    return with_x(render_dataset(tmp_path_factory.mktemp("four"), {"train": 8, "valid": 3}, side=64, seed=4))
+    """8 training and 3 validation images of 64 px; the fourth channel shows what is inside the
+    objects.
+    """
+    return with_x(
+        render_dataset(tmp_path_factory.mktemp("four"), {"train": 8, "valid": 3}, side=64, seed=4)
+    )
 
 
 def plan_of(data, folder, stages, **model) -> dict:
-    common = {"images_per_step": 4, "workers": 0, "epochs": 1, "optimizer": {"lr": 1e-3, "clip": 1.0}}
+    common = {
+        "images_per_step": 4,
+        "workers": 0,
+        "epochs": 1,
+        "optimizer": {"lr": 1e-3, "clip": 1.0},
+    }
     return {
         "name": "toy",
         "device": "cpu",
@@ -60,7 +71,9 @@ def reference(four, tmp_path_factory):
 
 
 def test_losses_are_those_recorded_and_a_stage_begins_as_good_as_the_one_before(reference):
-    assert sum((losses(reference / name) for name in FOLDERS), []) == pytest.approx(LOSSES, rel=1e-3)
+    assert sum((losses(reference / name) for name in FOLDERS), []) == pytest.approx(
+        LOSSES, rel=1e-3
+    )
     begun = read_rows(reference / "2-x" / "epochs.csv")[0]
     selected = checkpoint.read_card(reference / "1-rgb" / "selected").metrics
     assert begun["epoch"] == 0 and begun["box_ap"] == pytest.approx(selected["box_ap"], rel=1e-8)
@@ -73,15 +86,25 @@ def test_a_frozen_rgb_stream_stays_while_gradients_go_through_it_to_x(reference)
     outcome = json.loads((reference / "2-x" / "metrics.json").read_text())
     assert "frozen rgb: 108 tensors" in json.dumps(outcome)
     parent = checkpoint.as_weights(reference / "1-rgb" / "selected").tensors
-    for part in ("x.streams.0.", "fusion.levels.0.gates.", "fusion.levels.0.rectify.", "neck.", "head."):
+    for part in (
+        "x.streams.0.",
+        "fusion.levels.0.gates.",
+        "fusion.levels.0.rectify.",
+        "neck.",
+        "head.",
+    ):
         moved = [
-            n for n in after if n.startswith(part) and not torch.equal(after[n], parent.get(as_rgb(n), after[n] + 1))
+            n
+            for n in after
+            if n.startswith(part) and not torch.equal(after[n], parent.get(as_rgb(n), after[n] + 1))
         ]
         assert moved, part
 
 
 def test_gradients_reach_the_first_of_x_only_through_later_frozen_stages_of_rgb():
-    """With the fused maps of the first three levels left out, X's first stage is heard through RGB's later ones."""
+    """With the fused maps of the first three levels left out, X's first stage is heard through
+    RGB's later ones.
+    """
     chain = build()
     chain.freeze_through("rgb")
     proof = FrozenProof.of(chain)
@@ -99,7 +122,10 @@ def test_gradients_reach_the_first_of_x_only_through_later_frozen_stages_of_rgb(
 
 def test_sums_and_gradients_are_the_same_however_a_step_is_split():
     chain = build(masks=True)
-    loss, whole = rgbx_rcnn.criterion(chain, "joint", {}), Batch({"images": pixels()}, two_targets())
+    loss, whole = (
+        rgbx_rcnn.criterion(chain, "joint", {}),
+        Batch({"images": pixels()}, two_targets()),
+    )
     found = []
     for images in (2, 1):
         chain.zero_grad()
@@ -126,7 +152,9 @@ def test_two_processes_train_what_one_does(reference, four, tmp_path):
     out = torchrun(write_plan(tmp_path / "plan.yaml", three_stages(four, tmp_path)), 2)
     assert out.returncode == 0, out.stderr
     for name in FOLDERS:
-        assert losses(tmp_path / "toy-1" / name) == pytest.approx(losses(reference / name), rel=1e-5)
+        assert losses(tmp_path / "toy-1" / name) == pytest.approx(
+            losses(reference / name), rel=1e-5
+        )
 
 
 @pytest.mark.slow
@@ -143,7 +171,9 @@ def test_killed_inside_a_stage_it_goes_on_to_the_bit(reference, four, tmp_path, 
 @pytest.mark.parametrize("fusion", ["cross", "add", "concat", "gated", "none"])
 @pytest.mark.parametrize("zero_init", [True, False])
 def test_every_fusion_learns(fusion, zero_init):
-    """A few steps on one batch lower the loss, and move every parameter that is not the background's unread box."""
+    """A few steps on one batch lower the loss, and move every parameter that is not the
+    background's unread box.
+    """
     chain = build(classes=("a", "b"), fusion=fusion, zero_init=zero_init)
     loss, targets = rgbx_rcnn.criterion(chain, "boxes", {}), two_targets()
     optimizer = torch.optim.AdamW(chain.parameters(), lr=2e-3, weight_decay=0.0)
@@ -161,10 +191,14 @@ def test_every_fusion_learns(fusion, zero_init):
 
 
 @pytest.mark.slow
-def test_the_mask_head_alone_learns_on_a_frozen_detector_from_its_cached_pyramid(four, tmp_path, monkeypatch):
+def test_the_mask_head_alone_learns_on_a_frozen_detector_from_its_cached_pyramid(
+    four, tmp_path, monkeypatch
+):
     shapes = []
     fill = cache.fill
-    monkeypatch.setattr(cache, "fill", lambda *arguments: shapes.append(fill(*arguments).shapes) or fill(*arguments))
+    monkeypatch.setattr(
+        cache, "fill", lambda *arguments: shapes.append(fill(*arguments).shapes) or fill(*arguments)
+    )
     stages = [
         {"name": "boxes"},
         {
@@ -181,13 +215,18 @@ def test_the_mask_head_alone_learns_on_a_frozen_detector_from_its_cached_pyramid
     assert rows[0].keys() >= {"mask"} and "classifier" not in rows[0]
     assert rows[-1]["mask"] < rows[0]["mask"]
     assert shapes[0].keys() == {*(f"pyramid_{i}" for i in range(5)), "objectness", "deltas"}
-    before, after = (checkpoint.read(done / stage / "selected")[1] for stage in ("1-boxes", "2-masks"))
+    before, after = (
+        checkpoint.read(done / stage / "selected")[1] for stage in ("1-boxes", "2-masks")
+    )
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_terms_and_noise_that_regions_do_not_have_are_refused(four, tmp_path):
     for change, words in (
-        ({"loss": {"mask": 2}}, "loss: mask: 2.0; task: boxes has classifier, box_reg, objectness, rpn_box_reg,"),
+        (
+            {"loss": {"mask": 2}},
+            "loss: mask: 2.0; task: boxes has classifier, box_reg, objectness, rpn_box_reg,",
+        ),
         ({"loss": {"l1": 2}}, "loss: l1: 2.0; task: boxes has classifier"),
     ):
         with pytest.raises(ValueError, match=words):

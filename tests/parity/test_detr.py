@@ -1,7 +1,7 @@
 """DETR and Conditional DETR answer as transformers' do, and read facebookresearch/detr's files.
 
-Random weights throughout. The reference for facebookresearch/detr is written here from the paper, with torch's own
-attention, under the names that its files have.
+Random weights throughout. The reference for facebookresearch/detr is written here from the paper,
+with torch's own attention, under the names that its files have.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ CLASSES = ("cell", "tube", "rod")
 QUERIES, SIDE = 12, 128
 PEERS = {
     "plain": (transformers.DetrConfig, transformers.DetrForObjectDetection),
-    "conditional": (transformers.ConditionalDetrConfig, transformers.ConditionalDetrForObjectDetection),
+    "conditional": (
+        transformers.ConditionalDetrConfig,
+        transformers.ConditionalDetrForObjectDetection,
+    ),
 }
 
 
@@ -55,7 +58,10 @@ def ours_of(source, classes=CLASSES) -> Chain:
     weights = detr.import_weights(str(source))
     known = detr.options_in(weights.tensors, "resnet18", "cpu")
     options, _ = detr.settle(detr.Options(**known), detr.SIZES["resnet18"], 5, "cpu")
-    chain = detr.build(ModelSpec(family="detr", size="resnet18", classes=classes, options=options.model_dump()), False)
+    chain = detr.build(
+        ModelSpec(family="detr", size="resnet18", classes=classes, options=options.model_dump()),
+        False,
+    )
     report = adopt(chain, weights)
     assert report.tensors == len(chain.state_dict()) and report.fresh == report.dropped == 0
     return chain.eval()
@@ -66,7 +72,9 @@ def pixels(images: int = 2) -> torch.Tensor:
 
 
 def normalised(images: torch.Tensor) -> torch.Tensor:
-    return torchvision.transforms.functional.normalize(images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    return torchvision.transforms.functional.normalize(
+        images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    )
 
 
 def targets(counts=(3, 5)) -> tuple[list[Target], list[dict]]:
@@ -94,10 +102,17 @@ def test_the_same_weights_give_the_same_logits_boxes_and_loss(kind, tmp_path):
     with torch.no_grad():
         state = chain({"images": pixels()})
     torch.testing.assert_close(state["logits"][:, -1], theirs.logits, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(state["boxes_cxcywh"][:, -1], theirs.pred_boxes, rtol=1e-5, atol=1e-5)
-    last = {name: value[:, -1:] for name, value in state.items() if name in ("logits", "boxes_cxcywh")}
-    loss = detr.criterion(chain, "boxes", {"classes": 1.0})  # published: 2 for conditional; transformers forgets it
-    total = loss.total(loss(detr.predictions(chain, last), wanted), Batch({"images": pixels()}, wanted).counts())
+    torch.testing.assert_close(
+        state["boxes_cxcywh"][:, -1], theirs.pred_boxes, rtol=1e-5, atol=1e-5
+    )
+    last = {
+        name: value[:, -1:] for name, value in state.items() if name in ("logits", "boxes_cxcywh")
+    }
+    # published: 2 for conditional; transformers forgets it
+    loss = detr.criterion(chain, "boxes", {"classes": 1.0})
+    total = loss.total(
+        loss(detr.predictions(chain, last), wanted), Batch({"images": pixels()}, wanted).counts()
+    )
     torch.testing.assert_close(total, theirs.loss, rtol=1e-5, atol=1e-5)
 
 
@@ -109,16 +124,22 @@ def test_detections_are_those_of_its_own_post_processing(kind, tmp_path):
     with torch.no_grad():
         theirs = peer(normalised(pixels()))
         state = chain({"images": pixels()})
-    processor = {"plain": transformers.DetrImageProcessor, "conditional": transformers.ConditionalDetrImageProcessor}
+    processor = {
+        "plain": transformers.DetrImageProcessor,
+        "conditional": transformers.ConditionalDetrImageProcessor,
+    }
     sizes = [(100, 200), (60, 50)]
-    options = {"threshold": 0.0, "target_sizes": sizes} | ({} if kind == "plain" else {"top_k": QUERIES})
+    options = {"threshold": 0.0, "target_sizes": sizes} | (
+        {} if kind == "plain" else {"top_k": QUERIES}
+    )
     wanted = processor[kind]().post_process_object_detection(theirs, **options)
     for mine, other in zip(detr.postprocess(chain, state, sizes, QUERIES), wanted, strict=True):
         order = other["scores"].argsort(descending=True)
         torch.testing.assert_close(mine.scores, other["scores"][order], rtol=1e-4, atol=1e-5)
         assert mine.labels.tolist() == other["labels"][order].tolist()
         limit = torch.tensor([mine.size[1], mine.size[0]] * 2)
-        inside = torch.minimum(other["boxes"][order].clamp(min=0), limit)  # ours are clipped to the image
+        # ours are clipped to the image
+        inside = torch.minimum(other["boxes"][order].clamp(min=0), limit)
         torch.testing.assert_close(mine.boxes_xyxy, inside, rtol=1e-4, atol=1e-2)
 
 
@@ -132,12 +153,20 @@ def test_every_layer_has_the_loss_that_transformers_gives_it(kind):
     config = PEERS[kind][0](num_labels=len(CLASSES), auxiliary_loss=True)
     function = ForObjectDetectionLoss if kind == "plain" else DeformableDetrForObjectDetectionLoss
     total, theirs, _ = function(
-        logits[:, -1], labels, "cpu", boxes[:, -1], config, logits.transpose(0, 1), boxes.transpose(0, 1)
+        logits[:, -1],
+        labels,
+        "cpu",
+        boxes[:, -1],
+        config,
+        logits.transpose(0, 1),
+        boxes.transpose(0, 1),
     )
     options = {"decoder": kind, "queries": QUERIES}
     spec = ModelSpec(family="detr", size="pico", classes=CLASSES, options=options)
     loss = detr.criterion(Chain(spec, {}), "boxes", {"classes": 1.0})
-    sums = loss(detr.predictions(Chain(spec, {}), {"logits": logits, "boxes_cxcywh": boxes}), wanted)
+    sums = loss(
+        detr.predictions(Chain(spec, {}), {"logits": logits, "boxes_cxcywh": boxes}), wanted
+    )
     counts = Batch({"images": pixels()}, wanted).counts()
     names = {"classes": "loss_ce", "l1": "loss_bbox", "giou": "loss_giou"}
     compared = 0
@@ -154,7 +183,9 @@ def test_every_layer_has_the_loss_that_transformers_gives_it(kind):
 
 @pytest.mark.parametrize("kind", PEERS)
 def test_with_auxiliary_losses_transformers_answers_otherwise_and_ours_does_not(kind, tmp_path):
-    """Its decoders then feed each layer's normed output to the next; the published models never did."""
+    """Its decoders then feed each layer's normed output to the next; the published models never
+    did.
+    """
     plain, auxiliary = peer_of(kind), peer_of(kind, auxiliary_loss=True)
     auxiliary.load_state_dict(plain.state_dict())
     with torch.no_grad():
@@ -176,7 +207,10 @@ class FacebookLayer(nn.Module):
         self.linear1, self.linear2 = nn.Linear(width, ffn), nn.Linear(ffn, width)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         if crosses:
-            self.multihead_attn, self.norm3 = nn.MultiheadAttention(width, 8, batch_first=True), nn.LayerNorm(width)
+            self.multihead_attn, self.norm3 = (
+                nn.MultiheadAttention(width, 8, batch_first=True),
+                nn.LayerNorm(width),
+            )
 
     def forward(self, x, where, memory=None, memory_where=None):
         x = self.norm1(x + self.self_attn(x + where, x + where, x)[0])
@@ -196,13 +230,19 @@ class FacebookDetr(nn.Module):
         self.input_proj = nn.Conv2d(512, width, 1)
         self.transformer = nn.Module()
         self.transformer.encoder, self.transformer.decoder = nn.Module(), nn.Module()
-        self.transformer.encoder.layers = nn.ModuleList(FacebookLayer(width, 2048, False) for _ in range(6))
-        self.transformer.decoder.layers = nn.ModuleList(FacebookLayer(width, 2048, True) for _ in range(6))
+        self.transformer.encoder.layers = nn.ModuleList(
+            FacebookLayer(width, 2048, False) for _ in range(6)
+        )
+        self.transformer.decoder.layers = nn.ModuleList(
+            FacebookLayer(width, 2048, True) for _ in range(6)
+        )
         self.transformer.decoder.norm = nn.LayerNorm(width)
         self.query_embed = nn.Embedding(QUERIES, width)
         self.class_embed = nn.Linear(width, rows)
         self.bbox_embed = nn.Module()
-        self.bbox_embed.layers = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, 4)])
+        self.bbox_embed.layers = nn.ModuleList(
+            [nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, 4)]
+        )
 
     def forward(self, images):
         features = self.input_proj(self.backbone[0].body(images)["0"])
@@ -220,12 +260,15 @@ class FacebookDetr(nn.Module):
 
 
 def sine(height: int, width: int, half: int) -> torch.Tensor:
-    """Positions (2 * half, h, w): y, then x, each as sines and cosines of wavelengths 2 pi to 10000 * 2 pi."""
+    """Positions (2 * half, h, w): y, then x, each as sines and cosines of wavelengths 2 pi to 10000
+    * 2 pi.
+    """
     wavelength = 10000 ** (2 * (torch.arange(half) // 2) / half)
 
     def encoded(count: int) -> torch.Tensor:
         angle = (torch.arange(1, count + 1) / (count + 1e-6) * 2 * torch.pi)[:, None] / wavelength
-        return torch.stack([angle[:, 0::2].sin(), angle[:, 1::2].cos()], 2).flatten(1)  # (count, half)
+        # (count, half)
+        return torch.stack([angle[:, 0::2].sin(), angle[:, 1::2].cos()], 2).flatten(1)
 
     y = encoded(height).T[:, :, None].expand(-1, -1, width)
     x = encoded(width).T[:, None, :].expand(-1, height, -1)
@@ -250,7 +293,12 @@ def test_files_of_facebookresearch_detr_are_read_and_agree(tmp_path, suffix):
 def test_a_lightning_file_around_transformers_model_is_read(tmp_path):
     peer = peer_of("conditional")
     wrapped = {f"model.{name}": tensor for name, tensor in peer.state_dict().items()}
-    content = {"state_dict": wrapped, "epoch": 6, "global_step": 51751, "pytorch-lightning_version": "2.6.6"}
+    content = {
+        "state_dict": wrapped,
+        "epoch": 6,
+        "global_step": 51751,
+        "pytorch-lightning_version": "2.6.6",
+    }
     content["hyper_parameters"] = {"class_names": list(CLASSES), "lr": 1e-4}
     torch.save(content, tmp_path / "last.ckpt")
     chain = ours_of(tmp_path / "last.ckpt")

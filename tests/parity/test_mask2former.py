@@ -1,7 +1,8 @@
-"""Mask2Former answers as transformers' does, loses what it loses, and reads facebookresearch/Mask2Former's files.
+"""Mask2Former answers as transformers' does, loses what it loses, and reads
+facebookresearch/Mask2Former's files.
 
-Random weights throughout. The names of facebookresearch's files are written out here, apart from the table that
-reads them.
+Random weights throughout. The names of facebookresearch's files are written out here, apart from
+the table that reads them.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def peer() -> nn.Module:
     )  # fmt: skip
     torch.manual_seed(1)
     model = shaken(transformers.Mask2FormerForUniversalSegmentation(config)).eval()
-    model.criterion.empty_weight.copy_(torch.tensor([1.0, 1.0, 1.0, 0.1]))  # what the losses weigh is no weight
+    # what the losses weigh is no weight
+    model.criterion.empty_weight.copy_(torch.tensor([1.0, 1.0, 1.0, 0.1]))
     return model
 
 
@@ -63,8 +65,12 @@ def ours_of(source, classes=CLASSES, **options) -> Chain:
     """Our model with the weights of a file or folder."""
     weights = mask2former.import_weights(str(source))
     known = {**mask2former.options_in(weights.tensors, "pico", "cpu"), **options}
-    settled, _ = mask2former.settle(mask2former.Options(**known), mask2former.SIZES["pico"], 5, "cpu")
-    spec = ModelSpec(family="mask2former", size="pico", classes=classes, options=settled.model_dump())
+    settled, _ = mask2former.settle(
+        mask2former.Options(**known), mask2former.SIZES["pico"], 5, "cpu"
+    )
+    spec = ModelSpec(
+        family="mask2former", size="pico", classes=classes, options=settled.model_dump()
+    )
     chain = mask2former.build(spec, True)
     report = adopt(chain, weights)
     assert report.tensors == len(chain.state_dict()) and report.fresh == report.dropped == 0
@@ -76,12 +82,17 @@ def pixels() -> Tensor:
 
 
 def peers_answer(peer: nn.Module, images: Tensor, **labels):
-    images = torchvision.transforms.functional.normalize(images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    images = torchvision.transforms.functional.normalize(
+        images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    )
     return peer(pixel_values=images, output_auxiliary_logits=True, **labels)
 
 
 def all_masks(chain: Chain, masks, layer: int) -> Tensor:
-    image, query = (grid.flatten() for grid in torch.meshgrid(torch.arange(2), torch.arange(QUERIES), indexing="ij"))
+    image, query = (
+        grid.flatten()
+        for grid in torch.meshgrid(torch.arange(2), torch.arange(QUERIES), indexing="ij")
+    )
     return masks.at(image, torch.full_like(image, layer), query).unflatten(0, (2, QUERIES))
 
 
@@ -93,7 +104,9 @@ def answers_agree(chain: Chain, peer: nn.Module) -> None:
     }]  # fmt: skip
     assert state["logits"].shape[1] == len(layers) == 4
     for number, layer in enumerate(layers):
-        torch.testing.assert_close(state["logits"][:, number], layer["class_queries_logits"], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            state["logits"][:, number], layer["class_queries_logits"], rtol=1e-5, atol=1e-5
+        )
         found = all_masks(chain, state["masks"], number)
         torch.testing.assert_close(found, layer["masks_queries_logits"], rtol=1e-5, atol=1e-5)
 
@@ -111,7 +124,9 @@ def squares(counts=(3, 5)) -> list[Target]:
         corners = torch.randint(0, 70, (n, 2), generator=g)
         sizes = torch.randint(12, 50, (n, 2), generator=g)
         windows = torch.cat([corners, corners + sizes], 1)
-        rasters = [np.ones((int(y1 - y0), int(x1 - x0)), dtype=bool) for x0, y0, x1, y1 in windows.tolist()]
+        rasters = [
+            np.ones((int(y1 - y0), int(x1 - x0)), dtype=bool) for x0, y0, x1, y1 in windows.tolist()
+        ]
         found.append(
             Target(
                 labels=torch.randint(0, len(CLASSES), (n,), generator=g),
@@ -126,18 +141,26 @@ def squares(counts=(3, 5)) -> list[Target]:
 
 
 def test_losses_at_the_same_points_are_transformers_losses(peer, folder, monkeypatch):
-    """Points lie on pixel centres, where reading the nearest pixel of a target is reading it bilinearly."""
-    where = (torch.randint(0, SIDE, (1, 200, 2), generator=torch.Generator().manual_seed(3)) + 0.5) / SIDE
+    """Points lie on pixel centres, where reading the nearest pixel of a target is reading it
+    bilinearly.
+    """
+    where = (
+        torch.randint(0, SIDE, (1, 200, 2), generator=torch.Generator().manual_seed(3)) + 0.5
+    ) / SIDE
     fixed, images = lambda _, m, *__: where.expand(len(m), -1, -1), pixels()
     monkeypatch.setattr(Mask2FormerLoss, "sample_points_using_uncertainty", fixed)
     monkeypatch.setattr(torch, "rand", lambda *_, **__: where)
     monkeypatch.setattr(matcher, "points_of", lambda keys, _: where.expand(len(keys), -1, -1))
-    monkeypatch.setattr(criterion_module, "uncertain_points", lambda m, *_: where.expand(len(m), -1, -1))
+    monkeypatch.setattr(
+        criterion_module, "uncertain_points", lambda m, *_: where.expand(len(m), -1, -1)
+    )
     targets = squares()
     masks = [torch.stack([t.masks.dense(i) for i in range(len(t))]).float() for t in targets]
     with torch.no_grad():
         monkeypatch.setattr(peer, "get_loss", lambda losses: losses)
-        theirs = peers_answer(peer, images, mask_labels=masks, class_labels=[t.labels for t in targets]).loss
+        theirs = peers_answer(
+            peer, images, mask_labels=masks, class_labels=[t.labels for t in targets]
+        ).loss
     chain = ours_of(folder)
     state = chain({"images": images})
     loss = mask2former.criterion(chain, "joint", {})
@@ -170,7 +193,9 @@ def facebooks_names(peer: nn.Module) -> dict[str, Tensor]:
     for module, name in fixed.items():
         kinds = [kind for kind in ("weight", "bias") if f"{module}.{kind}" in ours]
         theirs |= {f"{name}.{kind}": ours[f"{module}.{kind}"] for kind in kinds}
-    theirs[f"{head}pixel_decoder.transformer.level_embed"] = ours["pixel_level_module.decoder.level_embed"]
+    theirs[f"{head}pixel_decoder.transformer.level_embed"] = ours[
+        "pixel_level_module.decoder.level_embed"
+    ]
 
     def copy(new: str, old: str) -> None:
         for kind in ("weight", "bias"):
@@ -179,7 +204,9 @@ def facebooks_names(peer: nn.Module) -> dict[str, Tensor]:
 
     def stack(new: str, old: str, letters: tuple[str, ...]) -> None:
         for kind in ("weight", "bias"):
-            theirs[f"{new}{kind}"] = torch.cat([ours[f"{old}.{letter}_proj.{kind}"] for letter in letters])
+            theirs[f"{new}{kind}"] = torch.cat(
+                [ours[f"{old}.{letter}_proj.{kind}"] for letter in letters]
+            )
 
     for stage, depth in enumerate(mask2former.SIZES["pico"].depths):
         for number in range(depth):
@@ -196,11 +223,15 @@ def facebooks_names(peer: nn.Module) -> dict[str, Tensor]:
                 copy(f"{new}.mlp.{layer}", f"{old}.mlp.{layer}")
         copy(f"backbone.norm{stage}", f"{swin}hidden_states_norms.stage{stage + 1}")
         for part in ("reduction", "norm"):
-            copy(f"backbone.layers.{stage}.downsample.{part}", f"{swin}swin.encoder.layers.{stage}.downsample.{part}")
+            copy(
+                f"backbone.layers.{stage}.downsample.{part}",
+                f"{swin}swin.encoder.layers.{stage}.downsample.{part}",
+            )
     for i in range(3):
         for part in "01":
             copy(
-                f"{head}pixel_decoder.input_proj.{i}.{part}", f"pixel_level_module.decoder.input_projections.{i}.{part}"
+                f"{head}pixel_decoder.input_proj.{i}.{part}",
+                f"pixel_level_module.decoder.input_projections.{i}.{part}",
             )
     for kind in ("adapter_1", "layer_1"):
         copy(f"{head}pixel_decoder.{kind}", f"pixel_level_module.decoder.{kind}.0")
@@ -210,23 +241,42 @@ def facebooks_names(peer: nn.Module) -> dict[str, Tensor]:
         old = f"pixel_level_module.decoder.encoder.layers.{i}"
         for part in ("sampling_offsets", "attention_weights", "value_proj", "output_proj"):
             copy(f"{new}.self_attn.{part}", f"{old}.self_attn.{part}")
-        pairs = {"norm1": "self_attn_layer_norm", "linear1": "fc1", "linear2": "fc2", "norm2": "final_layer_norm"}
+        pairs = {
+            "norm1": "self_attn_layer_norm",
+            "linear1": "fc1",
+            "linear2": "fc2",
+            "norm2": "final_layer_norm",
+        }
         for here, there in pairs.items():
             copy(f"{new}.{here}", f"{old}.{there}")
     for i in range(3):
         new, old = f"{head}predictor.transformer_", f"transformer_module.decoder.layers.{i}"
-        stack(f"{new}self_attention_layers.{i}.self_attn.in_proj_", f"{old}.self_attn", ("q", "k", "v"))
+        stack(
+            f"{new}self_attention_layers.{i}.self_attn.in_proj_",
+            f"{old}.self_attn",
+            ("q", "k", "v"),
+        )
         copy(f"{new}self_attention_layers.{i}.self_attn.out_proj", f"{old}.self_attn.out_proj")
         copy(f"{new}self_attention_layers.{i}.norm", f"{old}.self_attn_layer_norm")
         for kind in ("in_proj_weight", "in_proj_bias"):
-            theirs[f"{new}cross_attention_layers.{i}.multihead_attn.{kind}"] = ours[f"{old}.cross_attn.{kind}"]
-        copy(f"{new}cross_attention_layers.{i}.multihead_attn.out_proj", f"{old}.cross_attn.out_proj")
+            theirs[f"{new}cross_attention_layers.{i}.multihead_attn.{kind}"] = ours[
+                f"{old}.cross_attn.{kind}"
+            ]
+        copy(
+            f"{new}cross_attention_layers.{i}.multihead_attn.out_proj", f"{old}.cross_attn.out_proj"
+        )
         copy(f"{new}cross_attention_layers.{i}.norm", f"{old}.cross_attn_layer_norm")
         for here, there in {"linear1": "fc1", "linear2": "fc2", "norm": "final_layer_norm"}.items():
             copy(f"{new}ffn_layers.{i}.{here}", f"{old}.{there}")
-        copy(f"{head}predictor.mask_embed.layers.{i}", f"transformer_module.decoder.mask_predictor.mask_embedder.{i}.0")
+        copy(
+            f"{head}predictor.mask_embed.layers.{i}",
+            f"transformer_module.decoder.mask_predictor.mask_embedder.{i}.0",
+        )
     theirs[f"{head}criterion.empty_weight"] = torch.ones(4)
-    return {name.replace(f"{head}criterion", "criterion"): tensor.clone() for name, tensor in theirs.items()}
+    return {
+        name.replace(f"{head}criterion", "criterion"): tensor.clone()
+        for name, tensor in theirs.items()
+    }
 
 
 @pytest.mark.parametrize("kind", ["pth", "pkl"])
@@ -236,7 +286,11 @@ def test_facebooks_files_are_read(peer, kind, tmp_path):
         torch.save({"model": tensors, "iteration": 3000}, path)
     else:
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        path.write_bytes(pickle.dumps({"model": arrays, "__author__": "third_party", "matching_heuristics": True}))
+        path.write_bytes(
+            pickle.dumps(
+                {"model": arrays, "__author__": "third_party", "matching_heuristics": True}
+            )
+        )
     assert mask2former.import_weights(str(path)).classes == (None, None, None)
     answers_agree(_named_by_position(path), peer)
 
@@ -251,16 +305,21 @@ def test_a_file_that_is_written_has_facebooks_names_and_says_what_it_is(peer, tm
     assert all(torch.equal(content["model"][name], tensor) for name, tensor in used.items())
     weights = mask2former.import_weights(str(tmp_path / "ours.pth"))
     assert weights.classes == CLASSES and weights.card["spec"] == chain.spec.model_dump(mode="json")
-    assert weights.card["complete"] and weights.card["data"] == {"classes": {"cell": 7, "tube": 9, "rod": 12}}
+    assert weights.card["complete"] and weights.card["data"] == {
+        "classes": {"cell": 7, "tube": 9, "rod": 12}
+    }
 
 
 def _named_by_position(path) -> Chain:
     """What `weights_classes` does in a plan: names for rows that have none."""
     weights = mask2former.import_weights(str(path))
     weights.classes = CLASSES
-    settled, _ = mask2former.settle(mask2former.Options(queries=QUERIES), mask2former.SIZES["pico"], 5, "cpu")
+    settled, _ = mask2former.settle(
+        mask2former.Options(queries=QUERIES), mask2former.SIZES["pico"], 5, "cpu"
+    )
     chain = mask2former.build(
-        ModelSpec(family="mask2former", size="pico", classes=CLASSES, options=settled.model_dump()), True
+        ModelSpec(family="mask2former", size="pico", classes=CLASSES, options=settled.model_dump()),
+        True,
     )
     adopt(chain, weights)
     return chain.eval()
@@ -278,18 +337,30 @@ def test_a_pickle_that_names_anything_else_is_refused(tmp_path):
 
 
 def test_swin_alone_is_a_backbone(peer, tmp_path):
-    """Microsoft's file and transformers' folder both fill the whole backbone but the norms of its outputs."""
+    """Microsoft's file and transformers' folder both fill the whole backbone but the norms of its
+    outputs.
+    """
     names = {n: t for n, t in facebooks_names(peer).items() if n.startswith("backbone.")}
-    microsoft = {n.removeprefix("backbone."): t for n, t in names.items() if not re.match(r"backbone\.norm\d", n)}
+    microsoft = {
+        n.removeprefix("backbone."): t
+        for n, t in names.items()
+        if not re.match(r"backbone\.norm\d", n)
+    }
     classifier = {"head.weight": torch.zeros(2, 2), "norm.weight": torch.zeros(2)}
     torch.save({"model": microsoft | classifier}, tmp_path / "a.pth")
     peer.model.pixel_level_module.encoder.swin.save_pretrained(tmp_path / "folder")
-    wanted = {n for n in ours_of_nothing().state_dict() if n.startswith("backbone.") and "hidden_states_norms" not in n}
+    wanted = {
+        n
+        for n in ours_of_nothing().state_dict()
+        if n.startswith("backbone.") and "hidden_states_norms" not in n
+    }
     for source in (tmp_path / "a.pth", tmp_path / "folder"):
         assert mask2former.import_weights(str(source)).tensors.keys() == wanted
 
 
 def ours_of_nothing() -> Chain:
     settled, _ = mask2former.settle(mask2former.Options(), mask2former.SIZES["pico"], 5, "cpu")
-    spec = ModelSpec(family="mask2former", size="pico", classes=CLASSES, options=settled.model_dump())
+    spec = ModelSpec(
+        family="mask2former", size="pico", classes=CLASSES, options=settled.model_dump()
+    )
     return mask2former.build(spec, True)

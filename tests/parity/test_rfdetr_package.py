@@ -29,7 +29,9 @@ def peer(size: str) -> nn.Module:
     """The package's model with random weights in every layer, also those it initialises to zero."""
     torch.manual_seed(0)
     # Naming a file keeps the package from downloading DINOv2; nothing is read here.
-    config = getattr(rfdetr_config, PEERS[size])(pretrain_weights="unused.pth", num_classes=3, device="cpu")
+    config = getattr(rfdetr_config, PEERS[size])(
+        pretrain_weights="unused.pth", num_classes=3, device="cpu"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = build_model_from_config(config)
@@ -58,10 +60,15 @@ def ours(size: str, path: str, groups: int = 13):
 
 def images(size: str) -> torch.Tensor:
     side = rfdetr.SIZES[size].resolution
-    return torch.rand(1, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return torch.rand(
+        1, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
 
 
-AS_DICT, AS_NAMESPACE = {"class_names": list(CLASSES)}, argparse.Namespace(class_names=list(CLASSES))
+AS_DICT, AS_NAMESPACE = (
+    {"class_names": list(CLASSES)},
+    argparse.Namespace(class_names=list(CLASSES)),
+)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +88,12 @@ def test_imported_weights_answer_as_in_the_rfdetr_package(size, args, tmp_path):
         state = chain({"images": pixels})
         theirs = model(chain.backbone.normalise.double()(pixels.double()))
     # float64, because near-ties in the two-stage top-k would swap queries in float32
-    torch.testing.assert_close(state["logits"][:, -1], theirs["pred_logits"][..., :3], atol=1e-4, rtol=0)
-    torch.testing.assert_close(state["boxes_cxcywh"][:, -1], theirs["pred_boxes"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        state["logits"][:, -1], theirs["pred_logits"][..., :3], atol=1e-4, rtol=0
+    )
+    torch.testing.assert_close(
+        state["boxes_cxcywh"][:, -1], theirs["pred_boxes"], atol=1e-4, rtol=0
+    )
     if size.startswith("seg"):
         every = torch.arange(theirs["pred_masks"].shape[1])
         layer = torch.full_like(every, state["logits"].shape[1] - 1)
@@ -102,14 +113,20 @@ def test_what_we_write_loads_in_the_rfdetr_package_and_answers_the_same(size, na
     torch.save(rfdetr_file(chain.state_dict(), CLASSES, args), tmp_path / "ours.pth")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        loaded = getattr(package, name)(pretrain_weights=str(tmp_path / "ours.pth"), num_classes=3, device="cpu")
+        loaded = getattr(package, name)(
+            pretrain_weights=str(tmp_path / "ours.pth"), num_classes=3, device="cpu"
+        )
     theirs = loaded.model.model.double().eval()
     chain = chain.double().eval()
     with torch.no_grad():
         state = chain({"images": images(size)})
         answer = theirs(chain.backbone.normalise(images(size)))
-    torch.testing.assert_close(state["logits"][:, -1], answer["pred_logits"][..., :3], atol=1e-4, rtol=0)
-    torch.testing.assert_close(state["boxes_cxcywh"][:, -1], answer["pred_boxes"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        state["logits"][:, -1], answer["pred_logits"][..., :3], atol=1e-4, rtol=0
+    )
+    torch.testing.assert_close(
+        state["boxes_cxcywh"][:, -1], answer["pred_boxes"], atol=1e-4, rtol=0
+    )
     assert ("pred_masks" in answer) == size.startswith("seg")
 
 
@@ -125,7 +142,8 @@ def test_a_folder_of_transformers_answers_as_transformers(tmp_path):
     model.save_pretrained(tmp_path)
     chain = rfdetr.build(spec, masks=False)
     adopt(chain, rfdetr.import_weights(str(tmp_path)))
-    for module in model.model.modules():  # published weights need 1e-6 in the projector; transformers has 1e-5
+    # published weights need 1e-6 in the projector; transformers has 1e-5
+    for module in model.model.modules():
         if "Projector" in type(module).__name__ or "C2F" in type(module).__name__:
             for norm in module.modules():
                 if hasattr(norm, "eps"):

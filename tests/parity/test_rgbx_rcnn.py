@@ -38,17 +38,26 @@ def theirs():
 
 @pytest.fixture(params=["hub", "today"])
 def source(request, theirs, tmp_path):
-    """A folder, which transformers writes with the names that lie on the hub, and a file with the names of its code."""
+    """A folder, which transformers writes with the names that lie on the hub, and a file with the
+    names of its code.
+    """
     classifier = {"classifier.weight": torch.zeros(10, 256), "classifier.bias": torch.zeros(10)}
     if request.param == "today":
         torch.save(
-            {**{f"segformer.{n}": t for n, t in theirs.state_dict().items()}, **classifier}, tmp_path / "mit.pth"
+            {**{f"segformer.{n}": t for n, t in theirs.state_dict().items()}, **classifier},
+            tmp_path / "mit.pth",
         )
         return str(tmp_path / "mit.pth")
     theirs.save_pretrained(tmp_path)
     written = load_file(tmp_path / "model.safetensors")
-    assert "encoder.block.0.0.attention.self.sr.weight" in written and "encoder.block.1.1.mlp.dense1.bias" in written
-    save_file({**{f"segformer.{n}": t for n, t in written.items()}, **classifier}, tmp_path / "model.safetensors")
+    assert (
+        "encoder.block.0.0.attention.self.sr.weight" in written
+        and "encoder.block.1.1.mlp.dense1.bias" in written
+    )
+    save_file(
+        {**{f"segformer.{n}": t for n, t in written.items()}, **classifier},
+        tmp_path / "model.safetensors",
+    )
     return str(tmp_path)
 
 
@@ -57,15 +66,24 @@ def test_imported_streams_give_the_features_of_transformers(source, theirs):
     weights = rgbx_rcnn.import_weights(source)
     assert rgbx_rcnn.options_in(weights.tensors, "mit_b1", "cpu") == {"backbone": "mit_b0"}
     pictures = torch.rand(2, 4, 64, 96, generator=torch.Generator().manual_seed(0))
-    alone, both = build(channels=RGB, size="mit_b0"), build(channels=BOTH, size="mit_b0", fusion="add")
+    alone, both = (
+        build(channels=RGB, size="mit_b0"),
+        build(channels=BOTH, size="mit_b0", fusion="add"),
+    )
     adopt(alone, weights, fresh=("neck", "head"))
-    assert "stream of thermal: begins as a copy" in str(adopt(both, weights, fresh=("fusion", "neck", "head")))
+    assert "stream of thermal: begins as a copy" in str(
+        adopt(both, weights, fresh=("fusion", "neck", "head"))
+    )
     found = alone.eval().rgb({"images": pictures[:, :3]})
-    wanted = theirs(alone.rgb.streams[0].normalise(pictures[:, :3]), output_hidden_states=True).hidden_states
+    wanted = theirs(
+        alone.rgb.streams[0].normalise(pictures[:, :3]), output_hidden_states=True
+    ).hidden_states
     for name, features in zip(LEVELS, wanted, strict=True):
         torch.testing.assert_close(found[name], features, rtol=1e-5, atol=1e-5)
     x = both.eval().x.streams[0]
-    assert torch.equal(x.stages[3].blocks[1].mlp.fc1.weight, theirs.stages[3].blocks[1].mlp.fc1.weight)
+    assert torch.equal(
+        x.stages[3].blocks[1].mlp.fc1.weight, theirs.stages[3].blocks[1].mlp.fc1.weight
+    )
 
 
 def test_a_stream_of_x_alone_begins_from_rgbs(source):
@@ -97,7 +115,9 @@ class Levels(nn.Module):
 
 @pytest.fixture(scope="module")
 def pair():
-    """One of ours with three classes, its features, and torchvision's Mask R-CNN with the same weights."""
+    """One of ours with three classes, its features, and torchvision's Mask R-CNN with the same
+    weights.
+    """
     chain = build(masks=True, channels=RGB, classes=("a", "b", "c"), resolution=SIDE).eval()
     with torch.no_grad():
         for parameter in chain.head.parameters():
@@ -145,7 +165,9 @@ def images():
 def test_detections_and_their_masks_are_torchvisions(pair):
     chain, levels, model = pair
     logits = []
-    hook = model.roi_heads.mask_predictor.register_forward_hook(lambda module, inputs, output: logits.append(output))
+    hook = model.roi_heads.mask_predictor.register_forward_hook(
+        lambda module, inputs, output: logits.append(output)
+    )
     wanted = model.eval()(images())
     hook.remove()
     state = chain.run(levels, chain.order.index("neck"), len(chain.order), learn=False)
@@ -161,15 +183,23 @@ def test_detections_and_their_masks_are_torchvisions(pair):
 
 
 def test_a_mask_is_pasted_where_torchvision_pastes_it():
-    """It rounds boxes to whole pixels, ours are as they are: the same within half a pixel of an outline."""
+    """It rounds boxes to whole pixels, ours are as they are: the same within half a pixel of an
+    outline.
+    """
     down, across = (np.mgrid[:28, :28] + 0.5) / 28 * 2 - 1
     logits = torch.from_numpy(0.8 - np.hypot(down, across)).float()
     for box in ([20.0, 30, 90, 110], [-10.0, 5, 60, 70], [40.5, 60.25, 200.0, 190.75]):
         region = pasted(logits, torch.tensor(box), 160, 180)
         ours = torch.from_numpy(region.within((0, 0, 180, 160)))
-        other = paste_masks_in_image(logits.mul(8).sigmoid()[None, None], torch.tensor([box]), (160, 180))[0, 0] > 0.5
+        other = (
+            paste_masks_in_image(
+                logits.mul(8).sigmoid()[None, None], torch.tensor([box]), (160, 180)
+            )[0, 0]
+            > 0.5
+        )
         assert (ours & other).sum() / (ours | other).sum() > 0.97
-    assert pasted(logits, torch.tensor([5.2, 5, 5.3, 9]), 20, 20).area == 0  # no pixel's centre is in it
+    # no pixel's centre is in it
+    assert pasted(logits, torch.tensor([5.2, 5, 5.3, 9]), 20, 20).area == 0
 
 
 @torch.no_grad()
@@ -179,7 +209,9 @@ def test_proposals_are_torchvisions_and_know_their_anchors(pair):
     seen = []
     model.roi_heads.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1]))
     model(images())
-    regions = rgbx_rcnn.predictions(chain, chain.run(levels, chain.order.index("neck"), len(chain.order), learn=False))
+    regions = rgbx_rcnn.predictions(
+        chain, chain.run(levels, chain.order.index("neck"), len(chain.order), learn=False)
+    )
     for (which, boxes), wanted in zip(regions.proposals(regions.anchors), seen[0], strict=True):
         torch.testing.assert_close(boxes, wanted, rtol=1e-4, atol=1e-3)
         assert len(which) == len(which.unique()) == len(boxes) > 500
@@ -198,7 +230,9 @@ def targets():
         ovals = [oval(y1 - y0, x1 - x0) for x0, y0, x1, y1 in windows]
         masks = PackedMasks.pack(ovals, windows, SIDE, SIDE)
         known = torch.ones(len(box), dtype=torch.bool)
-        ours.append(Target(label, xyxy_to_cxcywh(box) / SIDE, known, torch.ones(len(box)), masks, key=i))
+        ours.append(
+            Target(label, xyxy_to_cxcywh(box) / SIDE, known, torch.ones(len(box)), masks, key=i)
+        )
         dense = torch.stack([masks.dense(n) for n in range(len(box))])
         other.append({"boxes": box, "labels": label + 1, "masks": dense.to(torch.uint8)})
     return ours, other
@@ -224,7 +258,9 @@ def test_losses_are_torchvisions_where_everything_is_drawn(pair, monkeypatch):
 
     monkeypatch.setattr(rcnn, "draw", noted)
     state = chain.train().run(levels, chain.order.index("neck"), len(chain.order), learn=True)
-    sums = rcnn.RegionCriterion(rcnn.task_weights("joint", {}))(rgbx_rcnn.predictions(chain, state), ours)
+    sums = rcnn.RegionCriterion(rcnn.task_weights("joint", {}))(
+        rgbx_rcnn.predictions(chain, state), ours
+    )
     anchors, regions = (sum(len(d.which) for d in part) for part in (drawn[:2], drawn[2:]))
     for name, term, count in (
         ("loss_objectness", "objectness", anchors),
@@ -233,5 +269,6 @@ def test_losses_are_torchvisions_where_everything_is_drawn(pair, monkeypatch):
         ("loss_box_reg", "box_reg", regions),
     ):
         torch.testing.assert_close(sums[term] / count, wanted[name], rtol=1e-4, atol=1e-6)
-    per_object = sums["mask"] / 4  # a mean over objects of means over their regions; torchvision's is over regions
+    # a mean over objects of means over their regions; torchvision's is over regions
+    per_object = sums["mask"] / 4
     assert per_object.item() == pytest.approx(wanted["loss_mask"].item(), rel=0.1)

@@ -1,4 +1,6 @@
-"""Our one criterion gives transformers' RF-DETR losses where those are right, and stays right where they are not."""
+"""Our one criterion gives transformers' RF-DETR losses where those are right, and stays right where
+they are not.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class StoredMasks:
         return self.masks[image, layer, query]
 
     def sample(self, points):
-        grid = (2 * points[:, :, None] - 1).repeat_interleave(self.masks.shape[1] * self.masks.shape[2], 0)
+        grid = (2 * points[:, :, None] - 1).repeat_interleave(
+            self.masks.shape[1] * self.masks.shape[2], 0
+        )
         flat = self.masks.flatten(0, 2)[:, None]
         return torch.nn.functional.grid_sample(flat, grid, align_corners=False)[:, 0, :, 0].view(
             *self.masks.shape[:3], -1
@@ -91,7 +95,9 @@ def named(sums, objects, suffixes=("_enc", "_0", "")):
     names = {"classes": "loss_ce", "l1": "loss_bbox", "giou": "loss_giou"}
     names |= {"mask_bce": "loss_mask_ce", "dice": "loss_mask_dice"}
     return {
-        names[term] + suffix: value[i] / objects for term, value in sums.items() for i, suffix in enumerate(suffixes)
+        names[term] + suffix: value[i] / objects
+        for term, value in sums.items()
+        for i, suffix in enumerate(suffixes)
     }
 
 
@@ -103,7 +109,9 @@ def test_detection_losses_equal_transformers_at_every_layer(seed):
     compared = named(sums, sum(len(t) for t in targets))
     assert len(compared) == 9
     for name, value in compared.items():
-        torch.testing.assert_close(value, theirs[name], rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            value, theirs[name], rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def test_detection_gradients_equal_transformers():
@@ -113,7 +121,12 @@ def test_detection_gradients_equal_transformers():
     total = sum(w * theirs[name + s] for name, w in wanted.items() for s in ("", "_0", "_enc"))
     expected = torch.autograd.grad(total, tensors[:2])
     criterion, sums = our_sums(tensors, targets, ours.Weights(), Costs())
-    counts = {"images": B, "objects": (n := sum(len(t) for t in targets)), "weights": n, "masked_weights": 0}
+    counts = {
+        "images": B,
+        "objects": (n := sum(len(t) for t in targets)),
+        "weights": n,
+        "masked_weights": 0,
+    }
     found = torch.autograd.grad(criterion.total(sums, counts), tensors[:2])
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
@@ -124,11 +137,16 @@ def test_mask_losses_equal_transformers_at_the_same_points(monkeypatch):
     count = max(SIDE, SIDE * SIDE // 16)
     fixed = torch.rand(1, count, 2, generator=torch.Generator().manual_seed(9))
     monkeypatch.setattr(
-        loss_rf_detr, "sample_points_using_uncertainty", lambda logits, *_: fixed.expand(len(logits), -1, -1)
+        loss_rf_detr,
+        "sample_points_using_uncertainty",
+        lambda logits, *_: fixed.expand(len(logits), -1, -1),
     )
-    monkeypatch.setattr(ours, "uncertain_points", lambda logits, *_: fixed.expand(len(logits), -1, -1))
+    monkeypatch.setattr(
+        ours, "uncertain_points", lambda logits, *_: fixed.expand(len(logits), -1, -1)
+    )
     logits, boxes, masks = tensors
-    # mask costs are off in the matching: transformers draws a wrong number of points there (defect 4)
+    # mask costs are off in the matching: transformers draws a wrong number of points there (defect
+    # 4)
     theirs = loss_rf_detr.RfDetrForSegmentationLoss(
         logits[:, -1], labels, "cpu", boxes[:, -1], masks[:, -1],
         config(mask_class_loss_coefficient=0, mask_dice_loss_coefficient=0),
@@ -139,10 +157,13 @@ def test_mask_losses_equal_transformers_at_the_same_points(monkeypatch):
     compared = named(sums, sum(len(t) for t in targets))
     assert len(compared) == 15
     for name, value in compared.items():
-        torch.testing.assert_close(value, theirs[name], rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            value, theirs[name], rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
-# The six defects of transformers 5.23's losses. Ours must not have them; where cheap, theirs is shown beside it.
+# The six defects of transformers 5.23's losses. Ours must not have them; where cheap, theirs is
+# shown beside it.
 
 
 def test_one_group_in_eval_mode_matches_each_object_once():
@@ -154,13 +175,20 @@ def test_one_group_in_eval_mode_matches_each_object_once():
     objects = sum(len(t) for t in targets)
     assert len(found) == objects * L
     assert len(
-        {(i, la, t) for i, la, t in zip(found.image.tolist(), found.layer.tolist(), found.target.tolist(), strict=True)}
+        {
+            (i, la, t)
+            for i, la, t in zip(
+                found.image.tolist(), found.layer.tolist(), found.target.tolist(), strict=True
+            )
+        }
     ) == len(found)
 
 
 def test_a_batch_without_objects_gives_a_gradient_and_no_nan():
     tensors, targets, _ = random_case(counts=(0, 0, 0))
-    criterion, sums = our_sums(tensors, targets, ours.Weights(mask_bce=5, dice=5), Costs(), with_masks=True)
+    criterion, sums = our_sums(
+        tensors, targets, ours.Weights(mask_bce=5, dice=5), Costs(), with_masks=True
+    )
     loss = criterion.total(sums, {"images": 3, "objects": 0, "weights": 0, "masked_weights": 0})
     gradients = torch.autograd.grad(loss, tensors)
     assert torch.isfinite(loss)
@@ -195,7 +223,9 @@ def test_the_mask_matcher_draws_points_from_the_mask_size_not_the_batch_size():
 
     for images in (1, B):
         masks = Watched(tensors[2][:images])
-        found = Predictions(tensors[0][:images], tensors[1][:images], ("enc", "0", "1"), GROUPS, masks)
+        found = Predictions(
+            tensors[0][:images], tensors[1][:images], ("enc", "0", "1"), GROUPS, masks
+        )
         match(found, targets[:images], Costs(mask_bce=5, dice=5))
     assert seen == [SIDE * SIDE // 16] * 2
 

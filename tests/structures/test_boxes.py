@@ -5,11 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import box_iou, generalized_box_iou
 
-from segue.structures.boxes import cxcywh_to_xyxy, iou_and_giou, scale_xy, xyxy_to_cxcywh, xyxy_to_xywh
+from segue.structures.boxes import (
+    cxcywh_to_xyxy,
+    iou_and_giou,
+    scale_xy,
+    xyxy_to_cxcywh,
+    xyxy_to_xywh,
+)
 
 
 def random_boxes(count: int, seed: int) -> torch.Tensor:
-    corners = torch.rand(count, 2, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    corners = torch.rand(
+        count, 2, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     return torch.cat([corners.amin(1), corners.amax(1) + 0.01], 1)
 
 

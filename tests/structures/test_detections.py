@@ -10,7 +10,9 @@ from segue.structures.detections import Detections
 
 def some(count: int = 3, size=(37, 53), masks: bool = True, seed: int = 0) -> Detections:
     g = torch.Generator().manual_seed(seed)
-    logits = torch.nn.functional.interpolate(torch.randn(1, count, 4, 5, generator=g), size=(12, 16), mode="bilinear")
+    logits = torch.nn.functional.interpolate(
+        torch.randn(1, count, 4, 5, generator=g), size=(12, 16), mode="bilinear"
+    )
     return Detections(
         boxes_xyxy=torch.tensor([[1.0, 2.0, 20.0, 30.0]]).repeat(count, 1),
         scores=torch.linspace(0.9, 0.1, count),
@@ -23,7 +25,12 @@ def some(count: int = 3, size=(37, 53), masks: bool = True, seed: int = 0) -> De
 
 def test_masks_are_what_enlarging_the_whole_map_gives():
     found = some(8)
-    whole = torch.nn.functional.interpolate(found.mask_logits[None], size=found.size, mode="bilinear")[0] > 0
+    whole = (
+        torch.nn.functional.interpolate(found.mask_logits[None], size=found.size, mode="bilinear")[
+            0
+        ]
+        > 0
+    )
     assert (found.masks != whole).sum() <= 2  # rounding at the very edge of a mask
     assert found.masks.shape == (8, 37, 53)
 

@@ -9,7 +9,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.structures.masks import PackedMasks, Polygon, Rle, bitmap, coco_rle, encoded, raster_bitmap, raster_polygon
+from segue.structures.masks import (
+    PackedMasks,
+    Polygon,
+    Rle,
+    bitmap,
+    coco_rle,
+    encoded,
+    raster_bitmap,
+    raster_polygon,
+)
 
 SQUARE = np.array([[10.0, 10.0], [30.0, 10.0], [30.0, 40.0], [10.0, 40.0]])
 
@@ -30,7 +39,9 @@ def test_a_polygon_is_drawn_as_pycocotools_draws_it():
     rng = np.random.default_rng(0)
     for _ in range(50):
         ring = rng.uniform(0, 60, (int(rng.integers(3, 12)), 2))
-        theirs = reference.decode(reference.frPyObjects([ring.ravel().tolist()], 60, 64))[..., 0].astype(bool)
+        theirs = reference.decode(reference.frPyObjects([ring.ravel().tolist()], 60, 64))[
+            ..., 0
+        ].astype(bool)
         assert np.array_equal(raster_polygon([ring], (0, 0, 64, 60)), theirs)
 
 
@@ -74,9 +85,9 @@ def test_run_lengths_of_a_small_object_in_a_large_image_take_little_memory():
     assert peak < 1e6 and coco_mask.area({"size": [9000, 9000], "counts": rle.counts}) == bits.sum()
     full = np.zeros((90, 80), dtype=bool)
     full[45:85, 50:80] = bits
-    assert encoded(bits, 50, 45, 90, 80) == as_rle(full) and encoded(bits & False, 50, 45, 90, 80) == as_rle(
-        full & False
-    )
+    assert encoded(bits, 50, 45, 90, 80) == as_rle(full) and encoded(
+        bits & False, 50, 45, 90, 80
+    ) == as_rle(full & False)
 
 
 def test_a_bitmap_can_be_mirrored_enlarged_and_shrunk():
@@ -97,7 +108,9 @@ def test_packed_masks_answer_as_grid_sample_does_on_dense_masks():
     dense = torch.rand(5, 24, 40, generator=g) > 0.5
     dense[3] = False
     windows = [(0, 0, 40, 24), (3, 2, 17, 9), (39, 23, 40, 24), (0, 0, 0, 0), (20, 0, 40, 12)]
-    rasters = [mask[y0:y1, x0:x1].numpy() for mask, (x0, y0, x1, y1) in zip(dense, windows, strict=True)]
+    rasters = [
+        mask[y0:y1, x0:x1].numpy() for mask, (x0, y0, x1, y1) in zip(dense, windows, strict=True)
+    ]
     packed = PackedMasks.pack(rasters, windows, 24, 40)
     whole = torch.stack([packed.dense(i) for i in range(5)])
     where = torch.rand(5, 300, 2, generator=g)
@@ -109,7 +122,9 @@ def test_packed_masks_answer_as_grid_sample_does_on_dense_masks():
 
 def test_packed_masks_of_several_images_keep_apart_and_can_be_filtered():
     a = PackedMasks.pack([np.ones((2, 3), bool)], [(1, 1, 4, 3)], 8, 8)
-    b = PackedMasks.pack([np.eye(4, dtype=bool), np.ones((1, 1), bool)], [(0, 0, 4, 4), (5, 5, 6, 6)], 10, 6)
+    b = PackedMasks.pack(
+        [np.eye(4, dtype=bool), np.ones((1, 1), bool)], [(0, 0, 4, 4), (5, 5, 6, 6)], 10, 6
+    )
     both = PackedMasks.cat([a, PackedMasks.pack([], [], 4, 4), b])
     assert len(both) == 3
     assert torch.equal(both.dense(1), b.dense(0))

@@ -42,10 +42,16 @@ def filled(rings: list[np.ndarray], height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(12))
 def test_filling_the_outline_gives_the_raster_back(seed):
     rng = np.random.default_rng(seed)
-    bits = rng.random((17, 23)) < 0.5 if seed % 2 else ndimage.gaussian_filter(rng.normal(0, 1, (40, 50)), 3) > 0.02
+    bits = (
+        rng.random((17, 23)) < 0.5
+        if seed % 2
+        else ndimage.gaussian_filter(rng.normal(0, 1, (40, 50)), 3) > 0.02
+    )
     height, width = bits.shape
     rings = rings_of(bits, 5, 7)
-    assert np.array_equal(filled(rings, height + 10, width + 10)[7 : 7 + height, 5 : 5 + width], bits)
+    assert np.array_equal(
+        filled(rings, height + 10, width + 10)[7 : 7 + height, 5 : 5 + width], bits
+    )
     assert sum(ring_area(ring) for ring in rings) == bits.sum()
 
 
@@ -101,5 +107,8 @@ def test_drawn_objects_lose_two_percent_at_most_on_average_and_most_points():
             found.append(iou(bits, 0.4))
             exact += sum(len(ring) for ring in traced(whole(bits), 0).rings)
             simple += sum(len(ring) for ring in traced(whole(bits)).rings)
-    print(f"{len(found)} objects: IoU mean {np.mean(found):.4f}, least {min(found):.4f}; {exact} -> {simple} points")
+    print(
+        f"{len(found)} objects: IoU mean {np.mean(found):.4f}, least {min(found):.4f}; {exact} "
+        f"-> {simple} points"
+    )
     assert len(found) > 25 and np.mean(found) >= 0.98 and min(found) >= 0.95 and simple < exact / 2

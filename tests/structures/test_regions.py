@@ -17,14 +17,21 @@ def dense(region: Region, height: int, width: int) -> np.ndarray:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.integers(0, 9), st.integers(0, 9), st.sampled_from([0.0, 0.02, 0.4, 1.0]))
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 9),
+    st.integers(0, 9),
+    st.sampled_from([0.0, 0.02, 0.4, 1.0]),
+)
 def test_run_lengths_of_the_whole_image_are_those_of_the_dense_mask(seed, x, y, share):
     bits = noise(seed, share=share)
     full = np.zeros((y + 23, x + 31), dtype=np.uint8, order="F")
     full[y:, x:] = bits
     region = Region.of(bits, x, y)
     assert region.rle(*full.shape) == coco_mask.encode(full)
-    assert region.area == bits.sum() and np.array_equal(dense(region, *full.shape), full.astype(bool))
+    assert region.area == bits.sum() and np.array_equal(
+        dense(region, *full.shape), full.astype(bool)
+    )
 
 
 def test_the_box_is_tight_and_an_empty_region_has_none():

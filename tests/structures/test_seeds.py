@@ -9,13 +9,18 @@ from segue.structures.seeds import order, points, seed_for, uniform
 
 
 def test_a_seed_depends_on_every_part_and_its_type():
-    seeds = {seed_for(*parts) for parts in [(1, "a"), ("1", "a"), (1, "b"), (1, "a", 0), ("1a",), (2, "a")]}
+    seeds = {
+        seed_for(*parts)
+        for parts in [(1, "a"), ("1", "a"), (1, "b"), (1, "a", 0), ("1a",), (2, "a")]
+    }
     assert len(seeds) == 6
 
 
 def test_a_seed_is_the_same_in_another_process():
     code = "from segue.structures.seeds import seed_for; print(seed_for(7, 'view', 3))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONHASHSEED": "5"})
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONHASHSEED": "5"}
+    )
     assert int(out.stdout) == seed_for(7, "view", 3)
 
 
@@ -44,4 +49,5 @@ def test_a_row_does_not_depend_on_what_else_is_drawn():
 def test_points_cover_the_unit_square_evenly():
     cells = (points(torch.tensor([3]), 1024)[0] * 8).long()
     counts = torch.bincount(cells[:, 0] * 8 + cells[:, 1], minlength=64)
-    assert counts.min() >= 12 and counts.max() <= 20  # 16 each; independent draws would give 6 to 28
+    # 16 each; independent draws would give 6 to 28
+    assert counts.min() >= 12 and counts.max() <= 20

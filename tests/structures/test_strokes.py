@@ -18,7 +18,9 @@ def test_pixels_around_a_line_are_those_within_reach_and_inside_the_image():
     pixels, distances, nearest = around(line, 3.2, height=25, width=14)
     ys, xs = np.mgrid[0:25, 0:14]
     every = np.sqrt(((np.stack([xs, ys], -1)[:, :, None] - line) ** 2).sum(-1))
-    assert {tuple(p) for p in pixels.tolist()} == {(x, y) for y, x in np.argwhere(every.min(-1) <= 3.2).tolist()}
+    assert {tuple(p) for p in pixels.tolist()} == {
+        (x, y) for y, x in np.argwhere(every.min(-1) <= 3.2).tolist()
+    }
     assert np.allclose(distances, every.min(-1)[pixels[:, 1], pixels[:, 0]])
     assert np.allclose(np.linalg.norm(pixels - line[nearest], axis=1), distances)
     x, y, mask = raster(pixels)

@@ -16,13 +16,19 @@ from segue.training import cache
 @pytest.fixture(scope="module")
 def parts(rendered):
     data = read_dataset(Data(root=rendered))
-    options, _ = rfdetr.settle(rfdetr.Options(groups=2, queries=12, resolution=64), rfdetr.SIZES["pico"], 5, "cpu")
-    spec = ModelSpec(family="rfdetr", size="pico", classes=data.classes, options=options.model_dump())
+    options, _ = rfdetr.settle(
+        rfdetr.Options(groups=2, queries=12, resolution=64), rfdetr.SIZES["pico"], 5, "cpu"
+    )
+    spec = ModelSpec(
+        family="rfdetr", size="pico", classes=data.classes, options=options.model_dump()
+    )
     torch.manual_seed(0)
     chain = rfdetr.build(spec, masks=True)
     chain.freeze_through("decoder")
     records = data.splits["train"].records[:5]
-    samples = Samples(records, data.classes, spec.channels, View(64, 64, Augment()), 7, True, views=2)
+    samples = Samples(
+        records, data.classes, spec.channels, View(64, 64, Augment()), 7, True, views=2
+    )
     return chain, samples
 
 
@@ -43,9 +49,15 @@ def test_a_record_is_the_frozen_outputs_of_that_view_in_half_precision(parts, tm
         assert inputs.keys() == outputs.keys() >= {"memory_0", "queries", "boxes_cxcywh"}
         for name, value in inputs.items():
             torch.testing.assert_close(value, outputs[name][0], atol=2e-3, rtol=2e-3)
-        assert torch.equal(target.boxes_cxcywh, expected.boxes_cxcywh) and target.record == expected.record
+        assert (
+            torch.equal(target.boxes_cxcywh, expected.boxes_cxcywh)
+            and target.record == expected.record
+        )
         assert target.size == expected.size and torch.equal(target.labels, expected.labels)
-        assert all(torch.equal(t, expected.masks.tensors()[name]) for name, t in target.masks.tensors().items())
+        assert all(
+            torch.equal(t, expected.masks.tensors()[name])
+            for name, t in target.masks.tensors().items()
+        )
 
 
 def test_views_repeat_but_points_of_the_loss_are_drawn_anew(parts, tmp_path):

@@ -28,15 +28,26 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
     state = {"optimizer": {"state": {0: {"m": torch.ones(3)}}}, "position": [1, 2], "best": None}
     write(tmp_path / "last", state=state)
     card, tensors = checkpoint.read(tmp_path / "last")
-    assert card.spec == SPEC and torch.equal(tensors["x"], torch.ones(5, 3)) and tensors["n"].dtype == torch.int64
+    assert (
+        card.spec == SPEC
+        and torch.equal(tensors["x"], torch.ones(5, 3))
+        and tensors["n"].dtype == torch.int64
+    )
     assert checkpoint.read_state(tmp_path / "last")["position"] == [1, 2]
-    assert sorted(p.name for p in (tmp_path / "last").iterdir()) == ["card.json", "state.pt", "weights.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "last").iterdir()) == [
+        "card.json",
+        "state.pt",
+        "weights.safetensors",
+    ]
 
 
 def test_a_person_can_read_the_card(tmp_path):
     write(tmp_path / "last")
     content = json.loads((tmp_path / "last" / "card.json").read_text())
-    assert content["spec"]["classes"] == ["a", "b"] and len(content["files"]["weights.safetensors"]) == 64
+    assert (
+        content["spec"]["classes"] == ["a", "b"]
+        and len(content["files"]["weights.safetensors"]) == 64
+    )
 
 
 def test_the_state_is_read_by_torch_under_its_safe_default(tmp_path):
@@ -108,7 +119,12 @@ def test_weights_that_are_not_finite_never_reach_the_disk(tmp_path):
         with pytest.raises(NonFiniteError, match="x holds NaN or infinity"):
             write(tmp_path / "last", step=2, value=bad)
         with pytest.raises(NonFiniteError, match=r"state.ema.0.x holds NaN or infinity"):
-            checkpoint.write(tmp_path / "last", {}, checkpoint.Card(spec=SPEC), {"ema": [{"x": torch.tensor(bad)}]})
+            checkpoint.write(
+                tmp_path / "last",
+                {},
+                checkpoint.Card(spec=SPEC),
+                {"ema": [{"x": torch.tensor(bad)}]},
+            )
     assert checkpoint.verify(tmp_path / "last").step == 1
 
 

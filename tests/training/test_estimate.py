@@ -24,8 +24,12 @@ def test_what_is_counted_is_what_a_real_step_does(rendered, family, options, fro
         losses = []
         kept = counted(chain, lambda: losses.append(forward(chain, batch)))
         losses[0].backward()
-    if family == "rgbx_rcnn":  # as many regions are counted as may be looked at; this image proposes fewer
-        assert kept < found.activations < 2 * kept and real.operations < found.step < 2 * real.operations
+    # as many regions are counted as may be looked at; this image proposes fewer
+    if family == "rgbx_rcnn":
+        assert (
+            kept < found.activations < 2 * kept
+            and real.operations < found.step < 2 * real.operations
+        )
     else:
         assert found.activations == pytest.approx(kept, rel=0.02)
         assert found.step == pytest.approx(real.operations, rel=0.02)
@@ -40,7 +44,9 @@ def test_every_family_is_counted():
 
 
 def test_resnet50_has_its_published_operations():
-    """4.09 billion multiplications and additions for 224 x 224 pixels (torchvision's table of weights: 4.09 GFLOPS)."""
+    """4.09 billion multiplications and additions for 224 x 224 pixels (torchvision's table of
+    weights: 4.09 GFLOPS).
+    """
     with torch.device("meta"), torch.no_grad(), _Counted() as found:
         timm.create_model("resnet50").eval()(torch.zeros(1, 3, 224, 224))
     assert found.operations == pytest.approx(2 * 4.09e9, rel=0.01)

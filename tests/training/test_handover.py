@@ -17,7 +17,9 @@ def model(classes, size="pico", masks=False, seed=0, channels=RGB, **options):
     torch.manual_seed(seed)
     chosen = {"groups": 3, "queries": 20, "resolution": 64, **options}
     settled, _ = rfdetr.settle(rfdetr.Options(**chosen), rfdetr.SIZES[size], 5, "cpu")
-    spec = ModelSpec(family="rfdetr", size=size, classes=classes, channels=channels, options=settled.model_dump())
+    spec = ModelSpec(
+        family="rfdetr", size=size, classes=classes, channels=channels, options=settled.model_dump()
+    )
     chain = rfdetr.build(spec, masks)
     with torch.no_grad():
         for parameter in chain.parameters():
@@ -36,13 +38,18 @@ def weights_of(chain, classes=None) -> Weights:
 
 
 def head_logits(chain, features: torch.Tensor) -> list[torch.Tensor]:
-    """Class logits of the same query features in every head: the decoder's and each encoder group's.
+    """Class logits of the same query features in every head: the decoder's and each encoder
+    group's.
 
-    Row by row, because a matrix product rounds differently when the matrix has another number of rows.
+    Row by row, because a matrix product rounds differently when the matrix has another number of
+    rows.
     """
     heads = (chain.decoder.class_head, *chain.decoder.proposal_classes)
     return [
-        torch.stack([(features * row).sum(-1) + b for row, b in zip(h.weight, h.bias, strict=True)], 1) for h in heads
+        torch.stack(
+            [(features * row).sum(-1) + b for row, b in zip(h.weight, h.bias, strict=True)], 1
+        )
+        for h in heads
     ]
 
 
@@ -105,13 +112,17 @@ def test_a_detector_gets_a_mask_head_and_keeps_every_bit():
     assert all(torch.equal(after[name], tensor) for name, tensor in parent.state_dict().items())
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     old, new = parent.eval()(images()), child.eval()(images())
-    assert torch.equal(old["logits"], new["logits"]) and torch.equal(old["boxes_cxcywh"], new["boxes_cxcywh"])
+    assert torch.equal(old["logits"], new["logits"]) and torch.equal(
+        old["boxes_cxcywh"], new["boxes_cxcywh"]
+    )
 
 
 def test_an_undeclared_difference_is_refused_and_nothing_is_loaded(promise):
     parent, child = model(PARENT), model(PARENT, masks=True, seed=1)
     before = {n: t.clone() for n, t in child.state_dict().items()}
-    with pytest.raises(HandoverError, match="23 tensors differ from the model, in mask_head") as error:
+    with pytest.raises(
+        HandoverError, match="23 tensors differ from the model, in mask_head"
+    ) as error:
         adopt(child, weights_of(parent))
     assert "- mask_head.bias (1,) only in the model" in str(error.value)
     assert all(torch.equal(t, before[n]) for n, t in child.state_dict().items())
@@ -143,7 +154,9 @@ def test_a_missing_tensor_and_a_wrong_shape_are_listed(promise):
 
 def test_weights_of_another_size_are_one_line(promise):
     parent = model(PARENT, size="nano", resolution=None, queries=None)
-    with pytest.raises(HandoverError, match="of another size than pico .*model.size: nano") as error:
+    with pytest.raises(
+        HandoverError, match="of another size than pico .*model.size: nano"
+    ) as error:
         adopt(model(PARENT, seed=1), weights_of(parent))
     assert "\n" not in str(error.value)
     promise("P14", 1, "parents of another size")

@@ -14,10 +14,20 @@ from tests.toy import losses, run
 
 
 def torchrun(plan: Path, count: int) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={count}",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     return subprocess.run(
-        [*command, "-m", "segue", "run", str(plan)], capture_output=True, text=True, timeout=300, env=environment
+        [*command, "-m", "segue", "run", str(plan)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
     )
 
 
@@ -41,7 +51,11 @@ def test_two_processes_give_the_losses_and_metrics_of_one(rendered, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_thaw_what_one_thaws(rendered, tmp_path):
-    thaw = {"freeze": "backbone", "thaw": {1: "backbone.last_half", 2: "backbone"}, "start": "detector"}
+    thaw = {
+        "freeze": "backbone",
+        "thaw": {1: "backbone.last_half", 2: "backbone"},
+        "start": "detector",
+    }
     content = toy_plan(rendered, tmp_path / "one", detector={"epochs": 1, "images_per_step": 5})
     content["model"] = {"family": "detr", "size": "pico", "resolution": 64}
     content["stages"][1] = {**content["stages"][0], "name": "tune", "epochs": 3, "keep": 2, **thaw}

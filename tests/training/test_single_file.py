@@ -1,4 +1,6 @@
-"""Checkpoints of one file: both kinds come back, go on in a plan, and nothing else is taken for one."""
+"""Checkpoints of one file: both kinds come back, go on in a plan, and nothing else is taken for
+one.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,15 @@ def test_what_was_written_comes_back_to_the_bit(chain, tmp_path, write, promise)
     write(path, Card(spec=chain.spec, epoch=3), tensors)
     loaded = segue.load(path, "cpu")
     assert loaded.card.epoch == 3 and loaded.class_names == ("a", "b")
-    assert all(torch.equal(loaded.chain.state_dict()[name], tensor) for name, tensor in tensors.items())
+    assert all(
+        torch.equal(loaded.chain.state_dict()[name], tensor) for name, tensor in tensors.items()
+    )
     weights = open_weights(str(path), Model(family="rfdetr", size="pico"))
-    assert weights.classes == ("a", "b") and weights.card and len(weights.came_from["weights_sha256"]) == 64
+    assert (
+        weights.classes == ("a", "b")
+        and weights.card
+        and len(weights.came_from["weights_sha256"]) == 64
+    )
     with pytest.raises(HandoverError, match="other class names"):
         open_weights(str(path), Model(family="rfdetr", size="pico", weights_classes=("b", "a")))
     promise("P14", 1, "class names that are not those of the weights")
@@ -47,6 +55,8 @@ def test_weights_alone_are_a_state_dict_and_a_complete_file_says_more(chain, tmp
 def test_a_file_without_a_card_is_refused_with_what_would_do(chain, tmp_path):
     path = tmp_path / "theirs.pth"
     torch.save(chain.state_dict(), path)
-    with pytest.raises(CheckpointError, match="a file of weights alone, without the model they are of"):
+    with pytest.raises(
+        CheckpointError, match="a file of weights alone, without the model they are of"
+    ):
         segue.load(path)
     assert single_file.as_weights(path) is None and single_file.as_weights(tmp_path) is None

@@ -1,4 +1,6 @@
-"""Thawing: what is frozen stays bit-equal until its epoch, learns from then on, and disturbs nobody."""
+"""Thawing: what is frozen stays bit-equal until its epoch, learns from then on, and disturbs
+nobody.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,13 @@ from segue.training.selection import kept
 from tests.conftest import toy_plan
 from tests.toy import losses, run, run_until, same_tensors
 
-TUNE = {"name": "tune", "task": "boxes", "epochs": 4, "freeze": "projector", "thaw": {1: "projector", 3: "backbone"}}
+TUNE = {
+    "name": "tune",
+    "task": "boxes",
+    "epochs": 4,
+    "freeze": "projector",
+    "thaw": {1: "projector", 3: "backbone"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +37,9 @@ def parent(rendered, tmp_path_factory):
 
 
 def plan_of(rendered, folder, parent, **changes) -> dict:
-    plan = toy_plan(rendered, folder, detector={**TUNE, "start": str(parent), "save_every_steps": 1, **changes})
+    plan = toy_plan(
+        rendered, folder, detector={**TUNE, "start": str(parent), "save_every_steps": 1, **changes}
+    )
     plan["stages"] = plan["stages"][:1]
     return plan
 
@@ -40,7 +50,9 @@ def whole(rendered, parent, tmp_path_factory):
 
 
 def moved(before: dict, after: dict, part: str) -> bool:
-    return any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part + "."))
+    return any(
+        not torch.equal(before[name], after[name]) for name in before if name.startswith(part + ".")
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,16 +67,26 @@ def test_parts_are_bit_equal_until_their_epoch_and_move_after_it(
     rendered, parent, tmp_path, monkeypatch, step, frozen, learns
 ):
     run_until(plan_of(rendered, tmp_path, parent), step, monkeypatch)
-    before, after = checkpoint.read(parent)[1], checkpoint.read(tmp_path / "toy-1" / "1-tune" / "last")[1]
+    before, after = (
+        checkpoint.read(parent)[1],
+        checkpoint.read(tmp_path / "toy-1" / "1-tune" / "last")[1],
+    )
     assert not any(moved(before, after, part) for part in frozen)
     assert all(moved(before, after, part) for part in learns)
 
 
 def test_a_thaw_is_said_and_the_rest_is_still_proven(whole):
     events = [json.loads(line) for line in (whole / "events.jsonl").read_text().splitlines()]
-    assert [(e["event"], e["part"], e["step"]) for e in events] == [("thaw", "projector", 2), ("thaw", "backbone", 6)]
+    assert [(e["event"], e["part"], e["step"]) for e in events] == [
+        ("thaw", "projector", 2),
+        ("thaw", "backbone", 6),
+    ]
     card = checkpoint.read_card(whole / "last")
-    assert events[0]["learns"] < events[1]["learns"] == sum(part.parameters for part in card.parts.values())
+    assert (
+        events[0]["learns"]
+        < events[1]["learns"]
+        == sum(part.parameters for part in card.parts.values())
+    )
     assert not any(part.frozen for part in card.parts.values())
 
 
@@ -73,25 +95,35 @@ def test_the_others_keep_their_optimizer_state_through_a_thaw(whole):
     groups = state["param_groups"]
     assert sorted({group["thawed_at"] for group in groups}) == [0, 2, 6]
     steps = {
-        group["thawed_at"]: {int(state["state"][p]["step"]) for p in group["params"] if p in state["state"]}
+        group["thawed_at"]: {
+            int(state["state"][p]["step"]) for p in group["params"] if p in state["state"]
+        }
         for group in groups
     }
     assert steps[0] == {8} and steps[2] == {6} and steps[6] == {2}  # how many updates each has had
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 6, 7])
-def test_killed_before_at_and_after_a_thaw_it_goes_on_to_the_bit(rendered, parent, whole, tmp_path, monkeypatch, step):
+def test_killed_before_at_and_after_a_thaw_it_goes_on_to_the_bit(
+    rendered, parent, whole, tmp_path, monkeypatch, step
+):
     plan = plan_of(rendered, tmp_path, parent)
     run_until(plan, step, monkeypatch)
     again = run(plan) / "1-tune"
     assert losses(again) == losses(whole)
-    assert same_tensors(again / "last", whole / "last") and same_tensors(again / "selected", whole / "selected")
+    assert same_tensors(again / "last", whole / "last") and same_tensors(
+        again / "selected", whole / "selected"
+    )
 
 
 def test_the_rate_of_a_thawed_part_rises_over_its_warm_up(rendered, parent, tmp_path):
     schedule = {"kind": "constant", "thaw_warmup_epochs": 1}
     factors = {"backbone": 2.0}
-    changes = {"schedule": schedule, "optimizer": {"lr": 1e-3, "lr_factors": factors}, "thaw": {2: "backbone"}}
+    changes = {
+        "schedule": schedule,
+        "optimizer": {"lr": 1e-3, "lr_factors": factors},
+        "thaw": {2: "backbone"},
+    }
     folder = run(plan_of(rendered, tmp_path, parent, **changes)) / "1-tune"
     rates = [row["lr"] for row in read_rows(folder / "steps.csv")]  # the largest of all groups
     assert rates == pytest.approx([1e-3] * 4 + [1e-3, 4e-3 / 3, 2e-3, 2e-3])
@@ -106,13 +138,22 @@ def test_the_rate_of_a_thawed_part_rises_over_its_warm_up(rendered, parent, tmp_
         ({"thaw": {1: "backbone", 2: "projector"}}, "projector is not frozen then"),
         ({"freeze": None}, "is not frozen then"),
         ({"thaw": {1: "neck"}}, "no part 'neck'"),
-        ({"task": "masks", "freeze": "decoder", "fresh": ["mask_head"]}, "task: masks has no loss for the detector"),
+        (
+            {"task": "masks", "freeze": "decoder", "fresh": ["mask_head"]},
+            "task: masks has no loss for the detector",
+        ),
         ({"thaw": {1: "backbone.first_halve"}}, "did you mean 'backbone.first_half'"),
         ({"thaw": {1: "projector.last_half"}}, "no part 'projector.last_half'"),
-        ({"freeze": "backbone.first_half", "thaw": {1: "backbone.last_half"}}, "is not frozen then"),
+        (
+            {"freeze": "backbone.first_half", "thaw": {1: "backbone.last_half"}},
+            "is not frozen then",
+        ),
         ({"fresh": ["projector"]}, "fresh: projector would be frozen with new, random weights"),
         ({"fresh": ["backbone.first_half"]}, "is only some blocks of a part"),
-        ({"freeze": "backbone.first_half", "thaw": {}, "cache": {"views": 2}}, "cache keeps what whole parts compute"),
+        (
+            {"freeze": "backbone.first_half", "thaw": {}, "cache": {"views": 2}},
+            "cache keeps what whole parts compute",
+        ),
     ],
 )
 def test_a_thaw_that_cannot_happen_is_refused(rendered, tmp_path, changes, words):
@@ -127,9 +168,18 @@ def test_a_plan_in_steps_refuses_a_thaw_that_its_data_never_reach(rendered, pare
 
 @pytest.fixture(scope="module")
 def by_halves(rendered, parent, tmp_path_factory):
-    """The backbone's blocks 3 and 4 learn from epoch 2 on, the others from epoch 4 on, at a rate of their own."""
-    thaw = {1: {"part": "backbone.last_half", "lr_factor": 0.5}, 3: {"part": "backbone", "warmup_epochs": 1}}
-    changes = {"freeze": "backbone", "thaw": thaw, "optimizer": {"lr": 1e-3, "lr_factors": {"backbone": 0.1}}}
+    """The backbone's blocks 3 and 4 learn from epoch 2 on, the others from epoch 4 on, at a rate of
+    their own.
+    """
+    thaw = {
+        1: {"part": "backbone.last_half", "lr_factor": 0.5},
+        3: {"part": "backbone", "warmup_epochs": 1},
+    }
+    changes = {
+        "freeze": "backbone",
+        "thaw": thaw,
+        "optimizer": {"lr": 1e-3, "lr_factors": {"backbone": 0.1}},
+    }
     changes |= {"schedule": {"kind": "constant"}, "keep": 2}
     return plan_of(rendered, tmp_path_factory.mktemp("halves"), parent, **changes)
 
@@ -145,10 +195,18 @@ def test_blocks_of_the_backbone_thaw_before_the_rest_of_it(
     rendered, parent, by_halves, tmp_path, monkeypatch, step, frozen, learn
 ):
     run_until({**by_halves, "runs": str(tmp_path)}, step, monkeypatch)
-    before, after = checkpoint.read(parent)[1], checkpoint.read(tmp_path / "toy-1" / "1-tune" / "last")[1]
+    before, after = (
+        checkpoint.read(parent)[1],
+        checkpoint.read(tmp_path / "toy-1" / "1-tune" / "last")[1],
+    )
     still = [name for number in frozen for name in before if name.startswith(block(number))]
-    assert all(torch.equal(before[name], after[name]) for name in still) and len(still) >= 10 * len(frozen)
-    assert all(any(not torch.equal(before[n], after[n]) for n in before if n.startswith(block(b))) for b in learn)
+    assert all(torch.equal(before[name], after[name]) for name in still) and len(still) >= 10 * len(
+        frozen
+    )
+    assert all(
+        any(not torch.equal(before[n], after[n]) for n in before if n.startswith(block(b)))
+        for b in learn
+    )
     embeddings = [name for name in before if ".embeddings." in name]
     assert all(torch.equal(before[name], after[name]) for name in embeddings) == (0 in frozen)
 
@@ -160,17 +218,22 @@ def test_each_thaw_has_a_rate_and_a_warm_up_of_its_own(by_halves, tmp_path):
     assert rates == pytest.approx({0: 1e-3, 2: 5e-4, 6: 1e-4})
     assert {group["thawed_at"]: group["warmup"] for group in groups} == {0: 0, 2: 0, 6: 2}
     now = {group["thawed_at"]: group["lr"] for group in groups}
-    assert now == pytest.approx({0: 1e-3, 2: 5e-4, 6: 1e-4 * 2 / 3})  # the second of two steps of warm-up
+    # the second of two steps of warm-up
+    assert now == pytest.approx({0: 1e-3, 2: 5e-4, 6: 1e-4 * 2 / 3})
 
 
 @pytest.mark.parametrize("step", [2, 5, 7])
-def test_killed_around_a_thaw_of_blocks_it_goes_on_to_the_bit(by_halves, tmp_path, monkeypatch, step):
+def test_killed_around_a_thaw_of_blocks_it_goes_on_to_the_bit(
+    by_halves, tmp_path, monkeypatch, step
+):
     plans = [{**by_halves, "runs": str(tmp_path / name)} for name in ("whole", "killed")]
     whole = run(plans[0]) / "1-tune"
     run_until(plans[1], step, monkeypatch)
     again = run(plans[1]) / "1-tune"
     assert losses(again) == losses(whole) and same_tensors(again / "last", whole / "last")
-    assert [card.epoch for _, card in kept(again)] == [card.epoch for _, card in kept(whole)] and len(kept(again)) == 2
+    assert [card.epoch for _, card in kept(again)] == [
+        card.epoch for _, card in kept(whole)
+    ] and len(kept(again)) == 2
 
 
 def test_a_thaw_that_would_thaw_nothing_is_refused_before_training(rendered, parent, tmp_path):
@@ -193,22 +256,30 @@ def test_a_plateau_before_a_thaw_does_not_lower_the_rate_of_what_thaws():
 
 def test_a_cache_serves_until_the_first_thaw(rendered, parent, tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(samples, "read_image", lambda *a, read=samples.read_image: opened.append(1) or read(*a))
+    monkeypatch.setattr(
+        samples, "read_image", lambda *a, read=samples.read_image: opened.append(1) or read(*a)
+    )
     note = Journal.step
     seen = []
-    monkeypatch.setattr(Journal, "step", lambda self, row: seen.append(len(opened)) or note(self, row))
+    monkeypatch.setattr(
+        Journal, "step", lambda self, row: seen.append(len(opened)) or note(self, row)
+    )
     thaw = {"epochs": 5, "thaw": {3: "projector"}, "cache": {"views": 2}}
     changes = {**thaw, "monitor": {"images": 1, "start": 1}, "save_every_steps": None}
     folder = run(plan_of(rendered, tmp_path, parent, **changes)) / "1-tune"
-    per_epoch = [seen[1 + 2 * epoch] - seen[2 * epoch] for epoch in range(5)]  # between the two steps of an epoch
+    # between the two steps of an epoch
+    per_epoch = [seen[1 + 2 * epoch] - seen[2 * epoch] for epoch in range(5)]
     assert per_epoch == [0, 0, 0, 8, 8] and len(losses(folder)) == 10
 
 
-def test_early_stopping_waits_for_the_thaw_and_starts_anew_there(rendered, parent, tmp_path, monkeypatch):
+def test_early_stopping_waits_for_the_thaw_and_starts_anew_there(
+    rendered, parent, tmp_path, monkeypatch
+):
     monkeypatch.setattr(stage, "NOTHING", -2.0)  # so short a stage finds nothing yet
     changes = {"epochs": 6, "thaw": {3: "backbone"}, "early_stop": {"patience": 2, "min_delta": 1}}
     folder = run(plan_of(rendered, tmp_path, parent, **changes)) / "1-tune"
-    assert checkpoint.read_card(folder / "last").epoch == 5  # nothing gains 1; two epochs of patience after the thaw
+    # nothing gains 1; two epochs of patience after the thaw
+    assert checkpoint.read_card(folder / "last").epoch == 5
 
 
 def test_what_freezing_saves_is_measured_and_left_for_the_report(whole):
@@ -219,7 +290,9 @@ def test_what_freezing_saves_is_measured_and_left_for_the_report(whole):
 
 
 @pytest.mark.parametrize("call", [1, 2])
-def test_no_memory_to_measure_with_changes_nothing(rendered, parent, tmp_path, monkeypatch, whole, call):
+def test_no_memory_to_measure_with_changes_nothing(
+    rendered, parent, tmp_path, monkeypatch, whole, call
+):
     """Not even where it runs out after a backward, with gradients everywhere."""
     calls = []
 
@@ -235,20 +308,30 @@ def test_no_memory_to_measure_with_changes_nothing(rendered, parent, tmp_path, m
     if call == 1:  # not even the frozen step fits
         assert not (folder / "saving.json").exists()
     else:
-        assert "with nothing frozen it does not fit" in json.loads((folder / "saving.json").read_text())["text"]
+        assert (
+            "with nothing frozen it does not fit"
+            in json.loads((folder / "saving.json").read_text())["text"]
+        )
 
 
 def test_only_the_best_epochs_are_kept_and_marked_as_finished(rendered, parent, tmp_path):
     folder = run(plan_of(rendered, tmp_path, parent, keep=2)) / "1-tune"
     best = kept(folder)
-    values = sorted((row["box_ap"] for row in read_rows(folder / "epochs.csv") if row["epoch"]), reverse=True)
-    assert [card.metrics["box_ap"] for _, card in best] == pytest.approx(values[:2]) and len(best) == 2
+    values = sorted(
+        (row["box_ap"] for row in read_rows(folder / "epochs.csv") if row["epoch"]), reverse=True
+    )
+    assert [card.metrics["box_ap"] for _, card in best] == pytest.approx(values[:2]) and len(
+        best
+    ) == 2
     assert (
-        all(card.complete for _, card in best) and best[0][1].epoch == checkpoint.read_card(folder / "selected").epoch
+        all(card.complete for _, card in best)
+        and best[0][1].epoch == checkpoint.read_card(folder / "selected").epoch
     )
 
 
-def test_between_epochs_only_the_monitored_images_count_and_at_the_end_all(rendered, parent, tmp_path, monkeypatch):
+def test_between_epochs_only_the_monitored_images_count_and_at_the_end_all(
+    rendered, parent, tmp_path, monkeypatch
+):
     measured = []
     measure = build.measure
 
@@ -259,7 +342,10 @@ def test_between_epochs_only_the_monitored_images_count_and_at_the_end_all(rende
     monkeypatch.setattr(build, "measure", noted)
     run(plan_of(rendered, tmp_path, parent, epochs=2, thaw={}, monitor={"images": 2, "start": 1}))
     everything = measured[-2][1]
-    assert measured[:3] == [("valid", everything[1:3])] * 3  # before training, and after both epochs
-    assert measured[3] == ("valid", everything) and len(everything) == 5 and measured[4][0] == "test"
+    # before training, and after both epochs
+    assert measured[:3] == [("valid", everything[1:3])] * 3
+    assert (
+        measured[3] == ("valid", everything) and len(everything) == 5 and measured[4][0] == "test"
+    )
     with pytest.raises(PlanError, match="no objects in 0 of 5 validation images"):
         run(plan_of(rendered, tmp_path, parent, monitor={"start": 9}))

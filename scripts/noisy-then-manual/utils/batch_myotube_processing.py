@@ -1,7 +1,9 @@
-"""Label a folder of myotube images by classical image processing: images/ and annotations/ in COCO's layout.
+"""Label a folder of myotube images by classical image processing: images/ and annotations/ in
+COCO's layout.
 
-Files called *_green* and *_grey* show one field of view: green is looked at, grey gets the same masks, and both are in
-training or both in testing. All lengths are relative to the image, so that the resolutions change detail, not meaning.
+Files called *_green* and *_grey* show one field of view: green is looked at, grey gets the same
+masks, and both are in training or both in testing. All lengths are relative to the image, so that
+the resolutions change detail, not meaning.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ TWIN = re.compile(r"gr[ea]y", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Processed:
-    """An image as it is written, with its objects. name: of the original file. doubt: why not to train on it."""
+    """An image as it is written, with its objects.
+
+    name: of the original file. doubt: why not to train on it.
+    """
 
     name: str
     record: Record
@@ -50,24 +55,42 @@ class Processed:
         stem = Path(self.name).stem.lower()
         channel = "grey" if TWIN.search(stem) else "green" if "green" in stem else "unknown"
         count = len(self.record.annotations)
-        known: dict[str, Any] = {"original_file": self.name, "myotube_count": count, "channel_type": channel}
+        known: dict[str, Any] = {
+            "original_file": self.name,
+            "myotube_count": count,
+            "channel_type": channel,
+        }
         return known | ({"doubt": self.doubt} if self.doubt else {})
 
 
 def command() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-i", "--input_dir", type=Path, default=Path("max_projected_images"))
-    parser.add_argument("-o", "--output_dir", type=Path, default=Path("myotube_batch_output"), help="a new folder")
-    parser.add_argument("-r", "--resolution", type=at_least(64), default=1500, help="longer side of what is written")
-    parser.add_argument("-s", "--seg_resolution", type=at_least(64), default=2000, help="longer side of what is seen")
-    parser.add_argument("--group", help="regular expression for what belongs together, if names do not say it")
+    parser.add_argument(
+        "-o", "--output_dir", type=Path, default=Path("myotube_batch_output"), help="a new folder"
+    )
+    parser.add_argument(
+        "-r", "--resolution", type=at_least(64), default=1500, help="longer side of what is written"
+    )
+    parser.add_argument(
+        "-s",
+        "--seg_resolution",
+        type=at_least(64),
+        default=2000,
+        help="longer side of what is seen",
+    )
+    parser.add_argument(
+        "--group", help="regular expression for what belongs together, if names do not say it"
+    )
     args = parser.parse_args()
     paths = pictures_in(args.input_dir)
     root = args.input_dir if args.input_dir.is_dir() else args.input_dir.parent
     console = Console()
     with new_folder(args.output_dir) as out, console.progress("labelling") as tick:
         done: dict[str, Processed] = {}
-        for number, path in enumerate(sorted(paths, key=lambda path: bool(TWIN.search(path.stem))), 1):
+        for number, path in enumerate(
+            sorted(paths, key=lambda path: bool(TWIN.search(path.stem))), 1
+        ):
             name = path.relative_to(root).as_posix()
             done[name] = processed(path, name, out, (args.resolution, args.seg_resolution), done)
             tick(number, len(paths))
@@ -75,7 +98,9 @@ def command() -> None:
     show("\n".join([f"{args.output_dir}:", *(f"  {line}" for line in lines)]))
 
 
-def processed(path: Path, name: str, out: Path, sides: tuple[int, int], done: dict[str, Processed]) -> Processed:
+def processed(
+    path: Path, name: str, out: Path, sides: tuple[int, int], done: dict[str, Processed]
+) -> Processed:
     """Write one image and find its objects, or take those of its green twin."""
     pixels = read_any(path)
     small = resized(pixels, sides[0])
@@ -83,7 +108,12 @@ def processed(path: Path, name: str, out: Path, sides: tuple[int, int], done: di
     target = out / "images" / f"{place}_processed.png"
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
-        raise DataError(path, f"a second image that would be {target.name}", "other names", "rename one of the two")
+        raise DataError(
+            path,
+            f"a second image that would be {target.name}",
+            "other names",
+            "rename one of the two",
+        )
     picture_of(small).save(target)
     height, width = small.shape[-2:]
     twin = done.get(TWIN.sub("green", name))
@@ -98,7 +128,9 @@ def processed(path: Path, name: str, out: Path, sides: tuple[int, int], done: di
 
 
 def resized(pixels: Tensor, longest: int) -> Tensor:
-    """An image (C, H, W) whose longer side is at most `longest` pixels, with its levels; never enlarged."""
+    """An image (C, H, W) whose longer side is at most `longest` pixels, with its levels; never
+    enlarged.
+    """
     height, width = pixels.shape[-2:]
     ratio = longest / max(height, width)
     if ratio >= 1:
@@ -117,23 +149,32 @@ def picture_of(pixels: Tensor) -> Image.Image:
 
 
 def write(out: Path, done: list[Processed], pattern: str | None) -> list[str]:
-    """annotations.json with everything, and what is trusted in two parts; returns a line about each file."""
+    """annotations.json with everything, and what is trusted in two parts; returns a line about each
+    file.
+    """
     done = sorted(done, key=lambda one: one.name)
     trusted = [one for one in done if not one.doubt]
     if not trusted:
         raise DataError(
-            out, f"doubt about every image; of the first: {done[0].doubt}", "one without", "segue label auto"
+            out,
+            f"doubt about every image; of the first: {done[0].doubt}",
+            "one without",
+            "segue label auto",
         )
     shares = {"train": 1 - TEST_SHARE, "test": TEST_SHARE}
     parts = split_groups([one.name for one in trusted], shares, SEED, pattern)
     files = {"annotations": done}
     for part, names in parts.items():
-        files[f"algorithmic_{part}_annotations"] = [one for one in trusted if one.name in set(names)]
+        files[f"algorithmic_{part}_annotations"] = [
+            one for one in trusted if one.name in set(names)
+        ]
     lines = []
     for name, some in files.items():
         content = coco([one.record for one in some], {CLASS: 1}, lambda record: record.image.name)
         content["categories"][0]["supercategory"] = "cell"
-        content["images"] = [image | one.extras for image, one in zip(content["images"], some, strict=True)]
+        content["images"] = [
+            image | one.extras for image, one in zip(content["images"], some, strict=True)
+        ]
         write_json(out / "annotations" / f"{name}.json", content)
         lines.append(f"{name}.json: {len(some)} images, {len(content['annotations'])} myotubes")
     return lines + [f"doubt, in neither part: {one.name}: {one.doubt}" for one in done if one.doubt]

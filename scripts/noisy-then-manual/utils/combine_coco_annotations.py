@@ -40,7 +40,9 @@ def _read(path: Path) -> Content:
     content = _shapes.read_json(path, "a COCO instances JSON", problems)
     refuse_errors(problems, "")
     lists = [content.get(key) for key in KEYS] if isinstance(content, dict) else [None]
-    if not all(isinstance(one, list) and all(isinstance(entry, dict) for entry in one) for one in lists):
+    if not all(
+        isinstance(one, list) and all(isinstance(entry, dict) for entry in one) for one in lists
+    ):
         raise DataError(path, "not all of them lists of entries", ", ".join(KEYS))
     return content
 

@@ -1,4 +1,6 @@
-"""Bring the objects of a COCO file to the size that its images have in a folder, such as larger originals."""
+"""Bring the objects of a COCO file to the size that its images have in a folder, such as larger
+originals.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from segue.errors import PlanError, show
 def command() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-i", "--input", type=Path, required=True, help="a COCO file")
-    parser.add_argument("-d", "--image_dir", type=Path, required=True, help="images of the size that is wanted")
+    parser.add_argument(
+        "-d", "--image_dir", type=Path, required=True, help="images of the size that is wanted"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="a new file")
     parser.add_argument("--dry_run", action="store_true", help="say what would be written")
     args = parser.parse_args()

@@ -1,4 +1,6 @@
-"""`segue inspect RUN/1-STAGE/bad-step`: run a step that was not finite again, and say where that begins."""
+"""`segue inspect RUN/1-STAGE/bad-step`: run a step that was not finite again, and say where that
+begins.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ MOST_NAMES = 5
 
 
 def describe_bad_step(folder: Path, as_json: bool) -> str:
-    """What the step was, and what it gives when it is run again: for all its images together and for each alone.
+    """What the step was, and what it gives when it is run again: for all its images together and
+    for each alone.
 
     Raises:
         CheckpointError: if it is damaged, or no longer in the folder of its run.
@@ -35,12 +38,15 @@ def describe_bad_step(folder: Path, as_json: bool) -> str:
     precision = str(learner.precision).removeprefix("torch.")
     lines = [
         f"{folder}",
-        f"step       {card.stage} of {card.plan}, epoch {state['epoch'] + 1}, step {state['step'] + 1}",
+        f"step       {card.stage} of {card.plan}, epoch {state['epoch'] + 1}, step "
+        f"{state['step'] + 1}",
         f"then       {state['found']} ({state['device']})",
         f"again      {again.found or 'everything is finite'} ({learner.device}, {precision})",
     ]
     if again.first:
-        lines.append(f"begins in  {again.first}, whose output is not finite though all it was given is")
+        lines.append(
+            f"begins in  {again.first}, whose output is not finite though all it was given is"
+        )
     elif again.found:
         lines.append("begins in  the loss or its gradient: all that the model puts out is finite")
     if again.gradients:
@@ -66,10 +72,14 @@ def _learner(folder: Path, card: Card, tensors: dict[str, Any], state: dict[str,
     try:
         plan = load_kept(home / PLAN)
     except PlanError as error:
-        raise CheckpointError(folder, f"no plan beside it ({error.message})", "the step in its run's folder") from None
+        raise CheckpointError(
+            folder, f"no plan beside it ({error.message})", "the step in its run's folder"
+        ) from None
     stage = plan.stage(card.stage)
     if stage is None:
-        raise CheckpointError(folder, f"of a stage {card.stage!r} that {home / PLAN} has not", "its run's folder")
+        raise CheckpointError(
+            folder, f"of a stage {card.stage!r} that {home / PLAN} has not", "its run's folder"
+        )
     try:
         device = build.pick_device(state["device"])
     except PlanError:
@@ -99,5 +109,8 @@ def _plain(card: Card, state: dict[str, Any], again: Again) -> dict[str, Any]:
         "first": again.first,
         "gradients": again.gradients,
         "terms": texts(again.terms),
-        "images": [{"file": n, "terms": texts(t)} for n, t in zip(state["images"], again.of_images, strict=True)],
+        "images": [
+            {"file": n, "terms": texts(t)}
+            for n, t in zip(state["images"], again.of_images, strict=True)
+        ],
     }

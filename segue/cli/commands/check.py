@@ -52,13 +52,18 @@ class Findings:
         self.errors.append(line)
 
     def text(self) -> str:
-        lines = [f"{name}\n" + "\n".join(f"  {line}" for line in found) for name, found in self.sections.items()]
+        lines = [
+            f"{name}\n" + "\n".join(f"  {line}" for line in found)
+            for name, found in self.sections.items()
+        ]
         count = len(self.errors)
         verdict = f"{count} error{'' if count == 1 else 's'}" if count else "ready"
         return "\n".join([*lines, verdict])
 
 
-def check_target(target: Path, overrides: tuple[str, ...], as_json: bool, timed: bool = False) -> None:
+def check_target(
+    target: Path, overrides: tuple[str, ...], as_json: bool, timed: bool = False
+) -> None:
     """Check a data set folder, or a plan with all it names; print what was found.
 
     timed: also say how long a plan's stages will take, from a few steps of each.
@@ -71,41 +76,66 @@ def check_target(target: Path, overrides: tuple[str, ...], as_json: bool, timed:
     if target.is_dir() or target.suffix not in SUFFIXES:
         data = _data(findings, FOLDER, Data(root=target))
         for side in CEILINGS:
-            records, classes = (data.splits["train"].records, data.classes) if data is not None else ([], ())
+            records, classes = (
+                (data.splits["train"].records, data.classes) if data is not None else ([], ())
+            )
             for line in advice(records, classes, (side, side), STRIDE, once=True):
                 findings.say(FOLDER, line)
     else:
         _plan(findings, load_plan(target, overrides), timed)
-    show(json.dumps({"sections": findings.sections, "errors": findings.errors}) if as_json else findings.text())
+    show(
+        json.dumps({"sections": findings.sections, "errors": findings.errors})
+        if as_json
+        else findings.text()
+    )
     if findings.errors:
         raise DataError(target, f"{len(findings.errors)} errors, listed above", "none")
 
 
 def _environment(findings: Findings) -> None:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none, training on the CPU"
-    findings.say("environment", f"segue {__version__}, Python {platform.python_version()}, torch {torch.__version__}")
-    findings.say("environment", f"transformers {transformers.__version__}, {os.cpu_count()} CPU cores, GPU: {gpu}")
+    findings.say(
+        "environment",
+        f"segue {__version__}, Python {platform.python_version()}, torch {torch.__version__}",
+    )
+    findings.say(
+        "environment",
+        f"transformers {transformers.__version__}, {os.cpu_count()} CPU cores, GPU: {gpu}",
+    )
     findings.say("environment", f"{shutil.disk_usage('.').free / 1e9:.0f} GB free here")
 
 
-def _data(findings: Findings, section: str, settings: Data, flips: bool | None = None) -> DataSet | None:
-    """Read, decode and audit everything; all that is wrong is listed. flips: None for a folder without a plan."""
+def _data(
+    findings: Findings, section: str, settings: Data, flips: bool | None = None
+) -> DataSet | None:
+    """Read, decode and audit everything; all that is wrong is listed.
+
+    flips: None for a folder without a plan.
+    """
     files: dict[str, Split] = {}
     try:
         splits = quarantine.applied(read_splits(settings), settings.quarantine)
     except SegueError as error:
-        files = coco.read_files(settings.root) if section == FOLDER and settings.root is not None else {}
+        files = (
+            coco.read_files(settings.root)
+            if section == FOLDER and settings.root is not None
+            else {}
+        )
         if not files:
             findings.fail(section, error.message)
             return None
         splits = files
-    channels = None if flips is None else settings.channels  # a folder alone does not say which it is meant to have
+    # a folder alone does not say which it is meant to have
+    channels = None if flips is None else settings.channels
     with Console().progress("looking at the data") as tick:
         found = audit(splits, channels, tick)
     for name, split in splits.items():
         counts = ", ".join(f"{count} {what}" for what, count in split.class_counts().most_common())
         findings.say(section, f"{name}: {len(split.records)} images, {counts or 'no objects'}")
-        findings.say(section, f"{name}: {_masks(split.records)}; at most {split.most_objects()} objects in an image")
+        findings.say(
+            section,
+            f"{name}: {_masks(split.records)}; at most {split.most_objects()} objects in an image",
+        )
     if flips is False:
         found = [finding for finding in found if finding.kind != SIDED]
     for some in counted(found).values():
@@ -113,10 +143,16 @@ def _data(findings: Findings, section: str, settings: Data, flips: bool | None =
     if findings.errors:
         return None
     if files:
-        findings.say(section, f"{len(files)} annotation files; a plan names those it means: train, valid and test")
+        findings.say(
+            section,
+            f"{len(files)} annotation files; a plan names those it means: train, valid and test",
+        )
         return None
     if section == FOLDER and list(splits) == [WHOLE]:
-        findings.say(section, "not divided: a plan does it with split: {valid: 0.15} under data:, or segue data split")
+        findings.say(
+            section,
+            "not divided: a plan does it with split: {valid: 0.15} under data:, or segue data split",
+        )
         settings = settings.model_copy(update={"split": Division()})
     try:
         data = read_dataset(settings)
@@ -131,7 +167,9 @@ def _masks(records: list) -> str:
     objects = [a for record in records for a in record.annotations if not a.crowd]
     crowds = sum(a.crowd for record in records for a in record.annotations)
     with_masks = sum(a.mask is not None for a in objects)
-    return f"{with_masks} of {len(objects)} objects have masks" + (f", {crowds} crowd regions" if crowds else "")
+    return f"{with_masks} of {len(objects)} objects have masks" + (
+        f", {crowds} crowd regions" if crowds else ""
+    )
 
 
 def _report(findings: Findings, section: str, some: list[Finding]) -> None:
@@ -142,11 +180,16 @@ def _report(findings: Findings, section: str, some: list[Finding]) -> None:
     for finding in some[:LISTED]:
         findings.fail(section, f"{finding.place}: {finding.kind}: {finding.found}")
     if len(some) > LISTED:
-        findings.fail(section, f"and {len(some) - LISTED} more of {some[0].kind}: segue data audit FOLDER --out FOLDER")
+        findings.fail(
+            section,
+            f"and {len(some) - LISTED} more of {some[0].kind}: segue data audit FOLDER --out FOLDER",
+        )
 
 
 def _plan(findings: Findings, plan: Plan, timed: bool) -> None:
-    """Data of every stage, then every model and hand-over in turn, with the weights of none but the first."""
+    """Data of every stage, then every model and hand-over in turn, with the weights of none but the
+    first.
+    """
     seen: dict[str, DataSet | None] = {}
     before: dict[str, Weights] = {}
     device = build.pick_device(plan.device)
@@ -159,14 +202,22 @@ def _plan(findings: Findings, plan: Plan, timed: bool) -> None:
         data = seen[key]
         if data is None:
             if before:
-                findings.say(f"data of {stage.name}", f"until they are there: segue run --stage {list(before)[-1]}")
+                findings.say(
+                    f"data of {stage.name}",
+                    f"until they are there: segue run --stage {list(before)[-1]}",
+                )
             continue
         if (start := plan.start_of(stage)) in names - before.keys():
-            findings.say(f"stage {stage.name}", f"not looked at: it starts from {start}, which has no model yet")
+            findings.say(
+                f"stage {stage.name}",
+                f"not looked at: it starts from {start}, which has no model yet",
+            )
             continue
         try:
             chain = _hand_over(findings, plan, stage, data, before, device)
-            costs = needed(chain, stage, data, device) + (taken(plan, stage, data, chain, device) if timed else [])
+            costs = needed(chain, stage, data, device) + (
+                taken(plan, stage, data, chain, device) if timed else []
+            )
             for line in costs:
                 findings.say(f"stage {stage.name}", line)
         except SegueError as error:
@@ -182,21 +233,30 @@ def _plan(findings: Findings, plan: Plan, timed: bool) -> None:
 
 
 def _hand_over(
-    findings: Findings, plan: Plan, stage: StagePlan, data: DataSet, before: dict[str, Weights], device: str
+    findings: Findings,
+    plan: Plan,
+    stage: StagePlan,
+    data: DataSet,
+    before: dict[str, Weights],
+    device: str,
 ) -> Chain:
     section = f"stage {stage.name}"
     if stage.with_masks:
         require_masks(data.splits)
     start = plan.start_of(stage)
     weights = before.get(start or "") or (open_weights(start, plan.model) if start else None)
-    chain = build.build_model(plan, stage, data, weights, device, lambda line: findings.say(section, line))
+    chain = build.build_model(
+        plan, stage, data, weights, device, lambda line: findings.say(section, line)
+    )
     build.refuse_late_thaws(stage, data)
     build.monitored(data, stage)
     report = hand_over(chain, weights, stage)
     if weights is not None:
         findings.say(section, f"from {weights.source}: {report}")
     else:
-        findings.say(section, "from new, random weights: give model.weights if you have pretrained ones")
+        findings.say(
+            section, "from new, random weights: give model.weights if you have pretrained ones"
+        )
     for name in chain.order:
         count = sum(p.numel() for p in chain.part(name).parameters())
         learns = sum(p.numel() for p in chain.part(name).parameters() if p.requires_grad)

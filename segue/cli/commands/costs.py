@@ -1,4 +1,6 @@
-"""What a stage of a plan will cost on this machine: operations and memory by counting, time by a few real steps."""
+"""What a stage of a plan will cost on this machine: operations and memory by counting, time by a
+few real steps.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,16 @@ from segue.training.estimate import free_bytes, needs
 from segue.training.learner import Learner
 from segue.training.loop import train_epoch
 
-STEPS, MOST_SECONDS = 6, 60.0  # steps of a probe, of which the first only warms up; no further one after so long
+# steps of a probe, of which the first only warms up; no further one after so long
+STEPS, MOST_SECONDS = 6, 60.0
 FEWEST = 2
 IMAGES = 4  # of validation
 USED = 0.9  # of the memory that is free
 
 
 def needed(chain: Chain, stage: StagePlan, data: DataSet, device: str) -> list[str]:
-    """Operations and activations of one image, and how many images fit: at the start, and from each thaw on.
+    """Operations and activations of one image, and how many images fit: at the start, and from each
+    thaw on.
 
     The chain is frozen as the stage begins, and left so.
     """
@@ -38,8 +42,10 @@ def needed(chain: Chain, stage: StagePlan, data: DataSet, device: str) -> list[s
         when = f"after {epoch} epochs: " if epoch else ""
         kept = found.bytes_kept(precision)
         lines.append(
-            f"{when}{found.learned:,} of {found.parameters:,} parameters learn; the fullest image takes "
-            f"{found.forward / 1e9:.3g} GFLOP in a forward, {found.step / 1e9:.3g} in training, and keeps about "
+            f"{when}{found.learned:,} of {found.parameters:,} parameters learn; the fullest "
+            "image takes "
+            f"{found.forward / 1e9:.3g} GFLOP in a forward, {found.step / 1e9:.3g} in training, "
+            "and keeps about "
             f"{_size(kept)} of activations for backward"
         )
         if free is None:
@@ -50,10 +56,14 @@ def needed(chain: Chain, stage: StagePlan, data: DataSet, device: str) -> list[s
         if fit >= asked:
             whole = _size(found.bytes_of(asked, precision, bool(stage.ema)))
             lines.append(
-                f"{room}{asked} images in a forward fit (about {whole} if all are so full), up to about {fit} do"
+                f"{room}{asked} images in a forward fit (about {whole} if all are so full), up "
+                f"to about {fit} do"
             )
         elif fit:
-            lines.append(f"{room}about {fit} images fit in a forward, so steps of {stage.images_per_step} are split")
+            lines.append(
+                f"{room}about {fit} images fit in a forward, so steps of {stage.images_per_step} "
+                "are split"
+            )
         else:
             lines.append(f"{room}warning: not even one image may fit; lower model.resolution")
     chain.freeze_to(position)
@@ -61,7 +71,8 @@ def needed(chain: Chain, stage: StagePlan, data: DataSet, device: str) -> list[s
 
 
 def taken(plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, device: str) -> list[str]:
-    """How long an epoch and the stage take, from a few steps on its own images; the chain's weights do not matter then.
+    """How long an epoch and the stage take, from a few steps on its own images; the chain's weights
+    do not matter then.
 
     Raises:
         OutOfMemoryError: if not even one image fits.
@@ -86,9 +97,16 @@ def taken(plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, device: str
             seconds += once
             lines.append(f"about {_long(once)} to fill the cache, once")
         when = f"after {start} epochs: " if start else ""
-        lines.append(f"{when}about {_long(probe.each)} a step here ({probe}), {_long(probe.each * per_epoch)} an epoch")
-        if (images := learner.progress.images_per_forward) < (stage.images_per_forward or stage.images_per_step):
-            lines.append(f"{when}memory ran out with more than {images} images in a forward; steps are split")
+        lines.append(
+            f"{when}about {_long(probe.each)} a step here ({probe}), "
+            f"{_long(probe.each * per_epoch)} an epoch"
+        )
+        if (images := learner.progress.images_per_forward) < (
+            stage.images_per_forward or stage.images_per_step
+        ):
+            lines.append(
+                f"{when}memory ran out with more than {images} images in a forward; steps are split"
+            )
     looked = build.monitored(data, stage).splits["valid"].records
     one = _validation(learner, data, stage) * len(looked)
     times = 1 + -(-steps // (stage.evaluate_every_steps or per_epoch))
@@ -100,8 +118,10 @@ def taken(plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, device: str
 
 @dataclass(frozen=True)
 class Probe:
-    """Median seconds of a step: of training, and of loading its images in one process; workers load meanwhile on a GPU,
-    but take their time from training on a CPU. fill: of what a cache keeps for a step, which then opens no image."""
+    """Median seconds of a step: of training, and of loading its images in one process; workers load
+    meanwhile on a GPU, but take their time from training on a CPU. fill: of what a cache keeps for
+    a step, which then opens no image.
+    """
 
     train: float
     load: float
@@ -121,14 +141,19 @@ class Probe:
 
 
 def _probe(learner: Learner, samples: Samples, stage: StagePlan, steps: int, cached: bool) -> Probe:
-    """A few steps as the stage takes them. cached: behind the frozen parts, whose outputs will be on the disk."""
+    """A few steps as the stage takes them.
+
+    cached: behind the frozen parts, whose outputs will be on the disk.
+    """
     began, loads, trains = time.perf_counter(), [], []
 
     def batches() -> Iterator[Batch]:
         epoch = learner.progress.epoch
         while len(loads) < STEPS:
             for step in StepSampler(len(samples), stage.images_per_step, samples.seed, epoch):
-                if len(loads) == STEPS or (len(loads) >= FEWEST and time.perf_counter() - began > MOST_SECONDS):
+                if len(loads) == STEPS or (
+                    len(loads) >= FEWEST and time.perf_counter() - began > MOST_SECONDS
+                ):
                     return
                 start = time.perf_counter()
                 batch = collate([samples[position] for position in step])
@@ -144,20 +169,26 @@ def _probe(learner: Learner, samples: Samples, stage: StagePlan, steps: int, cac
 
     train_epoch(learner, batches(), steps, per_epoch, note, lambda _step, error: error)
     train, load = statistics.median(trains[1:]), statistics.median(loads[1:])
-    return Probe(train, 0.0 if cached else load, stage.workers, learner.device, load if cached else 0.0)
+    return Probe(
+        train, 0.0 if cached else load, stage.workers, learner.device, load if cached else 0.0
+    )
 
 
 def _behind_the_frozen(learner: Learner, batch: Batch) -> Batch:
     """What a cache of the frozen parts' outputs would give for a batch."""
     images = learner.progress.images_per_forward
     parts = [learner.chain.prefix(part.to(learner.device).inputs) for part in batch.split(images)]
-    return Batch({name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}, batch.targets)
+    return Batch(
+        {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}, batch.targets
+    )
 
 
 def _validation(learner: Learner, data: DataSet, stage: StagePlan) -> float:
     """Seconds of an image, from its file to figures; the second time, when everything is warm."""
     valid = build.monitored(data, stage).splits["valid"]
-    few = replace(data, splits={**data.splits, "valid": replace(valid, records=valid.records[:IMAGES])})
+    few = replace(
+        data, splits={**data.splits, "valid": replace(valid, records=valid.records[:IMAGES])}
+    )
     for _ in range(2):
         began = time.perf_counter()
         images = learner.progress.images_per_forward

@@ -40,14 +40,20 @@ stages:
 
 
 def run_demo(folder: Path, quick: bool, quiet: bool) -> Path:
-    """Render the data (once), run the two-stage plan in `folder/plan.yaml`, and say where everything is."""
+    """Render the data (once), run the two-stage plan in `folder/plan.yaml`, and say where
+    everything is.
+    """
     console = Console(quiet)
     images = QUICK_IMAGES if quick else IMAGES
     dataset = folder / "dataset"
     if not (dataset / "test" / "_annotations.coco.json").is_file():
         console.say(f"rendering {sum(images.values())} images into {dataset}")
         render_dataset(dataset, images)
-    epochs = {"detector_epochs": 1, "masks_epochs": 1} if quick else {"detector_epochs": 12, "masks_epochs": 5}
+    epochs = (
+        {"detector_epochs": 1, "masks_epochs": 1}
+        if quick
+        else {"detector_epochs": 12, "masks_epochs": 5}
+    )
     text = PLAN.format(folder=folder.as_posix(), **epochs)
     (folder / "plan.yaml").write_text(text, encoding="utf-8")
     run = run_plan(parse(text, str(folder / "plan.yaml")), console)
@@ -57,6 +63,8 @@ def run_demo(folder: Path, quick: bool, quiet: bool) -> Path:
     console.say(f"plan         {folder / 'plan.yaml'}")
     console.say(f"run          {run}")
     console.say(f"checkpoint   {checkpoint}")
-    console.say(f"try          segue predict {checkpoint} {dataset / 'test'} --out {folder / 'predictions'}")
+    console.say(
+        f"try          segue predict {checkpoint} {dataset / 'test'} --out {folder / 'predictions'}"
+    )
     show(run / "report.html")
     return run

@@ -1,4 +1,6 @@
-"""`segue evaluate`: the COCO figures of a checkpoint on a data set, also with channels missing or displaced."""
+"""`segue evaluate`: the COCO figures of a checkpoint on a data set, also with channels missing or
+displaced.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,10 @@ ANY = "any class"
 
 @dataclass(frozen=True)
 class Asked:
-    """without: channels that are missing, each entry measured by itself; shift: NAME=X,Y, channels that are displaced.
-    Both are compared with the model as it is, image by image. any_class: whether all classes count as one."""
+    """without: channels that are missing, each entry measured by itself; shift: NAME=X,Y, channels
+    that are displaced. Both are compared with the model as it is, image by image. any_class:
+    whether all classes count as one.
+    """
 
     without: Sequence[str] = ()
     shift: Sequence[str] = ()
@@ -65,17 +69,31 @@ def evaluate_checkpoint(
         with Console().progress(name) as tick:
             total = -(-len(data.splits[split].records) // IMAGES_PER_FORWARD)
             done = iter(range(1, total + 1))
-            return measure(data, split, predictor.chain, IMAGES_PER_FORWARD, 0, lambda: tick(next(done), total), view)
+            return measure(
+                data,
+                split,
+                predictor.chain,
+                IMAGES_PER_FORWARD,
+                0,
+                lambda: tick(next(done), total),
+                view,
+            )
 
     metrics = measured("evaluating")
     figures = metrics.figures()
-    outcome: dict[str, Any] = {"split": split, "images": len(metrics.records), "detections_counted": metrics.most}
+    outcome: dict[str, Any] = {
+        "split": split,
+        "images": len(metrics.records),
+        "detections_counted": metrics.most,
+    }
     outcome |= {"classes": ANY} if asked.any_class else {}
     outcome |= figures
     outcome |= {f"{kind}_ap_by_class": metrics.by_class(kind) for kind in metrics.kinds}
     differences = _compared(metrics, views, measured)
     if views:
-        outcome["disturbed"] = {name: [_plain(one) for one in found] for name, found in differences.items()}
+        outcome["disturbed"] = {
+            name: [_plain(one) for one in found] for name, found in differences.items()
+        }
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / METRICS, outcome, indent=2)
@@ -84,15 +102,22 @@ def evaluate_checkpoint(
         show(json.dumps(outcome))
         return
     together = ", all classes as one" if asked.any_class else ""
-    show(f"{split}: {outcome['images']} images, up to {metrics.most} detections of each count{together}")
+    show(
+        f"{split}: {outcome['images']} images, up to {metrics.most} detections of each "
+        f"count{together}"
+    )
     for name, value in figures.items():
         show(f"{name:16} {value:.4f}" if value >= 0 else f"{name:16} -")
     for name, found in differences.items():
         show("\n".join(f"{name}: {difference}" for difference in found))
 
 
-def _data(predictor: Predictor, checkpoint: Path, root: Path, split: str, any_class: bool) -> tuple[DataSet, str]:
-    """The data set as the model names its classes, and the part that is meant: the only one of a file."""
+def _data(
+    predictor: Predictor, checkpoint: Path, root: Path, split: str, any_class: bool
+) -> tuple[DataSet, str]:
+    """The data set as the model names its classes, and the part that is meant: the only one of a
+    file.
+    """
     is_plan = root.suffix in SUFFIXES and root.is_file()
     settings = load_plan(root).data if is_plan else Data(root=root)
     try:
@@ -112,39 +137,59 @@ def _data(predictor: Predictor, checkpoint: Path, root: Path, split: str, any_cl
         expected = ", ".join(predictor.class_names)
         file = splits[split].source
         run = (
-            f"segue evaluate {checkpoint} {root} --any-class, or with COPY of {file}, with such names under categories"
+            f"segue evaluate {checkpoint} {root} --any-class, or with COPY of {file}, with "
+            "such names under categories"
         )
-        raise DataError(root, "classes " + ", ".join(categories), f"some of {expected}, the model's", run)
+        raise DataError(
+            root, "classes " + ", ".join(categories), f"some of {expected}, the model's", run
+        )
     top = max(categories.values(), default=0)
     missing = [name for name in predictor.class_names if name not in categories]
     ids = {**categories, **{name: top + number for number, name in enumerate(missing, 1)}}
     classes = predictor.class_names
-    return DataSet(splits, classes, tuple(ids[n] for n in classes), notes=[], manifest=""), split  # for training only
+    # for training only
+    return DataSet(splits, classes, tuple(ids[n] for n in classes), notes=[], manifest=""), split
 
 
 def _as_one(part: Split) -> Split:
     """A part of the data whose objects are all of one class."""
-    annotations = [tuple(replace(a, class_name=ANY) for a in record.annotations) for record in part.records]
-    records = [replace(record, annotations=own) for record, own in zip(part.records, annotations, strict=True)]
+    annotations = [
+        tuple(replace(a, class_name=ANY) for a in record.annotations) for record in part.records
+    ]
+    records = [
+        replace(record, annotations=own)
+        for record, own in zip(part.records, annotations, strict=True)
+    ]
     return replace(part, records=records)
 
 
 def _name_the_file(error: DataError, checkpoint: Path, root: Path, split: str) -> None:
-    """Say which of a folder's annotation files to give, those made by hand first, if it has several.
+    """Say which of a folder's annotation files to give, those made by hand first, if it has
+    several.
 
     Raises:
         DataError: if it has some for the part.
     """
-    files = {name: source.annotations for name, source in coco.files(root).items()} if root.is_dir() else {}
+    files = (
+        {name: source.annotations for name, source in coco.files(root).items()}
+        if root.is_dir()
+        else {}
+    )
     words = SPLIT_WORDS.get(split, (split,))
     named = [name for name in files if any(word in name for word in words)]
     meant = sorted(named, key=lambda name: "manual" not in name)
     if meant:
-        found = error.found + ("" if "several files" in error.found else f" ({len(files)} annotation files)")
-        raise DataError(root, found, "one file", f"segue evaluate {checkpoint} {files[meant[0]]}") from None
+        found = error.found + (
+            "" if "several files" in error.found else f" ({len(files)} annotation files)"
+        )
+        raise DataError(
+            root, found, "one file", f"segue evaluate {checkpoint} {files[meant[0]]}"
+        ) from None
 
 
-def disturbed_views(predictor: Predictor, without: Sequence[str], shift: Sequence[str]) -> dict[str, View]:
+def disturbed_views(
+    predictor: Predictor, without: Sequence[str], shift: Sequence[str]
+) -> dict[str, View]:
     """What is measured beside the model as it is, by name.
 
     Raises:
@@ -156,13 +201,19 @@ def disturbed_views(predictor: Predictor, without: Sequence[str], shift: Sequenc
         rows = rows_of(name, channels)
         if len(rows) == len(channels):
             raise PlanError(
-                f"--without {name}", "no channel is left", "fewer of " + ", ".join(c.name for c in channels)
+                f"--without {name}",
+                "no channel is left",
+                "fewer of " + ", ".join(c.name for c in channels),
             )
         views[f"without {name}"] = DisturbedView(size, channels, missing=rows)
     for text in shift:
         found = re.fullmatch(r"(.+)=([+-]?\d{1,6}),([+-]?\d{1,6})", text)
         if not found:
-            raise PlanError(f"--shift {text}", "not understood", "NAME=X,Y in whole pixels, such as thermal=3,-2")
+            raise PlanError(
+                f"--shift {text}",
+                "not understood",
+                "NAME=X,Y in whole pixels, such as thermal=3,-2",
+            )
         shift_by = (rows_of(found[1], channels), int(found[2]), int(found[3]))
         views[f"shift {text}"] = DisturbedView(size, channels, shift=shift_by)
     return views

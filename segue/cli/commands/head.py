@@ -1,7 +1,8 @@
-"""`segue head keep` and `segue head strip`: checkpoints with other class heads, for people who want the file.
+"""`segue head keep` and `segue head strip`: checkpoints with other class heads, for people who want
+the file.
 
-A plan never needs them: a hand-over matches classes by name. Both take a segue checkpoint folder or a rfdetr file,
-and write the same kind.
+A plan never needs them: a hand-over matches classes by name. Both take a segue checkpoint folder or
+a rfdetr file, and write the same kind.
 """
 
 from __future__ import annotations
@@ -29,8 +30,14 @@ def keep_classes(source: Path, target: Path, classes: Sequence[str]) -> str:
         PlanError: if a class is not in the checkpoint, or none is named.
     """
     if not classes:
-        raise PlanError("head keep", "no class named", "at least one", "segue head keep SOURCE TARGET NAME ...")
-    return _keep_in_file(source, target, classes) if source.is_file() else _keep_in_folder(source, target, classes)
+        raise PlanError(
+            "head keep", "no class named", "at least one", "segue head keep SOURCE TARGET NAME ..."
+        )
+    return (
+        _keep_in_file(source, target, classes)
+        if source.is_file()
+        else _keep_in_folder(source, target, classes)
+    )
 
 
 def strip_heads(source: Path, target: Path) -> str:
@@ -58,7 +65,11 @@ def _keep_in_folder(source: Path, target: Path, classes: Sequence[str]) -> str:
     rows = torch.tensor(_rows(source, classes, card.spec.classes), dtype=torch.int64)
     family = models.get(card.spec.family)
     with laid_out(folder, "a card of a model"), torch.device("meta"):
-        heads = [name for name in family.class_heads(family.build(card.spec, masks=False)) if name in tensors]
+        heads = [
+            name
+            for name in family.class_heads(family.build(card.spec, masks=False))
+            if name in tensors
+        ]
     with laid_out(folder, "a row for each class of its card"):
         for name in heads:
             tensors[name] = tensors[name][rows].contiguous()
@@ -86,7 +97,11 @@ def _with_rows(source: Path, target: Path, classes: Sequence[str]) -> str:
         tensors[name] = tensors[name][torch.tensor(rows)].clone()
     named = {"num_classes": len(classes), "class_names": list(classes)}
     kept = {key: value for key, value in content.items() if key != "class_names"}
-    kept |= {key: {**(content.get(key) or {}), **named} for key in ("args", "model_config") if key in content}
+    kept |= {
+        key: {**(content.get(key) or {}), **named}
+        for key in ("args", "model_config")
+        if key in content
+    }
     foreign.write_pickle(target, {"args": named, **kept, "model": tensors})
     return f"{target}: {len(have)} -> {len(rows)} rows in {len(heads)} tensors"
 

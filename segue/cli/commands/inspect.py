@@ -19,13 +19,15 @@ from segue.training import bad_step, checkpoint, single_file
 
 
 def describe_checkpoint(path: Path, as_json: bool) -> str:
-    """A checkpoint's card in a readable form, or as JSON; every file of a folder is compared with its checksum first.
+    """A checkpoint's card in a readable form, or as JSON; every file of a folder is compared with
+    its checksum first.
 
-    A file of weights without a card is told by its tensors, and by the model they fit. A step that was kept because it
-    was not finite is run again.
+    A file of weights without a card is told by its tensors, and by the model they fit. A step that
+    was kept because it was not finite is run again.
 
     Raises:
-        CheckpointError: if there is none, it is damaged, or holds more than tensors and plain values.
+        CheckpointError: if there is none, it is damaged, or holds more than tensors and plain
+        values.
     """
     if bad_step.is_one(path):
         return describe_bad_step(path, as_json)
@@ -40,22 +42,30 @@ def describe_checkpoint(path: Path, as_json: bool) -> str:
         height, width = models.get(card.spec.family).input_size(card.spec)
     lines = [
         f"{folder}",
-        f"model      {card.spec.family} {card.spec.size}, {width} x {height} px, {total:,} parameters",
+        f"model      {card.spec.family} {card.spec.size}, {width} x {height} px, {total:,} "
+        "parameters",
         f"classes    {', '.join(card.spec.classes)}",
-        *(f"{'' if i else 'channels':11}{_channel(channel)}" for i, channel in enumerate(card.spec.channels)),
+        *(
+            f"{'' if i else 'channels':11}{_channel(channel)}"
+            for i, channel in enumerate(card.spec.channels)
+        ),
         f"options    {', '.join(f'{name} {value}' for name, value in card.spec.options.items())}",
-        f"stage      {card.stage} ({card.task}) of {card.plan}, epoch {card.epoch}, step {card.step}"
-        + ("" if card.complete else ", not finished"),
+        f"stage      {card.stage} ({card.task}) of {card.plan}, epoch {card.epoch}, step "
+        f"{card.step}" + ("" if card.complete else ", not finished"),
         "",
         f"{'part':12} {'tensors':>8} {'parameters':>14}",
     ]
     lines += [
-        f"{name:12} {part.tensors:8} {part.parameters:14,}  {'frozen' if part.frozen else 'learned'}"
+        f"{name:12} {part.tensors:8} {part.parameters:14,}  "
+        f"{'frozen' if part.frozen else 'learned'}"
         for name, part in card.parts.items()
     ]
     shown = {name: value for name, value in card.metrics.items() if name.endswith(("_ap", "_ap50"))}
     if shown:
-        lines += ["", "  ".join(f"{name} {value:.3f}" for name, value in shown.items()) + " (valid)"]
+        lines += [
+            "",
+            "  ".join(f"{name} {value:.3f}" for name, value in shown.items()) + " (valid)",
+        ]
     lines += ["", "came from"] + _lineage(card.came_from)
     return "\n".join(lines)
 
@@ -92,4 +102,6 @@ def rewrite_report(path: Path) -> Path:
     note = read_note(path)
     with laid_out(path, "what a run leaves"):
         run = RunFolder(path, plan, True, note["stages"], note["digest"])
-        return write_report(run, {stage.name: read_dataset(plan.data_of(stage)) for stage in plan.stages})
+        return write_report(
+            run, {stage.name: read_dataset(plan.data_of(stage)) for stage in plan.stages}
+        )

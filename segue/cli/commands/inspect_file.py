@@ -1,4 +1,6 @@
-"""What a file of weights holds that says nothing of itself: its tensors, and the model of segue's that they fit."""
+"""What a file of weights holds that says nothing of itself: its tensors, and the model of segue's
+that they fit.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class Fit:
 
 
 def describe_file(path: Path, as_json: bool) -> str:
-    """The tensors of a file by the first word of their names, and what they fit; nothing in it is executed.
+    """The tensors of a file by the first word of their names, and what they fit; nothing in it is
+    executed.
 
     Raises:
         CheckpointError: if it is damaged, or holds more than tensors and plain values.
@@ -48,12 +51,15 @@ def describe_file(path: Path, as_json: bool) -> str:
     fit = best_fit(path)
     if as_json:
         shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
-        return json.dumps({"tensors": shapes, "fits": None if fit is None else asdict(fit)}, indent=2)
+        return json.dumps(
+            {"tensors": shapes, "fits": None if fit is None else asdict(fit)}, indent=2
+        )
     keys = [str(key) for key in content]
     lines = [
         str(path),
         f"file       {_counted(tensors)} of {', '.join(kinds)}",
-        f"keys       {', '.join(keys[:KEYS])}" + (f" and {len(keys) - KEYS} more" if len(keys) > KEYS else ""),
+        f"keys       {', '.join(keys[:KEYS])}"
+        + (f" and {len(keys) - KEYS} more" if len(keys) > KEYS else ""),
         f"fits       {fit or _nearly(parts.keys())}",
     ]
     if fit is not None:
@@ -69,12 +75,17 @@ def _nearly(parts: Set[str]) -> str:
     """What to say of a file that no reader knows: perhaps it is segue's, without what makes it one."""
     own = [name for name in models.names() if parts <= set(models.get(name).PARTS)]
     said = "no model of segue's"
-    return f"{said} as a file; named like the parts of {own[0]}: use its checkpoint's folder" if own else said
+    return (
+        f"{said} as a file; named like the parts of {own[0]}: use its checkpoint's folder"
+        if own
+        else said
+    )
 
 
 def best_fit(path: Path) -> Fit | None:
-    """The family and size that most of a file's tensors belong to, once its reader has renamed them; None if not even
-    half do."""
+    """The family and size that most of a file's tensors belong to, once its reader has renamed
+    them; None if not even half do.
+    """
     found = []
     for name in models.names():
         with suppress(SegueError), laid_out(path, "weights"):
@@ -94,10 +105,14 @@ def _fit(name: str, size: str, weights: Weights) -> Fit:
     classes = tuple(f"class {i}" for i in range(len(weights.classes) or 1))
     spec = ModelSpec(family=name, size=size, classes=classes, options=settled.model_dump())
     with torch.device("meta"):
-        shapes = {key: tensor.shape for key, tensor in family.build(spec, masks=True).state_dict().items()}
+        shapes = {
+            key: tensor.shape for key, tensor in family.build(spec, masks=True).state_dict().items()
+        }
     same = sum(shapes.get(key) == tensor.shape for key, tensor in weights.tensors.items())
     return Fit(name, size, same, len(weights.tensors), weights.classes)
 
 
 def _counted(tensors: Mapping[str, Tensor]) -> str:
-    return f"{len(tensors)} tensors, {sum(tensor.numel() for tensor in tensors.values()):,} parameters"
+    return (
+        f"{len(tensors)} tensors, {sum(tensor.numel() for tensor in tensors.values()):,} parameters"
+    )

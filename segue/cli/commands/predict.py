@@ -1,4 +1,6 @@
-"""`segue predict`: objects in a folder of images, as pictures, as files for other programs, and as numbers."""
+"""`segue predict`: objects in a folder of images, as pictures, as files for other programs, and as
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ OURS = ("predictions.coco.json", "measurements.csv", "*.labels.tif", "*.RoiSet.z
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is done beside finding objects. um_per_px: of all images; None takes what each file says."""
+    """What is done beside finding objects.
+
+    um_per_px: of all images; None takes what each file says.
+    """
 
     tile: str | None = None
     grid: str | None = None
@@ -43,12 +48,18 @@ class Wanted:
 
     @classmethod
     def of(
-        cls, cut: tuple[str | None, str | None, float], steps: Sequence[str], scale: float | None, write: str
+        cls,
+        cut: tuple[str | None, str | None, float],
+        steps: Sequence[str],
+        scale: float | None,
+        write: str,
     ) -> Wanted:
-        """From the words of the command line: tile, grid and overlap; name=value; um per pixel; outputs.
+        """From the words of the command line: tile, grid and overlap; name=value; um per pixel;
+        outputs.
 
         Raises:
-            PlanError: if one of them is unknown or out of range, or needs a library that is not installed.
+            PlanError: if one of them is unknown or out of range, or needs a library that is not
+            installed.
         """
         outputs = tuple(word.strip() for word in write.split(","))
         for word in outputs:
@@ -75,7 +86,8 @@ class Wanted:
 
 
 def side_of(tile: str | None, predictor: Predictor) -> int | None:
-    """The side of tiles in pixels, as --tile says; `auto` is that of the model's input, None if there are none.
+    """The side of tiles in pixels, as --tile says; `auto` is that of the model's input, None if
+    there are none.
 
     Raises:
         PlanError: if it cannot be understood.
@@ -90,15 +102,23 @@ def side_of(tile: str | None, predictor: Predictor) -> int | None:
 
 
 def predict_to_folder(
-    checkpoint: Path, images: Path, out: Path, threshold: float, device: str, wanted: Wanted | None = None
+    checkpoint: Path,
+    images: Path,
+    out: Path,
+    threshold: float,
+    device: str,
+    wanted: Wanted | None = None,
 ) -> Path:
-    """Find objects and write what is wanted; returns the path of the COCO file, or of the folder without one.
+    """Find objects and write what is wanted; returns the path of the COCO file, or of the folder
+    without one.
 
-    Files of an image keep the folders of the images. The COCO file is complete in itself: images, categories (ids
-    from the training data where the checkpoint knows them) and annotations with scores.
+    Files of an image keep the folders of the images. The COCO file is complete in itself: images,
+    categories (ids from the training data where the checkpoint knows them) and annotations with
+    scores.
 
     Raises:
-        DataError: if images cannot be read; everything is written for the others first, and each broken one said.
+        DataError: if images cannot be read; everything is written for the others first, and each
+        broken one said.
     """
     began, wanted = time.time_ns(), wanted or Wanted()
     predictor = load(checkpoint, device)
@@ -107,7 +127,11 @@ def predict_to_folder(
     paths = pictures_in(images, channels)
     root = images if images.is_dir() else images.parent
     if out.resolve() == root.resolve():
-        raise PlanError("--out", f"{out} is the folder of the images", "another folder, so that none is replaced")
+        raise PlanError(
+            "--out",
+            f"{out} is the folder of the images",
+            "another folder, so that none is replaced",
+        )
     stems = Counter(path.with_suffix("") for path in paths)
     results = _Results(predictor, out, wanted)
     console = Console()
@@ -123,15 +147,26 @@ def predict_to_folder(
             name = path.relative_to(root)
             scale = wanted.um_per_px or micrometres_per_pixel(path)
             found, steps = refine(found, wanted.refine, scale)
-            base = name.with_suffix("").as_posix() if stems[path.with_suffix("")] == 1 else name.as_posix()
+            base = (
+                name.with_suffix("").as_posix()
+                if stems[path.with_suffix("")] == 1
+                else name.as_posix()
+            )
             results.add(name.as_posix(), found, steps)
             results.levels.see(pixels)
             results.write(out / base, name.as_posix(), pixels, found, scale)
     if len(broken) == len(paths):
         _refuse(broken, images, len(paths))
-    console.say(f"{results.objects} objects in {len(results.images)} images; {', '.join(wanted.outputs)} in {out}")
+    console.say(
+        f"{results.objects} objects in {len(results.images)} images; {', '.join(wanted.outputs)} "
+        f"in {out}"
+    )
     written = results.finish()
-    for line in (results.levels.unlike(), _nothing(predictor.highest, threshold, results), _stale(out, began)):
+    for line in (
+        results.levels.unlike(),
+        _nothing(predictor.highest, threshold, results),
+        _stale(out, began),
+    ):
         if line:
             console.say(line)
     _refuse(broken, images, len(paths))
@@ -139,9 +174,17 @@ def predict_to_folder(
 
 
 def _stale(out: Path, began: int) -> str:
-    """What to say of files that were there before: they may be of other images, or of another threshold."""
-    older = sorted(path for name in OURS for path in out.rglob(name) if path.stat().st_mtime_ns < began)
-    return f"{len(older)} files of an earlier predict stay in {out} (first: {older[0].name})" if older else ""
+    """What to say of files that were there before: they may be of other images, or of another
+    threshold.
+    """
+    older = sorted(
+        path for name in OURS for path in out.rglob(name) if path.stat().st_mtime_ns < began
+    )
+    return (
+        f"{len(older)} files of an earlier predict stay in {out} (first: {older[0].name})"
+        if older
+        else ""
+    )
 
 
 def _nothing(highest: float, threshold: float, results: _Results) -> str:
@@ -168,7 +211,11 @@ def _refuse(broken: Sequence[DataError], images: Path, count: int) -> None:
     for error in broken:
         sys.stderr.write(f"{error.message}\n")
     if broken:
-        raise DataError(images, f"{len(broken)} of {count} images cannot be read, listed above", "undamaged images")
+        raise DataError(
+            images,
+            f"{len(broken)} of {count} images cannot be read, listed above",
+            "undamaged images",
+        )
 
 
 @dataclass
@@ -199,19 +246,25 @@ class _Results:
             for entry in found.to_coco(number, self.ids):
                 self.annotations.append({"id": len(self.annotations) + 1, **entry})
 
-    def write(self, base: Path, name: str, pixels: Tensor, found: Detections, scale: float | None) -> None:
+    def write(
+        self, base: Path, name: str, pixels: Tensor, found: Detections, scale: float | None
+    ) -> None:
         """The files of one image, whose names begin with `base`."""
         outputs = self.wanted.outputs
         base.parent.mkdir(parents=True, exist_ok=True)
         if "overlays" in outputs:
-            draw_detections(as_picture(pixels, self.predictor.chain.spec.channels), found).save(f"{base}.png")
+            draw_detections(as_picture(pixels, self.predictor.chain.spec.channels), found).save(
+                f"{base}.png"
+            )
         if "labels" in outputs:
             write_labels(Path(f"{base}.labels.tif"), found)
         if "rois" in outputs:
             write_rois(Path(f"{base}.RoiSet.zip"), found)
         if "measurements" in outputs:
             channels = [channel.name for channel in self.predictor.chain.spec.channels]
-            self.rows += [{"image": name, **row} for row in measurements(found, pixels, channels, scale)]
+            self.rows += [
+                {"image": name, **row} for row in measurements(found, pixels, channels, scale)
+            ]
 
     def finish(self) -> Path:
         """The files over all images."""
@@ -226,9 +279,14 @@ class _Results:
             return self.out
         names = self.predictor.class_names
         content = {
-            "info": {"description": "predicted by segue", "postprocess": {k: done[k] for k in ("settings", "steps")}},
+            "info": {
+                "description": "predicted by segue",
+                "postprocess": {k: done[k] for k in ("settings", "steps")},
+            },
             "images": self.images,
-            "categories": [{"id": number, "name": name} for number, name in zip(self.ids, names, strict=True)],
+            "categories": [
+                {"id": number, "name": name} for number, name in zip(self.ids, names, strict=True)
+            ],
             "annotations": self.annotations,
         }
         return write_json(self.out / "predictions.coco.json", content)

@@ -1,4 +1,6 @@
-"""`segue report`: a run's page written anew, or several runs (or a sweep) in one table, from what they left on disk."""
+"""`segue report`: a run's page written anew, or several runs (or a sweep) in one table, from what
+they left on disk.
+"""
 
 from __future__ import annotations
 
@@ -46,17 +48,25 @@ class Found:
 
 
 def report(targets: Sequence[Path], against: str | None, out: Path | None, as_json: bool) -> None:
-    """Write one run's page anew, or compare several, or the members of a sweep, and print what came out.
+    """Write one run's page anew, or compare several, or the members of a sweep, and print what came
+    out.
 
     Raises:
         SegueError: if something is not there, or the runs do not answer the same question.
     """
     if not targets:
-        raise PlanError("segue report", "no run named", "folders of runs, or of a sweep", "segue report runs/NAME-1")
+        raise PlanError(
+            "segue report",
+            "no run named",
+            "folders of runs, or of a sweep",
+            "segue report runs/NAME-1",
+        )
     if len(targets) == 1 and (targets[0] / NOTE).is_file() and not (against or out or as_json):
         show(rewrite_report(targets[0]))
         return
-    where = out or (targets[0] if len(targets) == 1 and (targets[0] / SWEEP).is_file() else Path("comparison"))
+    where = out or (
+        targets[0] if len(targets) == 1 and (targets[0] / SWEEP).is_file() else Path("comparison")
+    )
     page = compare_runs(targets, against, Console())
     path = write_page(page, where)
     show(json.dumps(page.as_json()) if as_json else f"{page.as_text()}\n\n{path}")
@@ -72,11 +82,13 @@ def write_page(page: Comparison, folder: Path) -> Path:
 
 
 def compare_runs(targets: Sequence[Path], against: str | None, console: Console) -> Comparison:
-    """All runs side by side, from the predictions they left; only how long they take for an image is measured now.
+    """All runs side by side, from the predictions they left; only how long they take for an image
+    is measured now.
 
     Raises:
         CheckpointError: if a target is neither a run nor a sweep, or a checkpoint is damaged.
-        DataError: if the runs were not measured on the same images, labels and classes as they are now.
+        DataError: if the runs were not measured on the same images, labels and classes as they are
+        now.
         PlanError: if there is no run called `against`, or it is not complete.
     """
     left = partial(laid_out, targets[0] if len(targets) == 1 else "these runs", "what runs leave")
@@ -84,13 +96,17 @@ def compare_runs(targets: Sequence[Path], against: str | None, console: Console)
         found, rest = _found(targets)
     names = [one.row.name for one in found]
     if against is not None and against not in names:
-        raise PlanError("--against", f"no complete run called {against}", "one of " + ", ".join(names))
+        raise PlanError(
+            "--against", f"no complete run called {against}", "one of " + ", ".join(names)
+        )
     title = ", ".join(target.resolve().name for target in targets)
     if not found:
         return Comparison(title, "box", "", tuple(rest), {})
     with left():
         measured, facts = _measured(found)
-        kinds = ("mask", "box") if all("mask" in metrics.kinds for metrics in measured) else ("box",)
+        kinds = (
+            ("mask", "box") if all("mask" in metrics.kinds for metrics in measured) else ("box",)
+        )
         rows = [_with_figures(one, kinds[0]) for one in found]
     best = against or sorted_rows(rows)[0].name
     first = measured[names.index(best)]
@@ -112,10 +128,13 @@ def _found(targets: Sequence[Path]) -> tuple[list[Found], list[Row]]:
         elif (target / NOTE).is_file():
             entries.append(_run(target))
         else:
-            raise CheckpointError(target, "neither a run nor a sweep", f"a folder with {NOTE} or {SWEEP}")
+            raise CheckpointError(
+                target, "neither a run nor a sweep", f"a folder with {NOTE} or {SWEEP}"
+            )
     names = [row.name for row, _ in entries]
     entries = [
-        (row if names.count(row.name) == 1 else replace(row, name=row.path or row.name), run) for row, run in entries
+        (row if names.count(row.name) == 1 else replace(row, name=row.path or row.name), run)
+        for row, run in entries
     ]
     found = [Found(row, run) for row, run in entries if run is not None and row.state == COMPLETE]
     return found, [row for row, run in entries if row.state != COMPLETE]
@@ -124,7 +143,11 @@ def _found(targets: Sequence[Path]) -> tuple[list[Found], list[Row]]:
 def _run(path: Path) -> tuple[Row, RunFolder]:
     note = read_note(path)
     run = RunFolder(path, load_kept(path / PLAN), True, note["stages"], note["digest"])
-    states = [f"stage {name} is {entry['state']}" for name, entry in run.stages.items() if entry["state"] != COMPLETE]
+    states = [
+        f"stage {name} is {entry['state']}"
+        for name, entry in run.stages.items()
+        if entry["state"] != COMPLETE
+    ]
     begun = "not every stage has begun" if not states else ", ".join(states)
     state, reason = (COMPLETE, "") if run.complete else ("not complete", begun)
     return Row(path.name, state, reason, path=str(path)), run
@@ -134,7 +157,13 @@ def _members(path: Path) -> list[tuple[Row, RunFolder | None]]:
     """A row for every member of a sweep; with its run, if that is complete."""
     entries: list[tuple[Row, RunFolder | None]] = []
     for name, note in SweepFolder.read(path).notes.items():
-        row = Row(name, note["state"], note.get("reason", ""), tuple(note["values"].items()), str(path / name))
+        row = Row(
+            name,
+            note["state"],
+            note.get("reason", ""),
+            tuple(note["values"].items()),
+            str(path / name),
+        )
         plan = load_kept(path / name / PLAN)
         run = RunFolder.find(plan.model_copy(update={"runs": path / name}), note["digest"])
         if run is None or not run.complete:
@@ -161,19 +190,28 @@ def _measured(found: Sequence[Found]) -> tuple[list[CocoMetrics], dict[str, str]
             read[key] = read_dataset(settings)
         data = read[key]
         if data.manifest != checkpoint.read_card(one.folder / "selected").data["sha256"]:
-            raise DataError(one.row.name, "its images or labels are not those it was trained on", "unchanged data")
+            raise DataError(
+                one.row.name,
+                "its images or labels are not those it was trained on",
+                "unchanged data",
+            )
         shown[one.row.name] = manifest({"valid": data.splits["valid"]}, data.classes, ())
         other = next(name for name, hashed in shown.items() if hashed == shown[one.row.name])
         if other != found[0].row.name:
-            what = f"measured on other validation images, labels or classes than {found[0].row.name}"
+            what = (
+                f"measured on other validation images, labels or classes than {found[0].row.name}"
+            )
             raise DataError(one.row.name, what, "runs on the same data")
         outcome = _outcome(one)["valid"]
         kinds = ("box", "mask") if "mask_ap" in outcome else ("box",)
         most = outcome["detections_counted"]
         measured.append(read_predictions(one.folder / PREDICTIONS, data, kinds, most))
-        measured[-1].records = measured[0].records  # the same, though perhaps read from another folder
+        # the same, though perhaps read from another folder
+        measured[-1].records = measured[0].records
     sizes = next(iter(read.values())).counts().items()
-    counts = ", ".join(f"{name} {count['images']} images, {count['objects']} objects" for name, count in sizes)
+    counts = ", ".join(
+        f"{name} {count['images']} images, {count['objects']} objects" for name, count in sizes
+    )
     return measured, {"data": f"{found[0].run.plan.data.root or 'several files'}: {counts}"}
 
 
@@ -203,7 +241,9 @@ def _known(figure: float) -> float | None:
     return figure if figure >= 0 else None
 
 
-def _speeds(found: Sequence[Found], first: CocoMetrics, console: Console) -> tuple[dict[str, float], dict[str, str]]:
+def _speeds(
+    found: Sequence[Found], first: CocoMetrics, console: Console
+) -> tuple[dict[str, float], dict[str, str]]:
     """Milliseconds for an image of every run, all measured now, and how."""
     device = pick_device("auto" if torch.cuda.is_available() else "cpu")
     step = max(1, len(first.records) // MOST_IMAGES)
@@ -211,9 +251,14 @@ def _speeds(found: Sequence[Found], first: CocoMetrics, console: Console) -> tup
     predictors = {one.row.name: load(one.folder / "selected", "cpu") for one in found}
     with console.progress("ms/image") as tick:
         speeds = milliseconds(predictors, dict.fromkeys(predictors, images), device, tick)
-    kind = torch.cuda.get_device_name() if device != "cpu" else f"the CPU (threads: {torch.get_num_threads()})"
+    kind = (
+        torch.cuda.get_device_name()
+        if device != "cpu"
+        else f"the CPU (threads: {torch.get_num_threads()})"
+    )
     return speeds, {
-        "ms/image": f"median, one image at a time, from pixels in memory to objects, all runs in turns, on {kind} "
+        "ms/image": "median, one image at a time, from pixels in memory to objects, all runs in "
+        f"turns, on {kind} "
         f"of {platform.node()}",
         "peak MB": "of the GPU the run was trained on, or else of its process, libraries and all",
         "training s": "seconds of all optimizer steps, on whatever machine that was",

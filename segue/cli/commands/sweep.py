@@ -1,4 +1,6 @@
-"""`segue sweep`: every combination of values, each trained as a run of its own, and all of them in one table."""
+"""`segue sweep`: every combination of values, each trained as a run of its own, and all of them in
+one table.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from segue.sweep.runner import SweepFolder, train_members
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where members are trained. jobs: how many at the same time. devices: one for each of them, or none named.
+    """Where members are trained. jobs: how many at the same time. devices: one for each of them, or
+    none named.
 
     threads: of the CPU for each, None for those the sweep began with. on: here or ray.
     """
@@ -33,7 +36,9 @@ class Where:
 
     @property
     def places(self) -> tuple[str | None, ...]:
-        """A place for each member that is trained at the same time: its device, or None for the plan's."""
+        """A place for each member that is trained at the same time: its device, or None for the
+        plan's.
+        """
         return self.devices or (None,) * (self.jobs or 1)
 
     def check(self) -> None:
@@ -41,11 +46,23 @@ class Where:
         PlanError: if two of these say different things, or a device is not here.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise PlanError("segue sweep", "was started by torchrun", "one process, which starts the members itself")
+            raise PlanError(
+                "segue sweep",
+                "was started by torchrun",
+                "one process, which starts the members itself",
+            )
         if self.devices and self.jobs:
-            raise PlanError("--jobs", "stands beside --devices", "one of the two: a device is for one member at a time")
+            raise PlanError(
+                "--jobs",
+                "stands beside --devices",
+                "one of the two: a device is for one member at a time",
+            )
         if self.devices and self.on == "ray":
-            raise PlanError("--devices", "stands beside --on ray", "one of the two: Ray gives each member its GPU")
+            raise PlanError(
+                "--devices",
+                "stands beside --on ray",
+                "one of the two: Ray gives each member its GPU",
+            )
         for name, number in (("--jobs", self.jobs), ("--threads", self.threads)):
             if number is not None and number < 1:
                 raise PlanError(name, str(number), "1 or more")
@@ -58,7 +75,8 @@ def sweep_plan(path: Path, arguments: Sequence[str], where: Where, console: Cons
 
     Raises:
         PlanError: if anything is wrong with any member; then none is trained.
-        TrainingError: if a member could not be trained to its end, with a line for each; the others were.
+        TrainingError: if a member could not be trained to its end, with a line for each; the others
+        were.
         Interrupted: on SIGTERM or SIGINT.
     """
     where.check()
@@ -66,18 +84,24 @@ def sweep_plan(path: Path, arguments: Sequence[str], where: Where, console: Cons
     members = members_of(path, arguments, console)
     usual = max(1, torch.get_num_threads() // len(where.places))
     folder = SweepFolder.open(members, where.threads, min(usual, cluster[0]) if cluster else usual)
-    console.say(f"sweep {folder.path}: {len(members)} members, CPU threads of each: {folder.threads}")
+    console.say(
+        f"sweep {folder.path}: {len(members)} members, CPU threads of each: {folder.threads}"
+    )
     if cluster is None:
         missing = train_members(folder, members, where.places, Local, console)
     else:
-        missing = train_members(folder, members, *_on_ray(cluster, where.jobs, folder, members), console)
+        missing = train_members(
+            folder, members, *_on_ray(cluster, where.jobs, folder, members), console
+        )
     page = compare_runs([folder.path], None, console)
     for line in page.as_text().splitlines():
         console.say(line)
     console.say(f"report: {write_page(page, folder.path)}")
     if missing:
         reasons = [f"{member.name}: {folder.notes[member.name]['reason']}" for member in missing]
-        found = "\n  ".join([f"{len(missing)} of {len(members)} members are not complete", *reasons])
+        found = "\n  ".join(
+            [f"{len(missing)} of {len(members)} members are not complete", *reasons]
+        )
         again = shlex.join(["segue", "sweep", str(path), *arguments])
         raise TrainingError(folder.path, found, run=again)
     return folder.path
@@ -86,7 +110,8 @@ def sweep_plan(path: Path, arguments: Sequence[str], where: Where, console: Cons
 def _on_ray(
     cluster: tuple[int, int], jobs: int | None, folder: SweepFolder, members: Sequence[Member]
 ) -> tuple[Sequence[str | None], Callable[[Job], Running]]:
-    """Places for all members, because Ray knows itself for how many it has room, and how one is started.
+    """Places for all members, because Ray knows itself for how many it has room, and how one is
+    started.
 
     Raises:
         PlanError: if a member needs more threads than any node has, for which Ray would wait.

@@ -1,8 +1,10 @@
-"""The data doctor: one look at all images and all objects, before anything is trained. It changes nobody's files.
+"""The data doctor: one look at all images and all objects, before anything is trained. It changes
+nobody's files.
 
-`segue/data/problems.py` lists every kind of defect and what is done about it. Formats report most of them while
-reading; what they cannot see is found here: in a COCO file as written (`coco`), in `outlines`, in `images`, and in
-the `dataset` as a whole. Each is functions from records to findings.
+`segue/data/problems.py` lists every kind of defect and what is done about it. Formats report most
+of them while reading; what they cannot see is found here: in a COCO file as written (`coco`), in
+`outlines`, in `images`, and in the `dataset` as a whole. Each is functions from records to
+findings.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ def audit(
 ) -> list[Finding]:
     """Everything found in a data set that was read, the gravest first.
 
-    channels: those the images are to have; None takes whatever there are. pixels: decode every image, not only its
-    header. tick(done, total) is called after each image.
+    channels: those the images are to have; None takes whatever there are. pixels: decode every
+    image, not only its header. tick(done, total) is called after each image.
     """
     found = [finding for split in splits.values() for finding in problems.of_problems(split)]
     rings = outlines.rings(splits)

@@ -1,4 +1,6 @@
-"""What a COCO file says that records no longer tell: ids, names, areas, and boxes as they were written."""
+"""What a COCO file says that records no longer tell: ids, names, areas, and boxes as they were
+written.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,21 @@ IDS = ("id", "image_id", "category_id")
 LARGEST = 1e12
 NEAR = 2.0  # pixels that an edge of a box may be off
 LEAST_OVERLAP = 0.5  # of a box and its mask's
-STANDARD = {"image": "images", "annotation": "annotations", "category": "categories", "classes": "categories"}
+STANDARD = {
+    "image": "images",
+    "annotation": "annotations",
+    "category": "categories",
+    "classes": "categories",
+}
 NAMES = ("filename", "fileName", "file", "path", "image")  # that others give to file_name
 USUAL = 0.5  # share of boxes that must look like corners, where there are no masks to compare with
 Entry = dict[str, Any]
 
 
 class File:
-    """One COCO file as written, of which only what is in order is looked at: the rest is a problem already."""
+    """One COCO file as written, of which only what is in order is looked at: the rest is a problem
+    already.
+    """
 
     def __init__(self, split: Split, content: dict[str, Any]) -> None:
         self.split, self.name = split, str(split.source)
@@ -47,7 +56,9 @@ class File:
 
 def _with_plain_ids(entry: Entry) -> Entry:
     """The entry with ids that are numbers or texts, whatever was written."""
-    strange = {key: str(entry[key]) for key in IDS if not isinstance(entry.get(key, ""), int | str | None)}
+    strange = {
+        key: str(entry[key]) for key in IDS if not isinstance(entry.get(key, ""), int | str | None)
+    }
     return {**entry, **strange} if strange else entry
 
 
@@ -67,7 +78,14 @@ def open_file(split: Split) -> File | None:
 
 def audit_file(file: File, outlines: Rings) -> list[Finding]:
     """All findings of one file. outlines: of the whole data set."""
-    return [*_keys(file), *_categories(file), *_images(file), *_ids(file), *_written(file), *_boxes(file, outlines)]
+    return [
+        *_keys(file),
+        *_categories(file),
+        *_images(file),
+        *_ids(file),
+        *_written(file),
+        *_boxes(file, outlines),
+    ]
 
 
 def _keys(file: File) -> Iterator[Finding]:
@@ -78,18 +96,24 @@ def _keys(file: File) -> Iterator[Finding]:
     unnamed = [entry for entry in file.images if "file_name" not in entry]
     others = Counter(key for entry in unnamed for key in NAMES if isinstance(entry.get(key), str))
     for key, count in others.items():
-        yield file.finding("non-standard key", f"key {key!r} in {count} images where COCO has 'file_name'")
+        yield file.finding(
+            "non-standard key", f"key {key!r} in {count} images where COCO has 'file_name'"
+        )
 
 
 def _categories(file: File) -> Iterator[Finding]:
     named = [entry for entry in file.categories if isinstance(entry.get("name"), str)]
     for entry in named:
         if not entry["name"].isprintable():
-            yield file.finding("control characters in a name", f"category {entry.get('id')}: {entry['name']!r}")
+            yield file.finding(
+                "control characters in a name", f"category {entry.get('id')}: {entry['name']!r}"
+            )
 
 
 def _images(file: File) -> Iterator[Finding]:
-    folders: list[Path] = sorted({file.split.source.parent, *(r.image.parent for r in file.split.records)})
+    folders: list[Path] = sorted(
+        {file.split.source.parent, *(r.image.parent for r in file.split.records)}
+    )
     listed: dict[str, Any] = {}
     for entry in file.images:
         name, number = entry.get("file_name"), entry.get("id")
@@ -107,7 +131,9 @@ def _images(file: File) -> Iterator[Finding]:
 
 def _leads_out(folder: Path, name: PurePosixPath) -> bool:
     """Whether a link of this name lies where images are looked for."""
-    below = (path for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{glob.escape(name.name)}"))
+    below = (
+        path for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{glob.escape(name.name)}")
+    )
     return any(os.path.islink(path) for path in (folder / name, *below))
 
 
@@ -133,12 +159,17 @@ def _boxes(file: File, outlines: Rings) -> Iterator[Finding]:
     number_of = np.array([own.get((entry["image_id"], entry.get("id")), -1) for entry in entries])
     boxes = np.array([entry["bbox"] for entry in entries], dtype=np.float64)
     areas = np.array([_area(entry) for entry in entries])
-    masks = np.append(outlines.bounds(), np.full((1, 4), np.nan), 0)[number_of]  # -1 is this last row
+    # -1 is this last row
+    masks = np.append(outlines.bounds(), np.full((1, 4), np.nan), 0)[number_of]
     covered = np.append(outlines.areas(), np.nan)[number_of]
     sides = np.array([_sides(file.records[entry["image_id"]]) for entry in entries])
     corners = _are_corners(boxes, masks, sides)
     differs = ~corners & _differ(boxes, masks)
-    of_the_box = np.isclose(areas, boxes[:, 2] * boxes[:, 3], rtol=1e-3) & (covered < 0.95 * areas) & (covered > 0)
+    of_the_box = (
+        np.isclose(areas, boxes[:, 2] * boxes[:, 3], rtol=1e-3)
+        & (covered < 0.95 * areas)
+        & (covered > 0)
+    )
     for kind, chosen in (
         ("corners written as width and height", corners),
         ("box that does not match its mask", differs),
@@ -160,16 +191,22 @@ def _written(file: File) -> Iterator[Finding]:
         outline = entry.get("segmentation")
         if isinstance(outline, list) and outline and isinstance(outline[0], int | float):
             found = f"segmentation {outline[:4]}, not a list of lists"
-            yield file.finding("polygon outside its list", found, entry.get("image_id"), entry.get("id"))
+            yield file.finding(
+                "polygon outside its list", found, entry.get("image_id"), entry.get("id")
+            )
         if entry.get("bbox") is None and entry.get("segmentation"):
-            yield file.finding("mask without a box", "no bbox", entry.get("image_id"), entry.get("id"))
+            yield file.finding(
+                "mask without a box", "no bbox", entry.get("image_id"), entry.get("id")
+            )
 
 
 def _sound(entries: Iterable[Entry], records: dict[int, Record]) -> Iterator[Entry]:
     """Entries of known images whose box is four finite numbers."""
     for entry in entries:
         box, image = entry.get("bbox"), entry.get("image_id")
-        known = type(image) is int and image in records and isinstance(entry.get("id", ""), int | str)
+        known = (
+            type(image) is int and image in records and isinstance(entry.get("id", ""), int | str)
+        )
         if known and isinstance(box, list) and len(box) == 4 and all(_near(v) for v in box):
             yield entry
 
@@ -191,8 +228,9 @@ def _sides(record: Record) -> tuple[int, int]:
 def _are_corners(boxes: np.ndarray, masks: np.ndarray, sides: np.ndarray) -> np.ndarray:
     """Which boxes (N, 4), read as x, y, width, height, are x0, y0, x1, y1, bool (N,).
 
-    With masks (N, 4; NaN without) the mask says so. Without, a box that would leave the image and does not as
-    corners, where half of all boxes are like that. sides (N, 2): width and height of the images.
+    With masks (N, 4; NaN without) the mask says so. Without, a box that would leave the image and
+    does not as corners, where half of all boxes are like that. sides (N, 2): width and height of
+    the images.
     """
     as_corners = np.all(np.abs(boxes - masks) <= NEAR, axis=1)
     as_written = np.all(np.abs(boxes[:, :2] + boxes[:, 2:] - masks[:, 2:]) <= NEAR, axis=1)
@@ -206,9 +244,13 @@ def _are_corners(boxes: np.ndarray, masks: np.ndarray, sides: np.ndarray) -> np.
 
 
 def _differ(boxes: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Which boxes x, y, w, h (N, 4) are not those around their masks x0, y0, x1, y1 (N, 4; NaN without), bool (N,)."""
+    """Which boxes x, y, w, h (N, 4) are not those around their masks x0, y0, x1, y1 (N, 4; NaN
+    without), bool (N,).
+    """
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    common = np.clip(np.minimum(high, masks[:, 2:]) - np.maximum(low, masks[:, :2]), 0, None).prod(1)
+    common = np.clip(np.minimum(high, masks[:, 2:]) - np.maximum(low, masks[:, :2]), 0, None).prod(
+        1
+    )
     union = boxes[:, 2:].clip(0).prod(1) + (masks[:, 2:] - masks[:, :2]).prod(1) - common
     far = np.any(np.abs(np.concatenate([low, high], 1) - masks) > NEAR, axis=1)
     return far & (common < LEAST_OVERLAP * union)

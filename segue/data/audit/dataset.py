@@ -1,4 +1,6 @@
-"""What is wrong with a data set as a whole: pictures and scenes in two parts, stray files, counts, class names."""
+"""What is wrong with a data set as a whole: pictures and scenes in two parts, stray files, counts,
+class names.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ SIDES = (("left", "right"), ("links", "rechts"), ("gauche", "droite"), ("l", "r"
 
 
 def same_pictures(pictures: Pictures) -> list[Finding]:
-    """Images that show what an earlier one shows: the same bytes, the same picture, or a copy turned or mirrored."""
+    """Images that show what an earlier one shows: the same bytes, the same picture, or a copy
+    turned or mirrored.
+    """
     found: dict[int, Finding] = {}
     seen: dict[tuple[int, bytes], int] = {}
     for number, (_, record) in enumerate(pictures.records):
@@ -32,7 +36,10 @@ def same_pictures(pictures: Pictures) -> list[Finding]:
     if len(values) > MOST_COMPARED:
         split = pictures.records[0][0]
         text = f"{len(values)} images; up to {MOST_COMPARED} are compared"
-        return [*found.values(), Finding("too many pictures to compare", split.name, str(split.source), text)]
+        return [
+            *found.values(),
+            Finding("too many pictures to compare", split.name, str(split.source), text),
+        ]
     for position, (likeness, which, turned) in enumerate(zip(*best_match(values), strict=True)):
         number, first = int(owners[position]), int(owners[which])
         apart = pictures.records[number][1].image != pictures.records[first][1].image
@@ -61,13 +68,24 @@ def _same(pictures: Pictures, number: int, first: int, how: str, changed: bool) 
     if across and pair[1][0].name == "train":
         pair.reverse()
     (split, record), (other, original) = pair
-    kind = "same picture in two parts" if across else "changed copy of a picture" if changed else "same picture twice"
+    kind = (
+        "same picture in two parts"
+        if across
+        else "changed copy of a picture"
+        if changed
+        else "same picture twice"
+    )
     text = f"{record.image.name}: {how} {other.name}'s {original.image.name} (image {original.id})"
-    return Finding(kind, split.name, str(split.source), plain(text), record.id, None, str(record.image))
+    return Finding(
+        kind, split.name, str(split.source), plain(text), record.id, None, str(record.image)
+    )
 
 
 def shared_scenes(splits: dict[str, Split], known: Iterable[Finding]) -> list[Finding]:
-    """Groups of file names (views of one scene) that lie in several parts. known: images that are already told."""
+    """Groups of file names (views of one scene) that lie in several parts.
+
+    known: images that are already told.
+    """
     told = {finding.path for finding in known}
     homes: dict[str, dict[str, Record]] = {}
     for name, split in splits.items():
@@ -81,13 +99,19 @@ def shared_scenes(splits: dict[str, Split], known: Iterable[Finding]) -> list[Fi
             named = ", ".join(f"{part}: {record.image.name}" for part, record in parts.items())
             record, split = parts[first], splits[first]
             text = f"scene {group!r} ({named})"
-            found.append(Finding("one scene in two parts", first, str(split.source), plain(text), record.id))
+            found.append(
+                Finding("one scene in two parts", first, str(split.source), plain(text), record.id)
+            )
     return found
 
 
 def strays(splits: dict[str, Split]) -> Iterator[Finding]:
     """Files in the images' folders that no annotation names, and macOS's companions of files."""
-    used = {path.resolve() for s in splits.values() for path in (*s.files, *(record.image for record in s.records))}
+    used = {
+        path.resolve()
+        for s in splits.values()
+        for path in (*s.files, *(record.image for record in s.records))
+    }
     problems = [problem for split in splits.values() for problem in split.problems]
     refused = {Path(problem.found.removeprefix("no file ")).name for problem in problems}
     refused |= {Path(problem.where).name for problem in problems}
@@ -102,8 +126,15 @@ def strays(splits: dict[str, Split]) -> Iterator[Finding]:
                 picture = path.suffix.lower() in image_io.SUFFIXES
                 if path.name.startswith("._"):
                     yield Finding("macOS companion file", split.name, str(path), path.name)
-                elif picture and path.resolve() not in used and path.name not in refused and path.is_file():
-                    yield Finding("unlabelled image", split.name, str(path), plain(path.name), path=str(path))
+                elif (
+                    picture
+                    and path.resolve() not in used
+                    and path.name not in refused
+                    and path.is_file()
+                ):
+                    yield Finding(
+                        "unlabelled image", split.name, str(path), plain(path.name), path=str(path)
+                    )
 
 
 def counts(splits: dict[str, Split]) -> Iterator[Finding]:
@@ -114,10 +145,22 @@ def counts(splits: dict[str, Split]) -> Iterator[Finding]:
             objects = sum(not a.crowd for a in record.annotations)
             if not record.annotations:
                 name = plain(record.image.name)
-                yield Finding("image without objects", *place, name, record.id, None, str(record.image))
+                yield Finding(
+                    "image without objects", *place, name, record.id, None, str(record.image)
+                )
             elif objects > COCO_COUNTED:
-                text = f"{record.image.name}: {objects} objects; COCO counts {COCO_COUNTED} detections of an image"
-                yield Finding("more objects than COCO counts", *place, plain(text), record.id, None, str(record.image))
+                text = (
+                    f"{record.image.name}: {objects} objects; COCO counts {COCO_COUNTED} "
+                    "detections of an image"
+                )
+                yield Finding(
+                    "more objects than COCO counts",
+                    *place,
+                    plain(text),
+                    record.id,
+                    None,
+                    str(record.image),
+                )
 
 
 def classes(splits: dict[str, Split]) -> Iterator[Finding]:
@@ -125,7 +168,11 @@ def classes(splits: dict[str, Split]) -> Iterator[Finding]:
     split = next(iter(splits.values()))
     place = (split.name, str(split.source))
     used = {name for other in splits.values() for a in _objects(other) for name in [a.class_name]}
-    ids = {name: number for other in reversed(splits.values()) for name, number in other.categories.items()}
+    ids = {
+        name: number
+        for other in reversed(splits.values())
+        for name, number in other.categories.items()
+    }
     numbers = sorted(set(ids.values()))
     if numbers and numbers[-1] - numbers[0] + 1 != len(numbers):
         text = f"{len(numbers)} ids from {numbers[0]} to {numbers[-1]}"

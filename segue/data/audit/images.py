@@ -1,6 +1,8 @@
-"""Image files: their headers against what is annotated, their values, and a small picture of each to compare.
+"""Image files: their headers against what is annotated, their values, and a small picture of each
+to compare.
 
-Headers alone are quick. With pixels, every image is decoded once, exactly as training would decode it.
+Headers alone are quick. With pixels, every image is decoded once, exactly as training would decode
+it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ DEEP_USE = 0.25  # of the values of its type: what stays below has fewer bits th
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """height, width: as `images.read` gives them. mode: colours and bits. turned: by an EXIF mark, to another shape."""
+    """height, width: as `images.read` gives them.
+
+    mode: colours and bits. turned: by an EXIF mark, to another shape.
+    """
 
     height: int
     width: int
@@ -41,11 +46,15 @@ class Header:
 
 @dataclass(slots=True)
 class Pictures:
-    """What the files of a data set are: findings, and what others compare. Both lists go with `records`."""
+    """What the files of a data set are: findings, and what others compare.
+
+    Both lists go with `records`.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     records: list[tuple[Split, Record]] = field(default_factory=list)
-    small: list[np.ndarray | None] = field(default_factory=list)  # grey (SIDE, SIDE), None if not decoded
+    # grey (SIDE, SIDE), None if not decoded
+    small: list[np.ndarray | None] = field(default_factory=list)
 
 
 def read_header(path: Path) -> Header:
@@ -68,15 +77,25 @@ def read_header(path: Path) -> Header:
                 width, height = image.size if orientation < 5 else image.size[::-1]
                 return Header(height, width, image.mode, image.mode.startswith("I"), orientation)
     except Image.DecompressionBombError as error:
-        raise DataError(path, f"exceeds limit of pixels ({error})", f"at most {image_io.MOST_PIXELS}") from None
+        raise DataError(
+            path, f"exceeds limit of pixels ({error})", f"at most {image_io.MOST_PIXELS}"
+        ) from None
     except image_io.UNREADABLE as error:
-        raise DataError(path, f"no readable image header ({str(error)[:120]})", "an undamaged image") from None
+        raise DataError(
+            path, f"no readable image header ({str(error)[:120]})", "an undamaged image"
+        ) from None
 
 
 def look(
-    splits: dict[str, Split], channels: Sequence[Channel] | None, pixels: bool, tick: Callable[[int, int], None]
+    splits: dict[str, Split],
+    channels: Sequence[Channel] | None,
+    pixels: bool,
+    tick: Callable[[int, int], None],
 ) -> Pictures:
-    """Look at the file of every record, decoded if `pixels`. channels: None takes whatever channels there are."""
+    """Look at the file of every record, decoded if `pixels`.
+
+    channels: None takes whatever channels there are.
+    """
     out = Pictures()
     modes: dict[str, list[Record]] = {}
     out.records = [(split, record) for split in splits.values() for record in split.records]
@@ -94,7 +113,9 @@ def look(
     return out
 
 
-def _header(findings: list[Finding], split: Split, record: Record, modes: dict[str, list[Record]]) -> Header | None:
+def _header(
+    findings: list[Finding], split: Split, record: Record, modes: dict[str, list[Record]]
+) -> Header | None:
     """The header of a record's file; None, with a finding, if it is of no use to decode it."""
     path = record.image
     if path.is_file() and not path.stat().st_size:
@@ -107,22 +128,42 @@ def _header(findings: list[Finding], split: Split, record: Record, modes: dict[s
         return None
     modes.setdefault(header.mode, []).append(record)
     if header.orientation != 1:
-        findings.append(_of("turned by EXIF", split, record, f"{path.name}: orientation {header.orientation}"))
+        findings.append(
+            _of("turned by EXIF", split, record, f"{path.name}: orientation {header.orientation}")
+        )
     off = max(abs(header.height - record.height), abs(header.width - record.width))
     if not off:
         return header
-    found = f"{path.name}: {header.width} x {header.height} pixels, annotated {record.width} x {record.height}"
-    before = header.orientation >= 5 and (header.width, header.height) == (record.height, record.width)
-    kind = "annotated before turning" if before else "size off by one" if off == 1 else "size other than annotated"
+    found = (
+        f"{path.name}: {header.width} x {header.height} pixels, annotated {record.width} x "
+        f"{record.height}"
+    )
+    before = header.orientation >= 5 and (header.width, header.height) == (
+        record.height,
+        record.width,
+    )
+    kind = (
+        "annotated before turning"
+        if before
+        else "size off by one"
+        if off == 1
+        else "size other than annotated"
+    )
     findings.append(_of(kind, split, record, found))
     return header if off == 1 else None
 
 
 def _decoded(
-    findings: list[Finding], split: Split, record: Record, header: Header, channels: Sequence[Channel] | None
+    findings: list[Finding],
+    split: Split,
+    record: Record,
+    header: Header,
+    channels: Sequence[Channel] | None,
 ) -> np.ndarray:
     """The small picture of a decoded image, with a finding if its values do not fit their scale."""
-    pixels = image_io.shown(record.image) if channels is None else read_image(record, tuple(channels))
+    pixels = (
+        image_io.shown(record.image) if channels is None else read_image(record, tuple(channels))
+    )
     channels = channels or ()
     if header.wide and all(channel.scale != "percentile" for channel in channels):
         largest = float(image_io.stack(record.image).max())
@@ -132,38 +173,57 @@ def _decoded(
             findings.append(_of("values beyond the scale", split, record, found))
         elif not scales and 1 < largest < DEEP_USE * 65535:
             bits = int(largest).bit_length()
-            found = f"{record.image.name}: values up to {largest:g} ({bits} bits) in 16 bits; scale: {2**bits - 1}"
+            found = (
+                f"{record.image.name}: values up to {largest:g} ({bits} bits) in 16 bits; "
+                f"scale: {2**bits - 1}"
+            )
             findings.append(_of("wide values without a scale", split, record, found))
     return F.adaptive_avg_pool2d(pixels.float().mean(0)[None], SIDE)[0].numpy()
 
 
 def _refuse(findings: list[Finding], split: Split, record: Record, error: DataError) -> None:
-    kind = "missing image" if error.found == "no such file" else kind_of(Problem("error", error.where, error.found))
+    kind = (
+        "missing image"
+        if error.found == "no such file"
+        else kind_of(Problem("error", error.where, error.found))
+    )
     known = kind in ("missing image", "image too large", "other channels") or "partner" in kind
-    place = record.image.name if error.where == str(record.image) else error.where  # a partner's, for another channel
+    # a partner's, for another channel
+    place = record.image.name if error.where == str(record.image) else error.where
     found = f"{place}: {error.found}" + (f"; expected {error.expected}" if error.expected else "")
     findings.append(_of(kind if known else "damaged image", split, record, found))
 
 
-def _note_modes(findings: list[Finding], splits: dict[str, Split], modes: dict[str, list[Record]]) -> None:
+def _note_modes(
+    findings: list[Finding], splits: dict[str, Split], modes: dict[str, list[Record]]
+) -> None:
     if len(modes) > 1:
         counts = Counter({mode: len(some) for mode, some in modes.items()}).most_common()
         rarest = modes[counts[-1][0]][0]
-        found = ", ".join(f"{mode} ({count})" for mode, count in counts) + f"; {counts[-1][0]}: {rarest.image.name}"
+        found = (
+            ", ".join(f"{mode} ({count})" for mode, count in counts)
+            + f"; {counts[-1][0]}: {rarest.image.name}"
+        )
         source = next(split for split in splits.values() if rarest in split.records)
         findings.append(_of("mixed kinds of images", source, rarest, found))
 
 
 def _of(kind: str, split: Split, record: Record, found: str) -> Finding:
-    return Finding(kind, split.name, str(split.source), plain(found), record.id, None, str(record.image))
+    return Finding(
+        kind, split.name, str(split.source), plain(found), record.id, None, str(record.image)
+    )
 
 
 def small_pictures(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
-    """The small pictures without mean and contrast (M, SIDE, SIDE), and the records (M,) they are of.
+    """The small pictures without mean and contrast (M, SIDE, SIDE), and the records (M,) they are
+    of.
 
     Pictures of one colour are left out: they are equal to any other.
     """
-    contrast = [0.0 if small is None else np.ptp(small) / max(np.abs(small).max(), 1e-6) for small in pictures.small]
+    contrast = [
+        0.0 if small is None else np.ptp(small) / max(np.abs(small).max(), 1e-6)
+        for small in pictures.small
+    ]
     chosen = [i for i, relative in enumerate(contrast) if relative > LEAST_CONTRAST]
     if not chosen:
         return np.zeros((0, SIDE, SIDE), dtype=np.float32), np.zeros(0, dtype=np.int64)
@@ -174,23 +234,31 @@ def small_pictures(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
 
 
 def best_match(values: np.ndarray, block: int = 1024) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each small picture (M, SIDE, SIDE) the earlier one that is most like it, in any of eight positions.
+    """For each small picture (M, SIDE, SIDE) the earlier one that is most like it, in any of eight
+    positions.
 
-    Returns the likeness (M,) in -1..1, the index (M,) of the earlier one, and whether it is turned or mirrored (M,).
+    Returns the likeness (M,) in -1..1, the index (M,) of the earlier one, and whether it is turned
+    or mirrored (M,).
     """
     count = len(values)
     flat = torch.from_numpy(values.reshape(count, SIDE * SIDE))
-    best, which, turned = np.full(count, -1.0), np.zeros(count, dtype=np.int64), np.zeros(count, dtype=bool)
+    best, which, turned = (
+        np.full(count, -1.0),
+        np.zeros(count, dtype=np.int64),
+        np.zeros(count, dtype=bool),
+    )
     for position in range(8):
         moved = np.rot90(values if position < 4 else values[:, :, ::-1], position % 4, axes=(1, 2))
         other = torch.from_numpy(np.ascontiguousarray(moved).reshape(count, SIDE * SIDE))
         for begin in range(0, count, block):
             end = min(begin + block, count)
             likeness = flat[begin:end] @ other[:end].T
-            square = likeness[:, begin:]  # of these pictures with each other: only earlier ones count
+            # of these pictures with each other: only earlier ones count
+            square = likeness[:, begin:]
             square.masked_fill_(torch.ones_like(square, dtype=torch.bool).triu(), -1.0)
             top, index = likeness.max(1)
-            better = top.numpy() > best[begin:end] + 1e-4  # a symmetrical picture is first of all itself
+            # a symmetrical picture is first of all itself
+            better = top.numpy() > best[begin:end] + 1e-4
             best[begin:end][better] = top.numpy()[better]
             which[begin:end][better] = index.numpy()[better]
             turned[begin:end][better] = position > 0

@@ -1,4 +1,5 @@
-"""Outlines and boxes of all objects at once: what they measure, and what is wrong with them. Numpy alone.
+"""Outlines and boxes of all objects at once: what they measure, and what is wrong with them. Numpy
+alone.
 
 Numbers have passed the format's checks before: they are finite and near the image.
 """
@@ -21,7 +22,10 @@ Place = tuple[Split, Record, Annotation]
 
 @dataclass(frozen=True, slots=True)
 class Rings:
-    """All polygons' rings end to end. points (P, 2); starts (R,) into points; owner (R,) into objects."""
+    """All polygons' rings end to end.
+
+    points (P, 2); starts (R,) into points; owner (R,) into objects.
+    """
 
     points: np.ndarray
     starts: np.ndarray
@@ -52,28 +56,37 @@ class Rings:
         out = np.zeros(len(self.objects))
         if len(self.starts):
             here, after = self.points, self.points[self.following]
-            twice = np.add.reduceat(here[:, 0] * after[:, 1] - here[:, 1] * after[:, 0], self.starts)
+            twice = np.add.reduceat(
+                here[:, 0] * after[:, 1] - here[:, 1] * after[:, 0], self.starts
+            )
             np.add.at(out, self.owner, np.abs(twice) / 2)
         return out
 
 
 def rings(splits: dict[str, Split]) -> Rings:
     """Every object of a data set, with the outlines of those that have any."""
-    objects = [(split, record, a) for split in splits.values() for record in split.records for a in record.annotations]
+    objects = [
+        (split, record, a)
+        for split in splits.values()
+        for record in split.records
+        for a in record.annotations
+    ]
     parts, owner = [np.zeros((0, 2))], []
     for number, (_, _, annotation) in enumerate(objects):
         if isinstance(annotation.mask, Polygon):
             parts += annotation.mask.rings
             owner += [number] * len(annotation.mask.rings)
     starts = np.cumsum([len(part) for part in parts])[:-1] if owner else np.zeros(0)
-    return Rings(np.concatenate(parts), starts.astype(np.int64), np.array(owner, dtype=np.int64), objects)
+    return Rings(
+        np.concatenate(parts), starts.astype(np.int64), np.array(owner, dtype=np.int64), objects
+    )
 
 
 def crossing(outlines: Rings) -> tuple[np.ndarray, np.ndarray]:
     """Which rings cross themselves, and which are too tangled to tell, each bool (R,).
 
-    Edges that touch or lie on each other do not cross. Edges are sorted by where they begin along x, all rings side
-    by side, and each is compared with those that begin before it ends.
+    Edges that touch or lie on each other do not cross. Edges are sorted by where they begin along
+    x, all rings side by side, and each is compared with those that begin before it ends.
     """
     count = len(outlines.starts)
     crosses, tangled = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
@@ -102,7 +115,9 @@ def crossing(outlines: Rings) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pairs(partners: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Positions of first and second edge, where each edge is compared with so many behind it; a part at a time."""
+    """Positions of first and second edge, where each edge is compared with so many behind it; a
+    part at a time.
+    """
     total = np.cumsum(partners)
     begin = 0
     while begin < len(partners):
@@ -131,13 +146,21 @@ def tangles(outlines: Rings) -> list[Finding]:
     for number, mine in by_object.items():
         sizes = ", ".join(str(lengths[ring]) for ring in mine[:3])
         more = ", too tangled to follow" if tangled[mine].any() else ""
-        found.append(_of("polygon that crosses itself", outlines.objects[number], f"outline of {sizes} points{more}"))
+        found.append(
+            _of(
+                "polygon that crosses itself",
+                outlines.objects[number],
+                f"outline of {sizes} points{more}",
+            )
+        )
     return found
 
 
 def without_masks(outlines: Rings) -> list[Finding]:
     """Boxes without a mask, in parts where others have one."""
-    with_masks = {split.name for split, _, annotation in outlines.objects if annotation.mask is not None}
+    with_masks = {
+        split.name for split, _, annotation in outlines.objects if annotation.mask is not None
+    }
     return [
         _of("box without a mask", place, "no mask, but others of this part have one")
         for place in outlines.objects
@@ -156,12 +179,22 @@ def twice(outlines: Rings) -> list[Finding]:
         else:
             outline = mask.counts if isinstance(mask, Rle) else None
         box = tuple(round(edge, 2) for edge in annotation.box_xyxy)
-        first = seen.setdefault((split.name, record.image, annotation.class_name, box, outline), annotation)
+        first = seen.setdefault(
+            (split.name, record.image, annotation.class_name, box, outline), annotation
+        )
         if first is not annotation:
-            found.append(_of("object twice", (split, record, annotation), f"the same as annotation {first.id}"))
+            found.append(
+                _of(
+                    "object twice",
+                    (split, record, annotation),
+                    f"the same as annotation {first.id}",
+                )
+            )
     return found
 
 
 def _of(kind: str, place: Place, found: str) -> Finding:
     split, record, annotation = place
-    return Finding(kind, split.name, str(split.source), found, record.id, annotation.id, str(record.image))
+    return Finding(
+        kind, split.name, str(split.source), found, record.id, annotation.id, str(record.image)
+    )

@@ -6,8 +6,8 @@ A format module has
     splits(root: Path) -> dict[str, SplitSource]            where its train, valid and test parts are
     read(source: SplitSource, name: str) -> Split           records and problems of one part
 
-What is not divided is one part called `all`: enough for `segue data`, not for training. Reading never raises for bad
-content: what is wrong comes back as problems, with file and annotation id.
+What is not divided is one part called `all`: enough for `segue data`, not for training. Reading
+never raises for bad content: what is wrong comes back as problems, with file and annotation id.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ WHOLE = "all"
 
 @dataclass(frozen=True, slots=True)
 class SplitSource:
-    """One part of a data set on disk: its annotation file (or folder) and the folders its images are looked for in."""
+    """One part of a data set on disk: its annotation file (or folder) and the folders its images
+    are looked for in.
+    """
 
     annotations: Path
     image_folders: tuple[Path, ...]
@@ -38,7 +40,8 @@ def names() -> list[str]:
 
 
 def parts(root: Path, find: Callable[[Path], Path | None]) -> dict[str, SplitSource]:
-    """The parts below `root`: folders called train, valid and test, or else `root`, a folder or file, as a whole.
+    """The parts below `root`: folders called train, valid and test, or else `root`, a folder or
+    file, as a whole.
 
     find: the annotations in a folder (or the file itself), or None.
     """
@@ -47,13 +50,17 @@ def parts(root: Path, find: Callable[[Path], Path | None]) -> dict[str, SplitSou
         for folder in (root / word for word in words):
             annotations = find(folder) if folder.is_dir() else None
             if annotations is not None:
-                found.setdefault(name, SplitSource(annotations, (folder, folder / "images", root / "images")))
+                found.setdefault(
+                    name, SplitSource(annotations, (folder, folder / "images", root / "images"))
+                )
     whole = None if found else find(root)
     return found or ({WHOLE: SplitSource(whole, folders_beside(whole))} if whole else {})
 
 
 def paired(root: Path, beside: str) -> dict[str, SplitSource]:
-    """The parts whose images lie in images/ and whose annotations in `beside`: images/train/ or train/images/."""
+    """The parts whose images lie in images/ and whose annotations in `beside`: images/train/ or
+    train/images/.
+    """
     found: dict[str, SplitSource] = {}
     for part, words in SPLIT_WORDS.items():
         pairs = [(root / beside / word, root / "images" / word) for word in words]
@@ -64,10 +71,17 @@ def paired(root: Path, beside: str) -> dict[str, SplitSource]:
 
 
 def only_file(place: Path, looks_right: Callable[[Path], bool]) -> Path | None:
-    """The file `place` itself, or of a folder and its `annotations` the one that looks right; None of several."""
+    """The file `place` itself, or of a folder and its `annotations` the one that looks right; None
+    of several.
+    """
     if place.is_file():
         return place if looks_right(place) else None
-    found = [p for folder in (place, place / "annotations") for p in sorted(folder.glob("*.*")) if looks_right(p)]
+    found = [
+        p
+        for folder in (place, place / "annotations")
+        for p in sorted(folder.glob("*.*"))
+        if looks_right(p)
+    ]
     return found[0] if len(found) == 1 else None
 
 
@@ -75,7 +89,9 @@ def folders_beside(annotations: Path) -> tuple[Path, ...]:
     """Where images of an annotation file, or folder of such files, may be."""
     here = annotations if annotations.is_dir() else annotations.parent
     above = (here.parent,) if here.name == "annotations" else ()
-    return tuple(path for path in (here, here / "images", here.parent / "images", *above) if path.is_dir())
+    return tuple(
+        path for path in (here, here / "images", here.parent / "images", *above) if path.is_dir()
+    )
 
 
 def get(name: str) -> ModuleType:
@@ -93,7 +109,9 @@ def of(root: Path) -> ModuleType | None:
 
 
 def others(root: Path, chosen: ModuleType) -> list[str]:
-    """The other formats whose layout a folder has, too; pictures may be anything, so that masks are none of them."""
+    """The other formats whose layout a folder has, too; pictures may be anything, so that masks are
+    none of them.
+    """
     found = [name for name in _ordered() if name != "masks" and get(name).detect(root)]
     return [name for name in found if get(name) is not chosen]
 

@@ -1,4 +1,5 @@
-"""What every annotation format must settle: where an image is, whether a shape is one, which box it has.
+"""What every annotation format must settle: where an image is, whether a shape is one, which box it
+has.
 
 Numbers of annotation files are checked here, before any C code sees them.
 """
@@ -31,7 +32,10 @@ class BadAnnotation(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One drawn shape: a mask, or else a box alone. Shapes of one group and class are parts of one object."""
+    """One drawn shape: a mask, or else a box alone.
+
+    Shapes of one group and class are parts of one object.
+    """
 
     class_name: str
     mask: Mask | None
@@ -42,7 +46,9 @@ class Shape:
 
 
 class ImageFinder:
-    """Finds files by the name an annotation file gives them: as a path, or by base name up to two folders below."""
+    """Finds files by the name an annotation file gives them: as a path, or by base name up to two
+    folders below.
+    """
 
     def __init__(self, folders: tuple[Path, ...]) -> None:
         self.folders = folders
@@ -60,13 +66,17 @@ class ImageFinder:
                     if path.resolve().is_relative_to(folder.resolve()):
                         self._below.setdefault(path.name, set()).add(path.resolve())
         same = self._below.get(Path(name.replace("\\", "/")).name, set())
-        return next(iter(same)) if len(same) == 1 else None  # of several, none is surely the one that is meant
+        # of several, none is surely the one that is meant
+        return next(iter(same)) if len(same) == 1 else None
 
 
 def pictures(
-    folders: Iterable[Path], problems: list[Problem], of_use: Callable[[Path], bool] = lambda folder: True
+    folders: Iterable[Path],
+    problems: list[Problem],
+    of_use: Callable[[Path], bool] = lambda folder: True,
 ) -> dict[str, Path]:
-    """Images by their path, with `/`, from one of the folders, without suffix; of two of a name the first.
+    """Images by their path, with `/`, from one of the folders, without suffix; of two of a name the
+    first.
 
     of_use: whether images of a folder, as a path from one of the folders, are meant.
     """
@@ -78,12 +88,21 @@ def pictures(
                 continue
             first = found.setdefault(name.with_suffix("").as_posix(), path)
             if first != path:
-                problems.append(Problem("error", str(path), f"the same name as {first.name}", "one image for a label"))
+                problems.append(
+                    Problem(
+                        "error",
+                        str(path),
+                        f"the same name as {first.name}",
+                        "one image for a label",
+                    )
+                )
     return found
 
 
 def record(path: Path, number: int, problems: list[Problem]) -> Record | None:
-    """An image whose annotations do not say its size; None, with a problem, if its header does not either."""
+    """An image whose annotations do not say its size; None, with a problem, if its header does not
+    either.
+    """
     try:
         height_width = size(path)
     except DataError as error:
@@ -101,13 +120,16 @@ def numbers(values: Any, what: str, count: int | None = None) -> list[float]:
     numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
     if not numbers or (count is not None and len(values) != count):
         raise BadAnnotation(f"{what} {str(values)[:60]}", f"{count or 'a list of'} numbers")
-    if not all(-LARGEST < v < LARGEST for v in values):  # false for NaN, and no overflow for 400 digits
+    # false for NaN, and no overflow for 400 digits
+    if not all(-LARGEST < v < LARGEST for v in values):
         raise BadAnnotation(f"{what} {values[:8]} holds NaN or infinity", "finite numbers")
     return values
 
 
 def believable(height: Any, width: Any) -> tuple[int, int] | None:
-    """The sides of an image, if they are those of one that may be decoded: C code draws masks of this size."""
+    """The sides of an image, if they are those of one that may be decoded: C code draws masks of
+    this size.
+    """
     whole = type(height) is int and type(width) is int and min(height, width) > 0
     return (height, width) if whole and height * width <= MOST_PIXELS else None
 
@@ -123,7 +145,9 @@ def ring(points: np.ndarray, image: Record) -> np.ndarray | None:
     if not np.isfinite(points).all():
         raise BadAnnotation("polygon with NaN or infinity", "finite numbers")
     if np.abs(points).max(initial=0) > 4 * max(image.height, image.width):
-        raise BadAnnotation(f"polygon reaching {np.abs(points).max():.3g} px", "points in or near the image")
+        raise BadAnnotation(
+            f"polygon reaching {np.abs(points).max():.3g} px", "points in or near the image"
+        )
     return None if len(points) < 3 or np.ptp(points, axis=0).min() == 0 else points
 
 
@@ -135,7 +159,9 @@ def polygon(points: np.ndarray, image: Record) -> Polygon:
     """
     found = ring(points, image)
     if found is None:
-        raise BadAnnotation(f"polygon of {len(points)} points without area", "at least three points around an area")
+        raise BadAnnotation(
+            f"polygon of {len(points)} points without area", "at least three points around an area"
+        )
     return Polygon((found,))
 
 
@@ -153,7 +179,10 @@ def box(points: np.ndarray, image: Record) -> tuple[float, float, float, float]:
 
 
 def ellipse(values: list[float], turned: float, image: Record) -> Polygon:
-    """An ellipse as a polygon of 64 points. values: centre x, y and radii along x, y; turned: radians, clockwise."""
+    """An ellipse as a polygon of 64 points.
+
+    values: centre x, y and radii along x, y; turned: radians, clockwise.
+    """
     x, y, along_x, along_y = values
     if along_x <= 0 or along_y <= 0:
         raise BadAnnotation(f"radii {along_x:g}, {along_y:g}", "numbers above 0")
@@ -166,21 +195,32 @@ def clipped(
     box: tuple[float, float, float, float], image: Record, where: str, problems: list[Problem]
 ) -> tuple[float, float, float, float] | None:
     """The part of a box inside the image; None, with a problem, if there is none."""
-    inside = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], image.width), min(box[3], image.height))
+    inside = (
+        max(box[0], 0.0),
+        max(box[1], 0.0),
+        min(box[2], image.width),
+        min(box[3], image.height),
+    )
     if inside[2] <= inside[0] or inside[3] <= inside[1]:
         problems.append(Problem("dropped", where, f"box {list(box)} has no area inside the image"))
         return None
     if max(abs(a - b) for a, b in zip(inside, box, strict=True)) > 1:
-        problems.append(Problem("fixed", where, f"box {list(box)} reaches out of the image; clipped"))
+        problems.append(
+            Problem("fixed", where, f"box {list(box)} reaches out of the image; clipped")
+        )
     return inside
 
 
 def with_shapes(image: Record, shapes: Iterable[Shape], problems: list[Problem]) -> Record:
-    """The image with its shapes as objects; shapes of one group and class, if all have masks, are one object."""
+    """The image with its shapes as objects; shapes of one group and class, if all have masks, are
+    one object.
+    """
     together: dict[tuple[str, str], list[Shape]] = {}
     for number, shape in enumerate(shapes):
         alone = not shape.group or shape.mask is None
-        together.setdefault((shape.class_name, f"alone {number}" if alone else shape.group), []).append(shape)
+        together.setdefault(
+            (shape.class_name, f"alone {number}" if alone else shape.group), []
+        ).append(shape)
     objects = []
     for number, parts in enumerate(together.values(), 1):
         first = parts[0]
@@ -188,7 +228,9 @@ def with_shapes(image: Record, shapes: Iterable[Shape], problems: list[Problem])
         box = first.box_xyxy if mask is None else mask_box(mask, image)
         inside = clipped(box, image, first.where, problems) if box else None
         if inside is not None:
-            objects.append(Annotation(inside, first.class_name, mask, id=number, source=first.source))
+            objects.append(
+                Annotation(inside, first.class_name, mask, id=number, source=first.source)
+            )
     return replace(image, annotations=tuple(objects))
 
 
@@ -196,7 +238,9 @@ def _united(masks: list[Mask], image: Record) -> Mask | None:
     if len(masks) < 2:
         return masks[0] if masks else None
     if all(isinstance(mask, Polygon) for mask in masks):
-        return Polygon(tuple(ring for mask in masks if isinstance(mask, Polygon) for ring in mask.rings))
+        return Polygon(
+            tuple(ring for mask in masks if isinstance(mask, Polygon) for ring in mask.rings)
+        )
     rles = [coco_rle(mask, image.height, image.width) for mask in masks]
     return Rle(image.height, image.width, coco_mask.merge(rles)["counts"])
 
@@ -210,7 +254,11 @@ def mask_box(mask: Mask, image: Record) -> tuple[float, float, float, float]:
 def skipped(where: Path, kinds: Mapping[str, int]) -> list[Problem]:
     """What was left out because it has no area, as a note."""
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    return [Problem("note", str(where), f"shapes without area are left out: {listed}")] if listed else []
+    return (
+        [Problem("note", str(where), f"shapes without area are left out: {listed}")]
+        if listed
+        else []
+    )
 
 
 def categories(records: Iterable[Record]) -> dict[str, int]:

@@ -15,8 +15,8 @@ DEEPEST = 20
 def parsed(path: Path, expected: str, problems: list[Problem]) -> Element | None:
     """The root element; None, with a problem, if it cannot be read.
 
-    A document that declares its own type or entities is refused: no annotation tool writes one, and they are how a
-    small file becomes a huge one or names files of this machine.
+    A document that declares its own type or entities is refused: no annotation tool writes one, and
+    they are how a small file becomes a huge one or names files of this machine.
     """
     builder, depth = TreeBuilder(), 0
     parser = expat.ParserCreate()
@@ -36,7 +36,11 @@ def parsed(path: Path, expected: str, problems: list[Problem]) -> Element | None
     def refuse(*_declaration: object) -> None:
         raise BadAnnotation("a document type of its own", f"plain XML, {expected}")
 
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, builder.data
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = (
+        start,
+        end,
+        builder.data,
+    )
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
     try:
         with path.open("rb") as file:

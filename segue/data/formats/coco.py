@@ -70,7 +70,10 @@ def read_files(root: Path) -> dict[str, Split]:
 
 def _roboflow(root: Path) -> dict[str, SplitSource]:
     folders = {name: [root / word for word in words] for name, words in SPLIT_WORDS.items()}
-    there = {name: [path for path in paths if (path / ROBOFLOW).is_file()] for name, paths in folders.items()}
+    there = {
+        name: [path for path in paths if (path / ROBOFLOW).is_file()]
+        for name, paths in folders.items()
+    }
     return {
         name: SplitSource(paths[0] / ROBOFLOW, (paths[0], paths[0] / "images"))
         for name, paths in there.items()
@@ -81,11 +84,13 @@ def _roboflow(root: Path) -> dict[str, SplitSource]:
 def _by_name(root: Path) -> dict[str, list[Path]]:
     """The files of `annotations` for each part, by the words in their names.
 
-    COCO's own folder also has captions_ and person_keypoints_ files, of which only instances_ are meant.
+    COCO's own folder also has captions_ and person_keypoints_ files, of which only instances_ are
+    meant.
     """
     found: dict[str, list[Path]] = {}
     for path in sorted((root / "annotations").glob("*.json")):
-        spoken = [] if path.name.startswith("._") else re.findall("[a-z]+", path.stem.lower())  # macOS companions
+        # macOS companions
+        spoken = [] if path.name.startswith("._") else re.findall("[a-z]+", path.stem.lower())
         for name, words in SPLIT_WORDS.items():
             if any(word in spoken for word in words):
                 found.setdefault(name, []).append(path)
@@ -96,19 +101,31 @@ def _by_name(root: Path) -> dict[str, list[Path]]:
 
 def _whole(root: Path) -> list[Path]:
     """The one file of a folder without parts."""
-    paths = [p for folder in (root, root / "annotations") for p in sorted(folder.glob("*.json")) if _looks_like_coco(p)]
+    paths = [
+        p
+        for folder in (root, root / "annotations")
+        for p in sorted(folder.glob("*.json"))
+        if _looks_like_coco(p)
+    ]
     return paths if len(paths) == 1 else []
 
 
 def _looks_like_coco(path: Path) -> bool:
     head = _shapes.head(path)
     ours = any(word in head for word in (b'"images"', b'"annotations"', b'"categories"'))
-    return path.suffix == ".json" and ours and not any(word in head for word in (b'"_via_', b'"shapes"'))
+    return (
+        path.suffix == ".json"
+        and ours
+        and not any(word in head for word in (b'"_via_', b'"shapes"'))
+    )
 
 
 def _refuse_several(root: Path, name: str, files: list[Path]) -> None:
     found = f"several files for {name}: " + ", ".join(path.name for path in files)
-    plan = f"in the plan, data: {{{name}: {{annotations: {files[0]}, images: {root / 'images'}}}, ...}}"
+    plan = (
+        f"in the plan, data: {{{name}: {{annotations: {files[0]}, images: "
+        f"{root / 'images'}}}, ...}}"
+    )
     raise DataError(root / "annotations", found, "one, or the one that is meant by name", plan)
 
 
@@ -120,7 +137,8 @@ def read(source: SplitSource, name: str) -> Split:
         return split
     names = _categories(content["categories"], split)
     pictures = _images(content["images"], source, split)
-    known = {str(entry.get("id")) for entry in content["images"]}  # also those whose file is missing
+    # also those whose file is missing
+    known = {str(entry.get("id")) for entry in content["images"]}
     objects: dict[str, list[Annotation]] = {image_id: [] for image_id in pictures}
     for entry in content["annotations"]:
         image_id = str(entry.get("image_id"))
@@ -128,17 +146,25 @@ def read(source: SplitSource, name: str) -> Split:
         where = f"{source.annotations}: annotation {entry.get('id', '?')}"
         if image is None:
             if image_id not in known:
-                split.problems.append(Problem("error", where, f"image_id {image_id} is not in images"))
+                split.problems.append(
+                    Problem("error", where, f"image_id {image_id} is not in images")
+                )
             continue
         try:
-            annotation = _annotation(entry, image, names, f"{where} ({image.image.name})", split.problems)
+            annotation = _annotation(
+                entry, image, names, f"{where} ({image.image.name})", split.problems
+            )
         except BadAnnotation as error:
             found, expected = error.args
-            split.problems.append(Problem("error", f"{where} ({image.image.name})", found, expected))
+            split.problems.append(
+                Problem("error", f"{where} ({image.image.name})", found, expected)
+            )
             continue
         if annotation is not None:
             objects[image_id].append(annotation)
-    split.records = [replace(image, annotations=tuple(objects[key])) for key, image in pictures.items()]
+    split.records = [
+        replace(image, annotations=tuple(objects[key])) for key, image in pictures.items()
+    ]
     return split
 
 
@@ -148,7 +174,11 @@ def _parse(path: Path, problems: list[Problem]) -> dict[str, list] | None:
     if content is None:
         return None
     keys = ("images", "annotations", "categories")
-    wrong = [key for key in keys if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    wrong = [
+        key
+        for key in keys
+        if not isinstance(content, dict) or not isinstance(content.get(key), list)
+    ]
     if wrong:
         found = f"no list {', '.join(wrong)}"
         problems.append(Problem("error", str(path), found, "the lists " + ", ".join(keys)))
@@ -156,7 +186,9 @@ def _parse(path: Path, problems: list[Problem]) -> dict[str, list] | None:
     for key in keys:
         strange = sum(not isinstance(entry, dict) for entry in content[key])
         if strange:
-            problems.append(Problem("error", str(path), f"{strange} entries of {key} are not objects"))
+            problems.append(
+                Problem("error", str(path), f"{strange} entries of {key} are not objects")
+            )
     return {key: [entry for entry in content[key] if isinstance(entry, dict)] for key in keys}
 
 
@@ -167,9 +199,13 @@ def _categories(entries: list[dict], split: Split) -> dict[int, str]:
         number, name = entry.get("id"), entry.get("name")
         where = f"{split.source}: category {number}"
         if not isinstance(number, int) or not isinstance(name, str) or not name.strip():
-            split.problems.append(Problem("error", where, f"name {name!r}", "an integer id and a name"))
+            split.problems.append(
+                Problem("error", where, f"name {name!r}", "an integer id and a name")
+            )
         elif number in names:
-            split.problems.append(Problem("error", where, f"the id of both {names[number]!r} and {name!r}"))
+            split.problems.append(
+                Problem("error", where, f"the id of both {names[number]!r} and {name!r}")
+            )
         elif name in names.values():
             split.problems.append(Problem("error", where, f"a second category called {name!r}"))
         else:
@@ -187,27 +223,39 @@ def _images(entries: list[dict], source: SplitSource, split: Split) -> dict[str,
         height, width = entry.get("height"), entry.get("width")
         where = f"{split.source}: image {number}"
         if not isinstance(number, int) or not isinstance(name, str) or not name:
-            split.problems.append(Problem("error", where, f"file_name {name!r}", "an integer id and a file_name"))
+            split.problems.append(
+                Problem("error", where, f"file_name {name!r}", "an integer id and a file_name")
+            )
         elif str(number) in records:
             first = records[str(number)].image.name
             split.problems.append(Problem("error", where, f"the id of both {first} and {name}"))
         elif (path := finder.find(name)) is None:
-            split.problems.append(Problem("error", where, f"no file {name}", f"it in {split.source.parent}"))
+            split.problems.append(
+                Problem("error", where, f"no file {name}", f"it in {split.source.parent}")
+            )
         elif (size := _size(height, width, path, where, split.problems)) is None:
-            split.problems.append(Problem("error", where, f"height {height!r}, width {width!r} of {name}", "pixels"))
+            split.problems.append(
+                Problem("error", where, f"height {height!r}, width {width!r} of {name}", "pixels")
+            )
         else:
             records[str(number)] = Record(path, *size, number)
     return records
 
 
-def _size(height: Any, width: Any, path: Path, where: str, problems: list[Problem]) -> tuple[int, int] | None:
+def _size(
+    height: Any, width: Any, path: Path, where: str, problems: list[Problem]
+) -> tuple[int, int] | None:
     """Height and width of an image, from its file where none are written."""
     if height is None and width is None:
         try:
             height, width = image_io.size(path)
         except DataError:
             return None
-        problems.append(Problem("fixed", where, f"height and width missing; {height} and {width} in {path.name}"))
+        problems.append(
+            Problem(
+                "fixed", where, f"height and width missing; {height} and {width} in {path.name}"
+            )
+        )
     return _shapes.believable(height, width)
 
 
@@ -247,7 +295,9 @@ def _mask(segmentation: Any, image: Record, where: str, problems: list[Problem])
     if isinstance(segmentation, dict):
         return _rle(segmentation, image)
     if not isinstance(segmentation, list):
-        raise BadAnnotation(f"segmentation of type {type(segmentation).__name__}", "polygons or run lengths")
+        raise BadAnnotation(
+            f"segmentation of type {type(segmentation).__name__}", "polygons or run lengths"
+        )
     parts = segmentation if isinstance(segmentation[0], list) else [segmentation]
     rings = []
     for part in parts:
@@ -256,7 +306,9 @@ def _mask(segmentation: Any, image: Record, where: str, problems: list[Problem])
             raise BadAnnotation(f"polygon of {len(values)} numbers", "x, y pairs")
         ring = _shapes.ring(np.asarray(values, dtype=np.float64).reshape(-1, 2), image)
         if ring is None:
-            problems.append(Problem("dropped", where, f"polygon part of {len(values) // 2} points without area"))
+            problems.append(
+                Problem("dropped", where, f"polygon part of {len(values) // 2} points without area")
+            )
         else:
             rings.append(ring)
     return Polygon(tuple(rings)) if rings else None
@@ -266,7 +318,9 @@ def _rle(segmentation: dict, image: Record) -> Rle:
     """Run lengths, compressed or not, of exactly this image's size."""
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if size != [image.height, image.width]:
-        raise BadAnnotation(f"run lengths for size {size}", f"{[image.height, image.width]}, the image's")
+        raise BadAnnotation(
+            f"run lengths for size {size}", f"{[image.height, image.width]}, the image's"
+        )
     if isinstance(counts, list):
         runs = numbers(counts, "run lengths")
     elif isinstance(counts, str) and counts.isascii():
@@ -274,14 +328,18 @@ def _rle(segmentation: dict, image: Record) -> Rle:
     else:
         raise BadAnnotation(f"run lengths of type {type(counts).__name__}", "a list or a string")
     if any(run < 0 or run != int(run) for run in runs) or sum(runs) != image.height * image.width:
-        raise BadAnnotation(f"run lengths that cover {sum(runs)} pixels", f"{image.height * image.width}")
+        raise BadAnnotation(
+            f"run lengths that cover {sum(runs)} pixels", f"{image.height * image.width}"
+        )
     if isinstance(counts, list):
         counts = coco_mask.rle_to_string({"size": size, "counts": [int(run) for run in runs]})
     return Rle(image.height, image.width, counts.encode("ascii"))
 
 
 def _runs(counts: str) -> Iterator[int]:
-    """The run lengths in a compressed string: 5 bits a character from '0', difference to the last but one."""
+    """The run lengths in a compressed string: 5 bits a character from '0', difference to the last
+    but one.
+    """
     runs: list[int] = []
     value = shift = 0
     for character in counts:
@@ -294,7 +352,11 @@ def _runs(counts: str) -> Iterator[int]:
             runs.append(value + (runs[-2] if len(runs) > 2 else 0))
             value = shift = 0
         if not 0 <= bits < 64 or shift > 60:
-            raise BadAnnotation(f"run lengths with the character {character!r}", "a compressed COCO string")
+            raise BadAnnotation(
+                f"run lengths with the character {character!r}", "a compressed COCO string"
+            )
     if shift:
-        raise BadAnnotation("run lengths that end in the middle of a number", "a compressed COCO string")
+        raise BadAnnotation(
+            "run lengths that end in the middle of a number", "a compressed COCO string"
+        )
     return iter(runs)

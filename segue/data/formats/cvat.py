@@ -1,7 +1,8 @@
 """CVAT's XML 1.1 for images: one .xml file, alone or in train/, valid/, test/.
 
-Polygons, masks and ellipses are masks, boxes boxes; points, lines, skeletons, cuboids and tags are left out. Shapes
-of one `group_id` and label are one object. A shape that CVAT made by itself (`source="auto"`) has the source model.
+Polygons, masks and ellipses are masks, boxes boxes; points, lines, skeletons, cuboids and tags are
+left out. Shapes of one `group_id` and label are one object. A shape that CVAT made by itself
+(`source="auto"`) has the source model.
 """
 
 from __future__ import annotations
@@ -49,11 +50,15 @@ def read(source: SplitSource, name: str) -> Split:
             continue
         if element.get("name", "") in seen:
             split.problems.append(
-                Problem("error", f"{split.source}: image {number}", f"a second {element.get('name')}")
+                Problem(
+                    "error", f"{split.source}: image {number}", f"a second {element.get('name')}"
+                )
             )
             continue
         seen.add(element.get("name", ""))
-        shapes = [_shape(child, place, record, split, skipped) for place, child in enumerate(element, 1)]
+        shapes = [
+            _shape(child, place, record, split, skipped) for place, child in enumerate(element, 1)
+        ]
         split.records.append(_shapes.with_shapes(record, filter(None, shapes), split.problems))
     split.categories = _shapes.categories(split.records)
     split.problems += _shapes.skipped(source.annotations, skipped)
@@ -63,34 +68,47 @@ def read(source: SplitSource, name: str) -> Split:
 def _record(element: Element, number: int, finder: ImageFinder, split: Split) -> Record | None:
     name, where = element.get("name", ""), f"{split.source}: image {number}"
     sides = [element.get(key, "") for key in ("height", "width")]
-    size = _shapes.believable(*(int(side) if re.fullmatch("[0-9]{1,9}", side) else 0 for side in sides))
+    size = _shapes.believable(
+        *(int(side) if re.fullmatch("[0-9]{1,9}", side) else 0 for side in sides)
+    )
     if size is None:
         found = f"height {sides[0]!r}, width {sides[1]!r} of {name}"
         split.problems.append(Problem("error", where, found, "pixels"))
         return None
     path = finder.find(name) if name else None
     if path is None:
-        split.problems.append(Problem("error", where, f"no file {name}", f"it in {split.source.parent} or images/"))
+        split.problems.append(
+            Problem("error", where, f"no file {name}", f"it in {split.source.parent} or images/")
+        )
         return None
     return Record(path, *size, number)
 
 
-def _shape(element: Element, place: int, image: Record, split: Split, skipped: Counter[str]) -> Shape | None:
+def _shape(
+    element: Element, place: int, image: Record, split: Split, skipped: Counter[str]
+) -> Shape | None:
     """One shape of an image; None, with a problem or counted as skipped, if it cannot be an object."""
     where = f"{split.source}: {image.image.name}: {element.tag} {place}"
     if element.tag not in DRAWN:
         skipped[element.tag if element.tag in WITHOUT_AREA else "unknown"] += 1
         return None
     label = element.get("label", "")
-    group, source = element.get("group_id", "0"), "model" if element.get("source") == "auto" else "manual"
+    group, source = (
+        element.get("group_id", "0"),
+        "model" if element.get("source") == "auto" else "manual",
+    )
     try:
         if not label.strip():
             raise BadAnnotation("no label", "a shape with a label")
         if element.tag == "box":
             corners = np.array([_numbers(element, "xtl", "ytl"), _numbers(element, "xbr", "ybr")])
             turned = math.radians(_numbers(element, "rotation")[0])
-            return Shape(label, None, _shapes.box(_turned(corners, turned), image), "", source, where)
-        mask = {"polygon": _polygon, "mask": _mask, "ellipse": _ellipse}[element.tag](element, image)
+            return Shape(
+                label, None, _shapes.box(_turned(corners, turned), image), "", source, where
+            )
+        mask = {"polygon": _polygon, "mask": _mask, "ellipse": _ellipse}[element.tag](
+            element, image
+        )
         return Shape(label, mask, None, "" if group == "0" else group, source, where)
     except BadAnnotation as error:
         split.problems.append(Problem("error", where, *error.args))
@@ -117,7 +135,10 @@ def _turned(corners: np.ndarray, angle: float) -> np.ndarray:
 
 def _polygon(element: Element, image: Record) -> _shapes.Polygon:
     try:
-        points = [[float(value) for value in pair.split(",")] for pair in element.get("points", "").split(";")]
+        points = [
+            [float(value) for value in pair.split(",")]
+            for pair in element.get("points", "").split(";")
+        ]
     except ValueError:
         raise BadAnnotation(f"points {element.get('points', '')[:60]!r}", "x,y;x,y;...") from None
     if any(len(point) != 2 for point in points):
@@ -132,9 +153,18 @@ def _ellipse(element: Element, image: Record) -> _shapes.Polygon:
 
 def _mask(element: Element, image: Record) -> Rle:
     """Runs of 0 and 1 in turn along the rows of a box that lies in the image."""
-    left, top, width, height = (int(value) for value in _numbers(element, "left", "top", "width", "height"))
-    if min(left, top) < 0 or min(width, height) < 1 or left + width > image.width or top + height > image.height:
-        raise BadAnnotation(f"mask of {width} x {height} at {left}, {top}", f"inside {image.width} x {image.height}")
+    left, top, width, height = (
+        int(value) for value in _numbers(element, "left", "top", "width", "height")
+    )
+    if (
+        min(left, top) < 0
+        or min(width, height) < 1
+        or left + width > image.width
+        or top + height > image.height
+    ):
+        raise BadAnnotation(
+            f"mask of {width} x {height} at {left}, {top}", f"inside {image.width} x {image.height}"
+        )
     texts = [text.strip() for text in element.get("rle", "").split(",")]
     if not all(text.isascii() and text.isdigit() and len(text) < 10 for text in texts):
         raise BadAnnotation(f"rle {element.get('rle', '')[:60]!r}", "whole numbers")

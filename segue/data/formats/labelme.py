@@ -1,7 +1,8 @@
-"""LabelMe: a JSON file for each image, beside it or in a folder of its own; with train/, valid/, test/ or without.
+"""LabelMe: a JSON file for each image, beside it or in a folder of its own; with train/, valid/,
+test/ or without.
 
-Polygons, circles and masks are masks, rectangles boxes; points, lines and strips have no area and are left out.
-Shapes of one `group_id` and label are one object.
+Polygons, circles and masks are masks, rectangles boxes; points, lines and strips have no area and
+are left out. Shapes of one `group_id` and label are one object.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def detect(root: Path) -> bool:
 
 
 def splits(root: Path) -> dict[str, SplitSource]:
-    """The parts found below `root`, or the folder (or one file) as a whole; empty if it is not LabelMe's."""
+    """The parts found below `root`, or the folder (or one file) as a whole; empty if it is not
+    LabelMe's.
+    """
     return parts(root, _annotations)
 
 
@@ -48,24 +51,38 @@ def _looks_like_labelme(path: Path) -> bool:
 
 
 def read(source: SplitSource, name: str) -> Split:
-    """Records of all JSON files of a folder, or of one. An image without a file is no part of the data."""
+    """Records of all JSON files of a folder, or of one.
+
+    An image without a file is no part of the data.
+    """
     split = Split(name, source.annotations, [], {})
     finder = ImageFinder(source.image_folders)
-    files = [source.annotations] if source.annotations.is_file() else sorted(source.annotations.glob("*.json"))
+    files = (
+        [source.annotations]
+        if source.annotations.is_file()
+        else sorted(source.annotations.glob("*.json"))
+    )
     skipped: Counter[str] = Counter()
     seen: dict[Path, Path] = {}
     for path in files:
         content = _shapes.read_json(path, "a LabelMe file", split.problems)
         if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
             if content is not None:
-                split.problems.append(Problem("error", str(path), "no list shapes", "a LabelMe file"))
+                split.problems.append(
+                    Problem("error", str(path), "no list shapes", "a LabelMe file")
+                )
             continue
         record = _record(path, content, finder, len(split.records) + 1, split.problems)
         if record is not None and seen.setdefault(record.image, path) != path:
             found = f"a second file for {record.image.name}"
-            split.problems.append(Problem("error", str(path), found, f"one (the first is {seen[record.image].name})"))
+            split.problems.append(
+                Problem("error", str(path), found, f"one (the first is {seen[record.image].name})")
+            )
         elif record is not None:
-            shapes = [_shape(e, record, f"{path}: shape {n}", split, skipped) for n, e in enumerate(content["shapes"])]
+            shapes = [
+                _shape(e, record, f"{path}: shape {n}", split, skipped)
+                for n, e in enumerate(content["shapes"])
+            ]
             split.records.append(_shapes.with_shapes(record, filter(None, shapes), split.problems))
     split.files = tuple(files)
     split.categories = _shapes.categories(split.records)
@@ -73,14 +90,18 @@ def read(source: SplitSource, name: str) -> Split:
     return split
 
 
-def _record(path: Path, content: dict, finder: ImageFinder, number: int, problems: list[Problem]) -> Record | None:
+def _record(
+    path: Path, content: dict, finder: ImageFinder, number: int, problems: list[Problem]
+) -> Record | None:
     """The image of a file, by its imagePath or else by the file's own name."""
     said = content.get("imagePath")
     named = [path.stem + suffix for suffix in sorted(image_io.SUFFIXES)]
     candidates = [said, *named] if isinstance(said, str) and said else named
     image = next((found for found in map(finder.find, candidates) if found), None)
     if image is None:
-        problems.append(Problem("error", str(path), f"no image {str(said)[:80]}", f"it beside {path.name}"))
+        problems.append(
+            Problem("error", str(path), f"no image {str(said)[:80]}", f"it beside {path.name}")
+        )
         return None
     size = _shapes.believable(content.get("imageHeight"), content.get("imageWidth"))
     if size is None:
@@ -92,10 +113,16 @@ def _record(path: Path, content: dict, finder: ImageFinder, number: int, problem
     return Record(image, *size, number)
 
 
-def _shape(entry: Any, image: Record, where: str, split: Split, skipped: Counter[str]) -> Shape | None:
+def _shape(
+    entry: Any, image: Record, where: str, split: Split, skipped: Counter[str]
+) -> Shape | None:
     """One entry of `shapes`; None, with a problem or counted as skipped, if it cannot be an object."""
     try:
-        if not isinstance(entry, dict) or not isinstance(entry.get("label"), str) or not entry["label"].strip():
+        if (
+            not isinstance(entry, dict)
+            or not isinstance(entry.get("label"), str)
+            or not entry["label"].strip()
+        ):
             raise BadAnnotation("no label", "a shape with a label")
         where = f"{where} ({entry['label']})"
         kind = entry.get("shape_type") or "polygon"
@@ -105,7 +132,9 @@ def _shape(entry: Any, image: Record, where: str, split: Split, skipped: Counter
         listed = entry.get("points")
         if not isinstance(listed, list):
             raise BadAnnotation(f"points of type {type(listed).__name__}", "a list of x, y")
-        points = np.array([numbers(point, "point", 2) for point in listed], dtype=np.float64).reshape(-1, 2)
+        points = np.array(
+            [numbers(point, "point", 2) for point in listed], dtype=np.float64
+        ).reshape(-1, 2)
         group = "" if entry.get("group_id") is None else str(entry["group_id"])
         if kind == "rectangle":
             return Shape(entry["label"], None, _shapes.box(points, image), group, where=where)
@@ -135,9 +164,13 @@ def _bitmap(points: np.ndarray, text: object, image: Record) -> Mask:
     if x < 0 or y < 0 or right >= image.width or bottom >= image.height:
         raise BadAnnotation("mask that reaches out of the image", "one inside")
     try:
-        with Image.open(io.BytesIO(base64.b64decode(str(text), validate=True)), formats=image_io.FORMATS) as picture:
+        with Image.open(
+            io.BytesIO(base64.b64decode(str(text), validate=True)), formats=image_io.FORMATS
+        ) as picture:
             if picture.size != (right - x + 1, bottom - y + 1):
-                raise BadAnnotation(f"mask of {picture.size[0]} x {picture.size[1]} pixels", "as its two points say")
+                raise BadAnnotation(
+                    f"mask of {picture.size[0]} x {picture.size[1]} pixels", "as its two points say"
+                )
             bits = np.array(picture.convert("L")) > 0
     except (binascii.Error, *image_io.UNREADABLE, Image.DecompressionBombError):
         raise BadAnnotation("mask that is no picture", "a PNG in base64") from None

@@ -1,14 +1,16 @@
-"""Pictures of masks: images/ and masks/ with files of the same names, or train/images/ and train/masks/ and so on.
+"""Pictures of masks: images/ and masks/ with files of the same names, or train/images/ and
+train/masks/ and so on.
 
     masks/NAME.tif               a label image: every number above 0 is an object (PNG, TIFF, npy; 8, 16 or 32 bits)
     masks/CLASS/NAME.tif         the same for each class, where images/ has no folder of this name; else `object`
     masks/NAME/ANYTHING.png      a picture for each object, in which all above 0 is one
     ID/images/ANYTHING.png + ID/masks/*.png    the same with a folder for each image (Data Science Bowl 2018)
 
-A TIFF may have several pages, for objects that overlap: a number is an object of its own on each. A name may end in
-`.labels` (segue's own), `_masks`, `_cp_masks` (Cellpose) or `_mask`. An empty mask says that nothing is there; an image
-without a mask is not labelled, and no part of the data. Where folders and files are both called like images (1/2.png),
-the reading that fits all files of a part is meant; if both do, it is an error.
+A TIFF may have several pages, for objects that overlap: a number is an object of its own on each. A
+name may end in `.labels` (segue's own), `_masks`, `_cp_masks` (Cellpose) or `_mask`. An empty mask
+says that nothing is there; an image without a mask is not labelled, and no part of the data. Where
+folders and files are both called like images (1/2.png), the reading that fits all files of a part
+is meant; if both do, it is an error.
 """
 
 from __future__ import annotations
@@ -47,7 +49,11 @@ def splits(root: Path) -> dict[str, SplitSource]:
     found = paired(root, FOLDER)
     if not found:
         folders = {part: root / word for part, words in SPLIT_WORDS.items() for word in words}
-        found = {part: SplitSource(folder, (folder,)) for part, folder in folders.items() if _folders_of_images(folder)}
+        found = {
+            part: SplitSource(folder, (folder,))
+            for part, folder in folders.items()
+            if _folders_of_images(folder)
+        }
     if not found and ((root / FOLDER).is_dir() and (root / PICTURES).is_dir()):
         found = {WHOLE: SplitSource(root / FOLDER, (root / PICTURES,))}
     if not found and _folders_of_images(root):
@@ -57,12 +63,20 @@ def splits(root: Path) -> dict[str, SplitSource]:
 
 def _folders_of_images(root: Path) -> list[Path]:
     """The folders below `root` that hold one image each, with its masks."""
-    there = [path.parent for path in sorted(root.glob(f"*/{FOLDER}")) if (path.parent / PICTURES).is_dir()]
+    there = [
+        path.parent
+        for path in sorted(root.glob(f"*/{FOLDER}"))
+        if (path.parent / PICTURES).is_dir()
+    ]
     return there if all(len(_pictures_in(folder)) == 1 for folder in there) else []
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    return [path for path in (folder / PICTURES).glob("[!.]*.*") if path.suffix.lower() in image_io.SUFFIXES]
+    return [
+        path
+        for path in (folder / PICTURES).glob("[!.]*.*")
+        if path.suffix.lower() in image_io.SUFFIXES
+    ]
 
 
 def _mask_files(source: SplitSource) -> list[Path]:
@@ -113,23 +127,38 @@ def _owned(
         elif path in of_object and path not in of_class:
             owned.setdefault(of_object[path], []).append(MaskFile(path, OBJECT, True))
         elif path in of_class and path not in of_object:
-            owned.setdefault(of_class[path], []).append(MaskFile(path, places[path].parts[0], False))
+            owned.setdefault(of_class[path], []).append(
+                MaskFile(path, places[path].parts[0], False)
+            )
         elif path not in of_class:
             expected = "one in " + ", ".join(map(str, source.image_folders))
             problems.append(Problem("error", str(path), "no image of this name", expected))
     both = [places[path].as_posix() for path in files if path in of_object and path in of_class]
     if both:
-        found = f"folders and files that are both called like images (first: {both[0]}): classes or images?"
-        problems.append(Problem("error", str(source.annotations), found, "other names of the folders, or of the files"))
+        found = (
+            f"folders and files that are both called like images (first: {both[0]}): classes "
+            "or images?"
+        )
+        problems.append(
+            Problem(
+                "error",
+                str(source.annotations),
+                found,
+                "other names of the folders, or of the files",
+            )
+        )
     return pictures, owned
 
 
 def _readings(places: dict[Path, Path], pictures: dict[str, Path]) -> tuple[dict[Path, str], ...]:
-    """The images of masks: as label images, as objects in a folder called like the image, and in a class's folder.
+    """The images of masks: as label images, as objects in a folder called like the image, and in a
+    class's folder.
 
-    Names that are numbers may fit the last two. What fits all files of a part is meant; a file is in both if both do.
+    Names that are numbers may fit the last two. What fits all files of a part is meant; a file is
+    in both if both do.
     """
-    whole = {f"{key}{path.suffix}": key for key, path in pictures.items()}  # a.png.labels.tif beside a.jpg.labels.tif
+    # a.png.labels.tif beside a.jpg.labels.tif
+    whole = {f"{key}{path.suffix}": key for key, path in pictures.items()}
     of_image: dict[Path, str] = {}
     of_object: dict[Path, str] = {}
     of_class: dict[Path, str] = {}
@@ -141,10 +170,16 @@ def _readings(places: dict[Path, Path], pictures: dict[str, Path]) -> tuple[dict
             continue
         of_object |= {path: folder} if folder in pictures else {}
         of_class |= {path: below} if below is not None else {}
-    all_objects, all_classes = (len(of_image) + len(found) == len(places) for found in (of_object, of_class))
+    all_objects, all_classes = (
+        len(of_image) + len(found) == len(places) for found in (of_object, of_class)
+    )
     if all_classes:
         return of_image, of_object if all_objects else {}, of_class
-    return of_image, of_object, {path: key for path, key in of_class.items() if path not in of_object}
+    return (
+        of_image,
+        of_object,
+        {path: key for path, key in of_class.items() if path not in of_object},
+    )
 
 
 def _named(name: str, pictures: dict[str, Path], whole: dict[str, str]) -> str | None:
@@ -160,7 +195,9 @@ def _named(name: str, pictures: dict[str, Path], whole: dict[str, str]) -> str |
 def _shapes_of(
     files: list[MaskFile], image: Record, problems: list[Problem], pieces: Counter[str]
 ) -> list[Shape] | None:
-    """The objects of an image; None, with a problem, if one of its masks cannot be read: its objects are missing."""
+    """The objects of an image; None, with a problem, if one of its masks cannot be read: its
+    objects are missing.
+    """
     shapes: list[Shape] = []
     for file in files:
         pages = label_images.pages_of(image, file.path, problems)
@@ -170,12 +207,18 @@ def _shapes_of(
             bits = pages.max(0) > 0
             if bits.any():
                 shapes.append(
-                    Shape(file.class_name, encoded(bits, 0, 0, image.height, image.width), where=str(file.path))
+                    Shape(
+                        file.class_name,
+                        encoded(bits, 0, 0, image.height, image.width),
+                        where=str(file.path),
+                    )
                 )
             continue
         for number, page in enumerate(pages):
             for value, mask, count in label_images.objects(page):
-                where = f"{file.path}: {f'page {number + 1}, ' if len(pages) > 1 else ''}number {value}"
+                where = (
+                    f"{file.path}: {f'page {number + 1}, ' if len(pages) > 1 else ''}number {value}"
+                )
                 shapes.append(Shape(file.class_name, mask, where=where))
                 pieces.update(objects=1, pieces=count, several=int(count > 1))
     return shapes
@@ -188,5 +231,12 @@ def _in_pieces(place: Path, counted: Counter[str]) -> list[Problem]:
     average = counted["pieces"] / counted["objects"]
     if average >= MOST_PIECES:
         found = f"{average:.1f} pieces of each number: one value for all objects?"
-        return [Problem("error", str(place), found, "a number for each object (connected pieces can be numbered)")]
+        return [
+            Problem(
+                "error",
+                str(place),
+                found,
+                "a number for each object (connected pieces can be numbered)",
+            )
+        ]
     return [Problem("note", str(place), f"{counted['several']} objects lie in several pieces")]

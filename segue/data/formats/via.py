@@ -1,7 +1,8 @@
-"""VGG Image Annotator 2: a project or its annotations as JSON, or as CSV; alone or in train/, valid/, test/.
+"""VGG Image Annotator 2: a project or its annotations as JSON, or as CSV; alone or in train/,
+valid/, test/.
 
-Polygons, circles and ellipses are masks, rectangles boxes; lines and points are left out. Images have no size in
-these files, so that their headers are read.
+Polygons, circles and ellipses are masks, rectangles boxes; lines and points are left out. Images
+have no size in these files, so that their headers are read.
 """
 
 from __future__ import annotations
@@ -55,10 +56,15 @@ def read(source: SplitSource, name: str) -> Split:
         if record is None:
             continue
         if record.image in seen:
-            split.problems.append(Problem("error", f"{split.source}: {image}", "a second entry for it", "one"))
+            split.problems.append(
+                Problem("error", f"{split.source}: {image}", "a second entry for it", "one")
+            )
             continue
         seen.add(record.image)
-        shapes = [_shape(r, f"{split.source}: {image}: region {n}", record, split, skipped) for n, r in regions]
+        shapes = [
+            _shape(r, f"{split.source}: {image}: region {n}", record, split, skipped)
+            for n, r in regions
+        ]
         nameless += sum(shape is not None and shape.class_name == NO_CLASS for shape in shapes)
         split.records.append(_shapes.with_shapes(record, filter(None, shapes), split.problems))
     if nameless:
@@ -86,7 +92,9 @@ def _images(path: Path, problems: list[Problem]) -> Iterator[tuple[str, list[tup
         if isinstance(regions, dict):  # VIA 1
             regions = list(regions.values())
         if not isinstance(regions, list) or not isinstance(entry.get("filename"), str):
-            problems.append(Problem("error", f"{path}: {key[:80]}", "no filename or list of regions", EXPECTED))
+            problems.append(
+                Problem("error", f"{path}: {key[:80]}", "no filename or list of regions", EXPECTED)
+            )
             continue
         yield entry["filename"], list(enumerate(regions))
 
@@ -101,7 +109,12 @@ def _rows(path: Path, problems: list[Problem]) -> Iterator[tuple[str, list[tuple
                 shape = _parsed(row.get("region_shape_attributes"))
                 if shape != {}:  # an image without regions has one row
                     attributes = _parsed(row.get("region_attributes"))
-                    regions.append((f"of row {number}", {"shape_attributes": shape, "region_attributes": attributes}))
+                    regions.append(
+                        (
+                            f"of row {number}",
+                            {"shape_attributes": shape, "region_attributes": attributes},
+                        )
+                    )
     except (OSError, ValueError, csv.Error) as error:
         problems.append(Problem("error", str(path), f"not readable as CSV ({error})", EXPECTED))
     yield from found.items()
@@ -118,7 +131,9 @@ def _record(name: str, finder: ImageFinder, number: int, split: Split) -> Record
     path = finder.find(name) if name else None
     if path is None:
         found = f"no file {name[:80]}"
-        split.problems.append(Problem("error", str(split.source), found, f"it in {split.source.parent} or images/"))
+        split.problems.append(
+            Problem("error", str(split.source), found, f"it in {split.source.parent} or images/")
+        )
         return None
     try:
         height, width = image_io.size(path)
@@ -128,7 +143,9 @@ def _record(name: str, finder: ImageFinder, number: int, split: Split) -> Record
     return Record(path, height, width, number)
 
 
-def _shape(region: Any, where: str, image: Record, split: Split, skipped: Counter[str]) -> Shape | None:
+def _shape(
+    region: Any, where: str, image: Record, split: Split, skipped: Counter[str]
+) -> Shape | None:
     """One region; None, with a problem or counted as skipped, if it cannot be an object."""
     try:
         values = region.get("shape_attributes") if isinstance(region, dict) else None
@@ -141,18 +158,29 @@ def _shape(region: Any, where: str, image: Record, split: Split, skipped: Counte
         name = _class_name(region.get("region_attributes"))
         if kind == "rect":
             x, y, width, height = _of(values, "x", "y", "width", "height")
-            return Shape(name, None, _shapes.box(np.array([[x, y], [x + width, y + height]]), image), where=where)
+            return Shape(
+                name,
+                None,
+                _shapes.box(np.array([[x, y], [x + width, y + height]]), image),
+                where=where,
+            )
         if kind == "polygon":
             xs, ys = (numbers(values.get(key), key) for key in ("all_points_x", "all_points_y"))
             if len(xs) != len(ys):
                 raise BadAnnotation(f"{len(xs)} x and {len(ys)} y", "as many")
-            return Shape(name, _shapes.polygon(np.array([xs, ys], dtype=np.float64).T, image), where=where)
+            return Shape(
+                name, _shapes.polygon(np.array([xs, ys], dtype=np.float64).T, image), where=where
+            )
         if kind == "circle":
             x, y, radius = _of(values, "cx", "cy", "r")
             return Shape(name, _shapes.ellipse([x, y, radius, radius], 0.0, image), where=where)
         if kind == "ellipse":
             turned = _of({"theta": 0, **values}, "theta")[0]
-            return Shape(name, _shapes.ellipse(_of(values, "cx", "cy", "rx", "ry"), turned, image), where=where)
+            return Shape(
+                name,
+                _shapes.ellipse(_of(values, "cx", "cy", "rx", "ry"), turned, image),
+                where=where,
+            )
         raise BadAnnotation(f"shape {str(kind)[:40]!r}", "polygon, rect, circle or ellipse")
     except BadAnnotation as error:
         split.problems.append(Problem("error", where, *error.args))
@@ -165,7 +193,11 @@ def _of(values: dict, *keys: str) -> list[float]:
 
 def _class_name(attributes: Any) -> str:
     """The class among a region's attributes: the one that is called so, or the only one."""
-    given = {k: v for k, v in attributes.items() if v not in ("", {}, None)} if isinstance(attributes, dict) else {}
+    given = (
+        {k: v for k, v in attributes.items() if v not in ("", {}, None)}
+        if isinstance(attributes, dict)
+        else {}
+    )
     if not given:
         return NO_CLASS
     keys = [key for key in CLASS_KEYS if key in given] or list(given)
@@ -173,7 +205,11 @@ def _class_name(attributes: Any) -> str:
     if isinstance(value, dict):  # a checkbox: {"tube": true}
         chosen = [str(key) for key, on in value.items() if on]
         value = chosen[0] if len(chosen) == 1 else None
-    if (len(keys) > 1 and keys[0] not in CLASS_KEYS) or not isinstance(value, str) or not value.strip():
+    if (
+        (len(keys) > 1 and keys[0] not in CLASS_KEYS)
+        or not isinstance(value, str)
+        or not value.strip()
+    ):
         found = f"attributes {', '.join(map(str, given))[:80]}"
         raise BadAnnotation(found, f"one text, or one called {', '.join(CLASS_KEYS)}")
     return value.strip()

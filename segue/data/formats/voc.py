@@ -4,10 +4,11 @@
     {train,valid,test}/*.xml beside the images                                (Roboflow)
     *.xml beside the images, or annotations/ and images/                      not divided (labelImg)
 
-Where a file says that it is of VOC (`<database>The VOC2007 Database`), its boxes are first and last pixels counted from
-1, so that the left edge is at xmin - 1. labelImg, Roboflow and CVAT write edges counted from 0 into the same fields;
-theirs, and those of files that do not say, are taken as they are. Difficult objects are ignored, as VOC does: crowds.
-Of ImageSets/Segmentation, objects have the masks of SegmentationObject/*.png, where there are any.
+Where a file says that it is of VOC (`<database>The VOC2007 Database`), its boxes are first and last
+pixels counted from 1, so that the left edge is at xmin - 1. labelImg, Roboflow and CVAT write edges
+counted from 0 into the same fields; theirs, and those of files that do not say, are taken as they
+are. Difficult objects are ignored, as VOC does: crowds. Of ImageSets/Segmentation, objects have the
+masks of SegmentationObject/*.png, where there are any.
 """
 
 from __future__ import annotations
@@ -37,16 +38,26 @@ def detect(root: Path) -> bool:
 
 
 def splits(root: Path) -> dict[str, SplitSource]:
-    """The parts found below `root`, the one of a list in ImageSets, or the folder as a whole; empty if not VOC's."""
+    """The parts found below `root`, the one of a list in ImageSets, or the folder as a whole; empty
+    if not VOC's.
+    """
     if root.is_file():
-        return parts(root, lambda place: place if _is_list(place) or _looks_like_voc(place) else None)
+        return parts(
+            root, lambda place: place if _is_list(place) or _looks_like_voc(place) else None
+        )
     found: dict[str, SplitSource] = {}
     for name, words in LISTS.items() if _annotations(root) else ():
-        paths = [root / "ImageSets" / kind / f"{word}.txt" for kind in ("Main", "Segmentation") for word in words]
+        paths = [
+            root / "ImageSets" / kind / f"{word}.txt"
+            for kind in ("Main", "Segmentation")
+            for word in words
+        ]
         path = next((path for path in paths if path.is_file()), None)
         found |= {name: SplitSource(path, (root,))} if path else {}
     found = found or parts(root, _annotations)
-    pictures = [tuple(source.annotations.parent / name for name in PICTURES) for source in found.values()]
+    pictures = [
+        tuple(source.annotations.parent / name for name in PICTURES) for source in found.values()
+    ]
     return {
         name: source
         if source.annotations.is_file()
@@ -73,7 +84,10 @@ def _is_list(path: Path) -> bool:
 
 
 def read(source: SplitSource, name: str) -> Split:
-    """Records of all files of a folder, or of a list. Images are found, not opened, unless a file says no size."""
+    """Records of all files of a folder, or of a list.
+
+    Images are found, not opened, unless a file says no size.
+    """
     split = Split(name, source.annotations, [], {})
     folders, files = source.image_folders, {}
     if _is_list(source.annotations):
@@ -92,7 +106,9 @@ def read(source: SplitSource, name: str) -> Split:
         masks = None if record is None else _masks(path, record, split.problems)
         if root is not None and record is not None and masks is not None:
             objects = _objects(root, record, path, masks, split.problems, marks)
-            split.records.append(Record(record.image, record.height, record.width, record.id, tuple(objects)))
+            split.records.append(
+                Record(record.image, record.height, record.width, record.id, tuple(objects))
+            )
     listed = (source.annotations,) if source.annotations.is_file() and files else ()
     split.files = tuple(dict.fromkeys((*listed, *files.values())))
     split.categories = _shapes.categories(split.records)
@@ -103,7 +119,9 @@ def read(source: SplitSource, name: str) -> Split:
 
 
 def _beside(folders: tuple[Path, ...]) -> dict[str, list[Path]]:
-    """Images by name: a file's own name is surer than the one written in it, which stays when files are renamed."""
+    """Images by name: a file's own name is surer than the one written in it, which stays when files
+    are renamed.
+    """
     found: dict[str, list[Path]] = {}
     for folder in folders:
         here: dict[str, list[Path]] = {}
@@ -119,35 +137,49 @@ def _listed(path: Path, annotations: Path, problems: list[Problem]) -> dict[str,
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
-        problems.append(Problem("error", str(path), f"not readable ({str(error)[:80]})", "a text file"))
+        problems.append(
+            Problem("error", str(path), f"not readable ({str(error)[:80]})", "a text file")
+        )
         return {}
     found = {}
     for number, words in enumerate((line.split() for line in lines), 1):
-        if not words or (len(words) > 1 and words[1] == "-1"):  # of one class, which this image does not show
+        # of one class, which this image does not show
+        if not words or (len(words) > 1 and words[1] == "-1"):
             continue
         file = annotations / f"{Path(words[0]).name}.xml"
         if file.is_file():
             found[file.stem] = file
         else:
             problems.append(
-                Problem("error", f"{path}:{number}", f"no annotation file {file.name}", f"it in {annotations}")
+                Problem(
+                    "error",
+                    f"{path}:{number}",
+                    f"no annotation file {file.name}",
+                    f"it in {annotations}",
+                )
             )
     return found
 
 
-def _record(root: Element, path: Path, beside: list[Path], finder: ImageFinder, split: Split) -> Record | None:
+def _record(
+    root: Element, path: Path, beside: list[Path], finder: ImageFinder, split: Split
+) -> Record | None:
     said = (root.findtext("filename") or "").strip()
     number = len(split.records) + 1
     if len(beside) > 1:
         named = [image for image in beside if image.name == Path(said.replace("\\", "/")).name]
         if not named:
             found = f"a second image of this name: {', '.join(image.name for image in beside)}"
-            split.problems.append(Problem("error", str(path), found, "one, or <filename> that says which"))
+            split.problems.append(
+                Problem("error", str(path), found, "one, or <filename> that says which")
+            )
             return None
         beside = named
     image = beside[0] if beside else finder.find(said) if said else None
     if image is None:
-        split.problems.append(Problem("error", str(path), f"no image {said[:80]}", f"it beside {path.name}"))
+        split.problems.append(
+            Problem("error", str(path), f"no image {said[:80]}", f"it beside {path.name}")
+        )
         return None
     sides = [(root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")]
     if sides in (["", ""], ["0", "0"]):  # as some versions of labelImg write them
@@ -156,7 +188,9 @@ def _record(root: Element, path: Path, beside: list[Path], finder: ImageFinder, 
             found = f"height and width missing; {record.height} and {record.width} in {image.name}"
             split.problems.append(Problem("fixed", str(path), found))
         return record
-    size = _shapes.believable(*(int(side) if re.fullmatch("[0-9]{1,9}", side) else 0 for side in sides))
+    size = _shapes.believable(
+        *(int(side) if re.fullmatch("[0-9]{1,9}", side) else 0 for side in sides)
+    )
     if size is None:
         found = f"height {sides[0]!r}, width {sides[1]!r} of {image.name}"
         split.problems.append(Problem("error", str(path), found, "pixels"))
@@ -165,7 +199,12 @@ def _record(root: Element, path: Path, beside: list[Path], finder: ImageFinder, 
 
 
 def _objects(
-    root: Element, image: Record, path: Path, masks: dict[int, Rle], problems: list[Problem], marks: Counter[str]
+    root: Element,
+    image: Record,
+    path: Path,
+    masks: dict[int, Rle],
+    problems: list[Problem],
+    marks: Counter[str],
 ) -> list[Annotation]:
     first = 1.0 if "VOC" in (root.findtext("source/database") or "") else 0.0
     found = []
@@ -191,7 +230,10 @@ def _objects(
 
 
 def _box(element: Element, first: float) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1 in pixels from the image's corner. first: the number of the first pixel, or 0 for edges."""
+    """x0, y0, x1, y1 in pixels from the image's corner.
+
+    first: the number of the first pixel, or 0 for edges.
+    """
     box = element.find("bndbox")
     if box is None:
         raise BadAnnotation("no bndbox", "an object with a box")
@@ -202,13 +244,16 @@ def _box(element: Element, first: float) -> tuple[float, float, float, float]:
     except ValueError:
         raise BadAnnotation(f"box {texts!s:.60}", "xmin, ymin, xmax and ymax as numbers") from None
     if x0 > x1 or y0 > y1:
-        raise BadAnnotation(f"corners {x0:g}, {y0:g} and {x1:g}, {y1:g}", "xmin below xmax, and ymin below ymax")
+        raise BadAnnotation(
+            f"corners {x0:g}, {y0:g} and {x1:g}, {y1:g}", "xmin below xmax, and ymin below ymax"
+        )
     return x0 - first, y0 - first, x1, y1
 
 
 def _masks(path: Path, image: Record, problems: list[Problem]) -> dict[int, Rle] | None:
-    """The masks of an image's objects by their number, if there is a picture of them; None, with a problem, if it is
-    not this image's."""
+    """The masks of an image's objects by their number, if there is a picture of them; None, with a
+    problem, if it is not this image's.
+    """
     picture = path.parent.parent / "SegmentationObject" / f"{path.stem}.png"
     if not picture.is_file():
         return {}
@@ -227,7 +272,11 @@ def _compare(
     problems: list[Problem],
 ) -> None:
     """Say so if a mask is not where its object's box is."""
-    width, height = (max(min(box[i + 2], around[i + 2]) - max(box[i], around[i]), 0.0) for i in (0, 1))
+    width, height = (
+        max(min(box[i + 2], around[i + 2]) - max(box[i], around[i]), 0.0) for i in (0, 1)
+    )
     areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, around)]
     if width * height < LEAST_OVERLAP * (sum(areas) - width * height):
-        problems.append(Problem("note", where, f"box {list(box)}, but its mask's is {list(around)}"))
+        problems.append(
+            Problem("note", where, f"box {list(box)}, but its mask's is {list(around)}")
+        )

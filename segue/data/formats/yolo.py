@@ -1,13 +1,14 @@
-"""YOLO: a text file for each image and in it a line for each object, in shares (0..1) of the image's width and height.
+"""YOLO: a text file for each image and in it a line for each object, in shares (0..1) of the
+image's width and height.
 
     images/ + labels/                                    not divided
     images/{train,val,test}/ + labels/{train,val,test}/
     {train,valid,test}/images/ + {train,valid,test}/labels/    (Roboflow)
 
-or the folders that train:, val: and test: of data.yaml name. `class cx cy w h` is a box, `class x1 y1 x2 y2 x3 y3 ...`
-an outline. Classes are called as in data.yaml (or classes.txt), else class 0, class 1, ... An image without a label
-file, or with an empty one, shows none of them and stays. `channels: [r, g, b, thermal]` in data.yaml says what those of
-the files are called.
+or the folders that train:, val: and test: of data.yaml name. `class cx cy w h` is a box, `class x1
+y1 x2 y2 x3 y3 ...` an outline. Classes are called as in data.yaml (or classes.txt), else class 0,
+class 1, ... An image without a label file, or with an empty one, shows none of them and stays.
+`channels: [r, g, b, thermal]` in data.yaml says what those of the files are called.
 """
 
 from __future__ import annotations
@@ -30,18 +31,26 @@ DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml")
 CLASSES = "classes.txt"  # of labelImg and Label Studio: a name on each line
 KEYS = {"train": ("train",), "valid": ("val", "valid"), "test": ("test",)}
 MOST_CLASSES = 10_000
-SLACK = 0.001  # how far rounding may carry a number out of 0..1; the object is cut off at the image's edge
+# how far rounding may carry a number out of 0..1; the object is cut off at the image's edge
+SLACK = 0.001
 
 
 def detect(root: Path) -> bool:
     if not root.is_dir():
         return False
-    folders = [root / "labels", *(root / word / "labels" for words in SPLIT_WORDS.values() for word in words)]
-    return any(next(folder.rglob("*.txt"), None) for folder in folders) or {"names", "train"} <= _described(root).keys()
+    folders = [
+        root / "labels",
+        *(root / word / "labels" for words in SPLIT_WORDS.values() for word in words),
+    ]
+    return (
+        any(next(folder.rglob("*.txt"), None) for folder in folders)
+        or {"names", "train"} <= _described(root).keys()
+    )
 
 
 def splits(root: Path) -> dict[str, SplitSource]:
-    """The parts found below `root`; undivided data are the part `all`. A folder named for two parts is the first's.
+    """The parts found below `root`; undivided data are the part `all`. A folder named for two parts
+    is the first's.
 
     Raises:
         DataError: if data.yaml names a part that is no folder inside `root`.
@@ -54,7 +63,9 @@ def splits(root: Path) -> dict[str, SplitSource]:
         said = next((content[key] for key in KEYS[part] if content.get(key)), None)
         folder = _inside(root, content.get("path"), said) or laid_out.get(part)
         if said and (folder is None or str(said).endswith(".txt")):
-            raise DataError(root, f"{part} is {said} in its data.yaml", "a folder of images inside the data set")
+            raise DataError(
+                root, f"{part} is {said} in its data.yaml", "a folder of images inside the data set"
+            )
         if folder and all(folder not in source.image_folders for source in found.values()):
             found[part] = SplitSource(_labels_of(root, folder), (folder,))
     whole = SplitSource(root / "labels", (root / "images",))
@@ -62,7 +73,9 @@ def splits(root: Path) -> dict[str, SplitSource]:
 
 
 def _described(root: Path) -> dict[str, Any]:
-    """The content of a folder's data.yaml, all scalars as text (`no` is a name, too); empty if there is none."""
+    """The content of a folder's data.yaml, all scalars as text (`no` is a name, too); empty if
+    there is none.
+    """
     try:
         path = next(root / name for name in DESCRIPTIONS if (root / name).is_file())
         content = parse_yaml(path.read_text(encoding="utf-8-sig"))
@@ -72,7 +85,9 @@ def _described(root: Path) -> dict[str, Any]:
 
 
 def _inside(root: Path, base: Any, said: Any) -> Path | None:
-    """The folder that data.yaml names, which may be meant from its `path`, or from a folder beside it (Roboflow)."""
+    """The folder that data.yaml names, which may be meant from its `path`, or from a folder beside
+    it (Roboflow).
+    """
     if not isinstance(said, str):
         return None
     named = [root / str(base or ""), root]
@@ -84,7 +99,9 @@ def _inside(root: Path, base: Any, said: Any) -> Path | None:
 
 
 def _labels_of(root: Path, folder: Path) -> Path:
-    """labels/train for images/train, train/labels for train/images; else labels lie beside their images."""
+    """labels/train for images/train, train/labels for train/images; else labels lie beside their
+    images.
+    """
     steps = list(folder.relative_to(root).parts)
     if "images" in steps:
         steps[len(steps) - 1 - steps[::-1].index("images")] = "labels"
@@ -95,37 +112,61 @@ def read(source: SplitSource, name: str) -> Split:
     """Records of all images of a part. Their headers are read, for their size."""
     split = Split(name, source.annotations, [], {})
     if not source.annotations.is_dir():
-        split.problems.append(Problem("error", str(source.annotations), "no such folder", "a text file for each image"))
+        split.problems.append(
+            Problem(
+                "error", str(source.annotations), "no such folder", "a text file for each image"
+            )
+        )
     names, described = _names(source, split.problems)
     found = (path for path in sorted(source.annotations.rglob("*.txt")) if path.name != CLASSES)
-    labels = {path.relative_to(source.annotations).with_suffix("").as_posix(): path for path in found}
+    labels = {
+        path.relative_to(source.annotations).with_suffix("").as_posix(): path for path in found
+    }
     # Folders without a counterpart in the labels hold something else.
-    pictures = _shapes.pictures(source.image_folders, split.problems, lambda name: (source.annotations / name).is_dir())
+    pictures = _shapes.pictures(
+        source.image_folders, split.problems, lambda name: (source.annotations / name).is_dir()
+    )
     for key in sorted(labels.keys() - pictures.keys()):
-        split.problems.append(Problem("error", str(labels[key]), "no image of this name", _places(source)))
+        split.problems.append(
+            Problem("error", str(labels[key]), "no image of this name", _places(source))
+        )
     for key, path in sorted(pictures.items()):
         record = _shapes.record(path, len(split.records) + 1, split.problems)
         if record is not None:
             shapes = _shapes_of(labels[key], record, names, split.problems) if key in labels else []
             split.records.append(_shapes.with_shapes(record, shapes, split.problems))
     split.files, split.channels = (*described, *labels.values()), _channels(described)
-    used = [int(name.removeprefix("class ")) for name in split.class_counts()] if names is None else []
-    known = {number: f"class {number}" for number in range(max(used, default=-1) + 1)} if names is None else names
+    used = (
+        [int(name.removeprefix("class ")) for name in split.class_counts()] if names is None else []
+    )
+    known = (
+        {number: f"class {number}" for number in range(max(used, default=-1) + 1)}
+        if names is None
+        else names
+    )
     split.categories = {name: number for number, name in sorted(known.items())}
     return split
 
 
-def _names(source: SplitSource, problems: list[Problem]) -> tuple[dict[int, str] | None, list[Path]]:
+def _names(
+    source: SplitSource, problems: list[Problem]
+) -> tuple[dict[int, str] | None, list[Path]]:
     """Class names by id and the file that says them; None if no file does."""
     for folder in _homes(source):
-        for path in (folder / name for name in (*DESCRIPTIONS, CLASSES) if (folder / name).is_file()):
+        for path in (
+            folder / name for name in (*DESCRIPTIONS, CLASSES) if (folder / name).is_file()
+        ):
             try:
                 names = _named_in(path)
                 if names is None:
                     continue
                 return names, [path]
             except (OSError, ValueError) as error:
-                problems.append(Problem("error", str(path), f"not readable ({str(error)[:80]})", "YAML with names"))
+                problems.append(
+                    Problem(
+                        "error", str(path), f"not readable ({str(error)[:80]})", "YAML with names"
+                    )
+                )
             except BadAnnotation as error:
                 problems.append(Problem("error", str(path), *error.args))
             return None, [path]
@@ -133,13 +174,21 @@ def _names(source: SplitSource, problems: list[Problem]) -> tuple[dict[int, str]
 
 
 def _channels(described: list[Path]) -> tuple[str, ...]:
-    """What the file that names the classes calls the channels; a number of them, as others write it, is no name."""
+    """What the file that names the classes calls the channels; a number of them, as others write
+    it, is no name.
+    """
     said = next((_described(path.parent).get("channels") for path in described), None)
-    return tuple(said) if isinstance(said, list) and all(isinstance(name, str) for name in said) else ()
+    return (
+        tuple(said)
+        if isinstance(said, list) and all(isinstance(name, str) for name in said)
+        else ()
+    )
 
 
 def _homes(source: SplitSource) -> Iterator[Path]:
-    """The folders that hold both labels and images of a part, and that of the data set: not one above it."""
+    """The folders that hold both labels and images of a part, and that of the data set: not one
+    above it.
+    """
     labels = source.annotations.absolute()
     both = os.path.commonpath([labels, *(folder.absolute() for folder in source.image_folders)])
     for folder in (labels, *labels.parents[:4]):
@@ -160,25 +209,46 @@ def _named_in(path: Path) -> dict[int, str] | None:
     if isinstance(content, dict) and "names" not in content:
         return None
     listed = content["names"] if isinstance(content, dict) else content
-    entries = enumerate(listed) if isinstance(listed, list) else listed.items() if isinstance(listed, dict) else []
+    entries = (
+        enumerate(listed)
+        if isinstance(listed, list)
+        else listed.items()
+        if isinstance(listed, dict)
+        else []
+    )
     try:
-        names = {int(number): name.strip() for number, name in entries if name.strip() or path.name != CLASSES}
+        names = {
+            int(number): name.strip()
+            for number, name in entries
+            if name.strip() or path.name != CLASSES
+        }
     except (AttributeError, ValueError):
         names = {}
-    if not names or min(names) < 0 or not all(names.values()) or len(set(names.values())) < len(names):
-        raise BadAnnotation(f"names {str(listed)[:60]}", "a name for each class from 0, no two alike")
+    if (
+        not names
+        or min(names) < 0
+        or not all(names.values())
+        or len(set(names.values())) < len(names)
+    ):
+        raise BadAnnotation(
+            f"names {str(listed)[:60]}", "a name for each class from 0, no two alike"
+        )
     count = content.get("nc", len(names)) if isinstance(content, dict) else len(names)
     if str(count) != str(len(names)):
         raise BadAnnotation(f"nc: {str(count)[:40]}, but {len(names)} names", "as many")
     return names
 
 
-def _shapes_of(path: Path, image: Record, names: dict[int, str] | None, problems: list[Problem]) -> list[Shape]:
+def _shapes_of(
+    path: Path, image: Record, names: dict[int, str] | None, problems: list[Problem]
+) -> list[Shape]:
     """The objects of a label file."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        problems.append(Problem("error", str(path), f"not readable ({str(error)[:80]})", "a text file"))
+        problems.append(
+            Problem("error", str(path), f"not readable ({str(error)[:80]})", "a text file")
+        )
         return []
     shapes = []
     for number, line in enumerate(lines, 1):
@@ -194,15 +264,24 @@ def _shapes_of(path: Path, image: Record, names: dict[int, str] | None, problems
 
 def _shape(words: list[str], image: Record, names: dict[int, str] | None, where: str) -> Shape:
     if len(words) != 5 and (len(words) < 7 or len(words) % 2 == 0):
-        raise BadAnnotation(f"{len(words)} columns", "class cx cy w h, or class and at least three points x y")
+        raise BadAnnotation(
+            f"{len(words)} columns", "class cx cy w h, or class and at least three points x y"
+        )
     name = _class_name(words[0], names)
     values = [_number(word) for word in words[1:]]
     if not all(-SLACK <= value <= 1 + SLACK for value in values):  # false for NaN, too
-        raise BadAnnotation(f"coordinates {' '.join(words[1:9])}", "shares of width and height, 0 to 1")
+        raise BadAnnotation(
+            f"coordinates {' '.join(words[1:9])}", "shares of width and height, 0 to 1"
+        )
     if len(values) > 4:
         points = np.array(values).reshape(-1, 2) * (image.width, image.height)
         return Shape(name, _shapes.polygon(points, image), where=where)
-    x, y, w, h = values[0] * image.width, values[1] * image.height, values[2] * image.width, values[3] * image.height
+    x, y, w, h = (
+        values[0] * image.width,
+        values[1] * image.height,
+        values[2] * image.width,
+        values[3] * image.height,
+    )
     return Shape(name, None, (x - w / 2, y - h / 2, x + w / 2, y + h / 2), where=where)
 
 
@@ -211,7 +290,9 @@ def _class_name(word: str, names: dict[int, str] | None) -> str:
     if not (math.isfinite(number) and number == int(number) and 0 <= number < MOST_CLASSES):
         raise BadAnnotation(f"class {word[:20]}", "a whole number from 0")
     if names is not None and int(number) not in names:
-        raise BadAnnotation(f"class {int(number)}", f"one of the {len(names)} classes, {min(names)} to {max(names)}")
+        raise BadAnnotation(
+            f"class {int(number)}", f"one of the {len(names)} classes, {min(names)} to {max(names)}"
+        )
     return f"class {int(number)}" if names is None else names[int(number)]
 
 

@@ -1,1 +1,3 @@
-"""Image files: how they are decoded, which channels a model takes of them, and what their numbers mean."""
+"""Image files: how they are decoded, which channels a model takes of them, and what their numbers
+mean.
+"""

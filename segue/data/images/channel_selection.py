@@ -1,8 +1,8 @@
 """What a plan's channels take of a file that may have more of them, or planes.
 
-Grey becomes three equal channels, and three equal ones become grey; transparency is dropped. Channels that say where
-they are (`at`) are taken from there; without that a file has to have as many as are wanted. Of a stack each channel
-takes what its `plane` says.
+Grey becomes three equal channels, and three equal ones become grey; transparency is dropped.
+Channels that say where they are (`at`) are taken from there; without that a file has to have as
+many as are wanted. Of a stack each channel takes what its `plane` says.
 """
 
 from __future__ import annotations
@@ -52,14 +52,21 @@ def projected(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.n
     """
     highest = max((channel.plane for channel in wanted if channel.plane != "max"), default=0)
     if highest >= len(planes):
-        raise DataError(path, f"{len(planes)} planes", f"plane {highest}, counted from 0, as data.channels say")
-    taken = {plane: planes.max(0) if plane == "max" else planes[plane] for plane in {c.plane for c in wanted}}
+        raise DataError(
+            path, f"{len(planes)} planes", f"plane {highest}, counted from 0, as data.channels say"
+        )
+    taken = {
+        plane: planes.max(0) if plane == "max" else planes[plane]
+        for plane in {c.plane for c in wanted}
+    }
     if len(taken) == 1:
         return next(iter(taken.values()))
     return np.stack([taken[channel.plane][number] for number, channel in enumerate(wanted)])
 
 
 def _last_is_transparency(path: Path) -> bool:
-    """Whether the second or fourth channel of a file is no colour but transparency; in microscopy it is a colour."""
+    """Whether the second or fourth channel of a file is no colour but transparency; in microscopy
+    it is a colour.
+    """
     suffix = path.suffix.lower()
     return tiff.has_transparency(path) if suffix in (".tif", ".tiff") else suffix != ".npy"

@@ -1,9 +1,10 @@
 """Reading images: 8 and 16 bit, any number of channels, never fewer levels than the file has.
 
-JPEG is decoded by simplejpeg, TIFF by tifffile (`stacks.py`), .npy by numpy, the rest by PIL. The reasons: PIL and
-OpenCV give pixels for a JPEG with a flipped byte without a word, simplejpeg refuses it (and torchvision's decoders are
-to be removed; its PNG decoder ends the process on a damaged file). PIL silently turns 16-bit colour into 8 bits, so a
-PNG of that kind needs the extra `tiff` (imagecodecs).
+JPEG is decoded by simplejpeg, TIFF by tifffile (`stacks.py`), .npy by numpy, the rest by PIL. The
+reasons: PIL and OpenCV give pixels for a JPEG with a flipped byte without a word, simplejpeg
+refuses it (and torchvision's decoders are to be removed; its PNG decoder ends the process on a
+damaged file). PIL silently turns 16-bit colour into 8 bits, so a PNG of that kind needs the extra
+`tiff` (imagecodecs).
 """
 
 from __future__ import annotations
@@ -29,37 +30,52 @@ from segue.structures.channels import Channel
 ORIENTATION = 0x0112  # the EXIF tag
 TIFF = (".tif", ".tiff")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"}
-# What PIL may take a file for, whatever its name: among the others are some that start programs (EPS).
+# What PIL may take a file for, whatever its name: among the others are some that start programs
+# (EPS).
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF")
 # Headers are read first; a file that claims more than this is refused before anything is decoded.
 MOST_PIXELS = 100_000_000
 # What decoders raise for bytes that are not what they expect.
 UNREADABLE = (
-    *(ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TypeError),
+    *(
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        OSError,
+        RuntimeError,
+        SyntaxError,
+        TypeError,
+    ),
     *(ValueError, struct.error, UnidentifiedImageError, tifffile.TiffFileError),
 )
 
 
 def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
-    """The image (C, H, W) with exactly these channels: uint8 or uint16 as stored, or float32 in 0..1.
+    """The image (C, H, W) with exactly these channels: uint8 or uint16 as stored, or float32 in
+    0..1.
 
-    channels: a plan's, or how many; what they take of a file with others is said in `taken`. Orientation marks (EXIF)
-    are followed, as annotation tools do. Whole numbers of other types become uint16. Floating point
-    beyond 0..1 is moved there, smallest and largest value, if all channels are scaled by percentile, which it does
-    not change; otherwise it is an error.
+    channels: a plan's, or how many; what they take of a file with others is said in `taken`.
+    Orientation marks (EXIF) are followed, as annotation tools do. Whole numbers of other types
+    become uint16. Floating point beyond 0..1 is moved there, smallest and largest value, if all
+    channels are scaled by percentile, which it does not change; otherwise it is an error.
 
     Raises:
         DataError: if the file is missing, damaged, too large or has other channels or planes.
     """
     wanted = [Channel(name="any")] * channels if isinstance(channels, int) else channels
-    image = channel_selection.projected(path, channel_selection.with_channels(path, stack(path), wanted), wanted)
+    image = channel_selection.projected(
+        path, channel_selection.with_channels(path, stack(path), wanted), wanted
+    )
     if image.dtype not in (np.uint8, np.uint16):
         image = _as_levels(path, image, all(channel.scale == "percentile" for channel in wanted))
     return torch.from_numpy(np.ascontiguousarray(image))
 
 
 def shown(path: Path) -> Tensor:
-    """The image (C, H, W) to look at: all its channels, the largest value of its planes, of whatever type."""
+    """The image (C, H, W) to look at: all its channels, the largest value of its planes, of
+    whatever type.
+    """
     image = stack(path).max(0)
     known = image if image.dtype in (np.uint8, np.uint16) else image.astype(np.float32)
     return torch.from_numpy(np.ascontiguousarray(known))
@@ -79,7 +95,9 @@ def stack(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise DataError(path, "no such file", "an image") from None
     except UNREADABLE as error:
-        raise DataError(path, f"cannot be decoded ({_first_line(error)})", "an undamaged image") from None
+        raise DataError(
+            path, f"cannot be decoded ({_first_line(error)})", "an undamaged image"
+        ) from None
 
 
 def _as_levels(path: Path, image: np.ndarray, by_percentile: bool) -> np.ndarray:
@@ -109,20 +127,28 @@ def scaled(image: Tensor, channels: Sequence[Channel]) -> Tensor:
     if all(channel.scale != "percentile" for channel in channels):
         if image.is_floating_point():
             return values
-        return values / torch.tensor([channel.scale or largest for channel in channels])[:, None, None]
+        return (
+            values / torch.tensor([channel.scale or largest for channel in channels])[:, None, None]
+        )
     rows = []
     for number, channel in enumerate(channels):
         if channel.scale == "percentile":
             rows.append(_between_percentiles(image[number], values[number], channel.percentiles))
         else:
-            rows.append(values[number] / (largest if image.is_floating_point() else channel.scale or largest))
+            rows.append(
+                values[number]
+                / (largest if image.is_floating_point() else channel.scale or largest)
+            )
     return torch.stack(rows)
 
 
-def _between_percentiles(stored: Tensor, values: Tensor, percentiles: tuple[float, float]) -> Tensor:
+def _between_percentiles(
+    stored: Tensor, values: Tensor, percentiles: tuple[float, float]
+) -> Tensor:
     """Values (H, W) with the lower percentile at 0 and the higher at 1.
 
-    What lies outside continues as a logarithm: a few hot pixels do not reach far, and no level is lost to clipping.
+    What lies outside continues as a logarithm: a few hot pixels do not reach far, and no level is
+    lost to clipping.
     """
     low, high = _percentiles(stored.numpy(), percentiles)
     if high <= low:  # nearly all of the image is one value
@@ -160,7 +186,10 @@ def size(path: Path) -> tuple[int, int]:
 
 
 def orientation(image: Image.Image) -> int:
-    """1..8, as an EXIF mark in the header says. A PNG's may also be after its pixels, which are not decoded for it."""
+    """1..8, as an EXIF mark in the header says.
+
+    A PNG's may also be after its pixels, which are not decoded for it.
+    """
     unmarked = image.format == "PNG" and "exif" not in image.info
     return 1 if unmarked else image.getexif().get(ORIENTATION, 1)
 
@@ -177,7 +206,11 @@ def bits(path: Path) -> int:
         if path.suffix.lower() == ".npy":
             return _header_of_array(path)[1].itemsize * 8
         with _quiet_open(path) as image:
-            return 16 if image.mode.startswith("I") or (path.suffix == ".png" and _is_16_bit_colour(path)) else 8
+            return (
+                16
+                if image.mode.startswith("I") or (path.suffix == ".png" and _is_16_bit_colour(path))
+                else 8
+            )
 
 
 @contextmanager
@@ -188,7 +221,9 @@ def _header_of(path: Path) -> Iterator[None]:
     except DataError:
         raise
     except UNREADABLE as error:
-        raise DataError(path, f"no readable image header ({_first_line(error)})", "an undamaged image") from None
+        raise DataError(
+            path, f"no readable image header ({_first_line(error)})", "an undamaged image"
+        ) from None
 
 
 def check_size(path: Path) -> None:
@@ -212,14 +247,21 @@ def _header_of_array(path: Path) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of an .npy file, from its header.
 
     Raises:
-        DataError: if it is no array of numbers with height and width, or too large. ValueError: if it is no .npy file.
+        DataError: if it is no array of numbers with height and width, or too large. ValueError: if
+        it is no .npy file.
     """
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
         shape, _, dtype = read(file)
     if dtype.kind not in "iufb" or len(shape) not in (2, 3) or math.prod(shape) > tiff.MOST_VALUES:
-        raise DataError(path, f"an array of {dtype} and shape {shape}", "numbers, height x width x channels")
+        raise DataError(
+            path, f"an array of {dtype} and shape {shape}", "numbers, height x width x channels"
+        )
     return shape, dtype
 
 
@@ -237,7 +279,9 @@ def _decode(path: Path) -> np.ndarray:
     if values.ndim == 2:
         values = values[:, :, None]
     if values.ndim != 3:
-        raise DataError(path, f"an array of shape {values.shape}", "height x width or height x width x channels")
+        raise DataError(
+            path, f"an array of shape {values.shape}", "height x width or height x width x channels"
+        )
     return values.transpose(2, 0, 1)[None]
 
 
@@ -277,7 +321,8 @@ def _quiet_open(path: Path) -> Image.Image:
 def _is_16_bit_colour(path: Path) -> bool:
     """Whether a PNG has 16 bits in more than one channel."""
     with path.open("rb") as file:
-        header = file.read(26)  # signature 8, IHDR length and name 8, width and height 8, depth, colour type
+        # signature 8, IHDR length and name 8, width and height 8, depth, colour type
+        header = file.read(26)
     return header[24:26] in (b"\x10\x02", b"\x10\x04", b"\x10\x06")
 
 
@@ -286,7 +331,9 @@ def _decode_16_bit_png(path: Path) -> np.ndarray:
         import imagecodecs
     except ImportError:
         found = "a PNG with 16 bits in several channels"
-        raise DataError(path, found, "the extra that reads it", 'pip install "segue[tiff]"') from None
+        raise DataError(
+            path, found, "the extra that reads it", 'pip install "segue[tiff]"'
+        ) from None
     with _quiet_open(path) as image:
         image.verify()  # checksums, because the decoder does not look at them
     return imagecodecs.png_decode(path.read_bytes())

@@ -1,7 +1,9 @@
-"""Label images: pictures whose values number objects. Read from whatever people have, written so that all is kept.
+"""Label images: pictures whose values number objects. Read from whatever people have, written so
+that all is kept.
 
-0 is no object. Where objects overlap, a picture holds one number for each pixel: what is written then is a TIFF with
-several pages, objects that overlap on different ones, so that none loses a pixel.
+0 is no object. Where objects overlap, a picture holds one number for each pixel: what is written
+then is a TIFF with several pages, objects that overlap on different ones, so that none loses a
+pixel.
 """
 
 from __future__ import annotations
@@ -30,14 +32,17 @@ def read(path: Path) -> np.ndarray:
     """The pages of a label image (P, H, W), int64 from 0. Colours of a palette are its numbers.
 
     Raises:
-        DataError: if the file is damaged or too large, or holds something else than whole numbers from 0.
+        DataError: if the file is damaged or too large, or holds something else than whole numbers
+        from 0.
     """
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise DataError(path, "a mask as JPEG, which changes numbers", f"PNG or TIFF: {EXPECTED}")
     stack = image_io.stack(path)
     suffix = path.suffix.lower()
     picture_file = suffix not in (*image_io.TIFF, ".npy")
-    if stack.shape[1] in (2, 4) and (picture_file or (suffix in image_io.TIFF and tiff.has_transparency(path))):
+    if stack.shape[1] in (2, 4) and (
+        picture_file or (suffix in image_io.TIFF and tiff.has_transparency(path))
+    ):
         stack = stack[:, :-1]
     if stack.shape[1] == 3 and picture_file:
         with Image.open(path, formats=image_io.FORMATS) as picture:
@@ -48,15 +53,25 @@ def read(path: Path) -> np.ndarray:
     values = stack[:, 0]
     if values.dtype.kind not in "biuf":
         raise DataError(path, f"a mask of type {values.dtype}", EXPECTED)
-    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
-        raise DataError(path, f"a mask of fractions ({values.min():.4g} to {values.max():.4g})", EXPECTED)
+    if values.dtype.kind == "f" and not (
+        np.isfinite(values).all() and (values == np.rint(values)).all()
+    ):
+        raise DataError(
+            path, f"a mask of fractions ({values.min():.4g} to {values.max():.4g})", EXPECTED
+        )
     if values.min() < 0 or values.max() >= LARGEST:
-        raise DataError(path, f"a mask with numbers from {values.min():.10g} to {values.max():.10g}", "0 to 2**31 - 1")
+        raise DataError(
+            path,
+            f"a mask with numbers from {values.min():.10g} to {values.max():.10g}",
+            "0 to 2**31 - 1",
+        )
     return values.astype(np.int64)
 
 
 def pages_of(image: Record, path: Path, problems: list[Problem]) -> np.ndarray | None:
-    """The pages of an image's mask; None, with a problem, if it cannot be read or is of another size."""
+    """The pages of an image's mask; None, with a problem, if it cannot be read or is of another
+    size.
+    """
     try:
         pages = read(path)
     except DataError as error:
@@ -65,7 +80,9 @@ def pages_of(image: Record, path: Path, problems: list[Problem]) -> np.ndarray |
     height, width = pages.shape[1:]
     if (height, width) != (image.height, image.width):
         found = f"a mask of {width} x {height} pixels"
-        problems.append(Problem("error", str(path), found, f"{image.width} x {image.height}, as {image.image}"))
+        problems.append(
+            Problem("error", str(path), found, f"{image.width} x {image.height}, as {image.image}")
+        )
         return None
     return pages
 
@@ -75,7 +92,9 @@ def objects(page: np.ndarray) -> list[tuple[int, Rle, int]]:
     present, compact = np.unique(page, return_inverse=True)
     compact = compact.reshape(page.shape) + (present[0] != 0)
     found = []
-    for number, window in zip(present[present != 0].tolist(), ndimage.find_objects(compact), strict=True):
+    for number, window in zip(
+        present[present != 0].tolist(), ndimage.find_objects(compact), strict=True
+    ):
         bits = page[window] == number
         pieces, count = ndimage.label(bits, NEAR)
         if count > 1:
@@ -85,13 +104,16 @@ def objects(page: np.ndarray) -> list[tuple[int, Rle, int]]:
 
 
 def layers(regions: Sequence[Region], height: int, width: int) -> np.ndarray:
-    """Objects, numbered from 1 in their order, on as few pages (P, H, W) uint16 as this takes; none overlaps there.
+    """Objects, numbered from 1 in their order, on as few pages (P, H, W) uint16 as this takes; none
+    overlaps there.
 
     Raises:
         DataError: if there are more objects than numbers.
     """
     if len(regions) > np.iinfo(np.uint16).max:
-        raise DataError("label image", f"{len(regions)} objects", "at most 65535, which 16 bits can number")
+        raise DataError(
+            "label image", f"{len(regions)} objects", "at most 65535, which 16 bits can number"
+        )
     pages = [np.zeros((height, width), dtype=np.uint16)]
     for number, region in enumerate(regions, 1):
         x0, y0, x1, y1 = intersection(region.window, (0, 0, width, height))
@@ -107,4 +129,10 @@ def layers(regions: Sequence[Region], height: int, width: int) -> np.ndarray:
 
 def write(path: Path, pages: np.ndarray) -> None:
     """Pages (P, H, W) or one (H, W) as a compressed TIFF."""
-    tifffile.imwrite(path, pages, compression="zlib", photometric="minisblack", metadata={"axes": "QYX"[-pages.ndim :]})
+    tifffile.imwrite(
+        path,
+        pages,
+        compression="zlib",
+        photometric="minisblack",
+        metadata={"axes": "QYX"[-pages.ndim :]},
+    )

@@ -14,29 +14,41 @@ UNITS = {
     "micrometer": 1.0, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "centimeter": 1e4, "m": 1e6, "inch": 25_400.0,
 }  # fmt: skip
 RESOLUTION_UNITS = {2: 25_400.0, 3: 1e4}  # TIFF's inch and centimetre
-# Larger pixels than this, in a file without a microscope's metadata, are a setting for printers: 72 dpi are 353 um.
+# Larger pixels than this, in a file without a microscope's metadata, are a setting for printers: 72
+# dpi are 353 um.
 LARGEST = 20.0
 
 
 def micrometres_per_pixel(path: Path) -> float | None:
-    """The side of a pixel in micrometres from a TIFF file's OME or ImageJ metadata or its resolution tags.
+    """The side of a pixel in micrometres from a TIFF file's OME or ImageJ metadata or its
+    resolution tags.
 
-    None where nothing is said, where it is no length ("pixel"), where pixels are not square (more than 1 % apart), or
-    where the file is no readable TIFF.
+    None where nothing is said, where it is no length ("pixel"), where pixels are not square (more
+    than 1 % apart), or where the file is no readable TIFF.
     """
     if path.suffix.lower() not in (".tif", ".tiff"):
         return None
     try:
         with tifffile.TiffFile(path) as file:
             across, down = _ome(file.ome_metadata) if file.ome_metadata else _tags(file)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, ArithmeticError, tifffile.TiffFileError):
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        ArithmeticError,
+        tifffile.TiffFileError,
+    ):
         return None
     usable = all(math.isfinite(side) and side > 0 for side in (across, down))
     return across if usable and abs(across / down - 1) <= 0.01 else None
 
 
 def _ome(text: str) -> tuple[float, float]:
-    """Both sides from OME-XML, which is searched, not parsed: nothing in it can be expanded or fetched."""
+    """Both sides from OME-XML, which is searched, not parsed: nothing in it can be expanded or
+    fetched.
+    """
     element = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", text)
     sides = []
     for axis in "XY":

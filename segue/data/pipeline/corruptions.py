@@ -1,4 +1,7 @@
-"""Cameras that fail: channels missing or displaced when a model is measured. See `transforms.Drop` for training."""
+"""Cameras that fail: channels missing or displaced when a model is measured.
+
+See `transforms.Drop` for training.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from segue.structures.channels import Channel
 class DisturbedView(View):
     """A view without augmentation in which channels are missing (at their mean) or displaced.
 
-    shift: channels moved by so many pixels of the image as stored, to the right and down; its edges are repeated.
+    shift: channels moved by so many pixels of the image as stored, to the right and down; its edges
+    are repeated.
     """
 
     def __init__(
@@ -27,9 +31,17 @@ class DisturbedView(View):
         super().__init__(*size)
         self.channels, self.missing, self.shift = channels, missing, shift
 
-    def __call__(self, image: Tensor, boxes_xyxy: Tensor, points: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        image, boxes_xyxy, points = super().__call__(shifted(image, *self.shift), boxes_xyxy, points, seed)
-        return at_mean(image, self.missing, self.channels) if self.missing else image, boxes_xyxy, points
+    def __call__(
+        self, image: Tensor, boxes_xyxy: Tensor, points: Tensor, seed: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        image, boxes_xyxy, points = super().__call__(
+            shifted(image, *self.shift), boxes_xyxy, points, seed
+        )
+        return (
+            at_mean(image, self.missing, self.channels) if self.missing else image,
+            boxes_xyxy,
+            points,
+        )
 
 
 def shifted(image: Tensor, rows: Sequence[int], x: int, y: int) -> Tensor:

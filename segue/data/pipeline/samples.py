@@ -25,12 +25,14 @@ Position = tuple[int, int]  # epoch, index of a record
 
 @dataclass(frozen=True)
 class Samples(Dataset):
-    """Records as (inputs, target), a pure function of (seed, epoch, index): worker history plays no part.
+    """Records as (inputs, target), a pure function of (seed, epoch, index): worker history plays no
+    part.
 
-    class_names: the classes that are trained, in the order of their labels; other objects and crowds are left
-    out. with_masks: whether masks are drawn. views: None draws a new view of an image each epoch, K repeats
-    the same K views (what a cache of K views needs). weighed: whether an object counts as much as its label's
-    quality. with_unexplained: whether targets say where the image shows something that no mask covers.
+    class_names: the classes that are trained, in the order of their labels; other objects and
+    crowds are left out. with_masks: whether masks are drawn. views: None draws a new view of an
+    image each epoch, K repeats the same K views (what a cache of K views needs). weighed: whether
+    an object counts as much as its label's quality. with_unexplained: whether targets say where the
+    image shows something that no mask covers.
     """
 
     records: Sequence[Record]
@@ -63,13 +65,19 @@ class Samples(Dataset):
             target.masks, target.has_mask = outlines.draw(points, *self.view.size)
             if self.with_unexplained:
                 target.unexplained = unexplained(image, target.masks)
-        visible = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).min(-1).values >= 1 if objects else torch.zeros(0).bool()
+        visible = (
+            (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).min(-1).values >= 1
+            if objects
+            else torch.zeros(0).bool()
+        )
         target = target.keep(visible)
         target.key, target.record = seed_for(self.seed, "points", epoch, index), index
         target.size = (record.height, record.width)
         return {"images": image}, target
 
-    def _target(self, objects: list[Annotation], labels: dict[str, int], boxes_xyxy: Tensor) -> Target:
+    def _target(
+        self, objects: list[Annotation], labels: dict[str, int], boxes_xyxy: Tensor
+    ) -> Target:
         height, width = self.view.size
         return Target(
             labels=torch.tensor([labels[a.class_name] for a in objects], dtype=torch.int64),
@@ -80,9 +88,11 @@ class Samples(Dataset):
 
 
 def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
-    """The record's pixels (C, H, W): uint8, or float32 in 0..1 where the file has more levels or a scale is set.
+    """The record's pixels (C, H, W): uint8, or float32 in 0..1 where the file has more levels or a
+    scale is set.
 
-    A file with a row or column more or less than annotated, as some exports have, is cut or its last one repeated.
+    A file with a row or column more or less than annotated, as some exports have, is cut or its
+    last one repeated.
 
     Raises:
         images.DataError: if a file is missing, damaged or not of the size its annotations say.
@@ -90,7 +100,9 @@ def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
     image = multi_file.read(record.image, channels)
     if max(abs(image.shape[-2] - record.height), abs(image.shape[-1] - record.width)) > 1:
         found = f"{image.shape[-2]} x {image.shape[-1]} pixels (height x width)"
-        raise image_io.DataError(record.image, found, f"{record.height} x {record.width}, as annotated")
+        raise image_io.DataError(
+            record.image, found, f"{record.height} x {record.width}, as annotated"
+        )
     if image.shape[-2:] != (record.height, record.width):
         rows = torch.arange(record.height).clamp(max=image.shape[-2] - 1)
         image = image[:, rows][..., torch.arange(record.width).clamp(max=image.shape[-1] - 1)]
@@ -102,7 +114,8 @@ def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
 class Outlines:
     """The masks of one image as points that transforms can move, and the way back to rasters.
 
-    A polygon is its vertices. A bitmap (decoded run lengths) is three points: where its corners are.
+    A polygon is its vertices. A bitmap (decoded run lengths) is three points: where its corners
+    are.
     """
 
     def __init__(self, masks: list) -> None:
@@ -123,15 +136,21 @@ class Outlines:
                 self.parts[-1].append((slice(count, count + len(points)), bits))
                 chunks.append(points)
                 count += len(points)
-        self.points = torch.from_numpy(np.concatenate(chunks))  # float64: single would move edges by a pixel
+        # float64: single would move edges by a pixel
+        self.points = torch.from_numpy(np.concatenate(chunks))
 
     def draw(self, points: Tensor, height: int, width: int) -> tuple[PackedMasks, Tensor]:
-        """Rasters on a height x width grid after `points` were moved, and which objects still show (N,)."""
+        """Rasters on a height x width grid after `points` were moved, and which objects still show
+        (N,).
+        """
         moved = points.numpy()
         rasters: list[np.ndarray] = []
         windows: list[tuple[int, int, int, int]] = []
         for parts in self.parts:
-            around = [_frame_corners(moved[part]) if bits is not None else moved[part] for part, bits in parts]
+            around = [
+                _frame_corners(moved[part]) if bits is not None else moved[part]
+                for part, bits in parts
+            ]
             window = _window(around, height, width)
             raster = np.zeros((window[3] - window[1], window[2] - window[0]), dtype=bool)
             if raster.size:
@@ -165,10 +184,11 @@ def _window(around: list[np.ndarray], height: int, width: int) -> tuple[int, int
 
 @dataclass(frozen=True)
 class StepSampler:
-    """The records of each optimizer step of one epoch that this process works on, from step `start` on.
+    """The records of each optimizer step of one epoch that this process works on, from step `start`
+    on.
 
-    The order follows from (seed, epoch). A step is `images_per_step` records of that order (the last one of an
-    epoch may be shorter); process `rank` of `world` takes every world-th of them.
+    The order follows from (seed, epoch). A step is `images_per_step` records of that order (the
+    last one of an epoch may be shorter); process `rank` of `world` takes every world-th of them.
     """
 
     records: int
@@ -184,7 +204,11 @@ class StepSampler:
         return -(-self.records // self.images_per_step) - self.start
 
     def __iter__(self) -> Iterator[list[Position]]:
-        indices = order(self.records, self.seed, "order", self.epoch) if self.shuffle else range(self.records)
+        indices = (
+            order(self.records, self.seed, "order", self.epoch)
+            if self.shuffle
+            else range(self.records)
+        )
         for first in range(self.start * self.images_per_step, self.records, self.images_per_step):
             step = indices[first : first + self.images_per_step]
             yield [(self.epoch, index) for index in step[self.rank :: self.world]]

@@ -1,8 +1,9 @@
 """Image and objects together, from the file's pixels to the frame a model sees.
 
-torchvision v2 on uint8 does the work. Outlines of masks travel as points of a tensor type of our own: v2's
-KeyPoints mean pixel centres when they flip (x -> W - 1 - x) but continuous coordinates when they resize, which
-moves polygons by a pixel at every flip. Masks are drawn after the last transform, never warped.
+torchvision v2 on uint8 does the work. Outlines of masks travel as points of a tensor type of our
+own: v2's KeyPoints mean pixel centres when they flip (x -> W - 1 - x) but continuous coordinates
+when they resize, which moves polygons by a pixel at every flip. Masks are drawn after the last
+transform, never warped.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ GREY = torch.tensor([0.299, 0.587, 0.114])  # luma of r, g, b (ITU-R BT.601)
 
 
 class Augment(Settings):
-    """Random changes of training images. All are light; hue is left alone because it is slow and rarely helps.
+    """Random changes of training images. All are light; hue is left alone because it is slow and
+    rarely helps.
 
-    flip, vertical_flip, crop: probability of each. crop_area: smallest part of the image a crop keeps.
-    brightness, contrast, saturation: largest relative change of r, g and b, where there are all three; no other channel
-    is light. drop: how likely a channel is missing from a view, at its mean; the name may also be that of a partner
-    folder, for all its channels, or several joined by +, which go together.
+    flip, vertical_flip, crop: probability of each. crop_area: smallest part of the image a crop
+    keeps. brightness, contrast, saturation: largest relative change of r, g and b, where there are
+    all three; no other channel is light. drop: how likely a channel is missing from a view, at its
+    mean; the name may also be that of a partner folder, for all its channels, or several joined by
+    +, which go together.
     """
 
     flip: float = Field(0.5, ge=0, le=1)
@@ -43,7 +46,8 @@ class Augment(Settings):
 
 
 class Points(tv_tensors.TVTensor):
-    """x, y in continuous pixels, (P, 2): (0, 0) is the image's corner, not the first pixel's centre.
+    """x, y in continuous pixels, (P, 2): (0, 0) is the image's corner, not the first pixel's
+    centre.
 
     Knows how to flip, crop, pad and resize; v2 passes it through any other transform unchanged.
     """
@@ -94,16 +98,24 @@ def _(points: Points, padding: list[int], *_args: Any, **_kwargs: Any) -> Points
 
 
 @VF.register_kernel(VF.resized_crop, Points)
-def _(points: Points, top: int, left: int, height: int, width: int, size: list[int], **_kwargs: Any) -> Points:
+def _(
+    points: Points, top: int, left: int, height: int, width: int, size: list[int], **_kwargs: Any
+) -> Points:
     cropped = VF.crop(points, top, left, height, width)
     return cast(Points, VF.resize(cropped, size))
 
 
 class View:
-    """Turns a decoded image with boxes and outline points into the frame of height x width a model sees."""
+    """Turns a decoded image with boxes and outline points into the frame of height x width a model
+    sees.
+    """
 
     def __init__(
-        self, height: int, width: int, augment: Augment | None = None, channels: Sequence[Channel] = RGB
+        self,
+        height: int,
+        width: int,
+        augment: Augment | None = None,
+        channels: Sequence[Channel] = RGB,
     ) -> None:
         self.size = (height, width)
         fit = v2.Resize([height, width], antialias=True)
@@ -117,13 +129,18 @@ class View:
             v2.RandomChoice([crop, fit], p=[augment.crop, 1 - augment.crop]),
             _Colour((augment.brightness, augment.contrast, augment.saturation), channels),
         ]
-        self.transform = v2.Compose([*steps, *([Drop(augment.drop, channels)] if augment.drop else [])])
+        self.transform = v2.Compose(
+            [*steps, *([Drop(augment.drop, channels)] if augment.drop else [])]
+        )
 
-    def __call__(self, image: Tensor, boxes_xyxy: Tensor, points: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Image (C, H, W), boxes (N, 4) and points (P, 2) in its pixels -> the same three in the frame.
+    def __call__(
+        self, image: Tensor, boxes_xyxy: Tensor, points: Tensor, seed: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Image (C, H, W), boxes (N, 4) and points (P, 2) in its pixels -> the same three in the
+        frame.
 
-        Boxes are clipped to the frame and may have become empty; points are not clipped. All random choices
-        follow from `seed`; the global generator is left as it was.
+        Boxes are clipped to the frame and may have become empty; points are not clipped. All random
+        choices follow from `seed`; the global generator is left as it was.
         """
         size = (image.shape[-2], image.shape[-1])
         sample = (
@@ -138,7 +155,8 @@ class View:
 
 
 class _Colour(v2.Transform):
-    """Brightness, contrast and saturation of r, g and b in one matrix product; other channels are left alone.
+    """Brightness, contrast and saturation of r, g and b in one matrix product; other channels are
+    left alone.
 
     v2's ColorJitter makes the same changes one after another, over the whole image each time.
     """
@@ -162,15 +180,21 @@ class _Colour(v2.Transform):
         pixels = inpt.as_subclass(torch.Tensor)
         flat = pixels[self.rows].flatten(1).float()
         changed = params["matrix"] @ flat + params["lift"] * (GREY @ flat.mean(1))
-        if pixels.dtype == torch.uint8:  # floating point is not cut off at 0 and 1: that would make levels equal
+        # floating point is not cut off at 0 and 1: that would make levels equal
+        if pixels.dtype == torch.uint8:
             changed.clamp_(0, 255)
         changed = changed.to(pixels.dtype).view(3, *pixels.shape[1:])
-        rows = [changed[self.rows.index(row)] if row in self.rows else pixels[row] for row in range(len(pixels))]
+        rows = [
+            changed[self.rows.index(row)] if row in self.rows else pixels[row]
+            for row in range(len(pixels))
+        ]
         return tv_tensors.wrap(torch.stack(rows), like=inpt)
 
 
 def at_mean(image: Tensor, rows: Collection[int], channels: Sequence[Channel]) -> Tensor:
-    """An image (C, H, W), uint8 or in 0..1, as float32 in 0..1 with these channels at their mean: 0 for the network."""
+    """An image (C, H, W), uint8 or in 0..1, as float32 in 0..1 with these channels at their mean: 0
+    for the network.
+    """
     values = image / 255 if image.dtype == torch.uint8 else image.to(torch.float32, copy=True)
     for row in rows:
         values[row] = channels[row].mean
@@ -178,7 +202,9 @@ def at_mean(image: Tensor, rows: Collection[int], channels: Sequence[Channel]) -
 
 
 class Drop(v2.Transform):
-    """Each entry's channels go to their mean with its probability; a view that would lose all of them keeps all."""
+    """Each entry's channels go to their mean with its probability; a view that would lose all of
+    them keeps all.
+    """
 
     _transformed_types = (tv_tensors.Image,)
 
@@ -190,8 +216,15 @@ class Drop(v2.Transform):
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         drawn = torch.rand(len(self.groups)) < self.chances
-        rows = {row for group, dropped in zip(self.groups, drawn.tolist(), strict=True) if dropped for row in group}
+        rows = {
+            row
+            for group, dropped in zip(self.groups, drawn.tolist(), strict=True)
+            if dropped
+            for row in group
+        }
         return {"rows": sorted(rows) if len(rows) < len(self.channels) else []}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return tv_tensors.wrap(at_mean(inpt.as_subclass(torch.Tensor), params["rows"], self.channels), like=inpt)
+        return tv_tensors.wrap(
+            at_mean(inpt.as_subclass(torch.Tensor), params["rows"], self.channels), like=inpt
+        )

@@ -15,10 +15,11 @@ TO_SIGMA = 1.4826  # median absolute deviation to standard deviation, of a norma
 
 
 def visible(image: Tensor) -> Tensor:
-    """Cells (H / 4, W / 4) of an image (C, H, W) clearly brighter or darker than their surroundings, bool.
+    """Cells (H / 4, W / 4) of an image (C, H, W) clearly brighter or darker than their
+    surroundings, bool.
 
-    The surroundings are a median, so that objects may cover up to half of them. How much is clear follows from the
-    image: three times the usual difference.
+    The surroundings are a median, so that objects may cover up to half of them. How much is clear
+    follows from the image: three times the usual difference.
     """
     grey = image.float().mean(0)[None, None]
     fine = F.avg_pool2d(grey, CELL)
@@ -31,7 +32,9 @@ def visible(image: Tensor) -> Tensor:
 
 
 def unexplained(image: Tensor, masks: PackedMasks) -> Tensor:
-    """Cells of an image (C, H, W) where something is visible that none of its objects' masks covers, bool."""
+    """Cells of an image (C, H, W) where something is visible that none of its objects' masks
+    covers, bool.
+    """
     free = visible(image)
     height, width = free.shape
     ys, xs = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")

@@ -1,8 +1,9 @@
-"""Records as files of other programs: LabelMe, CVAT, Pascal VOC and YOLO. The counterparts of their readers.
+"""Records as files of other programs: LabelMe, CVAT, Pascal VOC and YOLO. The counterparts of their
+readers.
 
-Run lengths become polygons by tracing (`structures/outlines.py`: an IoU of at least 0.95, measured 0.998 on average).
-Objects without a mask are rectangles. Crowds are left out, but for VOC, whose difficult objects they are. Sources are
-CVAT's alone, and there only whether a person drew a shape.
+Run lengths become polygons by tracing (`structures/outlines.py`: an IoU of at least 0.95, measured
+0.998 on average). Objects without a mask are rectangles. Crowds are left out, but for VOC, whose
+difficult objects they are. Sources are CVAT's alone, and there only whether a person drew a shape.
 """
 
 from __future__ import annotations
@@ -26,11 +27,19 @@ def to_labelme(record: Record, image_path: str) -> dict[str, Any]:
     for number, annotation in enumerate(_drawable(record), 1):
         rings = _rings(annotation)
         x0, y0, x1, y1 = annotation.box_xyxy
-        kind, outlines = ("polygon", rings) if rings else ("rectangle", [np.array([[x0, y0], [x1, y1]])])
+        kind, outlines = (
+            ("polygon", rings) if rings else ("rectangle", [np.array([[x0, y0], [x1, y1]])])
+        )
         for outline in outlines:
-            shape = {"label": annotation.class_name, "points": outline.round(2).tolist(), "shape_type": kind}
+            shape = {
+                "label": annotation.class_name,
+                "points": outline.round(2).tolist(),
+                "shape_type": kind,
+            }
             group = number if len(outlines) > 1 else None
-            shapes.append({**shape, "group_id": group, "description": "", "flags": {}, "mask": None})
+            shapes.append(
+                {**shape, "group_id": group, "description": "", "flags": {}, "mask": None}
+            )
     return {
         "version": "5.5.0",
         "flags": {},
@@ -56,10 +65,16 @@ def to_cvat(records: Iterable[tuple[Record, str]]) -> str:
             for ring in rings:
                 points = ";".join(f"{x:.2f},{y:.2f}" for x, y in ring)
                 together = {"group_id": str(group)} if len(rings) > 1 else {}
-                SubElement(image, "polygon", {**common, "points": points, "z_order": "0", **together})
+                SubElement(
+                    image, "polygon", {**common, "points": points, "z_order": "0", **together}
+                )
             if not rings:
                 corners = zip(("xtl", "ytl", "xbr", "ybr"), annotation.box_xyxy, strict=True)
-                SubElement(image, "box", {**common, **{key: f"{value:.2f}" for key, value in corners}, "z_order": "0"})
+                SubElement(
+                    image,
+                    "box",
+                    {**common, **{key: f"{value:.2f}" for key, value in corners}, "z_order": "0"},
+                )
     indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(root, encoding="unicode") + "\n"
 
@@ -67,23 +82,37 @@ def to_cvat(records: Iterable[tuple[Record, str]]) -> str:
 def to_voc(record: Record, name: str) -> str:
     """A Pascal VOC document of a record's boxes, in whole pixels counted from 1, as VOC's own are.
 
-    name: of the image. The database is called so that other readers of the file, ours too, know how they are counted.
+    name: of the image. The database is called so that other readers of the file, ours too, know how
+    they are counted.
     """
     root = Element("annotation")
     SubElement(root, "filename").text = name
     SubElement(SubElement(root, "source"), "database").text = "segue, pixels from 1 as in VOC"
     size = SubElement(root, "size")
-    SubElement(size, "width").text, SubElement(size, "height").text = str(record.width), str(record.height)
+    SubElement(size, "width").text, SubElement(size, "height").text = (
+        str(record.width),
+        str(record.height),
+    )
     SubElement(root, "segmented").text = "0"
     for annotation in record.annotations:
         thing = SubElement(root, "object")
         difficult = str(int(annotation.crowd))
-        for key, text in (("name", annotation.class_name), ("pose", "Unspecified"), ("difficult", difficult)):
+        for key, text in (
+            ("name", annotation.class_name),
+            ("pose", "Unspecified"),
+            ("difficult", difficult),
+        ):
             SubElement(thing, key).text = text
         x0, y0, x1, y1 = (round(value) for value in annotation.box_xyxy)
-        x0, y0 = min(x0, record.width - 1), min(y0, record.height - 1)  # a thin box at the edge has a pixel, too
+        # a thin box at the edge has a pixel, too
+        x0, y0 = min(x0, record.width - 1), min(y0, record.height - 1)
         box = SubElement(thing, "bndbox")
-        for key, value in (("xmin", x0 + 1), ("ymin", y0 + 1), ("xmax", max(x1, x0 + 1)), ("ymax", max(y1, y0 + 1))):
+        for key, value in (
+            ("xmin", x0 + 1),
+            ("ymin", y0 + 1),
+            ("xmax", max(x1, x0 + 1)),
+            ("ymax", max(y1, y0 + 1)),
+        ):
             SubElement(box, key).text = str(value)
     indent(root)
     return tostring(root, encoding="unicode") + "\n"
@@ -92,7 +121,8 @@ def to_voc(record: Record, name: str) -> str:
 def to_yolo(record: Record, labels: Mapping[str, int], outlines: bool) -> str:
     """The lines of a record's label file. labels: the number of each class name, from 0.
 
-    outlines: of the objects that have masks, each as one ring: pieces apart are joined by slits; else boxes of all.
+    outlines: of the objects that have masks, each as one ring: pieces apart are joined by slits;
+    else boxes of all.
     """
     side, lines = np.array([record.width, record.height]), []
     for annotation in _drawable(record):
@@ -120,10 +150,14 @@ def _counts(mask: Mask, record: Record) -> bytes:
 
 
 def _ring(annotation: Annotation, record: Record) -> np.ndarray:
-    """The outline (V, 2) of an object's mask; of several rings, which may overlap, that of what they cover together."""
+    """The outline (V, 2) of an object's mask; of several rings, which may overlap, that of what
+    they cover together.
+    """
     rings = _rings(annotation)
     if len(rings) > 1 and annotation.mask is not None:
-        rings = list(traced(Rle(record.height, record.width, _counts(annotation.mask, record))).rings)
+        rings = list(
+            traced(Rle(record.height, record.width, _counts(annotation.mask, record))).rings
+        )
     return joined(rings)
 
 

@@ -1,4 +1,7 @@
-"""Records as COCO instances JSON, the one layout every tool reads. The counterpart of `formats/coco.py`."""
+"""Records as COCO instances JSON, the one layout every tool reads.
+
+The counterpart of `formats/coco.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,31 @@ from segue.data.records import Annotation, Record
 from segue.structures.masks import Mask, Polygon, coco_rle
 
 
-def coco(records: Iterable[Record], categories: Mapping[str, int], name_of: Callable[[Record], str]) -> dict[str, Any]:
+def coco(
+    records: Iterable[Record], categories: Mapping[str, int], name_of: Callable[[Record], str]
+) -> dict[str, Any]:
     """The content of a file: images with the records' ids, and their objects, numbered from 1.
 
-    categories: the id of each class name. name_of: a record's `file_name`. Area is that of the mask where there is
-    one. `source` and `quality` are written where they are not a manual label's.
+    categories: the id of each class name. name_of: a record's `file_name`. Area is that of the mask
+    where there is one. `source` and `quality` are written where they are not a manual label's.
     """
     content: dict[str, Any] = {"images": [], "annotations": []}
     content["categories"] = [{"id": number, "name": name} for name, number in categories.items()]
     for record in records:
-        image = {"id": record.id, "file_name": name_of(record), "height": record.height, "width": record.width}
+        image = {
+            "id": record.id,
+            "file_name": name_of(record),
+            "height": record.height,
+            "width": record.width,
+        }
         content["images"].append(image)
         for annotation in record.annotations:
             number = len(content["annotations"]) + 1
-            entry = {"id": number, "image_id": record.id, "category_id": categories[annotation.class_name]}
+            entry = {
+                "id": number,
+                "image_id": record.id,
+                "category_id": categories[annotation.class_name],
+            }
             content["annotations"].append(entry | _entry(annotation, record))
     return content
 

@@ -10,12 +10,19 @@ Content = dict[str, Any]
 
 
 def combined(first: Content, second: Content) -> Content:
-    """Both files as one: categories united by name, images by file name, everything numbered anew from the first's.
+    """Both files as one: categories united by name, images by file name, everything numbered anew
+    from the first's.
 
     Raises:
-        DataError: if an image has another size in the other file, or an entry lacks what it is found by.
+        DataError: if an image has another size in the other file, or an entry lacks what it is
+        found by.
     """
-    content = {**second, **first, "images": list(first["images"]), "annotations": list(first["annotations"])}
+    content = {
+        **second,
+        **first,
+        "images": list(first["images"]),
+        "annotations": list(first["annotations"]),
+    }
     content["categories"] = list(first["categories"])
     categories = _joined(content["categories"], second["categories"], "name")
     known = {image.get("file_name"): image for image in content["images"]}
@@ -23,14 +30,24 @@ def combined(first: Content, second: Content) -> Content:
         same = known.get(image.get("file_name"), image)
         if any(same.get(side) != image.get(side) for side in ("height", "width")):
             sizes = [f"{entry.get('width')} x {entry.get('height')}" for entry in (same, image)]
-            raise DataError(str(image.get("file_name")), " and ".join(sizes) + " pixels", "one size in both files")
+            raise DataError(
+                str(image.get("file_name")),
+                " and ".join(sizes) + " pixels",
+                "one size in both files",
+            )
     images = _joined(content["images"], second["images"], "file_name")
-    last = max((entry["id"] for entry in content["annotations"] if isinstance(entry.get("id"), int)), default=0)
+    last = max(
+        (entry["id"] for entry in content["annotations"] if isinstance(entry.get("id"), int)),
+        default=0,
+    )
     for number, entry in enumerate(second["annotations"], last + 1):
         if entry.get("image_id") not in images or entry.get("category_id") not in categories:
             found = f"image_id {entry.get('image_id')!r}, category_id {entry.get('category_id')!r}"
             raise DataError(f"annotation {entry.get('id')}", found, "ids that the file has")
-        moved = {"image_id": images[entry["image_id"]], "category_id": categories[entry["category_id"]]}
+        moved = {
+            "image_id": images[entry["image_id"]],
+            "category_id": categories[entry["category_id"]],
+        }
         content["annotations"].append({**entry, "id": number, **moved})
     return content
 
@@ -39,7 +56,11 @@ def _joined(entries: list[dict], more: list[dict], key: str) -> dict[Any, int]:
     """Add to `entries` what they lack, found by `key`; returns the new id of each old id of `more`."""
     for entry in (*entries, *more):
         if not isinstance(entry.get("id"), int) or not isinstance(entry.get(key), str):
-            raise DataError("COCO file", f"an entry with id {entry.get('id')!r} and {key} {entry.get(key)!r}", "both")
+            raise DataError(
+                "COCO file",
+                f"an entry with id {entry.get('id')!r} and {key} {entry.get(key)!r}",
+                "both",
+            )
     known = {entry[key]: entry["id"] for entry in entries}
     ids, next_id = {}, max(known.values(), default=0) + 1
     for entry in more:

@@ -1,4 +1,6 @@
-"""Data sets as whole folders: read, with every defect refused, and written anew, complete or not at all."""
+"""Data sets as whole folders: read, with every defect refused, and written anew, complete or not at
+all.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,9 @@ def link(image: Path, target: Path) -> Path:
 
 
 def partners_of(root: Path, splits: Mapping[str, Split]) -> Beside:
-    """Pictures of other cameras that lie beside a data set's images, by the name of their folder and the image."""
+    """Pictures of other cameras that lie beside a data set's images, by the name of their folder
+    and the image.
+    """
     pictures = [record.image for split in splits.values() for record in split.records]
     return companions(pictures, root)
 
@@ -103,11 +107,12 @@ def write_folder(
     put: Put = copy,
     beside: Beside | None = None,
 ) -> str:
-    """Write a data set: for each part (WHOLE: the folder itself) images and annotations; says what it wrote.
+    """Write a data set: for each part (WHOLE: the folder itself) images and annotations; says what
+    it wrote.
 
-    parts: records with the names their images get; folders in them become part of the name. ids: of the classes, for
-    COCO, and their order for YOLO. put: brings an image to a place; returns where it is, which may have another
-    suffix. beside: partners of the images, which go along.
+    parts: records with the names their images get; folders in them become part of the name. ids: of
+    the classes, for COCO, and their order for YOLO. put: brings an image to a place; returns where
+    it is, which may have another suffix. beside: partners of the images, which go along.
 
     Raises:
         PlanError: if `out` exists. DataError: if a name cannot be used in a format.
@@ -123,7 +128,9 @@ def write_folder(
         if kind in YOLO:
             keys = {"train": "train", "valid": "val", "test": "test"}
             places = {keys[part]: f"{part}/images" for part in parts if part != WHOLE}
-            text = yaml.safe_dump({**places, "names": sorted(ids, key=lambda name: ids[name])}, sort_keys=False)
+            text = yaml.safe_dump(
+                {**places, "names": sorted(ids, key=lambda name: ids[name])}, sort_keys=False
+            )
             (unfinished / "data.yaml").write_text(text, encoding="utf-8")
     lines = [f"{out}: " + "; ".join(said)]
     if count[SEVERAL]:
@@ -134,7 +141,12 @@ def write_folder(
 
 
 def _put_part(
-    folder: Path, records: Sequence[Named], kind: Kind, put: Put, beside: Beside, count: Counter[str]
+    folder: Path,
+    records: Sequence[Named],
+    kind: Kind,
+    put: Put,
+    beside: Beside,
+    count: Counter[str],
 ) -> list[Record]:
     """The images of a part, and their partners, in their places; count: of partners, by folder."""
     place = folder / "images" if kind in ("cvat", "masks", *YOLO) else folder
@@ -150,7 +162,9 @@ def _put_part(
             count[other] += record.image in partners
             for partner in partners.get(record.image, ()):
                 goal = folder / other / (target.stem + partner.suffix)
-                if goal in placed and (placed[goal] == partner or placed[goal].read_bytes() == partner.read_bytes()):
+                if goal in placed and (
+                    placed[goal] == partner or placed[goal].read_bytes() == partner.read_bytes()
+                ):
                     continue
                 _claim(goal, partner, placed, folder)
                 goal.parent.mkdir(exist_ok=True)
@@ -159,7 +173,8 @@ def _put_part(
 
 
 def _claim(place: Path, source: Path, placed: dict[Path, Path], folder: Path) -> None:
-    """Note which file is in a place of `folder`; two may be meant for one because both get another suffix.
+    """Note which file is in a place of `folder`; two may be meant for one because both get another
+    suffix.
 
     Raises:
         DataError: if another file is there.
@@ -170,7 +185,9 @@ def _claim(place: Path, source: Path, placed: dict[Path, Path], folder: Path) ->
         raise DataError(source, f"a second {name}; the first is {first}", "other names of images")
 
 
-def _annotate(folder: Path, records: Sequence[Record], ids: Mapping[str, int], kind: Kind, count: Counter[str]) -> None:
+def _annotate(
+    folder: Path, records: Sequence[Record], ids: Mapping[str, int], kind: Kind, count: Counter[str]
+) -> None:
     """The annotation files of images that are in their places."""
     if kind == "coco":
         write_json(folder / ROBOFLOW, coco(records, ids, lambda record: record.image.name))
@@ -187,32 +204,50 @@ def _annotate(folder: Path, records: Sequence[Record], ids: Mapping[str, int], k
     for record in records:
         name = record.image.name
         if record.image.stem in stems:
-            raise DataError(name, f"a second image called {record.image.stem}", "names that differ in more")
+            raise DataError(
+                name, f"a second image called {record.image.stem}", "names that differ in more"
+            )
         stems.add(record.image.stem)
         if kind == "labelme":
             write_json(record.image.with_suffix(".json"), annotation_files.to_labelme(record, name))
         elif kind == "voc":
-            record.image.with_suffix(".xml").write_text(annotation_files.to_voc(record, name), encoding="utf-8")
+            record.image.with_suffix(".xml").write_text(
+                annotation_files.to_voc(record, name), encoding="utf-8"
+            )
         elif kind == "masks":
             count[SEVERAL] += _write_masks(folder / "masks", record, ids)
         else:
-            labels = {name: number for number, name in enumerate(sorted(ids, key=lambda name: ids[name]))}
+            labels = {
+                name: number for number, name in enumerate(sorted(ids, key=lambda name: ids[name]))
+            }
             (folder / "labels").mkdir(exist_ok=True)
             text = annotation_files.to_yolo(record, labels, kind == "yolo-seg")
             (folder / "labels" / f"{record.image.stem}.txt").write_text(text, encoding="utf-8")
 
 
 def _write_masks(folder: Path, record: Record, ids: Mapping[str, int]) -> int:
-    """The label image of each class of a record, or an empty one; returns how many have several pages."""
+    """The label image of each class of a record, or an empty one; returns how many have several
+    pages.
+    """
     several = 0
-    shown = {annotation.class_name for annotation in record.annotations} or {next(iter(ids), OBJECT)}
+    shown = {annotation.class_name for annotation in record.annotations} or {
+        next(iter(ids), OBJECT)
+    }
     for name in shown:
-        if name in (".", "..") or name.startswith(".") or any(letter in name for letter in '/\\:*?"<>|'):
-            raise DataError(f"class {name}", "a name that no folder can have", "another name, or another format")
+        if (
+            name in (".", "..")
+            or name.startswith(".")
+            or any(letter in name for letter in '/\\:*?"<>|')
+        ):
+            raise DataError(
+                f"class {name}", "a name that no folder can have", "another name, or another format"
+            )
         place = folder if set(ids) <= {OBJECT} else folder / name
         place.mkdir(parents=True, exist_ok=True)
         pages = annotation_files.pages(record, name)
-        label_images.write(place / f"{record.image.stem}.tif", pages if len(pages) > 1 else pages[0])
+        label_images.write(
+            place / f"{record.image.stem}.tif", pages if len(pages) > 1 else pages[0]
+        )
         several += len(pages) > 1
     return several
 

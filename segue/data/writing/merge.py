@@ -19,7 +19,8 @@ from segue.data.writing.coco import coco
 from segue.data.writing.folders import Named, copy, named, new_folder, read_folder
 from segue.errors import DataError
 
-SOURCES = {"algorithmic": "algorithm", "manual": "manual"}  # the word in file names -> the source of objects
+# the word in file names -> the source of objects
+SOURCES = {"algorithmic": "algorithm", "manual": "manual"}
 PARTS = ("train", "test")
 TEST_SHARE = 0.1
 FEWEST = 5  # hand-labelled groups of which one is kept for testing; of fewer all are for training
@@ -32,10 +33,17 @@ def read(root: Path) -> dict[str, Split]:
         DataError: if a file for training is missing.
     """
     found = coco_format.files(root)
-    missing = [f"{source}_train_annotations.json" for source in SOURCES if f"{source}_train" not in found]
+    missing = [
+        f"{source}_train_annotations.json" for source in SOURCES if f"{source}_train" not in found
+    ]
     if missing:
         run = f"organize_unified_dataset.py --output_dataset {root}"
-        raise DataError(root / "annotations", f"no {', '.join(missing)}", "algorithmic and manual labels to train", run)
+        raise DataError(
+            root / "annotations",
+            f"no {', '.join(missing)}",
+            "algorithmic and manual labels to train",
+            run,
+        )
     names = [f"{source}_{part}" for source in SOURCES for part in PARTS]
     return {name: coco_format.read(found[name], name) for name in names if name in found}
 
@@ -43,16 +51,20 @@ def read(root: Path) -> dict[str, Split]:
 def organise(
     algorithmic: Path, manual: Path | None, out: Path, seed: int = 42, pattern: str | None = None
 ) -> list[str]:
-    """Write the folder from one data set or two; returns a line with the exact counts for each file.
+    """Write the folder from one data set or two; returns a line with the exact counts for each
+    file.
 
-    Both are divided together: all images of a field of view, of either source, are in one part, and what is for
-    testing by hand is nowhere trained on. A division that a data set has already is kept as far as groups allow.
+    Both are divided together: all images of a field of view, of either source, are in one part, and
+    what is for testing by hand is nowhere trained on. A division that a data set has already is
+    kept as far as groups allow.
 
     Raises:
         DataError: if a data set has errors, or there are too few groups.
         PlanError: if `out` exists.
     """
-    given = {"algorithmic": read_folder(algorithmic)} | ({"manual": read_folder(manual)} if manual else {})
+    given = {"algorithmic": read_folder(algorithmic)} | (
+        {"manual": read_folder(manual)} if manual else {}
+    )
     parts = _parts_of_groups(given, seed, pattern)
     ids = class_ids(split for splits in given.values() for split in splits.values())
     lines = []
@@ -66,7 +78,9 @@ def organise(
                     records = [_of_source(images.put(each), SOURCES[word]) for each in chosen]
                     path = folder / "annotations" / f"{word}_{part}_annotations.json"
                     write_json(path, coco(records, ids, lambda record: record.image.name))
-                    lines.append(f"{word}_{part}: {len(records)} images, {_objects(records)} objects")
+                    lines.append(
+                        f"{word}_{part}: {len(records)} images, {_objects(records)} objects"
+                    )
         lines.append(f"images: {len(images.names)} files")
     return lines
 
@@ -79,8 +93,13 @@ def _of_source(record: Record, source: str) -> Record:
     return replace(record, annotations=tuple(replace(a, source=source) for a in record.annotations))
 
 
-def _parts_of_groups(given: Mapping[str, dict[str, Split]], seed: int, pattern: str | None) -> dict[str, str]:
-    """train or test for every group. What is said for hand-made labels counts before what is said for others."""
+def _parts_of_groups(
+    given: Mapping[str, dict[str, Split]], seed: int, pattern: str | None
+) -> dict[str, str]:
+    """train or test for every group.
+
+    What is said for hand-made labels counts before what is said for others.
+    """
     parts: dict[str, str] = {}
     for word in ("manual", "algorithmic"):
         splits = given.get(word, {})
@@ -89,20 +108,28 @@ def _parts_of_groups(given: Mapping[str, dict[str, Split]], seed: int, pattern: 
             for _, name in named(split.records):
                 names.append(name)
                 if len(splits) > 1:
-                    parts.setdefault(group_of(name, pattern), "train" if part == "train" else "test")
+                    parts.setdefault(
+                        group_of(name, pattern), "train" if part == "train" else "test"
+                    )
         unsaid = {g: members for g, members in groups(names, pattern).items() if g not in parts}
         members = [name for listed in unsaid.values() for name in listed]
         if len(unsaid) < (FEWEST if word == "manual" else 2):
             parts |= dict.fromkeys(unsaid, "train")
         else:
-            dealt = split_groups(members, {"train": 1 - TEST_SHARE, "test": TEST_SHARE}, seed, pattern)
-            parts |= {group_of(name, pattern): part for part, listed in dealt.items() for name in listed}
+            dealt = split_groups(
+                members, {"train": 1 - TEST_SHARE, "test": TEST_SHARE}, seed, pattern
+            )
+            parts |= {
+                group_of(name, pattern): part for part, listed in dealt.items() for name in listed
+            }
     return parts
 
 
 @dataclass(slots=True)
 class _Images:
-    """Image files put into one folder; the same bytes once, other bytes of a name under another name."""
+    """Image files put into one folder; the same bytes once, other bytes of a name under another
+    name.
+    """
 
     folder: Path
     names: dict[str, str] = field(default_factory=dict)  # of the file -> SHA-256
@@ -121,4 +148,6 @@ class _Images:
         if free not in self.names:
             self.names[free] = digest
             copy(record.image, self.folder / free)
-        return replace(record, image=self.folder / free, id=self.ids.setdefault(free, len(self.ids) + 1))
+        return replace(
+            record, image=self.folder / free, id=self.ids.setdefault(free, len(self.ids) + 1)
+        )

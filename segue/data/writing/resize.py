@@ -33,7 +33,10 @@ def _scaled(annotation: Annotation, ratio: np.ndarray, height: int, width: int) 
         bits, x, y = bitmap(mask)
         frame = (np.array([[0, 0], [bits.shape[1], 0], [0, bits.shape[0]]]) + (x, y)) * ratio
         left, top = np.floor(frame[0]).astype(int)
-        right, bottom = min(int(np.ceil(frame[1, 0])), width), min(int(np.ceil(frame[2, 1])), height)
+        right, bottom = (
+            min(int(np.ceil(frame[1, 0])), width),
+            min(int(np.ceil(frame[2, 1])), height),
+        )
         small = raster_bitmap(bits, frame, (left, top, right, bottom)) if bits.size else bits
         mask = encoded(small, left, top, height, width)
     return replace(annotation, box_xyxy=(x0, y0, x1, y1), mask=mask)
@@ -42,11 +45,13 @@ def _scaled(annotation: Annotation, ratio: np.ndarray, height: int, width: int) 
 def write_scaled(image: Path, target: Path, height: int, width: int) -> Path:
     """Write an image at another size with all its levels, planes and channels; returns where.
 
-    TIFF and npy stay what they are, with the physical size of the new pixels; others become PNG, or TIFF where PNG
-    would lose levels.
+    TIFF and npy stay what they are, with the physical size of the new pixels; others become PNG, or
+    TIFF where PNG would lose levels.
     """
     stack = image_io.stack(image)
-    smooth = F.interpolate(torch.from_numpy(stack.astype(np.float32)), (height, width), mode="bilinear", antialias=True)
+    smooth = F.interpolate(
+        torch.from_numpy(stack.astype(np.float32)), (height, width), mode="bilinear", antialias=True
+    )
     values = smooth.numpy()
     if stack.dtype.kind in "iu":
         largest = np.iinfo(stack.dtype)
@@ -56,7 +61,11 @@ def write_scaled(image: Path, target: Path, height: int, width: int) -> Path:
     planes, channels = values.shape[:2]
     if suffix == ".npy":
         np.save(target, values[0].transpose(1, 2, 0))
-    elif suffix not in image_io.TIFF and (planes, channels) == (1, 1) and values.dtype in (np.uint8, np.uint16):
+    elif (
+        suffix not in image_io.TIFF
+        and (planes, channels) == (1, 1)
+        and values.dtype in (np.uint8, np.uint16)
+    ):
         target = target.with_suffix(".png")
         Image.fromarray(values[0, 0]).save(target)
     elif suffix not in image_io.TIFF and (planes, channels) == (1, 3) and values.dtype == np.uint8:
@@ -70,7 +79,9 @@ def write_scaled(image: Path, target: Path, height: int, width: int) -> Path:
 
 
 def _write_tiff(target: Path, values: np.ndarray, side: float | None) -> None:
-    """A stack (P, C, H, W) as ImageJ writes it (where it has such values), with the side of a pixel in um."""
+    """A stack (P, C, H, W) as ImageJ writes it (where it has such values), with the side of a pixel
+    in um.
+    """
     understood = values.dtype in (np.uint8, np.uint16, np.float32)
     metadata = {"axes": "ZCYX", **({"unit": "um"} if side else {})}
     resolution = (1 / side, 1 / side) if side else None

@@ -1,8 +1,10 @@
-"""Objects by level: every threshold has its components, they nest, and each object is best at a level of its own.
+"""Objects by level: every threshold has its components, they nest, and each object is best at a
+level of its own.
 
-Components of all thresholds make a tree. Each is compared with the ellipse of the same moments; walking from the
-highest level down, a component stands for itself if it is about as good an ellipse as those inside it are together.
-So two nuclei that touch at a low level are two, if there is a level at which they are apart.
+Components of all thresholds make a tree. Each is compared with the ellipse of the same moments;
+walking from the highest level down, a component stands for itself if it is about as good an ellipse
+as those inside it are together. So two nuclei that touch at a low level are two, if there is a
+level at which they are apart.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import numpy as np
 from scipy import ndimage
 from skimage import morphology
 
-SOLE_MARGIN = 0.05  # how much worse an object may be than its own brighter core: prefers whole objects
+# how much worse an object may be than its own brighter core: prefers whole objects
+SOLE_MARGIN = 0.05
 MANY_MARGIN = 0.03  # how much worse a whole may be than its parts
 
 
@@ -21,7 +24,8 @@ MANY_MARGIN = 0.03  # how much worse a whole may be than its parts
 class _Level:
     """Components at one threshold, numbered from 1; index 0 is what lies below.
 
-    numbers: (P,) the component of each pixel of the lowest level. parents: the component of the next lower level.
+    numbers: (P,) the component of each pixel of the lowest level. parents: the component of the
+    next lower level.
     """
 
     numbers: np.ndarray
@@ -32,7 +36,9 @@ class _Level:
 
 
 def ellipse_fits(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Areas, and the IoU with the ellipse of the same moments, of objects 0 (nothing) to N of labels (H, W)."""
+    """Areas, and the IoU with the ellipse of the same moments, of objects 0 (nothing) to N of
+    labels (H, W).
+    """
     where = np.flatnonzero(labels)
     which = labels.ravel()[where]
     count = int(which.max(initial=0)) + 1
@@ -43,15 +49,22 @@ def ellipse_fits(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     areas = np.bincount(which, minlength=count).astype(np.float64)
     dx, dy = x - mean(x)[which], y - mean(y)[which]
-    xx, yy, xy = mean(dx * dx) + 1 / 12, mean(dy * dy) + 1 / 12, mean(dx * dy)  # a pixel has a width of its own
+    # a pixel has a width of its own
+    xx, yy, xy = mean(dx * dx) + 1 / 12, mean(dy * dy) + 1 / 12, mean(dx * dy)
     determinant = np.maximum(xx * yy - xy * xy, 1e-6)
-    distance = (yy[which] * dx * dx - 2 * xy[which] * dx * dy + xx[which] * dy * dy) / determinant[which]
+    distance = (yy[which] * dx * dx - 2 * xy[which] * dx * dy + xx[which] * dy * dy) / determinant[
+        which
+    ]
     inside = np.bincount(which, distance <= 4, count)
     return areas, inside / np.maximum(areas + 4 * np.pi * np.sqrt(determinant) - inside, 1)
 
 
-def best_objects(plane: np.ndarray, thresholds: np.ndarray, smallest: float, opened_by: int) -> np.ndarray:
-    """Labels (H, W) of the objects of a plane, each at the threshold that shows it best; thresholds rise."""
+def best_objects(
+    plane: np.ndarray, thresholds: np.ndarray, smallest: float, opened_by: int
+) -> np.ndarray:
+    """Labels (H, W) of the objects of a plane, each at the threshold that shows it best; thresholds
+    rise.
+    """
     levels, inside = _levels(plane, thresholds, smallest, opened_by)
     best = levels[-1].fits
     for level, above in zip(levels[-2::-1], levels[:0:-1], strict=True):
@@ -83,7 +96,9 @@ def _levels(
     levels: list[_Level] = []
     inside = np.zeros(0, dtype=np.int64)
     for threshold in thresholds:
-        mask = ndimage.binary_fill_holes(morphology.opening(plane > threshold, morphology.disk(opened_by)))
+        mask = ndimage.binary_fill_holes(
+            morphology.opening(plane > threshold, morphology.disk(opened_by))
+        )
         labels, count = ndimage.label(mask)
         if not levels:
             inside = np.flatnonzero(labels)

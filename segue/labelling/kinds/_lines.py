@@ -1,4 +1,6 @@
-"""Centre lines: from a skeleton to ordered pieces between junctions, and pieces joined across gaps and crossings."""
+"""Centre lines: from a skeleton to ordered pieces between junctions, and pieces joined across gaps
+and crossings.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
 
 def near_junctions(skeleton: np.ndarray, margin: float) -> np.ndarray:
     """What of an image is within `margin` pixels of where lines of a skeleton (H, W) meet."""
-    junctions = skeleton & (ndimage.convolve(skeleton.astype(np.int32), AROUND, mode="constant") > 2)
+    junctions = skeleton & (
+        ndimage.convolve(skeleton.astype(np.int32), AROUND, mode="constant") > 2
+    )
     if not junctions.any():
         return junctions
     return np.asarray(ndimage.distance_transform_edt(~junctions)) <= margin
@@ -36,7 +40,10 @@ def _in_order(points: np.ndarray) -> np.ndarray:
 
     def beside(point: tuple[int, int]) -> list[tuple[int, int]]:
         y, x = point
-        near = [(y + dy, x + dx) for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))]
+        near = [
+            (y + dy, x + dx)
+            for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
+        ]
         return [other for other in near if other in left]
 
     here = next((point for point in sorted(left) if len(beside(point)) == 1), min(left))
@@ -59,14 +66,19 @@ class _End:
     outward: np.ndarray
 
 
-def joined(lines: list[np.ndarray], gap: float, degrees: float, reach: float) -> list[list[np.ndarray]]:
-    """Pieces that go on in each other, as chains of lines (P, 2) in order and turned to follow one another.
+def joined(
+    lines: list[np.ndarray], gap: float, degrees: float, reach: float
+) -> list[list[np.ndarray]]:
+    """Pieces that go on in each other, as chains of lines (P, 2) in order and turned to follow one
+    another.
 
-    gap: largest distance of two ends. degrees: largest angle between an end's direction and the way to the other end,
-    and the other end's direction. reach: how much of a piece tells its direction. All pairs compete, best first; an
-    end is joined once, and no chain becomes a ring.
+    gap: largest distance of two ends. degrees: largest angle between an end's direction and the way
+    to the other end, and the other end's direction. reach: how much of a piece tells its direction.
+    All pairs compete, best first; an end is joined once, and no chain becomes a ring.
     """
-    ends = [_end(lines, number, last, reach) for number in range(len(lines)) for last in (False, True)]
+    ends = [
+        _end(lines, number, last, reach) for number in range(len(lines)) for last in (False, True)
+    ]
     pairs = _pairs(ends, gap, np.deg2rad(degrees), reach)
     partner: dict[int, int] = {}
     chain_of = list(range(len(lines)))
@@ -82,13 +94,19 @@ def _end(lines: list[np.ndarray], number: int, last: bool, reach: float) -> _End
     line = lines[number][::-1] if last else lines[number]
     back = line[np.linalg.norm(line - line[0], axis=1) <= reach]
     centred = back - back.mean(0)
-    direction = np.linalg.svd(centred, full_matrices=False)[2][0] if len(back) > 2 else line[0] - line[-1]
+    direction = (
+        np.linalg.svd(centred, full_matrices=False)[2][0] if len(back) > 2 else line[0] - line[-1]
+    )
     direction = direction * (1 if direction @ (back[0] - back[-1]) >= 0 else -1)
     return _End(number, last, line[0], direction / max(float(np.linalg.norm(direction)), 1e-9))
 
 
-def _pairs(ends: list[_End], gap: float, largest: float, reach: float) -> list[tuple[float, int, int]]:
-    """Pairs of ends that could go on in each other, with what speaks against it: the bend, then the distance."""
+def _pairs(
+    ends: list[_End], gap: float, largest: float, reach: float
+) -> list[tuple[float, int, int]]:
+    """Pairs of ends that could go on in each other, with what speaks against it: the bend, then the
+    distance.
+    """
     if len(ends) < 2:
         return []
     found = []
@@ -97,9 +115,12 @@ def _pairs(ends: list[_End], gap: float, largest: float, reach: float) -> list[t
         way = other.at - one.at
         distance = float(np.linalg.norm(way))
         bend = _angle(one.outward, -other.outward)
-        # The way between two ends close to each other says little: their skeletons bend into the junction.
+        # The way between two ends close to each other says little: their skeletons bend into the
+        # junction.
         sure = min(1.0, distance / reach)
-        swerve = sure * max(_angle(one.outward, way), _angle(-other.outward, way)) if distance else 0.0
+        swerve = (
+            sure * max(_angle(one.outward, way), _angle(-other.outward, way)) if distance else 0.0
+        )
         if one.piece != other.piece and bend <= largest and swerve <= largest:
             found.append(((bend + swerve) / largest + distance / gap, first, second))
     return found
@@ -117,7 +138,10 @@ def _root(parents: list[int], number: int) -> int:
 
 
 def _chains(lines: list[np.ndarray], partner: dict[int, int]) -> list[list[np.ndarray]]:
-    """Walk from each end that is joined to nothing. End 2n is the beginning of line n, 2n + 1 its end."""
+    """Walk from each end that is joined to nothing.
+
+    End 2n is the beginning of line n, 2n + 1 its end.
+    """
     chains: list[list[np.ndarray]] = []
     done: set[int] = set()
     for start in range(2 * len(lines)):

@@ -1,4 +1,6 @@
-"""The one plane of an image in which objects stand out, bright, from 0 to 1: what every kind begins with."""
+"""The one plane of an image in which objects stand out, bright, from 0 to 1: what every kind begins
+with.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,16 @@ from segue.errors import DataError
 
 Polarity = Literal["auto", "bright", "dark"]
 COLOURS = ("red", "green", "blue")
-FIRST_LOOK = 1e-3  # sigma of the smoothing before the planes are compared, as a share of the longer side
+# sigma of the smoothing before the planes are compared, as a share of the longer side
+FIRST_LOOK = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """values: (H, W) in 0..1, objects bright. dark: whether they were dark. separation: 0..1, of the two classes."""
+    """values: (H, W) in 0..1, objects bright.
+
+    dark: whether they were dark. separation: 0..1, of the two classes.
+    """
 
     values: np.ndarray
     name: str
@@ -27,9 +33,11 @@ class Plane:
 
 
 def clearest(image: np.ndarray, channel: str = "", polarity: Polarity = "auto") -> Plane:
-    """The plane of an image (H, W, C) whose bright and dark pixels differ most, or the one called `channel`.
+    """The plane of an image (H, W, C) whose bright and dark pixels differ most, or the one called
+    `channel`.
 
-    Objects are taken for dark if the brighter part covers more than half of the image and of its border.
+    Objects are taken for dark if the brighter part covers more than half of the image and of its
+    border.
 
     Raises:
         DataError: if the image has no such channel.
@@ -43,7 +51,9 @@ def clearest(image: np.ndarray, channel: str = "", polarity: Polarity = "auto") 
         border = np.concatenate([high[0], high[-1], high[:, 0], high[:, -1]])
         dark = bool(high.mean() + border.mean() > 1) if polarity == "auto" else polarity == "dark"
         share = float(high.mean())
-        between = share * (1 - share) * (smooth[high].mean() - smooth[~high].mean()) ** 2 / smooth.var()
+        between = (
+            share * (1 - share) * (smooth[high].mean() - smooth[~high].mean()) ** 2 / smooth.var()
+        )
         if best is None or between > best.separation:
             best = Plane(_stretched(-values if dark else values), name, dark, float(between))
     return best or Plane(np.zeros(image.shape[:2]), "grey", False, 0.0)
@@ -62,7 +72,9 @@ def _planes(image: np.ndarray, channel: str) -> dict[str, np.ndarray]:
     numbered = dict(zip(map(str, range(count)), called, strict=True))
     name = numbered.get(channel, channel)
     if name not in planes:
-        raise DataError(f"--channel {channel}", f"an image with the channels {', '.join(called)}", "one of them")
+        raise DataError(
+            f"--channel {channel}", f"an image with the channels {', '.join(called)}", "one of them"
+        )
     return {name: planes[name]}
 
 

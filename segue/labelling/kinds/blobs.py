@@ -1,8 +1,9 @@
 """Roundish objects (nuclei, cells, colonies).
 
-Smooth; threshold against the surroundings; take apart what touches, in three ways, and keep for each clump the one
-whose parts are the best ellipses; move each outline to where the object is half as bright as inside; drop what hardly
-stands out. Every length follows from the radius of the objects, given or found out.
+Smooth; threshold against the surroundings; take apart what touches, in three ways, and keep for
+each clump the one whose parts are the best ellipses; move each outline to where the object is half
+as bright as inside; drop what hardly stands out. Every length follows from the radius of the
+objects, given or found out.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ DISTANCE_COST = 0.06  # the same for cuts that follow from the outline alone, no
 class Settings(base.Settings):
     """How blobs are looked for. Lengths are in radii of a typical object, but for the first.
 
-    diameter: of a typical object, in micrometres (scale known) or thousandths of the image's longer side; found out
-    if left open. channel: its name (red, green, blue) or number from 0; that with the clearest objects if left open.
-    polarity: whether objects are brighter or darker than what is around them. smooth: sigma. surroundings: how far
-    the local threshold looks. floor: least brightness, from the background (0) to the global threshold (1). apart:
-    how close two centres may be. least: smallest radius that counts. contrast: least difference to the surroundings,
-    as a share of what is typical in the image. trust: an image whose objects have a lower mean quality is doubtful.
+    diameter: of a typical object, in micrometres (scale known) or thousandths of the image's longer
+    side; found out if left open. channel: its name (red, green, blue) or number from 0; that with
+    the clearest objects if left open. polarity: whether objects are brighter or darker than what is
+    around them. smooth: sigma. surroundings: how far the local threshold looks. floor: least
+    brightness, from the background (0) to the global threshold (1). apart: how close two centres
+    may be. least: smallest radius that counts. contrast: least difference to the surroundings, as a
+    share of what is typical in the image. trust: an image whose objects have a lower mean quality
+    is doubtful.
     """
 
     diameter: float | None = Field(None, gt=0)
@@ -50,7 +53,9 @@ class Settings(base.Settings):
     trust: float = Field(0.8, ge=0, le=1)
 
 
-def find(image: np.ndarray, settings: Settings, pixels_per_unit: float, show: Show = unseen) -> Finding:
+def find(
+    image: np.ndarray, settings: Settings, pixels_per_unit: float, show: Show = unseen
+) -> Finding:
     """Blobs in an image (H, W, C) of any type."""
     chosen = clearest(image, settings.channel, settings.polarity)
     show("1-normalised", chosen.values)
@@ -81,16 +86,21 @@ def find(image: np.ndarray, settings: Settings, pixels_per_unit: float, show: Sh
 
 
 def _radius(plane: np.ndarray, settings: Settings, pixels_per_unit: float) -> float | None:
-    """Half a typical object's thickness in pixels: as set, or of what a global threshold shows; large ones count more.
+    """Half a typical object's thickness in pixels: as set, or of what a global threshold shows;
+    large ones count more.
 
     None if there is nothing.
     """
     if settings.diameter:
         return max(settings.diameter * pixels_per_unit / 2, SMALLEST_RADIUS)
     smooth = ndimage.gaussian_filter(plane, 0.7)
-    first = ndimage.binary_fill_holes(morphology.opening(smooth > filters.threshold_otsu(smooth), morphology.disk(1)))
+    first = ndimage.binary_fill_holes(
+        morphology.opening(smooth > filters.threshold_otsu(smooth), morphology.disk(1))
+    )
     distance = np.asarray(ndimage.distance_transform_edt(first))
-    peaks = feature.peak_local_max(distance, min_distance=3, labels=measure.label(first), exclude_border=False)
+    peaks = feature.peak_local_max(
+        distance, min_distance=3, labels=measure.label(first), exclude_border=False
+    )
     if not len(peaks):
         return None
     radii = np.sort(distance[tuple(peaks.T)])
@@ -103,17 +113,29 @@ def _opening(radius: float) -> int:
     return max(1, round(0.08 * radius))
 
 
-def _threshold(plane: np.ndarray, otsu: float, lowest: float, radius: float, settings: Settings) -> np.ndarray:
-    """Brighter than what is around it; and the inside of objects so large that they are their own surroundings."""
-    around = filters.threshold_local(plane, 2 * round(settings.surroundings * radius) + 1, method="gaussian")
+def _threshold(
+    plane: np.ndarray, otsu: float, lowest: float, radius: float, settings: Settings
+) -> np.ndarray:
+    """Brighter than what is around it; and the inside of objects so large that they are their own
+    surroundings.
+    """
+    around = filters.threshold_local(
+        plane, 2 * round(settings.surroundings * radius) + 1, method="gaussian"
+    )
     inside = np.median(plane[plane > otsu])
     mask = ((plane > around) & (plane > lowest)) | (plane > otsu + 0.6 * (inside - otsu))
     mask = ndimage.binary_fill_holes(morphology.opening(mask, morphology.disk(_opening(radius))))
-    return morphology.remove_small_objects(mask, max_size=int(2 * np.pi * (settings.least * radius) ** 2))
+    return morphology.remove_small_objects(
+        mask, max_size=int(2 * np.pi * (settings.least * radius) ** 2)
+    )
 
 
-def _clumps_apart(mask: np.ndarray, by_level: np.ndarray, radius: float, settings: Settings) -> np.ndarray:
-    """Each clump whole, cut between its best levels, or cut at its necks: whichever gives the best ellipses."""
+def _clumps_apart(
+    mask: np.ndarray, by_level: np.ndarray, radius: float, settings: Settings
+) -> np.ndarray:
+    """Each clump whole, cut between its best levels, or cut at its necks: whichever gives the best
+    ellipses.
+    """
     mask = mask | (by_level > 0)
     whole, count = ndimage.label(mask)
     seeds = _necks_cut(by_level, radius, settings)
@@ -127,7 +149,11 @@ def _clumps_apart(mask: np.ndarray, by_level: np.ndarray, radius: float, setting
         clump = np.zeros(len(areas), dtype=int)
         clump[labels.ravel()] = whole.ravel()
         fits = fits - 0.3 * (areas < np.pi * radius**2 / 2)
-        score = np.bincount(clump, areas * fits, count + 1) / np.maximum(np.bincount(clump, areas, count + 1), 1) - cost
+        score = (
+            np.bincount(clump, areas * fits, count + 1)
+            / np.maximum(np.bincount(clump, areas, count + 1), 1)
+            - cost
+        )
         chosen[score > best] = number
         best = np.maximum(best, score)
     result = np.zeros_like(whole)
@@ -137,13 +163,19 @@ def _clumps_apart(mask: np.ndarray, by_level: np.ndarray, radius: float, setting
 
 
 def _necks_cut(labels: np.ndarray, radius: float, settings: Settings) -> np.ndarray:
-    """Each object cut by a watershed from the points deepest inside, if its parts are better ellipses than itself."""
+    """Each object cut by a watershed from the points deepest inside, if its parts are better
+    ellipses than itself.
+    """
     result, count = np.zeros_like(labels), 0
     for region in measure.regionprops(labels):
         whole = np.pad(region.image, 1)
-        depth = ndimage.gaussian_filter(np.asarray(ndimage.distance_transform_edt(whole)), 0.1 * radius)
+        depth = ndimage.gaussian_filter(
+            np.asarray(ndimage.distance_transform_edt(whole)), 0.1 * radius
+        )
         apart = max(2, round(settings.apart * radius))
-        peaks = feature.peak_local_max(depth, min_distance=apart, labels=whole.astype(int), exclude_border=False)
+        peaks = feature.peak_local_max(
+            depth, min_distance=apart, labels=whole.astype(int), exclude_border=False
+        )
         pieces = whole.astype(np.int32)
         if len(peaks) > 1:
             seeds = np.zeros(whole.shape, dtype=np.int32)
@@ -163,8 +195,12 @@ def _mean_fit(labels: np.ndarray) -> float:
     return float((areas * fits).sum() / areas.sum())
 
 
-def _to_half_maximum(plane: np.ndarray, labels: np.ndarray, radius: float, background: float) -> np.ndarray:
-    """Each outline moved to half-way between the object's inside and its surroundings, within its own zone."""
+def _to_half_maximum(
+    plane: np.ndarray, labels: np.ndarray, radius: float, background: float
+) -> np.ndarray:
+    """Each outline moved to half-way between the object's inside and its surroundings, within its
+    own zone.
+    """
     zones = segmentation.expand_labels(labels, distance=max(2, 0.35 * radius))
     moved, reach = np.zeros_like(labels), int(max(3, 0.5 * radius))
     for region in measure.regionprops(labels):
@@ -173,7 +209,9 @@ def _to_half_maximum(plane: np.ndarray, labels: np.ndarray, radius: float, backg
         outside = values[labels[window] == 0]
         around = float(np.median(outside)) if outside.size > 10 else background
         half = (np.percentile(values[own], 75) + around) / 2
-        mask = morphology.opening((zones[window] == region.label) & (values > half), morphology.disk(_opening(radius)))
+        mask = morphology.opening(
+            (zones[window] == region.label) & (values > half), morphology.disk(_opening(radius))
+        )
         parts, count = ndimage.label(ndimage.binary_fill_holes(mask))
         if count:
             largest = int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
@@ -189,9 +227,15 @@ def _around(box: tuple[int, int, int, int], reach: int) -> tuple[slice, slice]:
 def _shapes(
     plane: np.ndarray, labels: np.ndarray, radius: float, smallest: float, contrast: float
 ) -> tuple[Shape, ...]:
-    """Objects that are large enough and stand out. Quality: how good an ellipse, times how clear for this image."""
+    """Objects that are large enough and stand out.
+
+    Quality: how good an ellipse, times how clear for this image.
+    """
     regions = measure.regionprops(labels)
-    rise = {region.label: _rise(plane, labels, region, max(2, round(0.2 * radius))) for region in regions}
+    rise = {
+        region.label: _rise(plane, labels, region, max(2, round(0.2 * radius)))
+        for region in regions
+    }
     typical = float(np.median(list(rise.values()))) if rise else 1.0
     _, fits = _levels.ellipse_fits(labels)
     kept = [r for r in regions if r.area >= smallest and rise[r.label] >= contrast * typical]
@@ -207,11 +251,17 @@ def _rise(plane: np.ndarray, labels: np.ndarray, region: Any, width: int) -> flo
     window = _around(region.bbox, width + 1)
     own = labels[window] == region.label
     ring = ndimage.binary_dilation(own, iterations=width) & ~own
-    return float(np.median(plane[window][own]) - np.percentile(plane[window][ring], 30)) if ring.any() else 0.0
+    return (
+        float(np.median(plane[window][own]) - np.percentile(plane[window][ring], 30))
+        if ring.any()
+        else 0.0
+    )
 
 
 def _clarity(plane: np.ndarray, labels: np.ndarray, radius: float) -> float:
-    """How far objects rise above the spread of what is around them; about 2 in pure noise, 3 and more in images."""
+    """How far objects rise above the spread of what is around them; about 2 in pure noise, 3 and
+    more in images.
+    """
     empty = ~ndimage.binary_dilation(labels > 0, iterations=2)
     found = []
     for region in measure.regionprops(labels):
@@ -225,16 +275,27 @@ def _clarity(plane: np.ndarray, labels: np.ndarray, radius: float) -> float:
 
 def _doubt(shapes: tuple[Shape, ...], clarity: float, covered: float, settings: Settings) -> str:
     """Why the whole image may be labelled wrongly, and which settings to try."""
-    lower, higher = (f"floor={value:.2g}" for value in (settings.floor / 2, (1 + settings.floor) / 2))
+    lower, higher = (
+        f"floor={value:.2g}" for value in (settings.floor / 2, (1 + settings.floor) / 2)
+    )
     if not shapes:
         return f"nothing found; try {lower} or diameter=SIZE"
     if covered > MOST_COVERED:
-        return f"objects cover {covered:.0%} of the image; try {higher}, polarity=dark|bright or diameter=SIZE"
+        return (
+            f"objects cover {covered:.0%} of the image; try {higher}, polarity=dark|bright or "
+            "diameter=SIZE"
+        )
     if clarity < LEAST_CLARITY:
-        found = f"objects rise only {clarity:.1f} times as high as their surroundings vary, which noise does too"
+        found = (
+            f"objects rise only {clarity:.1f} times as high as their surroundings vary, "
+            "which noise does too"
+        )
         return f"{found}; try {higher}, diameter=SIZE or another --channel"
     mean = float(np.mean([shape.quality for shape in shapes]))
     if mean < settings.trust:
-        found = f"objects are unlike ellipses or hardly stand out: mean quality {mean:.3f}, below {settings.trust:g}"
+        found = (
+            f"objects are unlike ellipses or hardly stand out: mean quality {mean:.3f}, "
+            f"below {settings.trust:g}"
+        )
         return f"{found}; try {higher} or diameter=SIZE"
     return ""

@@ -1,9 +1,9 @@
 """Long thin objects that cross (myotubes, fibres, filaments).
 
-A ridge filter of the objects' own width; a threshold that is global, local, and goes on where a ridge goes on; the
-skeleton, cut where lines meet; pieces joined where one goes on in the other; and each line widened to the width it
-has in the image. So masks overlap: a crossing belongs to both tubes. Every length follows from the width of the
-tubes, given or found out.
+A ridge filter of the objects' own width; a threshold that is global, local, and goes on where a
+ridge goes on; the skeleton, cut where lines meet; pieces joined where one goes on in the other; and
+each line widened to the width it has in the image. So masks overlap: a crossing belongs to both
+tubes. Every length follows from the width of the tubes, given or found out.
 """
 
 from __future__ import annotations
@@ -23,24 +23,26 @@ from segue.structures.strokes import around, raster, resampled
 
 CLASS, LENGTH = "tube", "width"
 SMALLEST_WIDTH = 2.0  # pixels; below it a line has no inside
-BACKGROUND = 0.03  # sigma of what counts as uneven light before a width is known, as a share of the longer side
+# sigma of what counts as uneven light before a width is known, as a share of the longer side
+BACKGROUND = 0.03
 SIGMAS = (0.25, 0.35, 0.5)  # of the ridge filter, in widths: a bar answers most at 0.29
 
-# In widths: how much is cut off where lines meet, because they bend there and are shared; shortest piece that is
-# looked at; and how much of a piece tells where it is going.
+# In widths: how much is cut off where lines meet, because they bend there and are shared; shortest
+# piece that is looked at; and how much of a piece tells where it is going.
 CUT, SHORTEST_PIECE, REACH = 0.5, 0.4, 2.0
 
 
 class Settings(base.Settings):
     """How tubes are looked for. Lengths are in widths of a typical tube, but for the first.
 
-    width: of a typical tube, in micrometres (scale known) or thousandths of the image's longer side; found out if left
-    open. channel: its name (red, green, blue) or number from 0; that with the clearest objects if left open. polarity:
-    whether objects are brighter or darker than what is around them. smooth: sigma. high, low: where a ridge begins
-    and how weak it may become, as shares of the global threshold. surroundings: how far the local threshold looks.
-    gap, degrees: how far apart and how bent two pieces may be that are one tube. least: shortest tube. contrast:
-    least difference to the surroundings, in deviations of the noise. trust: an image whose objects have a lower mean
-    quality is doubtful.
+    width: of a typical tube, in micrometres (scale known) or thousandths of the image's longer
+    side; found out if left open. channel: its name (red, green, blue) or number from 0; that with
+    the clearest objects if left open. polarity: whether objects are brighter or darker than what is
+    around them. smooth: sigma. high, low: where a ridge begins and how weak it may become, as
+    shares of the global threshold. surroundings: how far the local threshold looks. gap, degrees:
+    how far apart and how bent two pieces may be that are one tube. least: shortest tube. contrast:
+    least difference to the surroundings, in deviations of the noise. trust: an image whose objects
+    have a lower mean quality is doubtful.
     """
 
     width: float | None = Field(None, gt=0)
@@ -59,7 +61,10 @@ class Settings(base.Settings):
 
 @dataclass(frozen=True, slots=True)
 class _Tube:
-    """points: (P, 2) along the middle, half a pixel apart. halves: (P,) half widths. seen: share not in a gap."""
+    """points: (P, 2) along the middle, half a pixel apart.
+
+    halves: (P,) half widths. seen: share not in a gap.
+    """
 
     points: np.ndarray
     halves: np.ndarray
@@ -67,7 +72,9 @@ class _Tube:
     rise: float
 
 
-def find(image: np.ndarray, settings: Settings, pixels_per_unit: float, show: Show = unseen) -> Finding:
+def find(
+    image: np.ndarray, settings: Settings, pixels_per_unit: float, show: Show = unseen
+) -> Finding:
     """Tubes in an image (H, W, C) of any type."""
     chosen = clearest(image, settings.channel, settings.polarity)
     if not chosen.separation:
@@ -94,11 +101,15 @@ def find(image: np.ndarray, settings: Settings, pixels_per_unit: float, show: Sh
     tubes = [tube for chain in chains if (tube := _tube(chain, near, plane, width, settings))]
     kept = [tube for tube in tubes if tube.rise >= settings.contrast * noise]
     shapes = _shapes(kept, noise, plane.shape)
-    return Finding(shapes, chosen.name, chosen.dark, round(width, 1), _doubt(shapes, mask, settings))
+    return Finding(
+        shapes, chosen.name, chosen.dark, round(width, 1), _doubt(shapes, mask, settings)
+    )
 
 
 def _typical_width(even: np.ndarray) -> float | None:
-    """Twice the median distance from the skeleton of what stands out to its edge, in pixels; None if nothing does."""
+    """Twice the median distance from the skeleton of what stands out to its edge, in pixels; None
+    if nothing does.
+    """
     smooth = ndimage.gaussian_filter(even, 0.7)
     mask = smooth > filters.threshold_otsu(smooth)
     mask = morphology.remove_small_objects(mask, max_size=max(8, int(mask.size * 1e-4)))
@@ -127,7 +138,8 @@ def _tube(
     line = np.concatenate(chain)
     line = _to_junction(_to_junction(line, near, width)[::-1], near, width)
     points = resampled(line)
-    points = ndimage.gaussian_filter1d(points, width, axis=0, mode="nearest")  # of points half a pixel apart
+    # of points half a pixel apart
+    points = ndimage.gaussian_filter1d(points, width, axis=0, mode="nearest")
     length = float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
     if length < settings.least * width:
         return None
@@ -147,7 +159,9 @@ def _to_junction(line: np.ndarray, near: np.ndarray, width: float) -> np.ndarray
 
 
 def _half_widths(points: np.ndarray, plane: np.ndarray, width: float) -> tuple[np.ndarray, float]:
-    """(P,) half the width at half maximum across a line, smooth along it, and how much brighter its middle is."""
+    """(P,) half the width at half maximum across a line, smooth along it, and how much brighter its
+    middle is.
+    """
     tangent = np.gradient(points, axis=0)
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
@@ -155,7 +169,9 @@ def _half_widths(points: np.ndarray, plane: np.ndarray, width: float) -> tuple[n
     sides = []
     for side in (1, -1):
         at = points[:, None] + side * offsets[:, None] * normal[:, None]  # P, offsets, 2
-        sides.append(ndimage.map_coordinates(plane, [at[..., 1], at[..., 0]], order=1, mode="nearest"))
+        sides.append(
+            ndimage.map_coordinates(plane, [at[..., 1], at[..., 0]], order=1, mode="nearest")
+        )
     profiles = np.stack(sides)  # 2, P, offsets
     middle = profiles[0, :, :3].mean(1)
     floor = profiles.min(2)  # 2, P
@@ -169,7 +185,10 @@ def _half_widths(points: np.ndarray, plane: np.ndarray, width: float) -> tuple[n
 
 
 def _shapes(tubes: list[_Tube], noise: float, size: tuple[int, int]) -> tuple[Shape, ...]:
-    """Masks, longest tube first. Quality: how much of it is seen, times how far it stands out of the noise."""
+    """Masks, longest tube first.
+
+    Quality: how much of it is seen, times how far it stands out of the noise.
+    """
     shapes = []
     for tube in sorted(tubes, key=lambda tube: -len(tube.points)):
         pixels, distances, nearest = around(tube.points, float(tube.halves.max()), *size)
@@ -197,5 +216,8 @@ def _doubt(shapes: tuple[Shape, ...], mask: np.ndarray, settings: Settings) -> s
         return "objects cover most of the image"
     mean = float(np.mean([shape.quality for shape in shapes]))
     if mean < settings.trust:
-        return f"objects hardly stand out of the noise: mean quality {mean:.3f}, below {settings.trust:g}"
+        return (
+            f"objects hardly stand out of the noise: mean quality {mean:.3f}, below "
+            f"{settings.trust:g}"
+        )
     return ""

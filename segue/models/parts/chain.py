@@ -1,8 +1,9 @@
 """A model is an ordered chain of parts, input to output, and freezing moves one boundary along it.
 
-What lies before the boundary does not learn. That means all of: no gradient, eval behaviour (norm statistics,
-dropout, query groups), forward without recording, and therefore, for whole parts, an output that may be computed
-ahead and kept. The boundary may also lie within a part, between two of its blocks.
+What lies before the boundary does not learn. That means all of: no gradient, eval behaviour (norm
+statistics, dropout, query groups), forward without recording, and therefore, for whole parts, an
+output that may be computed ahead and kept. The boundary may also lie within a part, between two of
+its blocks.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ State = dict[str, Any]
 
 # The blocks of a part: "layers.3.", "blocks.3." or "stages.3.", and ResNet's "layer3.".
 BLOCK = re.compile(r"(?:^|\.)(?:(?:layers?|blocks|stages)\.|layer)(\d+)(?:\.|$)")
-# Places within a part, as the share of its blocks that lies before them: where first_half ends, last_half begins.
+# Places within a part, as the share of its blocks that lies before them: where first_half ends,
+# last_half begins.
 SHARES = {
     "first_quarter": 1 / 4, "first_third": 1 / 3, "first_half": 1 / 2,
     "last_half": 1 / 2, "last_third": 2 / 3, "last_quarter": 3 / 4,
@@ -31,7 +33,8 @@ SHARES = {
 
 
 def span(place: str, parts: Sequence[str]) -> tuple[float, float]:
-    """Where a place such as `decoder` or `backbone.last_half` begins and ends along the chain, in parts.
+    """Where a place such as `decoder` or `backbone.last_half` begins and ends along the chain, in
+    parts.
 
     Raises:
         PlanError: if there is no such place.
@@ -45,14 +48,19 @@ def span(place: str, parts: Sequence[str]) -> tuple[float, float]:
     number = float(parts.index(part))
     if not share:
         return number, number + 1
-    return (number, number + SHARES[share]) if share.startswith("first") else (number + SHARES[share], number + 1)
+    return (
+        (number, number + SHARES[share])
+        if share.startswith("first")
+        else (number + SHARES[share], number + 1)
+    )
 
 
 def block_numbers(names: Iterable[str]) -> tuple[dict[str, int], int]:
-    """The block, from 0, that each of a backbone's tensors or modules belongs to, and how many blocks there are.
+    """The block, from 0, that each of a backbone's tensors or modules belongs to, and how many
+    blocks there are.
 
-    names: in the order of the state dict. What stands before the first block gets -1, what comes after the last one
-    their count.
+    names: in the order of the state dict. What stands before the first block gets -1, what comes
+    after the last one their count.
     """
     names = list(names)
     found = {name: int(m[1]) for name in names if (m := BLOCK.search(name))}
@@ -67,15 +75,16 @@ def block_numbers(names: Iterable[str]) -> tuple[dict[str, int], int]:
 class Chain(nn.Module):
     """Parts that run one after another, each reading named values and adding its own.
 
-    A part is a module whose forward takes the state (a dict) and returns what it adds. It says in `reads` which
-    names it needs; tensors in the state have the batch as their first dimension.
+    A part is a module whose forward takes the state (a dict) and returns what it adds. It says in
+    `reads` which names it needs; tensors in the state have the batch as their first dimension.
     """
 
     def __init__(self, spec: ModelSpec, parts: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.spec = spec
         self.order = tuple(parts)
-        self.frozen_to = 0.0  # the boundary, in parts: 2.0 is after two of them, 0.5 half-way through the first
+        # the boundary, in parts: 2.0 is after two of them, 0.5 half-way through the first
+        self.frozen_to = 0.0
         for name, part in parts.items():
             self.add_module(name, part)
 
@@ -84,7 +93,9 @@ class Chain(nn.Module):
 
     @property
     def has_masks(self) -> bool:
-        """Whether it answers with masks: it has a mask head, or is of a family that knows nothing else."""
+        """Whether it answers with masks: it has a mask head, or is of a family that knows nothing
+        else.
+        """
         return self.order[-1] == "mask_head" or "boxes" not in models.get(self.spec.family).TASKS
 
     @property
@@ -101,7 +112,9 @@ class Chain(nn.Module):
         return self.order[self.boundary :]
 
     def freeze_through(self, place: str | None) -> None:
-        """Freeze everything up to and including `place`, let all behind it learn; None lets all learn."""
+        """Freeze everything up to and including `place`, let all behind it learn; None lets all
+        learn.
+        """
         self.freeze_to(0.0 if place is None else span(place, self.order)[1])
 
     def freeze_to(self, position: float) -> None:
@@ -121,7 +134,9 @@ class Chain(nn.Module):
         self.train(self.training)
 
     def _frozen_blocks(self) -> tuple[int, int]:
-        """How many blocks of the divided part are frozen, and how many it has; 0, 0 if no part is divided."""
+        """How many blocks of the divided part are frozen, and how many it has; 0, 0 if no part is
+        divided.
+        """
         if not self.frozen_to % 1:
             return 0, 0
         count = block_numbers(self.part(self.order[self.boundary]).state_dict())[1]
@@ -130,7 +145,9 @@ class Chain(nn.Module):
     def frozen_label(self) -> str:
         """What is frozen, in words; empty if nothing is."""
         blocks, count = self._frozen_blocks()
-        divided = (f"{self.order[self.boundary]} (blocks 1 to {blocks} of {count})",) if blocks else ()
+        divided = (
+            (f"{self.order[self.boundary]} (blocks 1 to {blocks} of {count})",) if blocks else ()
+        )
         return ", ".join((*self.frozen, *divided))
 
     def train(self, mode: bool = True) -> Chain:
@@ -150,7 +167,9 @@ class Chain(nn.Module):
         return self
 
     def forward(self, inputs: Mapping[str, Tensor], start: int = 0) -> State:
-        """Run the parts from number `start` on; with start > 0, `inputs` are what the parts before it gave."""
+        """Run the parts from number `start` on; with start > 0, `inputs` are what the parts before
+        it gave.
+        """
         state = self.run(inputs, start, self.boundary, learn=False)
         return self.run(state, max(start, self.boundary), len(self.order), learn=True)
 
@@ -163,7 +182,8 @@ class Chain(nn.Module):
         return state
 
     def prefix(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The outputs of all frozen parts that later parts or the answer still need: what a cache stores.
+        """The outputs of all frozen parts that later parts or the answer still need: what a cache
+        stores.
 
         Raises:
             PlanError: if a part that learns reads the images, too.
@@ -172,15 +192,23 @@ class Chain(nn.Module):
         needed = {name for part in self.learning for name in getattr(self.part(part), "reads", ())}
         needed |= {name for part in self.frozen for name in getattr(self.part(part), "answers", ())}
         if "images" in needed:  # half precision and no range of its own would be another input
-            late = [part for part in self.learning if "images" in getattr(self.part(part), "reads", ())]
+            late = [
+                part for part in self.learning if "images" in getattr(self.part(part), "reads", ())
+            ]
             found = f"frozen parts' outputs alone, but {late[-1]} learns and reads images"
             raise PlanError("cache", found, f"freeze: {late[-1]} or a later part; or no cache")
-        return {name: value for name, value in state.items() if name in needed and isinstance(value, Tensor)}
+        return {
+            name: value
+            for name, value in state.items()
+            if name in needed and isinstance(value, Tensor)
+        }
 
     def frozen_tensors(self) -> dict[str, Tensor]:
         """Parameters and persistent buffers before the boundary, by their name in the state dict."""
         blocks, _ = self._frozen_blocks()
-        frozen = {name: t for name, t in self.state_dict().items() if name.split(".", 1)[0] in self.frozen}
+        frozen = {
+            name: t for name, t in self.state_dict().items() if name.split(".", 1)[0] in self.frozen
+        }
         if blocks:
             part = self.order[self.boundary]
             tensors = self.part(part).state_dict()

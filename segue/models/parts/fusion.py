@@ -1,12 +1,15 @@
-"""Several streams of features as one: rectified by each other between their stages, then fused at each level.
+"""Several streams of features as one: rectified by each other between their stages, then fused at
+each level.
 
-`cross` is CMX (arXiv 2203.04838): feature rectification (FRM), then cross attention and a mixed embedding (FFM). The
-others are what it has to be better than. The first stream is the main one: with several others, each of them is
-rectified against it and fused with it alone, the corrections add up, and the fused maps are averaged.
+`cross` is CMX (arXiv 2203.04838): feature rectification (FRM), then cross attention and a mixed
+embedding (FFM). The others are what it has to be better than. The first stream is the main one:
+with several others, each of them is rectified against it and fused with it alone, the corrections
+add up, and the fused maps are averaged.
 
-`zero_init` puts a convolution of zeros behind everything the main stream is given, as ControlNet does (arXiv
-2302.05543), so that a new fusion changes no bit of what the main stream alone would say. A gate of one number for each
-channel would do that, too, but with AdamW it opens by no more than the learning rate in a step.
+`zero_init` puts a convolution of zeros behind everything the main stream is given, as ControlNet
+does (arXiv 2302.05543), so that a new fusion changes no bit of what the main stream alone would
+say. A gate of one number for each channel would do that, too, but with AdamW it opens by no more
+than the learning rate in a step.
 """
 
 from __future__ import annotations
@@ -24,13 +27,17 @@ SHARE = 0.5  # of a rectification that is by channel, and by place
 
 
 class Level(nn.Module):
-    """All that joins the streams behind one of their stages: maps (B, C, h, w), the main stream's first."""
+    """All that joins the streams behind one of their stages: maps (B, C, h, w), the main stream's
+    first.
+    """
 
     def __init__(self, kind: Kind, width: int, heads: int, others: int, zero_init: bool) -> None:
         super().__init__()
         rectified = others if kind == "cross" else 0
         self.rectify = nn.ModuleList(Rectification(width) for _ in range(rectified))
-        self.gates = nn.ModuleList(_closed(width) if zero_init else nn.Identity() for _ in range(rectified))
+        self.gates = nn.ModuleList(
+            _closed(width) if zero_init else nn.Identity() for _ in range(rectified)
+        )
         self.merge = _merge(kind, width, heads, others)
         self.gate = _closed(width) if zero_init else None
 
@@ -51,15 +58,21 @@ class Level(nn.Module):
 class Rectification(nn.Module):
     """CMX's FRM: what each of two maps is given of the other, weighed by channel and by place.
 
-    The weights by channel see the mean and the largest value of both maps, those by place all channels of a cell.
+    The weights by channel see the mean and the largest value of both maps, those by place all
+    channels of a cell.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.by_channel = nn.Sequential(
-            nn.Linear(4 * width, 4 * width), nn.ReLU(), nn.Linear(4 * width, 2 * width), nn.Sigmoid()
+            nn.Linear(4 * width, 4 * width),
+            nn.ReLU(),
+            nn.Linear(4 * width, 2 * width),
+            nn.Sigmoid(),
         )
-        self.by_place = nn.Sequential(nn.Conv2d(2 * width, width, 1), nn.ReLU(), nn.Conv2d(width, 2, 1), nn.Sigmoid())
+        self.by_place = nn.Sequential(
+            nn.Conv2d(2 * width, width, 1), nn.ReLU(), nn.Conv2d(width, 2, 1), nn.Sigmoid()
+        )
 
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Maps (B, C, h, w) -> what is to be added to each."""
@@ -73,9 +86,9 @@ class Rectification(nn.Module):
 class CrossAttention(nn.Module):
     """CMX's FFM: each map asks the other's summary, and both become one.
 
-    The summary is the product of keys and values over all cells (D x D for each head), so that its cost grows with the
-    cells and not with their square. Published with BatchNorm; here its place is taken by GroupNorm, with as many
-    parameters: a step must be the same however it is split.
+    The summary is the product of keys and values over all cells (D x D for each head), so that its
+    cost grows with the cells and not with their square. Published with BatchNorm; here its place is
+    taken by GroupNorm, with as many parameters: a step must be the same however it is split.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -98,25 +111,35 @@ class CrossAttention(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         tokens = [each.flatten(2).transpose(1, 2) for each in (a, b)]  # (B, hw, C)
         kept, asking = zip(
-            *(split(x).relu().chunk(2, -1) for split, x in zip(self.split, tokens, strict=True)), strict=True
+            *(split(x).relu().chunk(2, -1) for split, x in zip(self.split, tokens, strict=True)),
+            strict=True,
         )
         summaries = [self.summary(number, u) for number, u in enumerate(asking)]
         asked = [self.ask(asking[0], summaries[1]), self.ask(asking[1], summaries[0])]
         joined = [
-            self.norms[i](tokens[i] + self.join[i](torch.cat([kept[i], asked[i]], -1))).transpose(1, 2) for i in (0, 1)
+            self.norms[i](tokens[i] + self.join[i](torch.cat([kept[i], asked[i]], -1))).transpose(
+                1, 2
+            )
+            for i in (0, 1)
         ]
         both = torch.cat(joined, 1).unflatten(2, a.shape[-2:])
         return self.norm(self.residual(both) + self.embed(both))
 
     def summary(self, number: int, u: Tensor) -> Tensor:
-        """Keys times values (B, heads, d, d), normed over keys; in float32, because it is a sum over all cells."""
-        key, value = self.key_value[number](u).float().unflatten(-1, (2, self.heads, -1)).unbind(2)  # (B, hw, heads, d)
-        with nullcontext() if u.is_meta else torch.autocast(u.device.type, enabled=False):  # meta has no autocast
+        """Keys times values (B, heads, d, d), normed over keys; in float32, because it is a sum
+        over all cells.
+        """
+        # (B, hw, heads, d)
+        key, value = self.key_value[number](u).float().unflatten(-1, (2, self.heads, -1)).unbind(2)
+        # meta has no autocast
+        with nullcontext() if u.is_meta else torch.autocast(u.device.type, enabled=False):
             product = torch.einsum("bshd,bshe->bhde", key, value) * key.shape[-1] ** -0.5
         return product.softmax(-2)
 
     def ask(self, u: Tensor, summary: Tensor) -> Tensor:
-        return torch.einsum("bshd,bhde->bshe", u.unflatten(-1, (self.heads, -1)), summary.to(u.dtype)).flatten(2)
+        return torch.einsum(
+            "bshd,bhde->bshe", u.unflatten(-1, (self.heads, -1)), summary.to(u.dtype)
+        ).flatten(2)
 
 
 class CrossMerge(nn.Module):

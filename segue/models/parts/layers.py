@@ -38,8 +38,9 @@ class Normalise(nn.Module):
 
 
 def precision_now(like: Tensor) -> Callable[[], AbstractContextManager]:
-    """Makes contexts in which autocast is what it is now, on the device of `like`: for what a model computes later,
-    when its loss asks for it."""
+    """Makes contexts in which autocast is what it is now, on the device of `like`: for what a model
+    computes later, when its loss asks for it.
+    """
     kind = like.device.type
     if kind == "meta":
         return nullcontext
@@ -48,6 +49,8 @@ def precision_now(like: Tensor) -> Callable[[], AbstractContextManager]:
 
 
 def sides_around(base: int, step: int, least: int, expanded: bool) -> tuple[int, ...]:
-    """The sides multi-scale training draws from: 8 around `base`, 11 if expanded, in steps; none below `least`."""
+    """The sides multi-scale training draws from: 8 around `base`, 11 if expanded, in steps; none
+    below `least`.
+    """
     offsets = range(-5, 6) if expanded else range(-3, 5)
     return tuple(side for side in (base + step * offset for offset in offsets) if side >= least)

@@ -1,8 +1,9 @@
-"""Mask heads for detectors with queries: from image features and query features to masks, for chosen queries only.
+"""Mask heads for detectors with queries: from image features and query features to masks, for
+chosen queries only.
 
-All take the detector's feature map `memory` (B, D, h, w), each cell `stride` pixels wide, and query features
-(B, L, Q, D), and give masks whose cells are `mask_stride` pixels wide: 4, as RF-DETR's, or less. Every layer is built
-at once, so that the optimizer and the checkpoint know all of it.
+All take the detector's feature map `memory` (B, D, h, w), each cell `stride` pixels wide, and query
+features (B, L, Q, D), and give masks whose cells are `mask_stride` pixels wide: 4, as RF-DETR's, or
+less. Every layer is built at once, so that the optimizer and the checkpoint know all of it.
 """
 
 from __future__ import annotations
@@ -17,17 +18,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig
-from transformers.models.rf_detr.modeling_rf_detr import RfDetrSegmentationBlock, RfDetrSegmentationMLPBlock
+from transformers.models.rf_detr.modeling_rf_detr import (
+    RfDetrSegmentationBlock,
+    RfDetrSegmentationMLPBlock,
+)
 
 from segue.models.parts.chain import State
 from segue.models.parts.layers import precision_now
 
-NARROWEST = 16  # channels before the output: with 4, all of them died behind their ReLU inside the masks
+# channels before the output: with 4, all of them died behind their ReLU inside the masks
+NARROWEST = 16
 
 
 @dataclass(slots=True)
 class DotMasks:
-    """Masks as products of query vectors (B, L, Q, D) and pixel vectors, one map (B, D, h, w) for each layer."""
+    """Masks as products of query vectors (B, L, Q, D) and pixel vectors, one map (B, D, h, w) for
+    each layer.
+    """
 
     pixels: list[Tensor]
     queries: Tensor
@@ -45,7 +52,9 @@ class DotMasks:
         for number, pixels in enumerate(self.pixels):
             for i in range(len(pixels)):
                 here = ((layer == number) & (image == i)).nonzero()[:, 0].to(logits.device)
-                logits = logits.index_add(0, here, (chosen[here] @ pixels[i].flatten(1)).unflatten(1, self.size))
+                logits = logits.index_add(
+                    0, here, (chosen[here] @ pixels[i].flatten(1)).unflatten(1, self.size)
+                )
         return logits + self.bias
 
     def sample(self, points: Tensor) -> Tensor:
@@ -54,15 +63,21 @@ class DotMasks:
         In single precision: half of it would move points by more than a cell.
         """
         grid = 2 * points[:, :, None] - 1
-        sampled = [F.grid_sample(p.float(), grid, align_corners=False)[..., 0] for p in self.pixels]  # L x (B, D, P)
-        return torch.einsum("blqd,bldp->blqp", self.queries.float(), torch.stack(sampled, 1)) + self.bias
+        # L x (B, D, P)
+        sampled = [F.grid_sample(p.float(), grid, align_corners=False)[..., 0] for p in self.pixels]
+        return (
+            torch.einsum("blqd,bldp->blqp", self.queries.float(), torch.stack(sampled, 1))
+            + self.bias
+        )
 
 
 class DotMaskHead(nn.Module):
-    """RF-DETR's head: depthwise blocks on the enlarged features, one for each decoder layer, dot product with queries.
+    """RF-DETR's head: depthwise blocks on the enlarged features, one for each decoder layer, dot
+    product with queries.
 
-    roboflow/rf-detr `models/heads/segmentation.py`; the layers are transformers'. Proposals of the two-stage
-    encoder (layer "enc") skip the blocks but not the projection (transformers 5.23 skips both).
+    roboflow/rf-detr `models/heads/segmentation.py`; the layers are transformers'. Proposals of the
+    two-stage encoder (layer "enc") skip the blocks but not the projection (transformers 5.23 skips
+    both).
     """
 
     reads = ("memory_0", "queries")
@@ -92,7 +107,9 @@ class DotMaskHead(nn.Module):
 
 @dataclass(slots=True)
 class AttentionMasks:
-    """Masks that a small convolutional head computes anew for each chosen query, in the precision of the others."""
+    """Masks that a small convolutional head computes anew for each chosen query, in the precision
+    of the others.
+    """
 
     head: AttentionMaskHead
     memory: Tensor
@@ -113,23 +130,31 @@ class AttentionMasks:
         """Mask logits (T, h, w)."""
         chosen = (image, layer, query)
         with self.precision():
-            return self.head.masks(self.memory, image, self.queries[chosen], self.boxes_cxcywh[chosen].detach())
+            return self.head.masks(
+                self.memory, image, self.queries[chosen], self.boxes_cxcywh[chosen].detach()
+            )
 
     def sample(self, points: Tensor) -> Tensor:
-        """Not offered: all queries of all layers would be thousands of convolutions. Match on boxes instead."""
+        """Not offered: all queries of all layers would be thousands of convolutions.
+
+        Match on boxes instead.
+        """
         raise NotImplementedError("attention heads match on boxes only")
 
 
 class AttentionMaskHead(nn.Module):
-    """DETRsegm's head (arXiv 2005.12872, section 4.4): where a query looks, refined by convolutions.
+    """DETRsegm's head (arXiv 2005.12872, section 4.4): where a query looks, refined by
+    convolutions.
 
-    Eight attention maps of the query, and which cells its box covers, are put beside the features and go through 3x3
-    convolutions of widths `stem`; then the map doubles until its cells are `mask_stride` pixels wide, each time with a
-    1x1 adapter of the features added and half the channels. The first convolution is split by its inputs, so that its
-    larger half runs once for an image instead of once for a query.
+    Eight attention maps of the query, and which cells its box covers, are put beside the features
+    and go through 3x3 convolutions of widths `stem`; then the map doubles until its cells are
+    `mask_stride` pixels wide, each time with a 1x1 adapter of the features added and half the
+    channels. The first convolution is split by its inputs, so that its larger half runs once for an
+    image instead of once for a query.
 
-    The box is ours, not DETRsegm's: what comes out is added to the filled box, which a new head therefore starts
-    with. A frozen detector's queries know their boxes better than their outlines (docs/benchmarks.md).
+    The box is ours, not DETRsegm's: what comes out is added to the filled box, which a new head
+    therefore starts with. A frozen detector's queries know their boxes better than their outlines
+    (docs/benchmarks.md).
     """
 
     reads = ("memory_0", "queries", "boxes_cxcywh")
@@ -155,10 +180,16 @@ class AttentionMaskHead(nn.Module):
         if "enc_queries" in state:
             queries = torch.cat([state["enc_queries"], queries], 1)
             boxes_cxcywh = torch.cat([state["enc_boxes_cxcywh"], boxes_cxcywh], 1)
-        return {"masks": AttentionMasks(self, state["memory_0"], queries, boxes_cxcywh, precision_now(queries))}
+        return {
+            "masks": AttentionMasks(
+                self, state["memory_0"], queries, boxes_cxcywh, precision_now(queries)
+            )
+        }
 
     def masks(self, memory: Tensor, image: Tensor, queries: Tensor, boxes_cxcywh: Tensor) -> Tensor:
-        """Mask logits (T, h, w) of T queries (T, D) with boxes (T, 4), each for the image (T,) it belongs to."""
+        """Mask logits (T, h, w) of T queries (T, D) with boxes (T, 4), each for the image (T,) it
+        belongs to.
+        """
         height, width = memory.shape[-2:]
         covered = box_cover(boxes_cxcywh, height, width).to(memory.dtype)
         maps = torch.cat([self.attention(memory, image, queries), covered[:, None]], 1)
@@ -171,11 +202,16 @@ class AttentionMaskHead(nn.Module):
             step = size if last else (x.shape[-2] * 2, x.shape[-1] * 2)
             adapted = F.interpolate(adapter(memory), size=step, mode="bilinear")
             x = conv(F.interpolate(x, size=step, mode="nearest") + adapted[image])
-        return self.out(x)[:, 0] + self.box_weight * (2 * box_cover(boxes_cxcywh, *size).to(x.dtype) - 1)
+        return self.out(x)[:, 0] + self.box_weight * (
+            2 * box_cover(boxes_cxcywh, *size).to(x.dtype) - 1
+        )
 
     def attention(self, memory: Tensor, image: Tensor, queries: Tensor) -> Tensor:
-        """Where each head of a query looks (T, heads, h, w): softmax over all cells, so that their mean is 1."""
-        keys = self.key_proj(memory.flatten(2).transpose(1, 2)).unflatten(-1, (self.HEADS, -1))  # (B, hw, heads, d)
+        """Where each head of a query looks (T, heads, h, w): softmax over all cells, so that their
+        mean is 1.
+        """
+        # (B, hw, heads, d)
+        keys = self.key_proj(memory.flatten(2).transpose(1, 2)).unflatten(-1, (self.HEADS, -1))
         wanted = self.query_proj(queries).unflatten(-1, (self.HEADS, -1))  # (T, heads, d)
         scores = torch.einsum("thd,tshd->ths", wanted * wanted.shape[-1] ** -0.5, keys[image])
         return scores.softmax(-1).mul(scores.shape[-1]).unflatten(-1, tuple(memory.shape[-2:]))
@@ -192,7 +228,9 @@ class _ConvNormReLU(nn.Module):
 
 
 def box_cover(boxes_cxcywh: Tensor, height: int, width: int) -> Tensor:
-    """How much of each cell of a grid a box covers, (T, height, width) in 0..1, for boxes (T, 4) in 0..1."""
+    """How much of each cell of a grid a box covers, (T, height, width) in 0..1, for boxes (T, 4) in
+    0..1.
+    """
 
     def along(centre: Tensor, extent: Tensor, cells: int) -> Tensor:
         edges = torch.arange(cells + 1, device=centre.device) / cells
@@ -209,8 +247,13 @@ def mask_size(memory: Tensor, stride: int, mask_stride: int) -> tuple[int, int]:
 
 
 def build(kind: str, width: int, layers: int, stride: int, mask_stride: int = 4) -> nn.Module:
-    """The mask head called `kind` for features of `width` channels at `stride` and this many decoder layers."""
+    """The mask head called `kind` for features of `width` channels at `stride` and this many
+    decoder layers.
+    """
     if kind == "dot":
         return DotMaskHead(width, layers, stride, mask_stride)
-    stems = {"attention": (width + AttentionMaskHead.HEADS, width // 2), "attention-nano": (width // 4,)}
+    stems = {
+        "attention": (width + AttentionMaskHead.HEADS, width // 2),
+        "attention-nano": (width // 4,),
+    }
     return AttentionMaskHead(width, stride, stems[kind], mask_stride)

@@ -12,13 +12,17 @@ from segue.structures.detections import Detections
 
 
 def best_pairs(scores: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The `most` best (query, class) pairs of scores (B, Q, K): their scores, queries and labels, each (B, M)."""
+    """The `most` best (query, class) pairs of scores (B, Q, K): their scores, queries and labels,
+    each (B, M).
+    """
     values, pairs = scores.flatten(1).topk(min(most, scores[0].numel()), dim=1)
     return values, pairs // scores.shape[2], pairs % scores.shape[2]
 
 
 def best_queries(scores: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The `most` best queries of scores (B, Q, K), each with its best class alone: scores, queries, labels (B, M)."""
+    """The `most` best queries of scores (B, Q, K), each with its best class alone: scores, queries,
+    labels (B, M).
+    """
     values, labels = scores.max(-1)
     values, queries = values.topk(min(most, scores.shape[1]), dim=1)
     return values, queries, labels.gather(1, queries)
@@ -29,8 +33,8 @@ def detections(
 ) -> list[Detections]:
     """What the last layer says about the chosen scores, queries and labels, each (B, M).
 
-    Masks, if the chain has a mask head, are computed for these queries alone. sizes: height, width of the original
-    images, to which boxes and masks are scaled.
+    Masks, if the chain has a mask head, are computed for these queries alone. sizes: height, width
+    of the original images, to which boxes and masks are scaled.
     """
     boxes = cxcywh_to_xyxy(state["boxes_cxcywh"][:, -1].float())
     last = state["boxes_cxcywh"].shape[1] - 1
@@ -39,21 +43,26 @@ def detections(
         scores, queries, labels = (values[i] for values in chosen)
         masks = None
         if "masks" in state:
-            distinct, which = queries.unique(return_inverse=True)  # a query may answer with several classes
+            # a query may answer with several classes
+            distinct, which = queries.unique(return_inverse=True)
             image, layer = torch.full_like(distinct, i), torch.full_like(distinct, last)
             masks = state["masks"].at(image, layer, distinct)[which].float().cpu()
         xyxy = scale_xy(boxes[i, queries], width, height)
         limit = xyxy.new_tensor([width, height, width, height])
         xyxy = torch.minimum(xyxy.clamp(min=0), limit).cpu()
-        found.append(Detections(xyxy, scores.cpu(), labels.cpu(), chain.spec.classes, (height, width), masks))
+        found.append(
+            Detections(xyxy, scores.cpu(), labels.cpu(), chain.spec.classes, (height, width), masks)
+        )
     return found
 
 
 def boxes_around(mask_logits: Tensor) -> Tensor:
-    """The box_xyxy (N, 4) in 0..1 around where masks (N, h, w), enlarged, are positive; zeros where they nowhere are.
+    """The box_xyxy (N, 4) in 0..1 around where masks (N, h, w), enlarged, are positive; zeros where
+    they nowhere are.
 
-    A row of cells becomes positive where the line between two cells' logits crosses 0, and the outermost crossing is
-    the outermost of all rows, because between rows the enlarged mask is bilinear.
+    A row of cells becomes positive where the line between two cells' logits crosses 0, and the
+    outermost crossing is the outermost of all rows, because between rows the enlarged mask is
+    bilinear.
     """
     height, width = mask_logits.shape[-2:]
     down = mask_logits.transpose(1, 2)
@@ -66,7 +75,8 @@ def boxes_around(mask_logits: Tensor) -> Tensor:
 def _reach(logits: Tensor) -> Tensor:
     """How far (N,) from the low edge, in cells, the rows of (N, h, w) are positive."""
     beyond = F.pad(logits, (0, 1), value=-1.0)[..., 1:]
-    beyond[..., -1] = -logits[..., -1].abs()  # the enlarged mask stays as it is beyond the last centre
+    # the enlarged mask stays as it is beyond the last centre
+    beyond[..., -1] = -logits[..., -1].abs()
     crossing = torch.arange(logits.shape[2]) + 0.5 + (logits / (logits - beyond)).nan_to_num(0)
     reach = torch.where((logits > 0) & (beyond <= 0), crossing, 0.0)
     return reach.flatten(1).amax(1)

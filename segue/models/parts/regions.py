@@ -1,8 +1,9 @@
-"""Faster and Mask R-CNN's heads on a pyramid of features: torchvision's layers, asked region by region.
+"""Faster and Mask R-CNN's heads on a pyramid of features: torchvision's layers, asked region by
+region.
 
-Which regions a loss looks at follows from the targets, which a model does not see; so the chain's parts give what is
-said about all places, and `Regions` classifies and outlines the boxes it is asked about. Boxes in here are xyxy in
-pixels of the frame.
+Which regions a loss looks at follows from the targets, which a model does not see; so the chain's
+parts give what is said about all places, and `Regions` classifies and outlines the boxes it is
+asked about. Boxes in here are xyxy in pixels of the frame.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
+from torchvision.models.detection.rpn import (
+    RegionProposalNetwork,
+    RPNHead,
+    concat_box_prediction_layers,
+)
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops import boxes as box_ops
 
@@ -36,11 +41,12 @@ ALL = 1_000_000  # as many detections as there are; what asks says how many it w
 
 
 class RegionHead(nn.Module):
-    """A part: where something may be (region proposals), and what it is (classes and boxes of regions).
+    """A part: where something may be (region proposals), and what it is (classes and boxes of
+    regions).
 
-    Gives "objectness" (B, A) and "deltas" (B, A, 4) of all anchors. hidden: width of the box head. anchor: side of the
-    smallest anchor in pixels; that of each level is twice the one before. regions: of an image, that a training step
-    looks at. Thresholds are torchvision's.
+    Gives "objectness" (B, A) and "deltas" (B, A, 4) of all anchors. hidden: width of the box head.
+    anchor: side of the smallest anchor in pixels; that of each level is twice the one before.
+    regions: of an image, that a training step looks at. Thresholds are torchvision's.
     """
 
     reads = PYRAMID
@@ -67,7 +73,10 @@ class RegionHead(nn.Module):
         objectness, deltas = self.rpn.head([state[name] for name in PYRAMID])
         objectness, deltas = concat_box_prediction_layers(objectness, deltas)
         images = len(state[PYRAMID[0]])
-        return {"objectness": objectness.reshape(images, -1), "deltas": deltas.reshape(images, -1, 4)}
+        return {
+            "objectness": objectness.reshape(images, -1),
+            "deltas": deltas.reshape(images, -1, 4),
+        }
 
     def anchors(self, sizes: Sequence[Sequence[int]], device: torch.device) -> Tensor:
         """All anchors (A, 4) for maps of these sizes, in single precision whatever the maps have."""
@@ -78,13 +87,18 @@ class RegionHead(nn.Module):
 
 
 class BoxPredictor(nn.Module):
-    """torchvision's FastRCNNPredictor with the background's rows apart, so that class rows are classes only."""
+    """torchvision's FastRCNNPredictor with the background's rows apart, so that class rows are
+    classes only.
+    """
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         self.class_head = nn.Linear(width, classes)
-        self.background = nn.Linear(width, 5)  # its logit and, for torchvision's layout, a box that nobody reads
-        self.box_weight = nn.Parameter(torch.empty(classes, 4, width).uniform_(-(width**-0.5), width**-0.5))
+        # its logit and, for torchvision's layout, a box that nobody reads
+        self.background = nn.Linear(width, 5)
+        self.box_weight = nn.Parameter(
+            torch.empty(classes, 4, width).uniform_(-(width**-0.5), width**-0.5)
+        )
         self.box_bias = nn.Parameter(torch.empty(classes, 4).uniform_(-(width**-0.5), width**-0.5))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +116,9 @@ class MaskHead(nn.Module):
 
     def __init__(self, width: int, layers: int, classes: int, anchor: int) -> None:
         super().__init__()
-        self.pool = MultiScaleRoIAlign(list(PYRAMID[:4]), MASK_POOLED, SAMPLING, canonical_scale=7 * anchor)
+        self.pool = MultiScaleRoIAlign(
+            list(PYRAMID[:4]), MASK_POOLED, SAMPLING, canonical_scale=7 * anchor
+        )
         self.layers = MaskRCNNHeads(width, (width,) * layers, 1)
         self.predictor = MaskRCNNPredictor(width, width, classes)
 
@@ -112,10 +128,11 @@ class MaskHead(nn.Module):
 
 @dataclass(slots=True)
 class Regions:
-    """What a batch shows, region by region; `segue.losses.rcnn` and postprocess ask for what they need.
+    """What a batch shows, region by region; `segue.losses.rcnn` and postprocess ask for what they
+    need.
 
-    objectness (B, A) and deltas (B, A, 4) of anchors (A, 4); size: height, width of the frame. precision: a
-    context in which autocast is as it was for the rest of the model.
+    objectness (B, A) and deltas (B, A, 4) of anchors (A, 4); size: height, width of the frame.
+    precision: a context in which autocast is as it was for the rest of the model.
     """
 
     head: RegionHead
@@ -136,11 +153,14 @@ class Regions:
 
     @property
     def anchors(self) -> Tensor:
-        return self.head.anchors([each.shape[-2:] for each in self.pyramid.values()], self.objectness.device)
+        return self.head.anchors(
+            [each.shape[-2:] for each in self.pyramid.values()], self.objectness.device
+        )
 
     @torch.no_grad()
     def proposals(self, anchors: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """For each image the anchors (P,) that a look is worth, best first, and where they say the object is (P, 4).
+        """For each image the anchors (P,) that a look is worth, best first, and where they say the
+        object is (P, 4).
 
         As torchvision's `filter_proposals`, which does not tell which anchor a proposal comes from.
         """
@@ -155,15 +175,20 @@ class Regions:
             best = torch.cat([start + part.topk(count).indices for start, part, count in parts])
             boxes = rpn.box_coder.decode_single(deltas[best], anchors[best])
             boxes = box_ops.clip_boxes_to_image(boxes, self.size)
-            kept = box_ops.remove_small_boxes(boxes, rpn.min_size)  # also those that are NaN, which RoIAlign dies of
+            # also those that are NaN, which RoIAlign dies of
+            kept = box_ops.remove_small_boxes(boxes, rpn.min_size)
             best, boxes = best[kept], boxes[kept]
-            kept = box_ops.batched_nms(boxes, objectness[best].sigmoid(), levels[best], rpn.nms_thresh)
+            kept = box_ops.batched_nms(
+                boxes, objectness[best].sigmoid(), levels[best], rpn.nms_thresh
+            )
             kept = kept[: rpn.post_nms_top_n()]
             found.append((best[kept], boxes[kept]))
         return found
 
     def classified(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (T, K + 1), background first, and deltas (T, K + 1, 4) of the boxes (T_i, 4) of each image."""
+        """Logits (T, K + 1), background first, and deltas (T, K + 1, 4) of the boxes (T_i, 4) of
+        each image.
+        """
         roi = self.head.roi
         with self.precision():
             pooled = roi.box_roi_pool(self.pyramid, boxes, [self.size] * len(boxes))
@@ -182,28 +207,38 @@ class Regions:
         boxes = [boxes for _, boxes in self.proposals(self.anchors)]
         logits, deltas = self.classified(boxes)
         sizes = [self.size] * len(boxes)
-        found, scores, labels = self.head.roi.postprocess_detections(logits, deltas.flatten(1), boxes, sizes)
+        found, scores, labels = self.head.roi.postprocess_detections(
+            logits, deltas.flatten(1), boxes, sizes
+        )
         return found, scores, [each - 1 for each in labels]
 
     def asked(self, objects: int, points: int | None) -> list[Tensor]:
-        """What a step asks about the regions of one image, and a prediction with `objects` objects, whatever it shows:
-        their classes, boxes and masks. Also on meta tensors, which have no values to choose by."""
+        """What a step asks about the regions of one image, and a prediction with `objects` objects,
+        whatever it shows: their classes, boxes and masks. Also on meta tensors, which have no
+        values to choose by.
+        """
         roi, finest = self.head.roi, self.pyramid[PYRAMID[0]]
         regions, outlined = self.head.rpn.post_nms_top_n(), objects
         if self.head.training or torch.is_grad_enabled():
             regions, outlined = self.head.regions, self.head.regions // 4
 
         def pooled(count: int, side: int) -> Tensor:
-            return finest.new_zeros(count, finest.shape[1], side, side).requires_grad_(finest.requires_grad)
+            return finest.new_zeros(count, finest.shape[1], side, side).requires_grad_(
+                finest.requires_grad
+            )
 
         found = list(roi.box_predictor(roi.box_head(pooled(regions, POOLED))))
         if self.mask_head is not None:
-            found.append(self.mask_head.predictor(self.mask_head.layers(pooled(outlined, MASK_POOLED))))
+            found.append(
+                self.mask_head.predictor(self.mask_head.layers(pooled(outlined, MASK_POOLED)))
+            )
         return found
 
 
 def pasted(mask_logits: Tensor, box_xyxy: Tensor, height: int, width: int) -> Region:
-    """A region's mask (h, w) in its box, pixels of an image of height x width: positive logits at pixel centres."""
+    """A region's mask (h, w) in its box, pixels of an image of height x width: positive logits at
+    pixel centres.
+    """
     x0, y0, x1, y1 = box_xyxy.tolist()
     left, top = max(int(x0), 0), max(int(y0), 0)
     columns = torch.arange(left, min(int(x1) + 1, width)) + 0.5
@@ -213,5 +248,7 @@ def pasted(mask_logits: Tensor, box_xyxy: Tensor, height: int, width: int) -> Re
         return Region(left, top, 0, 0, b"")
     across, down = 2 * (columns - x0) / (x1 - x0) - 1, 2 * (rows - y0) / (y1 - y0) - 1
     grid = torch.stack(torch.meshgrid(down, across, indexing="ij")[::-1], -1)[None]
-    values = F.grid_sample(mask_logits[None, None], grid, padding_mode="border", align_corners=False)
+    values = F.grid_sample(
+        mask_logits[None, None], grid, padding_mode="border", align_corners=False
+    )
     return Region.of((values[0, 0] > 0).numpy(), int(columns[0]), int(rows[0]))

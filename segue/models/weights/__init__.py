@@ -13,8 +13,8 @@ class Weights:
     """Tensors under the names our model gives them, with what a hand-over must know about them.
 
     classes: the name of each row of a class head; None for a row that never meant a class.
-    channels: the name of each input channel. came_from: how the source is written into the card of what is
-    trained from it. card: the card of a segue checkpoint, else None.
+    channels: the name of each input channel. came_from: how the source is written into the card of
+    what is trained from it. card: the card of a segue checkpoint, else None.
     """
 
     tensors: dict[str, Tensor]

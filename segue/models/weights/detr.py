@@ -1,7 +1,8 @@
-"""DETR weights as people have them: facebookresearch/detr's, transformers', Lightning's, and timm's for the backbone.
+"""DETR weights as people have them: facebookresearch/detr's, transformers', Lightning's, and timm's
+for the backbone.
 
-A Lightning file wraps one of the others. Plain DETR's class head has a last row for "no object", which is a head of
-its own here. Of a backbone alone, what belongs to its classifier is left behind.
+A Lightning file wraps one of the others. Plain DETR's class head has a last row for "no object",
+which is a head of its own here. Of a backbone alone, what belongs to its classifier is left behind.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ FACEBOOK: list[Rule] = [
     ("^encoder.transformer.", "^transformer.encoder."),
     ("^decoder.transformer.", "^transformer.decoder."),
     ("^encoder.transformer.layers.{}.final_layer_norm.", "^encoder.transformer.layers.{}.norm2."),
-    ("^decoder.transformer.layers.{}.encoder_attn_layer_norm.", "^decoder.transformer.layers.{}.norm2."),
+    (
+        "^decoder.transformer.layers.{}.encoder_attn_layer_norm.",
+        "^decoder.transformer.layers.{}.norm2.",
+    ),
     ("^decoder.transformer.layers.{}.final_layer_norm.", "^decoder.transformer.layers.{}.norm3."),
     (".self_attn_layer_norm.", ".norm1."),
     (".encoder_attn.", ".multihead_attn."),
@@ -74,11 +78,18 @@ def read(path: Path) -> Weights:
     else:
         source = foreign.read_pickle(path)
         theirs, digest = foreign.state_dict(source, path), foreign.sha256(path)
-    tensors = our_names({name: t for name, t in theirs.items() if not name.endswith("num_batches_tracked")})
-    first = next((t for name, t in tensors.items() if name.startswith("backbone.net.") and t.dim() == 4), None)
+    tensors = our_names(
+        {name: t for name, t in theirs.items() if not name.endswith("num_batches_tracked")}
+    )
+    first = next(
+        (t for name, t in tensors.items() if name.startswith("backbone.net.") and t.dim() == 4),
+        None,
+    )
     if first is None:
         names = ", ".join(sorted(theirs)[:3])
-        raise CheckpointError(path, f"neither DETR nor a backbone ({names}, ...)", "weights of family detr")
+        raise CheckpointError(
+            path, f"neither DETR nor a backbone ({names}, ...)", "weights of family detr"
+        )
     classes = _split_rows(tensors, source) if KEY in tensors else ()
     known = source.get("hyper_parameters")
     spec = known.get("model") if isinstance(known, dict) else None
@@ -87,7 +98,12 @@ def read(path: Path) -> Weights:
     return Weights(
         tensors={name: tensor.float() for name, tensor in tensors.items()},
         classes=classes,
-        channels=tuple(names or ("r", "g", "b", *(f"channel_{i}" for i in range(3, first.shape[1])))[: first.shape[1]]),
+        channels=tuple(
+            names
+            or ("r", "g", "b", *(f"channel_{i}" for i in range(3, first.shape[1])))[
+                : first.shape[1]
+            ]
+        ),
         source=str(path),
         came_from={"source": path.name, "weights_sha256": digest},
         card={"spec": ours, "data": foreign.category_ids(known)} if ours else None,
@@ -95,7 +111,9 @@ def read(path: Path) -> Weights:
 
 
 def our_names(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Any of the layouts under our names; names that belong to none are kept, so that a hand-over reports them."""
+    """Any of the layouts under our names; names that belong to none are kept, so that a hand-over
+    reports them.
+    """
     if any(name.startswith("transformer.decoder.") for name in theirs):
         return to_ours(split_attention(theirs), FACEBOOK)
     if "class_labels_classifier.weight" in theirs:
@@ -106,24 +124,38 @@ def our_names(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _split_rows(tensors: dict[str, Tensor], source: dict[str, Any]) -> tuple[str | None, ...]:
-    """Make the row for "no object" a head of its own, in place, and say what the others mean; None where unknown."""
+    """Make the row for "no object" a head of its own, in place, and say what the others mean; None
+    where unknown.
+    """
     plain = "decoder.transformer.ref_point_head.layers.0.weight" not in tensors
     if plain and "decoder.no_object.weight" not in tensors:
         for kind in ("weight", "bias"):
             rows = tensors[f"decoder.class_head.{kind}"]
-            tensors[f"decoder.class_head.{kind}"], tensors[f"decoder.no_object.{kind}"] = rows[:-1], rows[-1:]
+            tensors[f"decoder.class_head.{kind}"], tensors[f"decoder.no_object.{kind}"] = (
+                rows[:-1],
+                rows[-1:],
+            )
     rows = len(tensors["decoder.class_head.weight"])
     for entry in (source, source.get("hyper_parameters"), source.get("args")):
-        names = (entry.get("class_names") or entry.get("id2label")) if isinstance(entry, dict) else None
+        names = (
+            (entry.get("class_names") or entry.get("id2label")) if isinstance(entry, dict) else None
+        )
         if isinstance(names, dict):
             names = [names.get(row, names.get(str(row))) for row in range(rows)]
-        if names and len(names) == rows and not all(re.fullmatch(r"LABEL_\d+", str(name)) for name in names):
-            return tuple(None if name == "N/A" else name for name in names)  # hub folders name COCO's unused ids so
+        if (
+            names
+            and len(names) == rows
+            and not all(re.fullmatch(r"LABEL_\d+", str(name)) for name in names)
+        ):
+            # hub folders name COCO's unused ids so
+            return tuple(None if name == "N/A" else name for name in names)
     return COCO_ROWS if rows == len(COCO_ROWS) else (None,) * rows
 
 
 def layout_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """What tensors under our names say about their model; what belongs to a part that is not there is left out."""
+    """What tensors under our names say about their model; what belongs to a part that is not there
+    is left out.
+    """
     found: dict[str, Any] = {}
     if KEY in tensors:
         found["queries"], found["width"] = tensors[KEY].shape

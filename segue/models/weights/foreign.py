@@ -1,7 +1,7 @@
 """The only door for files of other programs. Nothing in them is ever executed.
 
-`.pt`, `.pth`, `.ckpt` are pickles: they are read with torch's weights-only loader and two harmless types more,
-never with full unpickling, whatever the file's name or origin.
+`.pt`, `.pth`, `.ckpt` are pickles: they are read with torch's weights-only loader and two harmless
+types more, never with full unpickling, whatever the file's name or origin.
 """
 
 from __future__ import annotations
@@ -35,18 +35,30 @@ SAFE_TORCH = (2, 10)
 # torch keeps tensors as they are, so that an archive unpacks to its own size.
 MOST_UNPACKED = 2.0
 # What a loader makes of bytes that are not what it expects.
-DAMAGED = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError, struct.error)
+DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
     """The dictionary in a `.pt`, `.pth` or `.ckpt` file; argument namespaces become plain dicts.
 
     Raises:
-        CheckpointError: if the file is missing, damaged, or holds anything but tensors and plain values.
+        CheckpointError: if the file is missing, damaged, or holds anything but tensors and plain
+        values.
     """
     version = tuple(int(part) for part in torch.__version__.split(".")[:2])
     if version < SAFE_TORCH:
-        raise CheckpointError(path, f"torch {torch.__version__} reads such files unsafely", "torch 2.10 or newer")
+        raise CheckpointError(
+            path, f"torch {torch.__version__} reads such files unsafely", "torch 2.10 or newer"
+        )
     try:
         _refuse_bombs(path)
         with torch.serialization.safe_globals(INERT):
@@ -54,8 +66,13 @@ def read_pickle(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(path, "no such file", "a checkpoint") from None
     except pickle.UnpicklingError as error:
-        found = "damaged or not a checkpoint" if not _is_archive(path) else "holds code or unknown objects"
-        named = re.search(r"GLOBAL (\S+)", str(error))  # the rest of torch's text is advice to load it all the same
+        found = (
+            "damaged or not a checkpoint"
+            if not _is_archive(path)
+            else "holds code or unknown objects"
+        )
+        # the rest of torch's text is advice to load it all the same
+        named = re.search(r"GLOBAL (\S+)", str(error))
         found += f" ({named[1]})" if named else ""
         raise CheckpointError(path, found, "tensors and plain values only") from None
     except (EOFError, OSError, SafetensorError, zipfile.BadZipFile, *DAMAGED) as error:
@@ -65,7 +82,10 @@ def read_pickle(path: Path) -> dict[str, Any]:
     content = vars(content) if isinstance(content, tuple(INERT)) else content
     if not isinstance(content, dict):
         raise CheckpointError(path, f"holds a {type(content).__name__}", "a dictionary")
-    return {key: vars(value) if isinstance(value, tuple(INERT)) else value for key, value in content.items()}
+    return {
+        key: vars(value) if isinstance(value, tuple(INERT)) else value
+        for key, value in content.items()
+    }
 
 
 def _refuse_bombs(path: Path) -> None:
@@ -75,7 +95,11 @@ def _refuse_bombs(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > MOST_UNPACKED * path.stat().st_size:
-        raise CheckpointError(path, f"an archive that unpacks to {unpacked:,} bytes", "tensors that are not compressed")
+        raise CheckpointError(
+            path,
+            f"an archive that unpacks to {unpacked:,} bytes",
+            "tensors that are not compressed",
+        )
 
 
 class _Type:
@@ -89,7 +113,9 @@ class _Type:
 
 
 class _Array:
-    """What stands for a numpy array: its bytes are looked at as numbers, and are as many as they say, or refused."""
+    """What stands for a numpy array: its bytes are looked at as numbers, and are as many as they
+    say, or refused.
+    """
 
     values: np.ndarray
 
@@ -98,25 +124,38 @@ class _Array:
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, kind, by_columns, content = state
-        if not isinstance(kind, _Type) or not re.fullmatch(r"[fiub][1248]", kind.code) or kind.order not in "<>=|":
+        if (
+            not isinstance(kind, _Type)
+            or not re.fullmatch(r"[fiub][1248]", kind.code)
+            or kind.order not in "<>=|"
+        ):
             raise pickle.UnpicklingError("an array of something else than numbers")
         dtype = np.dtype(kind.order.replace("|", "=") + kind.code)
-        flat = np.frombuffer(content.encode("latin1") if isinstance(content, str) else content, dtype)
-        self.values = flat.reshape(shape, order="F" if by_columns else "C").astype(dtype.newbyteorder("="))
+        flat = np.frombuffer(
+            content.encode("latin1") if isinstance(content, str) else content, dtype
+        )
+        self.values = flat.reshape(shape, order="F" if by_columns else "C").astype(
+            dtype.newbyteorder("=")
+        )
 
 
 def _encoded(text: str, encoding: str) -> bytes:
-    """How the oldest protocols write bytes. Other encodings would be looked up among Python's modules."""
+    """How the oldest protocols write bytes.
+
+    Other encodings would be looked up among Python's modules.
+    """
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes in {encoding!r}")
     return text.encode("latin1")
 
 
 class _Arrays(pickle._Unpickler):
-    """Reads numpy arrays of numbers and plain values; any other name in the file is an error and never looked up.
+    """Reads numpy arrays of numbers and plain values; any other name in the file is an error and
+    never looked up.
 
-    What stands for the five names is written here, so that no code of numpy's sees what a file says. The unpickler
-    is Python's own in Python: the one in C makes room for as many objects as a file of ten bytes may claim.
+    What stands for the five names is written here, so that no code of numpy's sees what a file
+    says. The unpickler is Python's own in Python: the one in C makes room for as many objects as a
+    file of ten bytes may claim.
     """
 
     INERT: ClassVar[dict[tuple[str, str], Any]] = {
@@ -137,7 +176,8 @@ def read_arrays(path: Path) -> dict[str, Any]:
     """The dictionary of a detectron2 model zoo file (.pkl), its numpy arrays as tensors.
 
     Raises:
-        CheckpointError: if the file is missing, damaged, or holds anything but arrays of numbers and plain values.
+        CheckpointError: if the file is missing, damaged, or holds anything but arrays of numbers
+        and plain values.
     """
     try:
         with path.open("rb") as file:
@@ -148,11 +188,15 @@ def read_arrays(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(path, "no such file", "a checkpoint") from None
     except (pickle.UnpicklingError, EOFError, OSError, *DAMAGED) as error:
-        raise CheckpointError(path, f"not readable ({_first_line(error)})", "arrays and plain values only") from None
+        raise CheckpointError(
+            path, f"not readable ({_first_line(error)})", "arrays and plain values only"
+        ) from None
 
 
 def write_pickle(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors and plain values so that torch's weights-only loader reads them; complete or not there."""
+    """Write tensors and plain values so that torch's weights-only loader reads them; complete or
+    not there.
+    """
     staging = path.with_name(path.name + ".writing")
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(content, staging)
@@ -174,18 +218,25 @@ def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         for shard in shards:
             tensors |= load_file(shard)
     except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(folder, f"not readable ({_first_line(error)})", "a transformers folder") from None
+        raise CheckpointError(
+            folder, f"not readable ({_first_line(error)})", "a transformers folder"
+        ) from None
     if not shards and (folder / "pytorch_model.bin").is_file():
         tensors = state_dict(read_pickle(folder / "pytorch_model.bin"), folder)
     if not isinstance(config, dict):
-        raise CheckpointError(folder / "config.json", f"a {type(config).__name__}", "a model's configuration")
+        raise CheckpointError(
+            folder / "config.json", f"a {type(config).__name__}", "a model's configuration"
+        )
     if not tensors:
-        raise CheckpointError(folder, "no weights", "model.safetensors or pytorch_model.bin beside config.json")
+        raise CheckpointError(
+            folder, "no weights", "model.safetensors or pytorch_model.bin beside config.json"
+        )
     return tensors, config
 
 
 def state_dict(content: dict[str, Any], where: object) -> dict[str, Tensor]:
-    """The tensors of a checkpoint dictionary: under "model" or "state_dict", or the dictionary itself.
+    """The tensors of a checkpoint dictionary: under "model" or "state_dict", or the dictionary
+    itself.
 
     Prefixes that wrappers put before every name ("module.", "model.", "_orig_mod.") are removed.
 
@@ -199,10 +250,14 @@ def state_dict(content: dict[str, Any], where: object) -> dict[str, Tensor]:
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
-            raise CheckpointError(where, f"{name} is sparse, quantized or without values", "plain tensors")
+            raise CheckpointError(
+                where, f"{name} is sparse, quantized or without values", "plain tensors"
+            )
     if not tensors:
         keys = ", ".join(sorted(map(str, content))[:6])
-        raise CheckpointError(where, f"no tensors under its keys {keys}", "a state dict, or one under 'model'")
+        raise CheckpointError(
+            where, f"no tensors under its keys {keys}", "a state dict, or one under 'model'"
+        )
     for prefix in ("module.", "model.", "_orig_mod."):
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
@@ -210,9 +265,13 @@ def state_dict(content: dict[str, Any], where: object) -> dict[str, Tensor]:
 
 
 def category_ids(content: object) -> dict[str, Any]:
-    """What a card says of the data, from the ids by class name that files of scripts/ have; empty if they have none."""
+    """What a card says of the data, from the ids by class name that files of scripts/ have; empty
+    if they have none.
+    """
     ids = content.get("category_ids") if isinstance(content, dict) else None
-    if not isinstance(ids, dict) or not all(isinstance(n, str) and type(i) is int and i >= 0 for n, i in ids.items()):
+    if not isinstance(ids, dict) or not all(
+        isinstance(n, str) and type(i) is int and i >= 0 for n, i in ids.items()
+    ):
         return {}
     return {"classes": ids}
 

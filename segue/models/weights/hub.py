@@ -1,6 +1,8 @@
-"""The only door to the network: weights from the Hugging Face hub, by https, of a bounded size, with their SHA-256.
+"""The only door to the network: weights from the Hugging Face hub, by https, of a bounded size,
+with their SHA-256.
 
-Fetched are config.json and *.safetensors, never a pickle and never code. What is here already is not fetched again.
+Fetched are config.json and *.safetensors, never a pickle and never code. What is here already is
+not fetched again.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ def download(repo_id: str) -> Path:
     """The local folder of a model on the hub, fetched if it is not there yet.
 
     Raises:
-        CheckpointError: if the hub cannot be reached or has no such model, the model is too large, or a file is not
+        CheckpointError: if the hub cannot be reached or has no such model, the model is too large,
+        or a file is not
             what the hub says it is.
     """
     from huggingface_hub import snapshot_download
@@ -28,7 +31,9 @@ def download(repo_id: str) -> Path:
 
     try:
         try:
-            folder = Path(snapshot_download(repo_id, allow_patterns=[CONFIG, WEIGHTS], local_files_only=True))
+            folder = Path(
+                snapshot_download(repo_id, allow_patterns=[CONFIG, WEIGHTS], local_files_only=True)
+            )
         except LocalEntryNotFoundError:
             folder = None
         if folder is None or not any(folder.glob(WEIGHTS)):
@@ -36,7 +41,9 @@ def download(repo_id: str) -> Path:
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         text = (str(error).strip() or type(error).__name__).split("\n")[0][:160]
         found = f"neither a file or folder here nor a model that can be fetched ({text})"
-        raise CheckpointError(repo_id, found, "a checkpoint folder, a .pth file or a hub id") from None
+        raise CheckpointError(
+            repo_id, found, "a checkpoint folder, a .pth file or a hub id"
+        ) from None
     for path in sorted(folder.glob(WEIGHTS)):
         _compare(path)
     return folder
@@ -46,12 +53,18 @@ def _fetched(repo_id: str) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
 
     if not constants.ENDPOINT.startswith("https://"):
-        raise CheckpointError(repo_id, f"a hub at {constants.ENDPOINT}", "https://", "unset HF_ENDPOINT")
+        raise CheckpointError(
+            repo_id, f"a hub at {constants.ENDPOINT}", "https://", "unset HF_ENDPOINT"
+        )
     try:
         info = HfApi().model_info(repo_id, files_metadata=True)
     except Exception as error:  # noqa: BLE001  each version of the library has another HTTP client, with its errors
         raise OSError(str(error)) from None
-    listed = [file for file in info.siblings or [] if any(fnmatch(file.rfilename, name) for name in (CONFIG, WEIGHTS))]
+    listed = [
+        file
+        for file in info.siblings or []
+        if any(fnmatch(file.rfilename, name) for name in (CONFIG, WEIGHTS))
+    ]
     size = sum(file.size or 0 for file in listed)
     if size > MOST_BYTES:
         raise CheckpointError(repo_id, f"a model of {size:,} bytes", f"at most {MOST_BYTES:,}")
@@ -61,9 +74,12 @@ def _fetched(repo_id: str) -> Path:
 def _compare(path: Path) -> None:
     """Remove and refuse a file of weights whose bytes are not those the hub announced.
 
-    The hub names the SHA-256 of a large file before it sends it, and its library keeps the file under that name.
+    The hub names the SHA-256 of a large file before it sends it, and its library keeps the file
+    under that name.
     """
     kept = path.resolve()
     if re.fullmatch("[0-9a-f]{64}", kept.name) and sha256(kept) != kept.name:
         kept.unlink()
-        raise CheckpointError(path, "its SHA-256 is not what the hub announced; removed", kept.name, "the same again")
+        raise CheckpointError(
+            path, "its SHA-256 is not what the hub announced; removed", kept.name, "the same again"
+        )

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# (ours, theirs); {} stands for a number. A rule replaces what it matches anywhere in a name, in this order.
+# (ours, theirs); {} stands for a number. A rule replaces what it matches anywhere in a name, in
+# this order.
 Rule = tuple[str, str]
 
 
@@ -39,7 +40,9 @@ def _pattern(template: str) -> str:
 
 def _replacement(template: str) -> str:
     parts = template.removeprefix("^").split("{}")
-    return "".join(part + (rf"\{i + 1}" if i + 1 < len(parts) else "") for i, part in enumerate(parts))
+    return "".join(
+        part + (rf"\{i + 1}" if i + 1 < len(parts) else "") for i, part in enumerate(parts)
+    )
 
 
 def split_attention(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

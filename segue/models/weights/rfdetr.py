@@ -1,8 +1,8 @@
 """RF-DETR weights in the layouts of the `rfdetr` package and of `transformers`, read and written.
 
-rfdetr files are {"model": tensors, "args": dict or Namespace, ...}. Their class heads have a row more than
-there are classes: for COCO the row number is the category id (1..90 of 91), for own data the last row is
-never used. transformers folders have our rows, named by id2label.
+rfdetr files are {"model": tensors, "args": dict or Namespace, ...}. Their class heads have a row
+more than there are classes: for COCO the row number is the category id (1..90 of 91), for own data
+the last row is never used. transformers folders have our rows, named by id2label.
 """
 
 from __future__ import annotations
@@ -29,16 +29,29 @@ RFDETR = [
     (".attention.o_proj.", ".attention.output.dense."),
     ("^projector.levels.{}.fuse.conv1.", "^backbone.0.projector.stages.{}.0.cv1."),
     ("^projector.levels.{}.fuse.conv2.", "^backbone.0.projector.stages.{}.0.cv2."),
-    ("^projector.levels.{}.fuse.bottlenecks.{}.conv1.", "^backbone.0.projector.stages.{}.0.m.{}.cv1."),
-    ("^projector.levels.{}.fuse.bottlenecks.{}.conv2.", "^backbone.0.projector.stages.{}.0.m.{}.cv2."),
+    (
+        "^projector.levels.{}.fuse.bottlenecks.{}.conv1.",
+        "^backbone.0.projector.stages.{}.0.m.{}.cv1.",
+    ),
+    (
+        "^projector.levels.{}.fuse.bottlenecks.{}.conv2.",
+        "^backbone.0.projector.stages.{}.0.m.{}.cv2.",
+    ),
     ("^projector.levels.{}.norm.", "^backbone.0.projector.stages.{}.1."),
     ("^projector.levels.{}.sample.{}.", "^backbone.0.projector.stages_sampling.{}.{}."),
     (".fuse.conv{}.norm.", ".fuse.conv{}.bn."),
     (".bottlenecks.{}.conv{}.norm.", ".bottlenecks.{}.conv{}.bn."),
     (".sample.{}.{}.norm.", ".sample.{}.{}.bn."),
-    ("^decoder.transformer.", "^transformer.decoder."),  # the next five are written as this one leaves them
-    ("^decoder.transformer.layers.{}.self_attn_layer_norm.", "^decoder.transformer.layers.{}.norm1."),
-    ("^decoder.transformer.layers.{}.cross_attn_layer_norm.", "^decoder.transformer.layers.{}.norm2."),
+    # the next five are written as this one leaves them
+    ("^decoder.transformer.", "^transformer.decoder."),
+    (
+        "^decoder.transformer.layers.{}.self_attn_layer_norm.",
+        "^decoder.transformer.layers.{}.norm1.",
+    ),
+    (
+        "^decoder.transformer.layers.{}.cross_attn_layer_norm.",
+        "^decoder.transformer.layers.{}.norm2.",
+    ),
     ("^decoder.transformer.layers.{}.layer_norm.", "^decoder.transformer.layers.{}.norm3."),
     ("^decoder.transformer.layers.{}.mlp.fc{}.", "^decoder.transformer.layers.{}.linear{}."),
     ("^decoder.transformer.layernorm.", "^decoder.transformer.norm."),
@@ -103,7 +116,9 @@ def read(path: Path) -> Weights:
         theirs, names, digest = foreign.state_dict(source, path), {}, foreign.sha256(path)
     tensors = our_names({name: t for name, t in theirs.items() if name not in IGNORED})
     if "decoder.query_features.weight" not in tensors:
-        raise CheckpointError(path, f"no RF-DETR weights among its {len(theirs)} tensors", "query_feat and others")
+        raise CheckpointError(
+            path, f"no RF-DETR weights among its {len(theirs)} tensors", "query_feat and others"
+        )
     if "decoder.class_head.weight" not in tensors:
         _add_empty_heads(tensors)
     rows = len(tensors["decoder.class_head.weight"])
@@ -112,38 +127,51 @@ def read(path: Path) -> Weights:
     return Weights(
         tensors={name: tensor.float() for name, tensor in tensors.items()},
         classes=classes,
-        channels=("r", "g", "b") if channels == 3 else tuple(f"channel_{i}" for i in range(channels)),
+        channels=("r", "g", "b")
+        if channels == 3
+        else tuple(f"channel_{i}" for i in range(channels)),
         source=str(path),
         came_from={"source": path.name, "weights_sha256": digest},
     )
 
 
 def layout_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """What tensors under our names say about their model: groups, queries, cells of the position table, mask_head.
+    """What tensors under our names say about their model: groups, queries, cells of the position
+    table, mask_head.
 
     What belongs to a part that is not there is left out.
     """
     found: dict[str, Any] = {}
     if "decoder.query_features.weight" in tensors:
-        found["groups"] = sum(re.fullmatch(r"decoder\.proposal_proj\.\d+\.weight", n) is not None for n in tensors)
+        found["groups"] = sum(
+            re.fullmatch(r"decoder\.proposal_proj\.\d+\.weight", n) is not None for n in tensors
+        )
         found["queries"] = len(tensors["decoder.query_features.weight"]) // found["groups"]
     if POSITIONS in tensors:
         found["cells"] = math.isqrt(tensors[POSITIONS].shape[1] - 1)
     if any(name.startswith("mask_head.") for name in tensors):
-        dot, stem = "mask_head.blocks.0.layernorm.weight" in tensors, "mask_head.stem.0.conv.weight" in tensors
+        dot, stem = (
+            "mask_head.blocks.0.layernorm.weight" in tensors,
+            "mask_head.stem.0.conv.weight" in tensors,
+        )
         found["mask_head"] = "dot" if dot else "attention" if stem else "attention-nano"
     return found
 
 
 def resample_positions(weights: dict[str, Tensor], cells: int) -> list[str]:
-    """Fit the table of position embeddings, in place, to `cells` x `cells` patches; say so if it had others.
+    """Fit the table of position embeddings, in place, to `cells` x `cells` patches; say so if it
+    had others.
 
-    As the backbone itself does for an image of another size, so that boxes are those it would give anyway.
+    As the backbone itself does for an image of another size, so that boxes are those it would give
+    anyway.
     """
     have = layout_of(weights).get("cells", cells)
     if have == cells:
         return []
-    first, grid = weights[POSITIONS][:, :1], weights[POSITIONS][:, 1:].unflatten(1, (have, have)).permute(0, 3, 1, 2)
+    first, grid = (
+        weights[POSITIONS][:, :1],
+        weights[POSITIONS][:, 1:].unflatten(1, (have, have)).permute(0, 3, 1, 2),
+    )
     grid = F.interpolate(grid.float(), size=(cells, cells), mode="bicubic", antialias=True)
     weights[POSITIONS] = torch.cat([first, grid.flatten(2).transpose(1, 2)], 1)
     return [f"position embeddings {have}x{have} -> {cells}x{cells}, as the resolution changes"]
@@ -152,15 +180,21 @@ def resample_positions(weights: dict[str, Tensor], cells: int) -> list[str]:
 def _add_empty_heads(tensors: dict[str, Tensor]) -> None:
     """Class heads of no rows, for a file whose heads were stripped."""
     width, groups = tensors["decoder.query_features.weight"].shape[1], layout_of(tensors)["groups"]
-    for head in ("decoder.class_head", *(f"decoder.proposal_classes.{group}" for group in range(groups))):
+    for head in (
+        "decoder.class_head",
+        *(f"decoder.proposal_classes.{group}" for group in range(groups)),
+    ):
         tensors[f"{head}.weight"], tensors[f"{head}.bias"] = torch.zeros(0, width), torch.zeros(0)
 
 
 def our_names(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Either layout under our names; names that belong to neither are kept, so that a hand-over reports them."""
+    """Either layout under our names; names that belong to neither are kept, so that a hand-over
+    reports them.
+    """
     if any(name.startswith(("backbone.0.", "transformer.")) for name in theirs):
         return to_ours(split_attention(theirs), RFDETR)
-    for _ in range(2):  # RfDetrForObjectDetection has one "model." before the network, ...Segmentation two
+    # RfDetrForObjectDetection has one "model." before the network, ...Segmentation two
+    for _ in range(2):
         theirs = {re.sub(r"^model\.", "", name): tensor for name, tensor in theirs.items()}
     return to_ours(theirs, TRANSFORMERS)
 
@@ -182,13 +216,19 @@ def _rows(rows: int, source: dict[str, Any]) -> tuple[str | None, ...]:
         return (*names, *[None] * rows)[:rows]
     if rows == len(COCO_ROWS):
         return COCO_ROWS
-    raise CheckpointError("class rows", f"{rows} rows and no class_names in the file", "names, or COCO's 91 rows")
+    raise CheckpointError(
+        "class rows", f"{rows} rows and no class_names in the file", "names, or COCO's 91 rows"
+    )
 
 
-def rfdetr_file(tensors: dict[str, Tensor], classes: tuple[str, ...], args: dict[str, Any]) -> dict[str, Any]:
-    """What `torch.save` must write so that the rfdetr package loads it: an unused class row is added at the end.
+def rfdetr_file(
+    tensors: dict[str, Tensor], classes: tuple[str, ...], args: dict[str, Any]
+) -> dict[str, Any]:
+    """What `torch.save` must write so that the rfdetr package loads it: an unused class row is
+    added at the end.
 
-    tensors: under our names. args: further entries of its "args", such as num_queries and resolution.
+    tensors: under our names. args: further entries of its "args", such as num_queries and
+    resolution.
     """
     theirs = to_theirs(join_attention(tensors, "self_attn"), RFDETR)
     for name, tensor in theirs.items():
@@ -196,4 +236,8 @@ def rfdetr_file(tensors: dict[str, Tensor], classes: tuple[str, ...], args: dict
             filler = UNUSED_BIAS if name.endswith("bias") else 0.0
             theirs[name] = torch.cat([tensor, tensor.new_full((1, *tensor.shape[1:]), filler)])
     named = {"num_classes": len(classes), "class_names": list(classes)}
-    return {"model": theirs, "args": {**args, **named}, "model_config": {**args, "num_classes": len(classes)}}
+    return {
+        "model": theirs,
+        "args": {**args, **named},
+        "model_config": {**args, "num_classes": len(classes)},
+    }

@@ -1,4 +1,6 @@
-"""SegFormer encoders (MiT) as people have them: folders of transformers, with today's names and those before 5."""
+"""SegFormer encoders (MiT) as people have them: folders of transformers, with today's names and
+those before 5.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ FIRST = STREAM + FIRST_OF_STREAM
 BLOCK = f"^{STREAM}stages.{{}}.blocks.{{}}."
 OLD_BLOCK = "^encoder.block.{}.{}."
 
-# transformers 4 (and the files on the hub) -> ours, which are transformers 5's behind the name of the stream.
+# transformers 4 (and the files on the hub) -> ours, which are transformers 5's behind the name of
+# the stream.
 OLD: list[Rule] = [
     (f"^{STREAM}stages.{{}}.patch_embeddings.", "^encoder.patch_embeddings.{}."),
     (f"^{STREAM}stages.{{}}.layer_norm.", "^encoder.layer_norm.{}."),
@@ -50,7 +53,9 @@ def read(path: Path) -> Weights:
     tensors = our_names({name: tensor for name, tensor in theirs.items() if not HEADS.search(name)})
     if FIRST not in tensors:
         names = ", ".join(sorted(theirs)[:3])
-        raise CheckpointError(path, f"no SegFormer encoder ({names}, ...)", "weights of MiT, such as nvidia/mit-b0")
+        raise CheckpointError(
+            path, f"no SegFormer encoder ({names}, ...)", "weights of MiT, such as nvidia/mit-b0"
+        )
     channels = ("r", "g", "b", *(f"channel_{i}" for i in range(3, tensors[FIRST].shape[1])))
     return Weights(
         tensors={name: tensor.float() for name, tensor in tensors.items()},
@@ -62,11 +67,16 @@ def read(path: Path) -> Weights:
 
 
 def our_names(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Either layout under our names; names that belong to none are kept, so that a hand-over reports them."""
+    """Either layout under our names; names that belong to none are kept, so that a hand-over
+    reports them.
+    """
     bare = {name.removeprefix("segformer."): tensor for name, tensor in theirs.items()}
     if any(name.startswith("encoder.") for name in bare):
         return to_ours(bare, OLD)
-    return {f"{STREAM}{name}" if name.startswith("stages.") else name: tensor for name, tensor in bare.items()}
+    return {
+        f"{STREAM}{name}" if name.startswith("stages.") else name: tensor
+        for name, tensor in bare.items()
+    }
 
 
 def layout_of(tensors: Mapping[str, Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:

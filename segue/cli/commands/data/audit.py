@@ -1,4 +1,6 @@
-"""`segue data audit`: everything that is wrong with a data set, as a table, as JSON and as a page with pictures."""
+"""`segue data audit`: everything that is wrong with a data set, as a table, as JSON and as a page
+with pictures.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def audit_data(folder: Path, out: Path | None, quick: bool, as_json: bool) -> No
         hint = hint or f"segue data audit {folder} --out FOLDER"
         if any(finding.action == "error" for finding in bad):
             hint = "mend in a copy what is called error; for the rest " + hint
-        raise DataError(folder, f"{len(bad)} findings that training refuses (first: {first})", "none", hint)
+        raise DataError(
+            folder, f"{len(bad)} findings that training refuses (first: {first})", "none", hint
+        )
 
 
 def table(found: Sequence[Finding], splits: dict[str, Split]) -> str:
@@ -57,7 +61,11 @@ def _place(finding: Finding, splits: dict[str, Split]) -> str:
     """Part and ids; the file, where it is not the part's own."""
     split = splits.get(finding.part)
     known = split is not None and str(split.source) == finding.file
-    place = finding.place.removeprefix(printable(finding.file)).removeprefix(": ") if known else finding.place
+    place = (
+        finding.place.removeprefix(printable(finding.file)).removeprefix(": ")
+        if known
+        else finding.place
+    )
     return ": ".join(filter(None, [finding.part, place])) + ": "
 
 
@@ -68,10 +76,14 @@ def verdict(found: Sequence[Finding]) -> str:
     return ", ".join(words) if words else "nothing found"
 
 
-def write_audit(out: Path, folder: Path, found: Sequence[Finding], splits: dict[str, Split]) -> None:
+def write_audit(
+    out: Path, folder: Path, found: Sequence[Finding], splits: dict[str, Split]
+) -> None:
     """findings.json, quarantine.json and audit.html in a new folder."""
     facts = {name: _counts(split) for name, split in splits.items()}
-    page = audit_page.render(f"Audit of {plain(folder)}", {**facts, "found": verdict(found)}, found, splits)
+    page = audit_page.render(
+        f"Audit of {plain(folder)}", {**facts, "found": verdict(found)}, found, splits
+    )
     with new_folder(out) as unfinished:
         write_json(unfinished / "findings.json", [finding.as_dict() for finding in found])
         write_json(unfinished / "quarantine.json", listed(found))

@@ -16,7 +16,8 @@ from segue.errors import DataError
 
 
 def describe_data(root: Path, pattern: str | None, as_json: bool) -> str:
-    """Text or JSON of each part's figures, of groups that lie in several parts, and of the problems met.
+    """Text or JSON of each part's figures, of groups that lie in several parts, and of the problems
+    met.
 
     A folder with several annotation files for one part (of two sources, say) is told file by file.
     """
@@ -32,7 +33,9 @@ def describe_data(root: Path, pattern: str | None, as_json: bool) -> str:
         return json.dumps({"parts": parts, "groups_in_several_parts": shared, "problems": problems})
     lines = [line for name, figures in parts.items() for line in _lines(name, figures)]
     if shared:
-        first = ", ".join(f"{group} ({', '.join(names)})" for group, names in list(shared.items())[:3])
+        first = ", ".join(
+            f"{group} ({', '.join(names)})" for group, names in list(shared.items())[:3]
+        )
         lines.append(f"{len(shared)} groups lie in several parts: {first}")
     return "\n".join([*lines, *problems])
 
@@ -48,7 +51,10 @@ def _parts(root: Path) -> dict[str, Split]:
 
 
 def part_figures(split: Split, pattern: str | None = None) -> dict[str, Any]:
-    """Exact counts of one part. Crowds are counted apart; image headers are read for the depth of values."""
+    """Exact counts of one part.
+
+    Crowds are counted apart; image headers are read for the depth of values.
+    """
     objects = [a for record in split.records for a in record.annotations if not a.crowd]
     return {
         "images": len(split.records),
@@ -60,19 +66,24 @@ def part_figures(split: Split, pattern: str | None = None) -> dict[str, Any]:
         "crowds": sum(a.crowd for record in split.records for a in record.annotations),
         "empty_images": sum(not record.annotations for record in split.records),
         "most_objects": split.most_objects(),
-        "sizes": dict(Counter(f"{record.width} x {record.height}" for record in split.records).most_common()),
+        "sizes": dict(
+            Counter(f"{record.width} x {record.height}" for record in split.records).most_common()
+        ),
         "bits": _bits(split),
     }
 
 
 def _bits(split: Split) -> dict[str, Any]:
-    """How many images have values of how many bits, and the largest value of those with more than 8."""
+    """How many images have values of how many bits, and the largest value of those with more than
+    8.
+    """
     counts: Counter[str] = Counter()
     largest = 0.0
     for record in split.records:
         try:
             depth = image_io.bits(record.image)
-            if depth > 8:  # the only ones that must be decoded to see how many of their bits are used
+            # the only ones that must be decoded to see how many of their bits are used
+            if depth > 8:
                 largest = max(largest, float(image_io.stack(record.image).max()))
         except DataError:
             counts["unreadable"] += 1
@@ -83,19 +94,24 @@ def _bits(split: Split) -> dict[str, Any]:
 
 def _lines(name: str, figures: dict[str, Any]) -> list[str]:
     listed = {
-        key: ", ".join(f"{what} {count}" for what, count in figures[key].items()) for key in ("classes", "sources")
+        key: ", ".join(f"{what} {count}" for what, count in figures[key].items())
+        for key in ("classes", "sources")
     }
     sizes = ", ".join(f"{size} ({count})" for size, count in list(figures["sizes"].items())[:5])
     depth = dict(figures["bits"])
     largest = depth.pop("largest_value", None)
     bits = ", ".join(
-        f"{bits} bits ({count})" if bits.isdigit() else f"{bits} ({count})" for bits, count in depth.items()
+        f"{bits} bits ({count})" if bits.isdigit() else f"{bits} ({count})"
+        for bits, count in depth.items()
     )
     crowds = f", {figures['crowds']} crowd regions" if figures["crowds"] else ""
     return [
-        f"{name}: {figures['images']} images in {figures['groups']} groups, {figures['objects']} objects{crowds}",
+        f"{name}: {figures['images']} images in {figures['groups']} groups, {figures['objects']} "
+        f"objects{crowds}",
         f"  classes: {listed['classes'] or 'none'}",
         f"  sources: {listed['sources'] or 'none'}; {figures['with_masks']} objects have masks",
-        f"  at most {figures['most_objects']} objects in an image, {figures['empty_images']} images without any",
-        f"  pixels: {sizes or 'none'}; {bits}" + (f", largest value {largest:g}" if largest else ""),
+        f"  at most {figures['most_objects']} objects in an image, {figures['empty_images']} "
+        "images without any",
+        f"  pixels: {sizes or 'none'}; {bits}"
+        + (f", largest value {largest:g}" if largest else ""),
     ]

@@ -20,14 +20,18 @@ Partners = dict[str, dict[Path, Sequence[Path]]]
 SOURCES = ("manual", "algorithm", "model")
 
 
-def merge_data(first: Path, second: Path, out: Path, same: Same, sources: Sequence[str], put: Put) -> str:
+def merge_data(
+    first: Path, second: Path, out: Path, same: Same, sources: Sequence[str], put: Put
+) -> str:
     """Write the union of two data sets, part by part; classes are united by name and sources kept.
 
-    same: of an image (equal bytes) in both, `manual` keeps the objects of the one that is labelled by hand (the
-    first's, if both or neither are), `both` those of both. sources: if given, what the objects of each are from now.
+    same: of an image (equal bytes) in both, `manual` keeps the objects of the one that is labelled
+    by hand (the first's, if both or neither are), `both` those of both. sources: if given, what the
+    objects of each are from now.
 
     Raises:
-        DataError: if one is divided into parts and the other not, or an image is in different parts of the two.
+        DataError: if one is divided into parts and the other not, or an image is in different parts
+        of the two.
         PlanError: if `out` exists.
     """
     a, b = read_folder(first), read_folder(second)
@@ -38,7 +42,9 @@ def merge_data(first: Path, second: Path, out: Path, same: Same, sources: Sequen
     if (WHOLE in a) != (WHOLE in b):
         whole, parts = (first, b) if WHOLE in a else (second, a)
         found = f"{whole} has no parts, the other has {', '.join(parts)}"
-        raise DataError("merge", found, "both divided or neither", f"segue data split {whole} --out FOLDER")
+        raise DataError(
+            "merge", found, "both divided or neither", f"segue data split {whole} --out FOLDER"
+        )
     _refuse_leaks(a, b)
     parts, said, beside = {}, [], _beside((first, a), (second, b))
     for name in [*a, *(name for name in b if name not in a)]:
@@ -61,9 +67,14 @@ def _beside(*roots: tuple[Path, dict[str, Split]]) -> Partners:
 
 def _sourced(splits: dict[str, Split], source: str) -> dict[str, Split]:
     def changed(record: Record) -> Record:
-        return replace(record, annotations=tuple(replace(a, source=source) for a in record.annotations))
+        return replace(
+            record, annotations=tuple(replace(a, source=source) for a in record.annotations)
+        )
 
-    return {name: replace(split, records=[changed(r) for r in split.records]) for name, split in splits.items()}
+    return {
+        name: replace(split, records=[changed(r) for r in split.records])
+        for name, split in splits.items()
+    }
 
 
 def _digest(record: Record) -> str:
@@ -73,12 +84,16 @@ def _digest(record: Record) -> str:
 
 def _refuse_leaks(a: dict[str, Split], b: dict[str, Split]) -> None:
     """An image in training here and in validation there would be measured on after it was learned."""
-    homes = {_digest(record): (name, record) for name, split in a.items() for record in split.records}
+    homes = {
+        _digest(record): (name, record) for name, split in a.items() for record in split.records
+    }
     for name, split in b.items():
         for record in split.records:
             home = homes.get(_digest(record))
             if home and home[0] != name:
-                found = f"the same image as {home[1].image}, which is in {home[0]}; this is in {name}"
+                found = (
+                    f"the same image as {home[1].image}, which is in {home[0]}; this is in {name}"
+                )
                 raise DataError(record.image, found, "an image in the same part of both")
 
 
@@ -87,7 +102,8 @@ def _united(
 ) -> tuple[list[Named], list[str]]:
     """The records of both, an image that both have once, and what was said about those.
 
-    beside: what lies beside one of an image's two files alone is the other's partner, too, from now on.
+    beside: what lies beside one of an image's two files alone is the other's partner, too, from now
+    on.
     """
     known = {_digest(record): number for number, (record, _) in enumerate(mine)}
     united, kept = list(mine), {"both": 0, "first": 0, "second": 0}
@@ -102,7 +118,10 @@ def _united(
                 if one in found:
                     found.setdefault(other, found[one])
         if same == "both":
-            united[number] = replace(first, annotations=first.annotations + record.annotations), name
+            united[number] = (
+                replace(first, annotations=first.annotations + record.annotations),
+                name,
+            )
             kept["both"] += 1
         elif _by_hand(record) and not _by_hand(first):
             united[number] = record, name
@@ -110,7 +129,9 @@ def _united(
         else:
             kept["first"] += 1
     count = sum(kept.values())
-    how = ", ".join(f"{number} with the objects of {which}" for which, number in kept.items() if number)
+    how = ", ".join(
+        f"{number} with the objects of {which}" for which, number in kept.items() if number
+    )
     return united, [f"{count} images are in both data sets: {how}"] if count else []
 
 
@@ -123,7 +144,11 @@ def _alike(names: list[str]) -> list[str]:
     plain: dict[str, list[str]] = {}
     for name in names:
         plain.setdefault(name.casefold().strip().rstrip("s"), []).append(name)
-    return [f"classes that look alike stay apart: {', '.join(found)}" for found in plain.values() if len(found) > 1]
+    return [
+        f"classes that look alike stay apart: {', '.join(found)}"
+        for found in plain.values()
+        if len(found) > 1
+    ]
 
 
 def _shared_groups(parts: dict[str, list[Named]]) -> list[str]:
@@ -132,4 +157,8 @@ def _shared_groups(parts: dict[str, list[Named]]) -> list[str]:
         for _, name in records:
             homes.setdefault(group_of(name), set()).add(part)
     shared = [group for group, found in homes.items() if len(found) > 1]
-    return [f"{len(shared)} groups lie in several parts (first: {shared[0]}); segue data split"] if shared else []
+    return (
+        [f"{len(shared)} groups lie in several parts (first: {shared[0]}); segue data split"]
+        if shared
+        else []
+    )

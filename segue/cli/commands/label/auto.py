@@ -13,19 +13,27 @@ from segue.plan.reading import read_yaml, validated
 from segue.run.console import Console
 
 
-def label_folder(images: Path, out: Path, job: Job, valid: float, keep_doubtful: bool, replace: bool = False) -> Path:
-    """Label every image, say what is doubtful, write annotations and sheet.html; returns the folder.
+def label_folder(
+    images: Path, out: Path, job: Job, valid: float, keep_doubtful: bool, replace: bool = False
+) -> Path:
+    """Label every image, say what is doubtful, write annotations and sheet.html; returns the
+    folder.
 
     replace: labels in `out` that are of other images, or were made in another way.
 
     Raises:
-        DataError: if there are no images, one cannot be read, nothing is left to train on, or labels would be lost.
+        DataError: if there are no images, one cannot be read, nothing is left to train on, or
+        labels would be lost.
     """
     if not 0 <= valid < 1:
         raise PlanError("--valid", f"{valid:g}", "at least 0, less than 1")
     root = images if images.is_dir() else images.parent
     ours = (out / "overlays", out / "steps", *((out / "images",) if root != out / "images" else ()))
-    paths = [path for path in pictures_in(images) if not any(path.is_relative_to(folder) for folder in ours)]
+    paths = [
+        path
+        for path in pictures_in(images)
+        if not any(path.is_relative_to(folder) for folder in ours)
+    ]
     if not paths:
         raise DataError(images, "no images but those that are written here", "images")
     if not replace:
@@ -41,10 +49,15 @@ def label_folder(images: Path, out: Path, job: Job, valid: float, keep_doubtful:
             console.say(f"doubt: {labelled.name}: {labelled.finding.doubt}")
     console.say(f"{_objects(done)} objects in {len(done)} images; look at {page}")
     if left := found[DOUBTFUL]:
-        said = f"{len(left)} doubtful images with {_objects(left)} objects are left out of the data set"
+        said = (
+            f"{len(left)} doubtful images with {_objects(left)} objects are left out of the "
+            "data set"
+        )
         console.say(f"{said}; --keep-doubtful puts them in")
     if len(left) == len(done):
-        raise DataError(images, "doubt about every image", "at least one without", f"look at {page}")
+        raise DataError(
+            images, "doubt about every image", "at least one without", f"look at {page}"
+        )
     if not found["valid"]:
         console.say("all in one part: there is nothing to validate on but the same field of view")
     console.say(f"next: segue check {out}")
@@ -55,7 +68,9 @@ def _objects(done: list[Labelled]) -> int:
     return sum(len(labelled.finding.shapes) for labelled in done)
 
 
-def job_of(kind: str, values: tuple[str, ...], channel: str, class_name: str, um: float | None, steps: bool) -> Job:
+def job_of(
+    kind: str, values: tuple[str, ...], channel: str, class_name: str, um: float | None, steps: bool
+) -> Job:
     """The job that a command line asks for.
 
     Raises:
@@ -72,4 +87,10 @@ def job_of(kind: str, values: tuple[str, ...], channel: str, class_name: str, um
         content["channel"] = channel
     if um is not None and um <= 0:
         raise PlanError("--scale", f"{um} um per pixel", "more than 0")
-    return Job(module, validated(module.Settings, content, f"--kind {kind}", {}), class_name or module.CLASS, um, steps)
+    return Job(
+        module,
+        validated(module.Settings, content, f"--kind {kind}", {}),
+        class_name or module.CLASS,
+        um,
+        steps,
+    )

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segue.errors import DataError, PlanError
-from segue.labelling.add_corrections import ALGORITHMIC, MANUAL, TRAIN, Division, divide, extend, file_of
+from segue.labelling.add_corrections import (
+    ALGORITHMIC,
+    MANUAL,
+    TRAIN,
+    Division,
+    divide,
+    extend,
+    file_of,
+)
 from segue.labelling.read_corrections import Corrected, Handed, checked, put, read_corrected
 from segue.labelling.sources import read_sources
 from segue.plan import recipes
@@ -20,7 +28,8 @@ RECIPE, STAGE = "noisy-then-manual", "manual"
 
 @dataclass(frozen=True)
 class Import:
-    """What is asked for. classes: those beside the data set's. held: share of the fields to hold back.
+    """What is asked for. classes: those beside the data set's. held: share of the fields to hold
+    back.
 
     picked: what `label pick` wrote; else the folder in which the labels lie, if it is one.
     group: see `data/scene_groups.py`.
@@ -34,7 +43,8 @@ class Import:
 
 
 def import_labels(corrected: Path, into: Path, wanted: Import) -> Path:
-    """Check corrected labels and add them to the data set `into`; returns the file of labels by hand.
+    """Check corrected labels and add them to the data set `into`; returns the file of labels by
+    hand.
 
     Raises:
         DataError: if anything about the labels or the data set is wrong; nothing is written then.
@@ -43,7 +53,12 @@ def import_labels(corrected: Path, into: Path, wanted: Import) -> Path:
     if not 0 <= wanted.held < 1:
         raise PlanError("--held", f"{wanted.held:g}", "at least 0, less than 1")
     if not corrected.exists():
-        raise DataError(corrected, "no such file or folder", "corrected labels", "segue label pick IMAGES --count 5")
+        raise DataError(
+            corrected,
+            "no such file or folder",
+            "corrected labels",
+            "segue label pick IMAGES --count 5",
+        )
     console = Console()
     sources = read_sources(into)
     if not all(name.startswith((ALGORITHMIC, MANUAL)) for name in sources.splits):
@@ -60,7 +75,12 @@ def import_labels(corrected: Path, into: Path, wanted: Import) -> Path:
         ids.setdefault(name, max(ids.values(), default=0) + 1)
     found = _reviewed(found, wanted.keep_unreviewed, console)
     if not found:
-        raise DataError(corrected, "nothing was changed since it was picked", "corrected labels", "--keep-unreviewed")
+        raise DataError(
+            corrected,
+            "nothing was changed since it was picked",
+            "corrected labels",
+            "--keep-unreviewed",
+        )
     division = divide([one.name for one in found], sources, wanted.held, wanted.group)
     found = [put(one, into) for one in found]
     for line in extend(into, found, sources, division, ids):
@@ -77,9 +97,15 @@ def _reviewed(found: Sequence[Corrected], keep: bool, console: Console) -> list[
         count = len(one.record.annotations)
         if one.unreviewed:
             left = "taken nevertheless" if keep else "left out (--keep-unreviewed takes it)"
-            console.say(f"{one.name}: all {count} objects are as they were picked, to the point: not reviewed? {left}")
+            console.say(
+                f"{one.name}: all {count} objects are as they were picked, to the point: not "
+                f"reviewed? {left}"
+            )
         elif one.untouched:
-            console.say(f"{one.name}: {one.untouched} of {count} objects are as they were picked, to the point")
+            console.say(
+                f"{one.name}: {one.untouched} of {count} objects are as they were picked, to the "
+                "point"
+            )
         elif not count:
             console.say(f"{one.name}: no objects; it says that there are none")
         if keep or not one.unreviewed:
@@ -91,7 +117,10 @@ def _next(into: Path, division: Division, share: float) -> str:
     """What to type, with the files that the second stage reads."""
     train = file_of(into, MANUAL, TRAIN)
     if not train.exists():
-        return f"all fields are held back: nothing to train on by hand yet; label images that {into} trains on"
+        return (
+            "all fields are held back: nothing to train on by hand yet; label images that "
+            f"{into} trains on"
+        )
     held = [file_of(into, source, division.held) for source in (MANUAL, ALGORITHMIC)]
     valid = next((path for path in held if path.exists()), None)
     advice = _why_none(train, division, share) if share else "--held 0.2 holds some by hand back"
@@ -106,7 +135,10 @@ def _next(into: Path, division: Division, share: float) -> str:
 def _why_none(train: Path, division: Division, share: float) -> str:
     """Why a share to hold back was none, and what helps."""
     if division.free:
-        return f"--held {share:g} holds nothing back of one field of view: label images of a second one"
+        return (
+            f"--held {share:g} holds nothing back of one field of view: label images of a "
+            "second one"
+        )
     return (
         f"--held {share:g} holds nothing back: these fields are in manual training already;"
         f" label images of others, or delete {train} and import all again"
