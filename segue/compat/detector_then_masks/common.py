@@ -8,18 +8,16 @@ import argparse
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict
 
-from segue.cli.app import guarded
 from segue.compat.common import warn
+from segue.compat.flags import add_switch, positive
 from segue.errors import CheckpointError, PlanError, show
 from segue.models import rfdetr
 from segue.models.weights import foreign, hub
 from segue.models.weights.rfdetr import rfdetr_file
-from segue.plan.reading import from_values
+from segue.plan.schema import Plan
 from segue.run.console import Console
 from segue.run.runner import run_plan
 from segue.training import checkpoint
@@ -32,33 +30,6 @@ PARTS = {
     "backbone.0.encoder": "backbone",
     "transformer": "decoder",
 }
-
-
-def yes_or_no(text: str) -> bool:
-    if text.lower() in ("1", "true", "yes"):
-        return True
-    if text.lower() in ("0", "false", "no"):
-        return False
-    raise argparse.ArgumentTypeError(f"{text!r} is neither 0/false nor 1/true")
-
-
-def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
-    """An argparse type for numbers above 0."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if value <= 0:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
-        return value
-
-    return number
-
-
-def add_switch(
-    parser: argparse.ArgumentParser, name: str, default: bool, help: str | None = None
-) -> None:
-    """A flag that is true when bare, and takes 0, 1, true or false."""
-    parser.add_argument(name, type=yes_or_no, nargs="?", const=True, default=default, help=help)
 
 
 def add_training(
@@ -78,8 +49,20 @@ def add_training(
     parser.add_argument("--dataset", type=Path, default=Path("dataset"))
 
 
-def training(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings of a stage that all of this recipe's flags decide alike."""
+class TrainingKeys(TypedDict):
+    """The settings of a `StagePlan` that all of this recipe's flags decide alike."""
+
+    epochs: int
+    images_per_step: int
+    images_per_forward: int
+    workers: int
+    precision: Literal["auto", "fp32"]
+    multi_scale: Literal["off", "standard", "expanded"]
+    ema: None
+
+
+def training(args: argparse.Namespace) -> TrainingKeys:
+    """What the flags of `add_training` mean."""
     if args.expanded_scales and not args.multi_scale:
         warn("--expanded_scales has no effect without --multi_scale")
     scales = "expanded" if args.expanded_scales else "standard"
@@ -94,12 +77,12 @@ def training(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def find_weights(size: str, asked: str) -> str | None:
+def find_weights(size: str, given: str) -> str | None:
     """auto: rf-detr-<size>.pth here, else the published model from the hub, else none with a
     warning.
     """
-    if asked != "auto":
-        return None if asked in ("", "none") else asked
+    if given != "auto":
+        return None if given in ("", "none") else given
     local = Path(f"rf-detr-{size}.pth")
     if local.is_file():
         return str(local)
@@ -132,13 +115,12 @@ def fresh_parts(patterns: str | list[str]) -> list[str]:
     return parts
 
 
-def run_as_promised(plan: dict[str, Any], out: Path | None = None) -> tuple[Path, Path]:
+def run_as_promised(plan: Plan, out: Path | None = None) -> tuple[Path, Path]:
     """Run a one-stage plan and leave best.pt and the rest in `<runs>/<name>_<n>`; returns that and
     the stage folder.
     """
-    validated = from_values(plan, Path(sys.argv[0]).name)
-    run = run_plan(validated, Console())
-    stage = run / f"1-{validated.stages[0].name}"
+    run = run_plan(plan, Console())
+    stage = run / f"1-{plan.stages[0].name}"
     out = out or run.with_name(run.name.rpartition("-")[0] + "_" + run.name.rpartition("-")[2])
     out.mkdir(parents=True, exist_ok=True)
     for source, names in {
@@ -188,8 +170,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def main(command: Callable[[], int | None]) -> None:
-    """Run a command; errors are one line and an exit code, as `segue` has them."""
-    sys.exit(guarded(command, Path(sys.argv[0]).name))

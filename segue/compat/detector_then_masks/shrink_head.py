@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from common import main
-
 from segue.cli.commands.head import keep_classes
 from segue.errors import show
 
@@ -21,7 +19,3 @@ def command() -> None:
     parser.add_argument("--keep", nargs="+", required=True, metavar="NAME")
     args = parser.parse_args()
     show(keep_classes(args.in_ckpt, args.out_ckpt, args.keep))
-
-
-if __name__ == "__main__":
-    main(command)

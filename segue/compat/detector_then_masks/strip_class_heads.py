@@ -7,8 +7,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from common import main
-
 from segue.cli.commands.head import strip_heads
 from segue.errors import show
 
@@ -19,7 +17,3 @@ def command() -> None:
     parser.add_argument("target", type=Path)
     args = parser.parse_args()
     show(strip_heads(args.source, args.target))
-
-
-if __name__ == "__main__":
-    main(command)

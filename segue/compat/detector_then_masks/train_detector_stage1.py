@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
-from common import (
+from segue.compat.common import plan_errors
+from segue.compat.detector_then_masks.common import (
     PROJECTOR,
     SIZES,
     add_training,
     find_weights,
     fresh_parts,
-    main,
     run_as_promised,
     training,
 )
-
 from segue.errors import show
 from segue.models.rfdetr import SIZES as FAMILY_SIZES
+from segue.plan.schema import Data, Model, Plan, StagePlan
+from segue.training.optim import Optimizer
 
 
 def parse() -> argparse.Namespace:
@@ -35,30 +38,25 @@ def parse() -> argparse.Namespace:
 def command() -> None:
     args = parse()
     weights = find_weights(args.size, args.pretrain_weights)
-    stage = {
-        "name": "detector",
-        "task": "boxes",
-        "fresh": fresh_parts(args.pretrain_exclude_keys) if weights else [],
-        # rfdetr's rates: encoder 1.5e-4 and decoder 1e-4 with component decay 0.7 (twice for the
-        # encoder)
-        "optimizer": {
-            "lr": 1e-4,
-            "lr_factors": {"backbone": 0.735, "decoder": 0.7},
-            "layer_decay": 0.8,
-        },
-        **training(args),
-    }
-    out, _ = run_as_promised(
-        {
-            "name": f"detector_{args.size}_{FAMILY_SIZES[args.size].resolution}",
-            "seed": 42,
-            "data": {"root": args.dataset},
-            "model": {"size": args.size, "weights": weights},
-            "stages": [stage],
-        }
-    )
+    fresh = fresh_parts(args.pretrain_exclude_keys) if weights else ()
+    with plan_errors(Path(sys.argv[0]).name):
+        stage = StagePlan(
+            name="detector",
+            task="boxes",
+            fresh=fresh,
+            # rfdetr's rates: encoder 1.5e-4 and decoder 1e-4 with component decay 0.7 (twice for
+            # the encoder)
+            optimizer=Optimizer(
+                lr=1e-4, lr_factors={"backbone": 0.735, "decoder": 0.7}, layer_decay=0.8
+            ),
+            **training(args),
+        )
+        plan = Plan(
+            name=f"detector_{args.size}_{FAMILY_SIZES[args.size].resolution}",
+            seed=42,
+            data=Data(root=args.dataset),
+            model=Model(size=args.size, weights=weights),
+            stages=(stage,),
+        )
+    out, _ = run_as_promised(plan)
     show(f"best checkpoint: {out / 'best.pt'}")
-
-
-if __name__ == "__main__":
-    main(command)

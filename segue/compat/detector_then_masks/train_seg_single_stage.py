@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from common import (
+from segue.compat.common import chosen, plan_errors, warn
+from segue.compat.detector_then_masks.common import (
     PROJECTOR,
     SIZES,
-    add_switch,
     add_training,
     find_weights,
     fresh_parts,
-    main,
-    positive,
     print_test,
     run_as_promised,
     training,
-    warn,
 )
-
+from segue.compat.flags import add_switch, positive
 from segue.errors import PlanError, show
 from segue.models.rfdetr import SIZES as FAMILY_SIZES
+from segue.models.rfdetr import Options
 from segue.models.weights.rfdetr import layout_of
-from segue.plan.schema import Model
+from segue.plan.schema import Data, Model, Plan, StagePlan
 from segue.run.build import pick_device
 from segue.run.runner import open_weights
+from segue.training.optim import Optimizer, Schedule
+from segue.training.stage import EarlyStop
 
 
 def parse() -> argparse.Namespace:
@@ -55,30 +57,29 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def device(asked: str) -> str:
-    found = pick_device("auto")
-    if asked.startswith("cuda") and found == "cpu":
+def device_of(given: str) -> str:
+    """The device of a plan; the CPU stands in for a GPU that is not there."""
+    if given.startswith("cuda") and pick_device("auto") == "cpu":
         show("no GPU here: training on the CPU")
         return "cpu"
-    return asked
+    return given
 
 
-def stage(args: argparse.Namespace, fresh: list[str]) -> dict:
-    return {
-        "name": "joint",
-        "task": "joint",
-        "fresh": fresh,
-        "optimizer": {
-            "lr": args.lr,
-            "lr_factors": {"backbone": args.lr_encoder / args.lr},
-            "weight_decay": args.weight_decay,
-        },
-        "schedule": {
-            "kind": args.lr_scheduler,
-            "warmup_epochs": min(args.warmup_epochs, args.epochs / 2),
-        },
-        "early_stop": {"patience": args.patience if args.early_stopping else 0},
-        "loss": {
+def stage_of(args: argparse.Namespace, fresh: Sequence[str]) -> StagePlan:
+    return StagePlan(
+        name="joint",
+        task="joint",
+        fresh=fresh,
+        optimizer=Optimizer(
+            lr=args.lr,
+            lr_factors={"backbone": args.lr_encoder / args.lr},
+            weight_decay=args.weight_decay,
+        ),
+        schedule=Schedule(
+            kind=args.lr_scheduler, warmup_epochs=min(args.warmup_epochs, args.epochs / 2)
+        ),
+        early_stop=EarlyStop(patience=args.patience if args.early_stopping else 0),
+        loss={
             "classes": args.cls_loss_coef,
             "l1": args.bbox_loss_coef,
             "giou": args.giou_loss_coef,
@@ -86,46 +87,48 @@ def stage(args: argparse.Namespace, fresh: list[str]) -> dict:
             "dice": args.dice_loss_coef,
         },
         **training(args),
-    }
+    )
+
+
+def resolution_of(args: argparse.Namespace) -> int:
+    """Side of the input in pixels.
+
+    Raises:
+        PlanError: if --resolution is neither auto nor a number.
+    """
+    if args.resolution == "auto":
+        return FAMILY_SIZES[args.size].resolution
+    if not args.resolution.isdigit():
+        raise PlanError("--resolution", args.resolution, "auto or a number of pixels")
+    return int(args.resolution)
+
+
+def has_mask_head(checkpoint: str) -> bool:
+    return "mask_head" in layout_of(open_weights(checkpoint, Model()).tensors)
 
 
 def command() -> None:
     args = parse()
-    resolution = FAMILY_SIZES[args.size].resolution
-    if args.resolution != "auto":
-        if not args.resolution.isdigit():
-            raise PlanError("--resolution", args.resolution, "auto or a number of pixels")
-        resolution = int(args.resolution)
+    resolution = resolution_of(args)
     weights = args.init_ckpt or find_weights(args.size, args.pretrain_weights)
-    excluded = [] if args.init_ckpt else fresh_parts(args.pretrain_exclude_keys)
+    fresh = [] if args.init_ckpt else fresh_parts(args.pretrain_exclude_keys)
     queries = min(args.num_queries, FAMILY_SIZES[args.size].queries)
     if queries < args.num_queries:
         warn(f"--num_queries {args.num_queries}: {args.size} has {queries}")
-    has_head = bool(args.init_ckpt) and "mask_head" in layout_of(
-        open_weights(args.init_ckpt, Model()).tensors
-    )
-    out, _ = run_as_promised(
-        {
-            "name": f"joint_{args.size}_{resolution}",
-            "seed": args.seed,
-            "device": device(args.device),
-            "data": {"root": args.dataset},
-            "model": {
-                "size": args.size,
-                "weights": weights,
-                "resolution": resolution,
-                "queries": queries,
-            },
-            "stages": [
-                stage(args, [*excluded, *([] if has_head else ["mask_head"])] if weights else [])
-            ],
-        },
-        None if args.output_dir == "auto" else Path(args.output_dir),
-    )
+    if not (args.init_ckpt and has_mask_head(args.init_ckpt)):
+        fresh.append("mask_head")
+    device = device_of(args.device)
+    with plan_errors(Path(sys.argv[0]).name):
+        options = Options(resolution=resolution, queries=queries)
+        plan = Plan(
+            name=f"joint_{args.size}_{resolution}",
+            seed=args.seed,
+            device=device,
+            data=Data(root=args.dataset),
+            model=Model(size=args.size, weights=weights, **chosen(options)),
+            stages=(stage_of(args, fresh if weights else ()),),
+        )
+    out, _ = run_as_promised(plan, None if args.output_dir == "auto" else Path(args.output_dir))
     show(f"best checkpoint: {out / 'best.pt'}")
     if args.run_test:
         print_test(out)
-
-
-if __name__ == "__main__":
-    main(command)

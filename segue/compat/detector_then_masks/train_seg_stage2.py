@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
-from common import (
+from segue.compat.common import chosen, plain, plan_errors
+from segue.compat.detector_then_masks.common import (
     SIZES,
-    add_switch,
     add_training,
-    main,
-    positive,
     print_test,
     run_as_promised,
     training,
 )
-
+from segue.compat.flags import add_switch, positive
 from segue.errors import CheckpointError, show
+from segue.models.rfdetr import SIZES as FAMILY_SIZES
+from segue.models.rfdetr import Options
+from segue.plan.schema import Data, Model, Plan, StagePlan
 from segue.run.build import pick_device
 from segue.training import checkpoint
+from segue.training.optim import Optimizer, Schedule
 
 SEARCHED = (
     "best.pt", "best.pth", "checkpoint_best_regular.pth", "checkpoint_best_total.pth", "last.pt", "last.pth",
@@ -48,52 +51,44 @@ def parse() -> argparse.Namespace:
 def find_checkpoint(run: Path) -> Path:
     """The first of the names stage 1 may have left, else any .pt or .pth."""
     named = [run / name for name in SEARCHED]
-    found = [
-        p for p in (*named, *sorted(run.glob("*.pt")), *sorted(run.glob("*.pth"))) if p.is_file()
-    ]
-    if not found:
-        raise CheckpointError(
-            run, "no checkpoint", ", ".join(SEARCHED[:3]), "train_detector_stage1.py first"
-        )
-    return found[0]
+    for path in (*named, *sorted(run.glob("*.pt")), *sorted(run.glob("*.pth"))):
+        if path.is_file():
+            return path
+    raise CheckpointError(
+        run, "no checkpoint", ", ".join(SEARCHED[:3]), "train_detector_stage1.py first"
+    )
 
 
 def command() -> None:
     args = parse()
     start = args.checkpoint or find_checkpoint(args.stage1_run)
     small = args.size in ("nano", "pico")
-    model = {"size": args.size, "weights": str(start), "resolution": args.resolution}
-    model["mask_head"] = args.mask_head or ("attention-nano" if small else "attention")
-    stage = {
-        "name": "masks",
-        "task": "masks",
-        "freeze": "decoder",
-        "fresh": ["mask_head"],
-        "optimizer": {"lr": args.seg_lr},
-        "schedule": {"warmup_epochs": min(5, args.epochs // 2)},
-        "loss": {"mask_bce": args.mask_loss_coef, "dice": args.dice_loss_coef},
-        **training(args),
-    }
-    resolution = args.resolution or _resolution(args.size)
-    out, folder = run_as_promised(
-        {
-            "name": f"segmentation_{args.size}_{resolution}",
-            "seed": 42,
-            "data": {"root": args.dataset},
-            "model": {key: value for key, value in model.items() if value is not None},
-            "stages": [stage],
-        }
-    )
+    mask_head = args.mask_head or ("attention-nano" if small else "attention")
+    resolution = args.resolution or FAMILY_SIZES[args.size].resolution
+    with plan_errors(Path(sys.argv[0]).name):
+        stage = StagePlan(
+            name="masks",
+            task="masks",
+            freeze="decoder",
+            fresh=("mask_head",),
+            optimizer=Optimizer(lr=args.seg_lr),
+            schedule=Schedule(warmup_epochs=min(5, args.epochs // 2)),
+            loss={"mask_bce": args.mask_loss_coef, "dice": args.dice_loss_coef},
+            **training(args),
+        )
+        options = Options(resolution=args.resolution, mask_head=mask_head)
+        plan = Plan(
+            name=f"segmentation_{args.size}_{resolution}",
+            seed=42,
+            data=Data(root=args.dataset),
+            model=Model(size=args.size, weights=str(start), **chosen(options)),
+            stages=(stage,),
+        )
+    out, folder = run_as_promised(plan)
     write_config(out / "stage2_config.json", args, start, folder, resolution)
     show(f"best checkpoint: {out / 'best.pt'}")
     if args.run_test:
         print_test(out)
-
-
-def _resolution(size: str) -> int:
-    from segue.models.rfdetr import SIZES as FAMILY_SIZES
-
-    return FAMILY_SIZES[size].resolution
 
 
 def write_config(
@@ -122,13 +117,6 @@ def write_config(
             "seg_head_trainable": learned,
             "seg_head_frozen": 0,
         },
-        "args": {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in vars(args).items()
-        },
+        "args": plain(vars(args)),
     }
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(command)

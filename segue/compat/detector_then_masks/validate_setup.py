@@ -9,8 +9,6 @@ import importlib
 import sys
 from pathlib import Path
 
-from common import main
-
 from segue.cli.commands.check import check_target
 from segue.data.dataset import Data, read_splits, require_masks
 from segue.errors import DataError, show
@@ -50,7 +48,3 @@ def _imports(name: str) -> bool:
     except ImportError:
         return False
     return True
-
-
-if __name__ == "__main__":
-    main(command)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from PIL import Image
 from torch import Tensor, uint16
 
 from segue.base.files import write_json
-from segue.cli.app import guarded
-from segue.compat.common import at_least
+from segue.compat.flags import at_least
 from segue.data.records import Record
 from segue.data.scene_groups import split_groups
 from segue.data.writing.coco import coco
@@ -178,7 +176,3 @@ def write(out: Path, done: list[Processed], pattern: str | None) -> list[str]:
         write_json(out / "annotations" / f"{name}.json", content)
         lines.append(f"{name}.json: {len(some)} images, {len(content['annotations'])} myotubes")
     return lines + [f"doubt, in neither part: {one.name}: {one.doubt}" for one in done if one.doubt]
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(command, Path(__file__).name))

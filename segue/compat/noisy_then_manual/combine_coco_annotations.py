@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from segue.base.files import write_json
-from segue.cli.app import guarded
 from segue.data.formats import _shapes
 from segue.data.records import Problem, refuse_errors
 from segue.data.writing.coco_merge import Content, combined
@@ -45,7 +43,3 @@ def _read(path: Path) -> Content:
     ):
         raise DataError(path, "not all of them lists of entries", ", ".join(KEYS))
     return content
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(command, Path(__file__).name))

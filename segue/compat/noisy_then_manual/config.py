@@ -1,7 +1,7 @@
 """The configuration files of this recipe: detectron2's keys, as far as they mean something here,
 and what the rest is.
 
-A key is read (the classes below), has one possible value or no effect (`stage_unread`), or is
+A key is read (the classes below), has one possible value or no effect (`unread_keys`), or is
 unknown: an error.
 """
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
-from stage_unread import take_unread
 
 from segue.base.settings import Settings
 from segue.compat.common import read_config
+from segue.compat.noisy_then_manual.unread_keys import take_unread
 from segue.errors import PlanError
 from segue.structures.channels import Channel
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from stage_config import Config
 
+from segue.compat.noisy_then_manual.config import Config
 from segue.errors import HandoverError
 from segue.models.weights import foreign
 from segue.models.weights import mask2former as files
@@ -117,14 +117,13 @@ def figures_line(step: int, figures: Mapping[str, float]) -> dict[str, float]:
 
 def percent(figures: Mapping[str, float]) -> dict[str, float]:
     """segm/AP, segm/AP50, ... bbox/APl; -1 stays COCO's word for "no such objects"."""
-    out = {}
+    named: dict[str, float] = {}
     for kind, name in (("mask", "segm"), ("box", "bbox")):
         for figure in ("ap", "ap50", "ap75", *SIZES):
             value = figures[f"{kind}_{figure}"]
-            out[f"{name}/{SIZES.get(figure, figure.upper())}"] = (
-                100 * value if value >= 0 else value
-            )
-    return out
+            key = f"{name}/{SIZES.get(figure, figure.upper())}"
+            named[key] = 100 * value if value >= 0 else value
+    return named
 
 
 def leave(run: Path, config: Config) -> Path:
@@ -177,18 +176,19 @@ def trained(out: Path, command: str) -> Path:
     finished = [name for name, (state, _) in runs.items() if state == "complete"]
     owner = (out / OWNER).read_text(encoding="utf-8").strip() if (out / OWNER).is_file() else ""
     chosen = owner if owner in finished else finished[-1] if finished else ""
-    begun = [name for name in unfinished(out) if not chosen or _number(name) > _number(chosen)]
-    if begun:
-        found = f"is not finished ({runs[begun[-1]][0]} {progress_of(runs[begun[-1]][1])})"
+    newer = [name for name in unfinished(out) if not chosen or _number(name) > _number(chosen)]
+    if newer:
+        state, stage = runs[newer[-1]]
+        message = f"is not finished ({state} {progress_of(stage)})"
         raise HandoverError(
-            out / "runs" / begun[-1], found, "a finished stage to start from", command
+            out / "runs" / newer[-1], message, "a finished stage to start from", command
         )
     if chosen:
         return runs[chosen][1] / "selected"
     if (out / FINAL).is_file():
         return out / FINAL
-    found = f"no {FINAL}" if out.is_dir() else "no such folder"
-    raise HandoverError(out, found, "a finished stage to start from", command)
+    message = f"no {FINAL}" if out.is_dir() else "no such folder"
+    raise HandoverError(out, message, "a finished stage to start from", command)
 
 
 def progress_of(stage: Path) -> str:
@@ -203,13 +203,13 @@ def progress_of(stage: Path) -> str:
 
 def _runs(out: Path) -> dict[str, tuple[str, Path]]:
     """State and stage folder of each run, by name, the oldest first."""
-    found = {}
+    runs: dict[str, tuple[str, Path]] = {}
     for path in sorted(
         (out / "runs").glob("*/run.json"), key=lambda path: _number(path.parent.name)
     ):
         for entry in read_note(path.parent)["stages"].values():
-            found[path.parent.name] = (entry["state"], path.parent / entry["folder"])
-    return found
+            runs[path.parent.name] = (entry["state"], path.parent / entry["folder"])
+    return runs
 
 
 def _number(name: str) -> int:

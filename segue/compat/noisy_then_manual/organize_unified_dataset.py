@@ -6,10 +6,8 @@ annotations/{algorithmic,manual}_{train,test}_annotations.json.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from segue.cli.app import guarded
 from segue.data.writing.merge import organise
 from segue.errors import show
 
@@ -39,7 +37,3 @@ def command() -> None:
     show("\n".join([f"{args.output_dataset}:", *(f"  {line}" for line in lines)]))
     if args.manual_dataset is None:
         show("no --manual_dataset: stage 1 can run, stage 2 cannot")
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(command, Path(__file__).name))

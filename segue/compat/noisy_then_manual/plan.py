@@ -1,209 +1,122 @@
-"""From a configuration to the one-stage plan that it means, with the files of the data set in the
-seed's layout.
-"""
+"""From a configuration to the one-stage plan that it means."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import torch
-from register_two_stage_datasets import REGISTERED
-from stage_config import Config, Input, ModelKeys, Solver
 
-from segue.base.files import write_json
-from segue.base.plugins import nearest
-from segue.base.settings import Settings
-from segue.compat.common import warn
-from segue.data.scene_groups import group_of, split_groups
-from segue.errors import DataError, PlanError
-from segue.models.mask2former import SIZES
+from segue.compat.common import chosen, plan_errors, warn
+from segue.compat.noisy_then_manual.config import Config, Input, MaskFormer, ModelKeys, Solver
+from segue.compat.noisy_then_manual.dataset import files_of, kind_of, read_coco
+from segue.data.pipeline.transforms import Augment
+from segue.errors import PlanError
+from segue.losses.noise import Noise
+from segue.models.mask2former import SIZES, Options
+from segue.plan.schema import Data, Model, Plan, StagePlan
 from segue.structures.channels import RGB, Channel
+from segue.training.optim import Optimizer, Schedule
+from segue.training.stage import EarlyStop
 
-VALID_SHARE = 0.2  # of the training images, where there is no file to validate on
-SETUP = "python setup_two_stage.py"
 
+def plan_of(config: Config, start: str | None, where: str, processes: int = 1) -> Plan:
+    """The one-stage plan that a configuration means.
 
-def plan_of(config: Config, start: str | None, processes: int = 1) -> dict[str, Any]:
-    """The plan. start: what to begin from, None for new weights. processes: how many will train
-    together.
+    start: what to begin from, None for new weights. where: what errors name, such as the
+    configuration's file. processes: how many will train together.
 
     Raises:
         PlanError: if keys contradict each other.
         DataError: if a file of the data set is missing.
     """
-    solver, test = config.SOLVER, config.TEST
-    kind, data = kind_of(config), data_of(config)
-    every = test.EVAL_PERIOD or solver.MAX_ITER
-    stage = {
-        "name": kind,
-        "task": "joint",
-        "steps": solver.MAX_ITER,
-        "evaluate_every_steps": every,
-        "keep": -(-solver.MAX_ITER // every) if solver.CHECKPOINT_PERIOD else 1,
-        "images_per_step": solver.IMS_PER_BATCH,
-        "workers": config.DATALOADER.NUM_WORKERS,
-        "precision": "auto" if solver.AMP.ENABLED else "fp32",
-        "ema": None,
-        "early_stop": {"patience": 0},
-        "optimizer": {
-            "lr": solver.BASE_LR,
-            "lr_factors": {"backbone": solver.BACKBONE_MULTIPLIER},
-            "weight_decay": solver.WEIGHT_DECAY,
-            "clip": solver.CLIP_GRADIENTS.CLIP_VALUE if solver.CLIP_GRADIENTS.ENABLED else 0.0,
-        },
-        "schedule": _schedule(solver, len(_coco(data["train"]["annotations"])["images"])),
-        "augment": _augment(config.INPUT),
-        "noise": _lower(config.SEGUE.NOISE),
-        "loss": _loss(config.MODEL),
-    }
-    if solver.CHECKPOINT_PERIOD not in (0, every):
-        warn(
-            "SOLVER.CHECKPOINT_PERIOD: weights are kept whenever they are evaluated, every "
-            f"{every} iterations"
+    with plan_errors(where):
+        files, solver = files_of(config), config.SOLVER
+        images = len(read_coco(files["train"].annotations)["images"])
+        # refusals and warnings come in the order of these lines
+        schedule = schedule_of(solver, images)
+        augment = augment_of(config.INPUT)
+        every = config.TEST.EVAL_PERIOD or solver.MAX_ITER
+        if solver.CHECKPOINT_PERIOD not in (0, every):
+            warn(
+                "SOLVER.CHECKPOINT_PERIOD: weights are kept whenever they are evaluated, every "
+                f"{every} iterations"
+            )
+        device = device_of(config.MODEL.DEVICE, processes)
+        model = model_of(config, start)
+        stage = StagePlan(
+            name=kind_of(config),
+            task="joint",
+            steps=solver.MAX_ITER,
+            evaluate_every_steps=every,
+            keep=-(-solver.MAX_ITER // every) if solver.CHECKPOINT_PERIOD else 1,
+            images_per_step=solver.IMS_PER_BATCH,
+            workers=config.DATALOADER.NUM_WORKERS,
+            precision="auto" if solver.AMP.ENABLED else "fp32",
+            ema=None,
+            early_stop=EarlyStop(patience=0),
+            optimizer=optimizer_of(solver),
+            schedule=schedule,
+            augment=augment,
+            noise=noise_of(config),
+            loss=loss_weights_of(config.MODEL.MASK_FORMER),
         )
-    return {
-        "name": kind,
-        "seed": max(config.SEED, 0),
-        "device": _device(config.MODEL.DEVICE, processes),
-        "runs": config.OUTPUT_DIR / "runs",
-        "data": data | {"channels": channels_of(config)},
-        "model": model_of(config) | ({"weights": start} if start else {}),
-        "stages": [stage],
-    }
+        return Plan(
+            name=kind_of(config),
+            seed=max(config.SEED, 0),
+            device=device,
+            runs=config.OUTPUT_DIR / "runs",
+            data=Data(
+                train=files["train"],
+                valid=files["valid"],
+                test=files.get("test"),
+                channels=channels_of(config),
+            ),
+            model=model,
+            stages=(stage,),
+        )
 
 
-def model_of(config: Config) -> dict[str, Any]:
-    """The plan's model, without weights."""
+def model_of(config: Config, weights: str | None = None) -> Model:
+    """The plan's model."""
     former = config.MODEL.MASK_FORMER
-    chosen = {
-        "family": "mask2former",
-        "size": _size(config.MODEL),
-        "resolution": config.INPUT.IMAGE_SIZE,
-        "queries": former.NUM_OBJECT_QUERIES,
-        "points": former.TRAIN_NUM_POINTS,
-        "no_object": former.NO_OBJECT_WEIGHT,
-        "recompute": config.MODEL.RECOMPUTE,
-    }
-    return {key: value for key, value in chosen.items() if value is not None}
+    options = Options(
+        resolution=config.INPUT.IMAGE_SIZE,
+        queries=former.NUM_OBJECT_QUERIES,
+        points=former.TRAIN_NUM_POINTS,
+        no_object=former.NO_OBJECT_WEIGHT,
+        recompute=config.MODEL.RECOMPUTE,
+    )
+    size = size_of(config.MODEL)
+    return Model(family="mask2former", size=size, weights=weights, **chosen(options))
 
 
 def channels_of(config: Config) -> tuple[Channel, ...]:
     """The plan's channels: those of weights trained on colour; grey images become three equal ones."""
-    keys = _lower(config.SEGUE.CHANNEL)
-    return tuple(Channel.model_validate({"name": channel.name, **keys}) for channel in RGB)
+    keys = config.SEGUE.CHANNEL
+    return tuple(
+        # by model_validate, which gives r, g and b the mean and deviation of ImageNet
+        Channel.model_validate({"name": channel.name, "scale": keys.SCALE, "plane": keys.PLANE})
+        for channel in RGB
+    )
 
 
-def kind_of(config: Config) -> str:
-    """algorithmic or manual: whose labels the stage learns from."""
-    if len(config.DATASETS.TRAIN) != 1:
-        raise PlanError(
-            "DATASETS.TRAIN",
-            f"{len(config.DATASETS.TRAIN)} names",
-            "one of " + ", ".join(_names("train")),
-        )
-    return _registered(config.DATASETS.TRAIN[0], "TRAIN", "train")
-
-
-def data_of(config: Config) -> dict[str, Any]:
-    """The plan's files. The stage's own test file validates; whatever else is named is measured and
-    chooses nothing.
+def size_of(model: ModelKeys) -> str:
+    """The size that is named, or that Swin's keys describe.
 
     Raises:
-        DataError: if one that is needed is missing.
+        PlanError: if there is none such, or the two are not the same.
     """
-    kind, folder = kind_of(config), config.DATASETS.ROOT / "annotations"
-    train, valid = (folder / f"{kind}_{part}_annotations.json" for part in ("train", "test"))
-    images = config.DATASETS.ROOT / "images"
-    if not images.is_dir() or not train.is_file():
-        layout = "images/ and annotations/{algorithmic,manual}_train_annotations.json"
-        raise DataError(
-            train if images.is_dir() else images, "not there", f"{layout} in DATASETS.ROOT", SETUP
-        )
-    parts = {"train": train, "valid": valid} if valid.is_file() else _divided(train, config)
-    for name in config.DATASETS.TEST:
-        other = _registered(name, "TEST", "val")
-        if other != kind:
-            parts["test"] = folder / f"{other}_test_annotations.json"
-            warn(
-                f"DATASETS.TEST: {name} is measured at the end and never chooses; "
-                f"{parts['valid'].name} does"
-            )
-    return {part: {"annotations": path, "images": images} for part, path in parts.items()}
-
-
-def _divided(train: Path, config: Config) -> dict[str, Path]:
-    """The training file in two, for lack of one to validate on: whole fields of view, always the
-    same.
-    """
-    content = _coco(train)
-    fields = {group_of(image["file_name"]) for image in content["images"]}
-    if len(fields) < 2:
-        found = (
-            f"images of one field of view ({', '.join(fields)}), and no "
-            f"{train.name.replace('train', 'test')}"
-        )
-        raise DataError(train, found, "a second one to validate on", "label another image")
-    shares = {"train": 1 - VALID_SHARE, "valid": VALID_SHARE}
-    names = split_groups(
-        (image["file_name"] for image in content["images"]), shares, max(config.SEED, 0)
-    )
-    found = {}
-    for part, chosen in names.items():
-        images = [image for image in content["images"] if image["file_name"] in set(chosen)]
-        ids = {image["id"] for image in images}
-        objects = [entry for entry in content["annotations"] if entry["image_id"] in ids]
-        found[part] = config.OUTPUT_DIR / "split" / f"{part}_annotations.json"
-        wanted = {**content, "images": images, "annotations": objects}
-        # each of several processes comes by here
-        if not found[part].is_file() or _coco(found[part]) != wanted:
-            write_json(found[part], wanted)
-    of = f"{len(names['valid'])} of {len(content['images'])} images of {train.name}"
-    warn(
-        f"no {train.name.replace('train', 'test')}: {of} validate and are not trained on: "
-        f"{', '.join(names['valid'])}"
-    )
-    return found
-
-
-def _coco(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        [(image["id"], image["file_name"]) for image in content["images"]]
-        [entry["image_id"] for entry in content["annotations"]]
-        return content
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            path, f"not readable ({type(error).__name__}: {error})", "COCO annotations", SETUP
-        ) from None
-
-
-def _registered(name: str, key: str, end: str) -> str:
-    known = _names(end)
-    if name not in known:
-        raise PlanError(f"DATASETS.{key}", f"{name} is not registered", nearest(name, known))
-    return REGISTERED[name].partition("_")[0]
-
-
-def _names(end: str) -> list[str]:
-    return [name for name in REGISTERED if name.endswith(end)]
-
-
-def _size(model: ModelKeys) -> str:
-    """The size that is named, or that Swin's keys describe."""
     described = {
         key: value for key, value in model.SWIN.model_dump().items() if value not in (None, ())
     }
-    keys = {"EMBED_DIM": "embed", "DEPTHS": "depths", "NUM_HEADS": "heads", "WINDOW_SIZE": "window"}
+    fields = {"EMBED_DIM": "embed", "DEPTHS": "depths", "NUM_HEADS": "heads"}
+    fields["WINDOW_SIZE"] = "window"
     fitting = [
-        n
-        for n, size in SIZES.items()
-        if all(getattr(size, keys[k]) == v for k, v in described.items())
+        name
+        for name, size in SIZES.items()
+        if all(getattr(size, fields[key]) == value for key, value in described.items())
     ]
     if not fitting:
-        found = ", ".join(f"{key}: {value}" for key, value in described.items())
-        raise PlanError("MODEL.SWIN", found, "those of one of " + ", ".join(SIZES))
+        keys = ", ".join(f"{key}: {value}" for key, value in described.items())
+        raise PlanError("MODEL.SWIN", keys, "those of one of " + ", ".join(SIZES))
     size = model.BACKBONE.SIZE or (fitting[0] if described else "swin-base")
     if size not in SIZES:
         raise PlanError("MODEL.BACKBONE.SIZE", size, "one of " + ", ".join(SIZES))
@@ -216,7 +129,18 @@ def _size(model: ModelKeys) -> str:
     return size
 
 
-def _schedule(solver: Solver, images: int) -> dict[str, Any]:
+def optimizer_of(solver: Solver) -> Optimizer:
+    clip = solver.CLIP_GRADIENTS
+    return Optimizer(
+        lr=solver.BASE_LR,
+        lr_factors={"backbone": solver.BACKBONE_MULTIPLIER},
+        weight_decay=solver.WEIGHT_DECAY,
+        clip=clip.CLIP_VALUE if clip.ENABLED else 0.0,
+    )
+
+
+def schedule_of(solver: Solver, images: int) -> Schedule:
+    """Iterations as shares of the stage and as epochs. images: how many an epoch has."""
     warmup = solver.WARMUP_ITERS / -(-images // solver.IMS_PER_BATCH)
     if solver.WARMUP_ITERS >= solver.MAX_ITER:
         warn(
@@ -224,18 +148,18 @@ def _schedule(solver: Solver, images: int) -> dict[str, Any]:
             "iterations"
         )
     if solver.LR_SCHEDULER_NAME == "WarmupCosineLR":
-        return {"kind": "cosine", "warmup_epochs": warmup}
+        return Schedule(kind="cosine", warmup_epochs=warmup)
     never = [step for step in solver.STEPS if step >= solver.MAX_ITER]
     if never:
         warn(
             f"SOLVER.STEPS: {', '.join(map(str, never))} never happens in {solver.MAX_ITER} "
             "iterations"
         )
-    at = [step / solver.MAX_ITER for step in solver.STEPS if step not in never]
-    return {"kind": "step", "at": at, "factor": solver.GAMMA, "warmup_epochs": warmup}
+    at = tuple(step / solver.MAX_ITER for step in solver.STEPS if step not in never)
+    return Schedule(kind="step", at=at, factor=solver.GAMMA, warmup_epochs=warmup)
 
 
-def _augment(given: Input) -> dict[str, Any]:
+def augment_of(given: Input) -> Augment:
     """Enlarging an image by up to MAX_SCALE in its frame is the same as a crop of 1 / MAX_SCALE of
     its sides.
     """
@@ -247,29 +171,28 @@ def _augment(given: Input) -> dict[str, Any]:
     least, most = min(given.MIN_SCALE, 1.0), given.MAX_SCALE
     share = min(given.CROP.SIZE) if given.CROP.ENABLED else 1.0
     often = 1.0 if given.CROP.ENABLED else (most - 1) / max(most - least, 1e-9)
+    return Augment(
+        flip=0.5 * (given.RANDOM_FLIP == "horizontal"),
+        vertical_flip=0.5 * (given.RANDOM_FLIP == "vertical"),
+        crop=often,
+        crop_area=(share / most) ** 2,
+    )
+
+
+def noise_of(config: Config) -> Noise:
+    keys = config.SEGUE.NOISE
+    return Noise(quality=keys.QUALITY, boundary=keys.BOUNDARY, missed=keys.MISSED)
+
+
+def loss_weights_of(keys: MaskFormer) -> dict[str, float]:
     return {
-        "flip": 0.5 * (given.RANDOM_FLIP == "horizontal"),
-        "vertical_flip": 0.5 * (given.RANDOM_FLIP == "vertical"),
-        "crop": often,
-        "crop_area": (share / most) ** 2,
+        "classes": keys.CLASS_WEIGHT,
+        "mask_bce": keys.MASK_WEIGHT,
+        "dice": keys.DICE_WEIGHT,
     }
 
 
-def _loss(model: ModelKeys) -> dict[str, float]:
-    former = model.MASK_FORMER
-    return {
-        "classes": former.CLASS_WEIGHT,
-        "mask_bce": former.MASK_WEIGHT,
-        "dice": former.DICE_WEIGHT,
-    }
-
-
-def _lower(keys: Settings) -> dict[str, Any]:
-    """A section whose keys are a plan's."""
-    return {key.lower(): value for key, value in keys.model_dump().items()}
-
-
-def _device(name: str, processes: int) -> str:
+def device_of(name: str, processes: int) -> str:
     """cuda is a GPU if there is one. Several processes need one each; the CPU stands in for all."""
     there = torch.cuda.device_count()
     if processes > max(there, 1):

@@ -6,10 +6,9 @@ Nothing has to be registered here: a plan names its files.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from segue.cli.app import guarded
+from segue.compat.common import warn
 from segue.data.records import refuse_errors
 from segue.data.writing import merge
 from segue.errors import show
@@ -31,7 +30,7 @@ def command() -> None:
     args = parser.parse_args()
     for flag in ("panoptic", "both"):
         if getattr(args, flag):
-            sys.stderr.write(f"WARNING: --{flag} has no effect: these are instances\n")
+            warn(f"--{flag} has no effect: these are instances")
     splits = merge.read(args.dataset_root)
     refuse_errors(
         (problem for split in splits.values() for problem in split.problems), "setup_two_stage.py"
@@ -45,7 +44,3 @@ def command() -> None:
             )
         else:
             show(f"{name}: no {key}_annotations.json")
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(command, Path(__file__).name))

@@ -12,16 +12,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stage_config import Config
-from stage_files import FINAL, INFERENCE, Logged, leave, percent, progress_of, trained, unfinished
-from stage_plan import channels_of, data_of, model_of, plan_of
-
 from segue.compat.common import warn
+from segue.compat.noisy_then_manual.config import Config
+from segue.compat.noisy_then_manual.dataset import files_of
+from segue.compat.noisy_then_manual.files import (
+    FINAL,
+    INFERENCE,
+    Logged,
+    leave,
+    percent,
+    progress_of,
+    trained,
+    unfinished,
+)
+from segue.compat.noisy_then_manual.plan import channels_of, model_of, plan_of
 from segue.data.dataset import DataSet, read_dataset
 from segue.errors import CheckpointError, DataError, PlanError, show
 from segue.inference.predict import Predictor, from_card, from_weights, load
-from segue.plan.reading import from_values, load_plan
-from segue.plan.schema import Model, Plan
+from segue.plan.reading import load_plan
+from segue.plan.schema import Plan
 from segue.run.build import measure, pick_device
 from segue.run.console import Console
 from segue.run.folder import PLAN, digest_of, read_note, runs_of
@@ -40,7 +49,7 @@ def train(config: Config, where: str, resume: bool, count: int = 1) -> None:
     Raises:
         PlanError: with `resume`, if what is unfinished has other settings.
     """
-    plan = from_values(plan_of(config, start_of(config), count), where)
+    plan = plan_of(config, start_of(config), where, count)
     processes.start(pick_device(plan.device))
     console = Logged(config.OUTPUT_DIR)
     note_others(plan, config.OUTPUT_DIR, resume, console)
@@ -79,15 +88,15 @@ def note_others(plan: Plan, out: Path, resume: bool, console: Console) -> None:
     name, stage = list(others.items())[-1]
     before = load_plan(out / "runs" / name / PLAN)
     differing = differences(identity(before), identity(plan)) or ["the data"]
-    found = f"{name} ended {progress_of(stage)} with other settings: {', '.join(differing[:3])}"
+    message = f"{name} ended {progress_of(stage)} with other settings: {', '.join(differing[:3])}"
     if resume:
         raise PlanError(
             "--resume",
-            found,
+            message,
             "the same settings",
             "the same command without --resume for a new run",
         )
-    console.say(f"{out}: {found}; it is kept, this is a new run beside it")
+    console.say(f"{out}: {message}; it is kept, this is a new run beside it")
 
 
 def identity(plan: Plan) -> dict[str, Any]:
@@ -116,27 +125,28 @@ def evaluate(config: Config, given: str | None) -> dict[str, float]:
     predictor = open_model(
         given or str(trained(config.OUTPUT_DIR, "the same command without --eval-only")), config
     )
-    splits = from_values(plan_of(config, None), "evaluation").data
-    data = read_dataset(splits)
+    data = read_dataset(plan_of(config, None, "evaluation").data)
     known = [name for name in predictor.class_names if name in data.classes]
     if not known:
-        found = "no class of the weights, which have " + ", ".join(predictor.class_names[:5])
-        raise DataError(data_of(config)["valid"]["annotations"], found, ", ".join(data.classes))
+        message = "no class of the weights, which have " + ", ".join(predictor.class_names[:5])
+        raise DataError(files_of(config)["valid"].annotations, message, ", ".join(data.classes))
     ids = dict(zip(data.classes, data.ids, strict=True))
     numbers = tuple(ids.get(name, -1) for name in predictor.class_names)
-    asked = DataSet(data.splits, predictor.class_names, numbers, [], data.manifest)
+    # the model's classes in its own order
+    relabelled = DataSet(data.splits, predictor.class_names, numbers, [], data.manifest)
     with Console().progress("evaluating") as tick:
-        total, done = (
-            len(data.splits["valid"].records),
-            iter(range(1, len(data.splits["valid"].records) + 1)),
+        total = len(data.splits["valid"].records)
+        done = iter(range(1, total + 1))
+        metrics = measure(
+            relabelled, "valid", predictor.chain, 1, 0, lambda: tick(next(done), total)
         )
-        metrics = measure(asked, "valid", predictor.chain, 1, 0, lambda: tick(next(done), total))
     metrics.results = [
         entry for entry in metrics.results if predictor.class_names[entry["category_id"] - 1] in ids
     ]
     figures = percent(metrics.figures())
     (config.OUTPUT_DIR / INFERENCE).mkdir(parents=True, exist_ok=True)
-    write_predictions(config.OUTPUT_DIR / INFERENCE / "coco_instances_results.json", metrics, asked)
+    results = config.OUTPUT_DIR / INFERENCE / "coco_instances_results.json"
+    write_predictions(results, metrics, relabelled)
     for kind in ("bbox", "segm"):
         names = [name for name in figures if name.startswith(kind)]
         show(
@@ -155,17 +165,17 @@ def open_model(source: str, config: Config) -> Predictor:
     device = pick_device("auto" if config.MODEL.DEVICE == "cuda" else config.MODEL.DEVICE)
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         return load(source, device)
-    wanted = model_of(config)
-    weights = open_weights(source, Model(**wanted))
+    model = model_of(config)
+    weights = open_weights(source, model)
     if weights.card is not None:
         return from_card(weights, device=device)
     if not any(weights.classes):
         raise CheckpointError(
             source, "class rows without names", "a checkpoint of a stage, or COCO's classes"
         )
-    size, resolution = wanted["size"], wanted["resolution"]
+    channels, resolution = channels_of(config), config.INPUT.IMAGE_SIZE
     return from_weights(
-        weights, "mask2former", size, True, device, channels_of(config), resolution=resolution
+        weights, model.family, model.size, True, device, channels, resolution=resolution
     )
 
 
@@ -177,7 +187,7 @@ def check(configs: Iterable[Config], count: int) -> None:
     """
     with contextlib.redirect_stderr(io.StringIO()):  # warnings are said when a stage begins
         for config in configs:
-            from_values(plan_of(config, None, count), "configuration")
+            plan_of(config, None, "configuration", count)
 
 
 def launch(count: int, machines: Sequence[str] = ()) -> None:

@@ -5,12 +5,10 @@ originals.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 
 from segue.base.files import write_json
-from segue.cli.app import guarded
 from segue.data.formats import SplitSource
 from segue.data.formats import coco as coco_format
 from segue.data.images import image_io
@@ -47,7 +45,3 @@ def command() -> None:
         return
     names = {record.id: name for record, name in named(records)}
     write_json(args.output, coco(records, split.categories, lambda record: names[record.id]))
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(command, Path(__file__).name))

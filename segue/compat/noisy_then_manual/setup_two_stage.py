@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import sys
 from pathlib import Path
 
-from segue.cli.app import guarded
 from segue.cli.commands.data.info import part_figures
 from segue.data.writing import merge
 from segue.errors import DataError, show
@@ -19,7 +17,8 @@ CONFIGS = ("stage1_config.yaml", "stage2_config.yaml")
 MODULES = ("torch", "torchvision", "transformers", "numpy", "hotcoco", "skimage")
 
 
-def command() -> int:
+def command(configs: Path) -> int:
+    """configs: the folder of the configurations that are read where there are none here."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     wrong = 0
     missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
@@ -28,10 +27,9 @@ def command() -> int:
         + (f"MISSING {', '.join(missing)}" if missing else f"all {len(MODULES)} are there")
     )
     for name in CONFIGS:
-        places = [folder / name for folder in (Path(), Path(__file__).parent)]
-        found = next((path for path in places if path.is_file()), None)
-        show(f"configuration: {found or f'MISSING {name}'}")
-        wrong += found is None
+        path = next((path for path in (Path(name), configs / name) if path.is_file()), None)
+        show(f"configuration: {path or f'MISSING {name}'}")
+        wrong += path is None
     return 1 if wrong + len(missing) + _data() else 0
 
 
@@ -61,7 +59,3 @@ def _data() -> int:
         if len(errors) > 3 or unreadable:
             show(f"  {len(errors)} errors, {unreadable} images that cannot be read")
     return wrong
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(command, Path(__file__).name))

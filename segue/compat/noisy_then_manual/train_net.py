@@ -5,14 +5,11 @@ command has them.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from stage_config import pairs, read
-from stage_run import check, evaluate, launch, train
-
-from segue.cli.app import guarded
-from segue.compat.common import at_least
+from segue.compat.flags import at_least
+from segue.compat.noisy_then_manual.config import pairs, read
+from segue.compat.noisy_then_manual.run import check, evaluate, launch, train
 from segue.errors import PlanError
 
 
@@ -65,7 +62,3 @@ def machines(args: argparse.Namespace) -> list[str]:
     host, _, port = args.dist_url.removeprefix("tcp://").partition(":")
     address = [f"--master-addr={host}", f"--master-port={port or 29500}"]
     return [f"--nnodes={args.num_machines}", f"--node-rank={args.machine_rank}", *address]
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(command, Path(__file__).name))

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from stage_config import Config, pairs, read
-from stage_files import FINAL
-from stage_run import check, evaluate, launch, train
-
-from segue.cli.app import guarded
-from segue.compat.common import at_least
+from segue.compat.flags import at_least
+from segue.compat.noisy_then_manual.config import Config, pairs, read
+from segue.compat.noisy_then_manual.files import FINAL
+from segue.compat.noisy_then_manual.run import check, evaluate, launch, train
 from segue.errors import PlanError, show
 
 # keys that cannot be the same in both stages
-OWN = ("OUTPUT_DIR", "DATASETS.TRAIN", "DATASETS.TEST")
+STAGES_OWN = ("OUTPUT_DIR", "DATASETS.TRAIN", "DATASETS.TEST")
 
 
 def parse() -> argparse.Namespace:
@@ -39,21 +36,22 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def command() -> None:
+def command(configs: Path) -> None:
+    """configs: the folder of the configurations that are read where there are none here."""
     args = parse()
-    configs = read_stages(args)
+    stages = read_stages(args, configs)
     if args.eval_only:
-        for number, config in configs.items():
+        for number, config in stages.items():
             show(f"stage {number}")
             evaluate(config, dict(pairs(args.opts)).get("MODEL.WEIGHTS"))
         return
-    check(configs.values(), args.num_gpus)
+    check(stages.values(), args.num_gpus)
     launch(args.num_gpus)
-    for number, config in configs.items():
+    for number, config in stages.items():
         train(config, f"stage {number}", args.resume, args.num_gpus)
 
 
-def read_stages(args: argparse.Namespace) -> dict[int, Config]:
+def read_stages(args: argparse.Namespace, configs: Path) -> dict[int, Config]:
     """The configurations of the stages to run. Stage 2 starts from stage 1, unless it alone is
     given other weights.
 
@@ -61,26 +59,22 @@ def read_stages(args: argparse.Namespace) -> dict[int, Config]:
         PlanError: if a key for both cannot be the same in both.
     """
     given = pairs(args.opts)
-    both = [key for key, _ in given if key in OWN]
+    both = [key for key, _ in given if key in STAGES_OWN]
     if both and args.stage is None:
         raise PlanError(
             f"--opts {both[0]}", "for both stages", "one stage with it", "--stage 1 or --stage 2"
         )
     given += [("DATASETS.ROOT", str(args.dataset))] if args.dataset else []
-    first = read(beside(args.stage1_config), given if args.stage != 2 else [])
+    first = read(config_file(args.stage1_config, configs), given if args.stage != 2 else [])
     if args.stage == 1:
         return {1: first}
-    own = [(key, value) for key, value in given if args.stage == 2 or key != "MODEL.WEIGHTS"]
-    if not any(key == "MODEL.WEIGHTS" for key, _ in own):
-        own.append(("MODEL.WEIGHTS", str(first.OUTPUT_DIR / FINAL)))
-    second = read(beside(args.stage2_config), own)
+    second_keys = [pair for pair in given if args.stage == 2 or pair[0] != "MODEL.WEIGHTS"]
+    if not any(key == "MODEL.WEIGHTS" for key, _ in second_keys):
+        second_keys.append(("MODEL.WEIGHTS", str(first.OUTPUT_DIR / FINAL)))
+    second = read(config_file(args.stage2_config, configs), second_keys)
     return {2: second} if args.stage == 2 else {1: first, 2: second}
 
 
-def beside(path: Path) -> Path:
+def config_file(path: Path, configs: Path) -> Path:
     """A file here, or else the one of that name that comes with this command."""
-    return path if path.is_file() or path.is_absolute() else Path(__file__).parent / path
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(command, Path(__file__).name))
+    return path if path.is_file() or path.is_absolute() else configs / path

@@ -98,9 +98,9 @@ def take_unread(content: dict[str, Any]) -> list[tuple[str, str]]:
             "_BASE_", str(content["_BASE_"]), "all keys in one file: base files are not read"
         )
     for key, value in FIXED.items():
-        found = _take(content, key)
-        if found is not None and found != value:
-            raise PlanError(key, repr(found), f"{value!r}, which is what segue's mask2former has")
+        given = _take(content, key)
+        if given is not None and given != value:
+            raise PlanError(key, repr(given), f"{value!r}, which is what segue's mask2former has")
     return [(key, reason) for key, reason in DEAD.items() if _take(content, key) is not None]
 
 
@@ -114,7 +114,7 @@ def _take(content: dict[str, Any], key: str) -> Any:
     section = content.get(name)
     if not isinstance(section, dict):
         return None
-    found = _take(section, rest)
-    if found is not None and not section:
+    value = _take(section, rest)
+    if value is not None and not section:
         del content[name]
-    return found
+    return value

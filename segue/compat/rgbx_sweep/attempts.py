@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sweep_plan import STAGE, plan_of
 
-from segue.cli.app import guarded
+from segue.compat.rgbx_sweep.plan import STAGE, plan_of
 from segue.errors import Interrupted, SegueError, printable
 from segue.run.console import Console
 from segue.run.runner import read_all_data
@@ -46,23 +45,23 @@ def attempted(backbone: str, work: Callable[[], Result], logs: Path | None = Non
     except Interrupted:
         raise
     except Exception as error:  # noqa: BLE001  the next backbone may do well, whatever this one met
-        said = (
+        message = (
             error.message if isinstance(error, SegueError) else f"{type(error).__name__}: {error}"
         )
         if logs is not None:
             logs.mkdir(parents=True, exist_ok=True)
             (logs / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        sys.stderr.write(printable(f"{backbone}: failed: {said}\n"))
-        found = {
+        sys.stderr.write(printable(f"{backbone}: failed: {message}\n"))
+        failure = {
             "success": False,
             "backbone": backbone,
-            "error": said,
+            "error": message,
             "total_time_sec": time.monotonic() - began,
         }
     gc.collect()  # here, where the error no longer holds the tensors of the failed step
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return found
+    return failure
 
 
 def ranked(
@@ -78,11 +77,6 @@ def write_selected(run: Path, target: Path, backbone: str) -> Result:
     AP.
     """
     card, tensors = checkpoint.read(run / f"1-{STAGE}" / "selected")
-    found = {"epoch": card.epoch, "val_ap": card.metrics[card.selected_by]}
-    single_file.write(target, card, tensors, backbone=backbone, **found)
-    return found
-
-
-def main(command: Callable[[], int | None]) -> None:
-    """Run a command; errors are one line and an exit code, as `segue` has them."""
-    sys.exit(guarded(command, Path(sys.argv[0]).name))
+    selected = {"epoch": card.epoch, "val_ap": card.metrics[card.selected_by]}
+    single_file.write(target, card, tensors, backbone=backbone, **selected)
+    return selected

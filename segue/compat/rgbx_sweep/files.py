@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweep_plan import STAGE
-from sweep_tables import (
+from segue.base.files import write_json
+from segue.compat.rgbx_sweep.plan import STAGE
+from segue.compat.rgbx_sweep.tables import (
     BATCHES,
     EPOCHS,
     Row,
@@ -26,8 +27,6 @@ from sweep_tables import (
     read_table,
     write_table,
 )
-
-from segue.base.files import write_json
 from segue.data.writing.folders import link
 from segue.models import rgbx_rcnn
 from segue.models.parts.chain import Chain
@@ -103,8 +102,8 @@ class Member:
 
     def restore(self) -> None:
         """Take up what an earlier attempt has written down."""
-        said = self.info()
-        self.config, self.model = said.get("config", {}), said.get("model", {})
+        info = self.info()
+        self.config, self.model = info.get("config", {}), info.get("model", {})
         self.rows = read_table(self.logs / "epoch_metrics.csv")
 
     def write_info(self, status: str, **further: Any) -> None:

@@ -7,12 +7,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from segue.compat.common import at_least
+from segue.compat.common import chosen, plan_errors
+from segue.compat.flags import at_least, decay, positive, share_below
 from segue.data.formats import WHOLE, yolo
+from segue.data.splitting import Division
 from segue.errors import PlanError
 from segue.models import rgbx_rcnn
-from segue.plan.reading import from_values
-from segue.plan.schema import Plan
+from segue.plan.schema import Data, Model, Plan, StagePlan
+from segue.structures.channels import Channel
+from segue.training.optim import Optimizer, Schedule
+from segue.training.stage import EarlyStop
 
 BACKBONES = ("mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5")
 ALL = ("mit_b0", "mit_b1", "mit_b2", "mit_b4", "mit_b5")  # what the text trains when none is named
@@ -24,32 +28,12 @@ STAGE = "train"
 DEFAULTS: dict[str, Any] = {"lr_step_size": 10, "lr_gamma": 0.1, "num_workers": 4}
 
 
-def share(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1 - TEST_SHARE:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {1 - TEST_SHARE:g}")
-    return value
-
-
-def above_zero(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def decay(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
-    return value
-
-
 def side(text: str) -> int:
+    """A type for the side of the square input, in pixels."""
     value = int(text)
     if value % rgbx_rcnn.STRIDE or value < rgbx_rcnn.LEAST:
-        found = f"{text} is no multiple of {rgbx_rcnn.STRIDE} from {rgbx_rcnn.LEAST} on"
-        raise argparse.ArgumentTypeError(found)
+        message = f"{text} is no multiple of {rgbx_rcnn.STRIDE} from {rgbx_rcnn.LEAST} on"
+        raise argparse.ArgumentTypeError(message)
     return value
 
 
@@ -60,7 +44,10 @@ def add_data(parser: argparse.ArgumentParser, **data: Any) -> None:
         "--channels", nargs="+", default=CHANNELS, metavar="NAME", help="of the images, in order"
     )
     parser.add_argument(
-        "--valid-share", type=share, default=0.1, help="of the images, beside 0.2 for the test"
+        "--valid-share",
+        type=share_below(1 - TEST_SHARE),
+        default=0.1,
+        help="of the images, beside 0.2 for the test",
     )
     parser.add_argument(
         "--group",
@@ -75,7 +62,7 @@ def add_data(parser: argparse.ArgumentParser, **data: Any) -> None:
 def add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
     """Flags that say how to train."""
     parser.add_argument("--epochs", type=at_least(1), default=epochs)
-    parser.add_argument("--lr", type=above_zero, default=0.005)
+    parser.add_argument("--lr", type=positive(float), default=0.005)
     parser.add_argument(
         "--resolution", type=side, help="side of the square input in pixels; 640 if left out"
     )
@@ -110,55 +97,53 @@ def plan_of(args: argparse.Namespace, backbone: str, runs: Path, name: str) -> P
             "torchrun", "several processes", "one", "segue run with a plan, which takes any number"
         )
     given = {**DEFAULTS, **vars(args)}
-    stage: dict[str, Any] = {
-        "name": STAGE,
-        "task": "boxes",
-        "epochs": given["epochs"],
-        "images_per_step": given["batch_size"],
-        "workers": given["num_workers"],
-        "precision": "fp32",
-        "ema": None,
-        "augment": None,
-        "early_stop": {"patience": 0},
-        "fresh": fresh_parts(given["weights"]),
-        "optimizer": {
-            "kind": "sgd", "lr": given["lr"], "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY, "clip": 0,
-        },
-        "schedule": {"kind": "step", "every_epochs": given["lr_step_size"], "factor": given["lr_gamma"]}
-        if given["lr_gamma"] < 1
-        else {"kind": "constant"},
-    }  # fmt: skip
-    model = {
-        "family": "rgbx_rcnn",
-        "size": backbone,
-        "resolution": given["resolution"],
-        "weights": given["weights"],
-    }
-    content = {
-        "name": name,
-        "seed": SEED,
-        "device": given["device"],
-        "runs": runs,
-        "data": data_of(args),
-        "model": {key: value for key, value in model.items() if value is not None},
-        "stages": [stage],
-    }
-    return from_values(content, "command line")
+    with plan_errors("command line"):
+        schedule = Schedule(kind="constant")
+        if given["lr_gamma"] < 1:
+            schedule = Schedule(
+                kind="step", every_epochs=given["lr_step_size"], factor=given["lr_gamma"]
+            )
+        weights, options = args.weights, rgbx_rcnn.Options(resolution=args.resolution)
+        stage = StagePlan(
+            name=STAGE,
+            task="boxes",
+            epochs=args.epochs,
+            images_per_step=args.batch_size,
+            workers=given["num_workers"],
+            precision="fp32",
+            ema=None,
+            augment=None,
+            early_stop=EarlyStop(patience=0),
+            fresh=fresh_parts(weights),
+            optimizer=Optimizer(
+                kind="sgd", lr=args.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, clip=0
+            ),
+            schedule=schedule,
+        )
+        return Plan(
+            name=name,
+            seed=SEED,
+            device=args.device,
+            runs=runs,
+            data=data_of(args, channels_of(args)),
+            model=Model(family="rgbx_rcnn", size=backbone, weights=weights, **chosen(options)),
+            stages=(stage,),
+        )
 
 
-def data_of(args: argparse.Namespace) -> dict[str, Any]:
+def channels_of(args: argparse.Namespace) -> tuple[Channel, ...]:
+    """The channels of --channels; r, g and b have ImageNet's mean and deviation."""
+    return tuple(Channel.model_validate(name) for name in args.channels)
+
+
+def data_of(args: argparse.Namespace, channels: tuple[Channel, ...]) -> Data:
     """The plan's data: undivided folders are divided here, as the text's are; others stay as they
     are.
     """
-    content: dict[str, Any] = {"root": args.data, "format": "yolo", "channels": list(args.channels)}
+    division = None
     if set(yolo.splits(args.data)) == {WHOLE}:
-        content["split"] = {
-            "valid": args.valid_share,
-            "test": TEST_SHARE,
-            "seed": SEED,
-            "group": args.group,
-        }
-    return content
+        division = Division(valid=args.valid_share, test=TEST_SHARE, seed=SEED, group=args.group)
+    return Data(root=args.data, format="yolo", channels=channels, split=division)
 
 
 def fresh_parts(weights: str | None) -> list[str]:

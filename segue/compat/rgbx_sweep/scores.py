@@ -14,9 +14,9 @@ from statistics import median
 
 import torch
 from PIL import Image
-from sweep_plan import data_of
 
-from segue.compat.common import warn
+from segue.compat.common import plan_errors, warn
+from segue.compat.rgbx_sweep.plan import data_of
 from segue.data.dataset import Data, DataSet, read_dataset
 from segue.data.pipeline.samples import Samples, read_image
 from segue.data.pipeline.transforms import View
@@ -27,14 +27,13 @@ from segue.evaluation.evaluate import input_size
 from segue.evaluation.overlay import as_picture, draw_detections, draw_truth
 from segue.inference.predict import Predictor, load
 from segue.models import rgbx_rcnn
-from segue.plan.reading import validated
 from segue.run.build import measure, pick_device
 from segue.structures.channels import IMAGENET, Channel
 from segue.structures.target import Batch, collate
 
 SHOWN = 0.5  # least score of what is drawn
 TIMED = 10  # batches; one more before them warms up
-PART = "test"
+SPLIT = "test"
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,11 @@ def data_for(predictor: Predictor, args: argparse.Namespace) -> DataSet:
         DataError: if it has no test part, or no class the model knows.
     """
     spec = predictor.chain.spec
-    content = data_of(argparse.Namespace(**{**vars(args), "channels": spec.channel_names}))
-    content["channels"] = [channel.model_dump() for channel in spec.channels]
-    data = read_dataset(validated(Data, content, "command line", {}))
-    if PART not in data.splits:
-        raise DataError(args.data, f"no {PART} part", ", ".join([*data.splits, PART]))
+    with plan_errors("command line", Data):
+        files = data_of(args, spec.channels)
+    data = read_dataset(files)
+    if SPLIT not in data.splits:
+        raise DataError(args.data, f"no {SPLIT} part", ", ".join([*data.splits, SPLIT]))
     if not set(data.classes) & set(spec.classes):
         raise DataError(
             args.data, "classes " + ", ".join(data.classes), "some of " + ", ".join(spec.classes)
@@ -97,12 +96,13 @@ def data_for(predictor: Predictor, args: argparse.Namespace) -> DataSet:
 
 def scores(predictor: Predictor, data: DataSet, batch_size: int) -> CocoMetrics:
     """Detections in all images of the test part, with the truth beside them."""
-    return measure(data, PART, predictor.chain, batch_size, 0, lambda: None)
+    return measure(data, SPLIT, predictor.chain, batch_size, 0, lambda: None)
 
 
 def speed(predictor: Predictor, records: list[Record], batch_size: int) -> Speed:
     """How long an image takes in batches of this size; images are decoded before the clock starts."""
-    chain, times = predictor.chain.eval(), []
+    chain = predictor.chain.eval()
+    times: list[float] = []
     device = next(chain.parameters()).device
     decoded = list(islice(batches(predictor, records, batch_size), TIMED))
     for number, batch in enumerate(islice(cycle(decoded), TIMED + 1)):

@@ -7,9 +7,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sweep_plan import BACKBONES, add_data, add_training
-
-from segue.compat.common import at_least, warn
+from segue.compat.common import warn
+from segue.compat.flags import at_least
+from segue.compat.rgbx_sweep.plan import BACKBONES, add_data, add_training
 
 EPOCHS, LR, BACKBONE = 15, 0.005, "mit_b1"
 

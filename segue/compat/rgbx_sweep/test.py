@@ -4,10 +4,8 @@ beside answers.
 
 from __future__ import annotations
 
-from single_flags import parse
-from sweep_run import main
-from sweep_scores import data_for, draw_results, open_model, scores
-
+from segue.compat.rgbx_sweep.scores import data_for, draw_results, open_model, scores
+from segue.compat.rgbx_sweep.single_flags import parse
 from segue.errors import show
 
 
@@ -24,7 +22,3 @@ def command() -> None:
         show(f"AP of {name}: {value:.4f}")
     drawn = draw_results(predictor, records, args.results_dir, args.batch_size, args.vis)
     show(f"{drawn} drawings in {args.results_dir}")
-
-
-if __name__ == "__main__":
-    main(command)

@@ -10,10 +10,16 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from sweep_plan import ALL, BACKBONES, add_backbones, add_data
-from sweep_run import Result, attempted, main, ranked
-from sweep_scores import data_for, draw_results, open_model, scores, size_mb, speed
-
+from segue.compat.rgbx_sweep.attempts import Result, attempted, ranked
+from segue.compat.rgbx_sweep.plan import ALL, BACKBONES, add_backbones, add_data
+from segue.compat.rgbx_sweep.scores import (
+    data_for,
+    draw_results,
+    open_model,
+    scores,
+    size_mb,
+    speed,
+)
 from segue.errors import CheckpointError, show
 
 # What the training commands leave, of train_all_backbones.py and of the comprehensive one.
@@ -43,11 +49,13 @@ def command() -> int:
     args = parse()
     patterns = (args.checkpoint_pattern,) if args.checkpoint_pattern else PATTERNS
     folder = folder_of(args.checkpoint_dir, patterns)
-    backbones = args.backbones or [b for b in BACKBONES if found(folder, patterns, b)] or list(ALL)
+    backbones = (
+        args.backbones or [b for b in BACKBONES if checkpoint_of(folder, patterns, b)] or list(ALL)
+    )
     began = time.monotonic()
 
     def test(backbone: str) -> Result:
-        path = found(folder, patterns, backbone)
+        path = checkpoint_of(folder, patterns, backbone)
         if path is None:
             listed = " or ".join(
                 str(folder / pattern.format(backbone=backbone)) for pattern in patterns
@@ -79,12 +87,12 @@ def folder_of(given: Path | None, patterns: tuple[str, ...]) -> Path:
     """
     for root in (given,) if given is not None else (Path("checkpoints"), Path("training_logs")):
         for folder in (root, *sorted(root.glob("run_*"), reverse=True)):
-            if any(found(folder, patterns, backbone) for backbone in BACKBONES):
+            if any(checkpoint_of(folder, patterns, backbone) for backbone in BACKBONES):
                 return folder
     return given or Path("checkpoints")
 
 
-def found(folder: Path, patterns: tuple[str, ...], backbone: str) -> Path | None:
+def checkpoint_of(folder: Path, patterns: tuple[str, ...], backbone: str) -> Path | None:
     """The first of the patterns that is a file."""
     paths = (folder / pattern.format(backbone=backbone) for pattern in patterns)
     return next((path for path in paths if path.is_file()), None)
@@ -149,7 +157,3 @@ def tables(results: list[Result]) -> list[str]:
         ]
     failures = [f"  {r['backbone']}: {r['error']}" for r in results if not r["success"]]
     return lines + (["", "Failed Evaluations:", *failures] if failures else [])
-
-
-if __name__ == "__main__":
-    main(command)

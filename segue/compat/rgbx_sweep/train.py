@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from single_flags import BACKBONE, parse
-from sweep_plan import plan_of
-from sweep_run import main, write_selected
-
+from segue.compat.rgbx_sweep.attempts import write_selected
+from segue.compat.rgbx_sweep.plan import plan_of
+from segue.compat.rgbx_sweep.single_flags import BACKBONE, parse
 from segue.errors import show
 from segue.run.console import Console
 from segue.run.runner import run_plan
@@ -15,9 +14,5 @@ def command() -> None:
     args = parse(__doc__, {"epochs", "lr", "resolution", "weights"})
     backbone = args.backbone or BACKBONE
     plan = plan_of(args, backbone, args.model.parent / "runs", args.model.stem)
-    found = write_selected(run_plan(plan, Console()), args.model, backbone)
-    show(f"{args.model}: {backbone}, epoch {found['epoch']}, val AP {found['val_ap']:.4f}")
-
-
-if __name__ == "__main__":
-    main(command)
+    selected = write_selected(run_plan(plan, Console()), args.model, backbone)
+    show(f"{args.model}: {backbone}, epoch {selected['epoch']}, val AP {selected['val_ap']:.4f}")

@@ -7,9 +7,14 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from sweep_plan import add_backbones, add_data, add_training, plan_of
-from sweep_run import Result, attempted, main, ranked, refuse_bad_data, write_selected
-
+from segue.compat.rgbx_sweep.attempts import (
+    Result,
+    attempted,
+    ranked,
+    refuse_bad_data,
+    write_selected,
+)
+from segue.compat.rgbx_sweep.plan import add_backbones, add_data, add_training, plan_of
 from segue.errors import show
 from segue.run.console import Console
 from segue.run.runner import run_plan
@@ -57,7 +62,3 @@ def summary_lines(args: argparse.Namespace, results: list[Result]) -> list[str]:
     )
     failed = [f"  FAILED {r['backbone']}: {r['error']}" for r in results if not r["success"]]
     return [head, "Best by validation AP:", *lines, *failed]
-
-
-if __name__ == "__main__":
-    main(command)

@@ -13,12 +13,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sweep_files import Followed, Member, discard_last, leave_final
-from sweep_plan import add_backbones, add_data, add_schedule, add_training, plan_of
-from sweep_run import Result, attempted, main, ranked, refuse_bad_data
-from sweep_tables import now, read_table
-
 from segue.base.files import write_json
+from segue.compat.common import plain
+from segue.compat.rgbx_sweep.attempts import Result, attempted, ranked, refuse_bad_data
+from segue.compat.rgbx_sweep.files import Followed, Member, discard_last, leave_final
+from segue.compat.rgbx_sweep.plan import (
+    add_backbones,
+    add_data,
+    add_schedule,
+    add_training,
+    plan_of,
+)
+from segue.compat.rgbx_sweep.tables import now, read_table
 from segue.errors import Interrupted, PlanError, show
 from segue.run.runner import run_plan
 
@@ -29,7 +35,7 @@ def parse() -> argparse.Namespace:
     """The flags; with --resume, those that the run was begun with."""
     early = argparse.ArgumentParser(add_help=False)
     early.add_argument("--resume", type=Path)
-    found, others = early.parse_known_args()
+    resumed, others = early.parse_known_args()
     parser = argparse.ArgumentParser(description=__doc__)
     add_data(parser, required=True)
     add_training(parser, epochs=30)
@@ -45,13 +51,13 @@ def parse() -> argparse.Namespace:
         metavar="RUN_DIR",
         help="go on with an unfinished run, as it was begun",
     )
-    if found.resume is None or {"-h", "--help"} & set(others):
+    if resumed.resume is None or {"-h", "--help"} & set(others):
         return parser.parse_args()
     if others:
         parser.error(
             f"--resume goes on with the settings of that run; leave out {' '.join(others)}"
         )
-    return argparse.Namespace(**{**read_config(found.resume), "resume": found.resume})
+    return argparse.Namespace(**{**read_config(resumed.resume), "resume": resumed.resume})
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -73,14 +79,13 @@ def command() -> int:
     args = parse()
     refuse_bad_data(args, args.backbones[0])
     folder = args.resume or new_folder(args.log_dir)
-    config = {
-        key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()
-    }
+    config = plain(vars(args))
     config.pop("resume")
     if args.resume is None:
         write_json(folder / CONFIG, config, indent=2)
     show(f"run {folder}: {', '.join(args.backbones)}, {args.epochs} epochs each")
-    began, results = time.monotonic(), []
+    began = time.monotonic()
+    results: list[Result] = []
     for backbone in args.backbones:
         try:
             results.append(train(args, backbone, folder))
@@ -179,7 +184,3 @@ def summary_lines(results: list[Result]) -> list[str]:
         *ranked(results, lambda result: -result["best_val_ap"], line),
     ]
     return lines + [f"  FAILED {r['backbone']}: {r['error']}" for r in results if not r["success"]]
-
-
-if __name__ == "__main__":
-    main(command)

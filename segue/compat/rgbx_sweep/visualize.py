@@ -4,21 +4,19 @@ is such a file.
 
 from __future__ import annotations
 
-from single_flags import parse
-from sweep_plan import data_of
-from sweep_run import main
-from sweep_scores import drawn, open_model
-
+from segue.compat.common import plan_errors
+from segue.compat.rgbx_sweep.plan import channels_of, data_of
+from segue.compat.rgbx_sweep.scores import drawn, open_model
+from segue.compat.rgbx_sweep.single_flags import parse
 from segue.data.dataset import Data, read_splits
 from segue.data.records import refuse_errors
 from segue.errors import DataError, show
-from segue.plan.reading import validated
 
 
 def command() -> None:
     args = parse(__doc__, {"results_dir", "vis"})
-    content = {**data_of(args), "split": None}
-    data = validated(Data, content, "command line", {})
+    with plan_errors("command line", Data):
+        data = data_of(args, channels_of(args)).model_copy(update={"split": None})
     splits = read_splits(data)
     refuse_errors(
         [problem for split in splits.values() for problem in split.problems],
@@ -34,16 +32,12 @@ def command() -> None:
     target = args.results_dir / f"sample_{number}.png"
     channels = predictor.chain.spec.channels if predictor is not None else data.channels
     drawn(predictor, records[number], channels, classes).save(target)
-    found = (
+    shown = (
         "with what the model finds"
         if predictor is not None
         else f"without a model: no {args.model}"
     )
     show(
         f"{target}: {records[number].image.name}, {len(records[number].annotations)} objects, "
-        f"{found}"
+        f"{shown}"
     )
-
-
-if __name__ == "__main__":
-    main(command)

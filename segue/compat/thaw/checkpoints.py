@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from config import Config, model_of, size_of
-
+from segue.compat.common import chosen
+from segue.compat.thaw.config import Config
+from segue.compat.thaw.plan import model_of, options_of
 from segue.errors import PlanError
 from segue.inference.predict import Predictor, from_card, from_weights, load
-from segue.plan.schema import Model
 from segue.run.build import pick_device
 from segue.run.runner import open_weights
 
@@ -27,9 +27,10 @@ def open_checkpoint(path: str | None, config: Config, device: str) -> Predictor:
         raise PlanError("--checkpoint", "none, and train.checkpoint_path is null", "one of the two")
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         return load(source, pick_device(device))
-    wanted = model_of(config)
-    weights, device = open_weights(source, Model(**wanted)), pick_device(device)
+    model = model_of(config)
+    weights, device = open_weights(source, model), pick_device(device)
     if weights.card is not None:
         return from_card(weights, masks=False, device=device)  # a .ckpt of train.py says all of it
-    options = {key: wanted[key] for key in ("backbone", "resolution") if key in wanted}
-    return from_weights(weights, "detr", size_of(config.model.backbone), False, device, **options)
+    options = chosen(options_of(config))
+    kept = {key: options[key] for key in ("backbone", "resolution") if key in options}
+    return from_weights(weights, model.family, model.size, False, device, **kept)

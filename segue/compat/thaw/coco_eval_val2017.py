@@ -6,18 +6,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hotcoco
-from checkpoints import open_checkpoint
-from config import Config, read
 
 from segue.base.files import write_json
-from segue.cli.app import guarded
-from segue.compat.common import at_least
+from segue.compat.flags import at_least
+from segue.compat.thaw.checkpoints import open_checkpoint
+from segue.compat.thaw.config import Config, read
 from segue.data import formats
 from segue.data.records import Split, refuse_errors
 from segue.errors import DataError, PlanError, show
@@ -25,12 +24,12 @@ from segue.evaluation.coco_metrics import CocoMetrics, summarise
 from segue.evaluation.evaluate import evaluate
 from segue.run.console import Console
 
-DEFAULT = Path(__file__).parent / "configs" / "default.yaml"
+Entry = dict[str, Any]  # of a COCO file: an annotation or a result
 
 
-def parse() -> argparse.Namespace:
+def parse(default: Path) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, default=DEFAULT)
+    parser.add_argument("--config", type=Path, default=default)
     parser.add_argument(
         "--checkpoint", help="the configuration's train.checkpoint_path if left out"
     )
@@ -58,25 +57,23 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def command() -> None:
-    args = parse()
+def command(default: Path) -> None:
+    """default: the configuration that is read where none is named."""
+    args = parse(default)
     config = read(args.config)
     predictor = open_checkpoint(args.checkpoint, config, args.device)
     split = chosen_images(config, args.start_idx, args.num_images)
     missing = [name for name in predictor.class_names if name not in split.categories]
     if len(missing) == len(predictor.class_names):
-        found = "no class of the checkpoint, which has " + ", ".join(predictor.class_names[:8])
-        raise DataError(split.source, found, ", ".join(list(split.categories)[:8]))
+        message = "no class of the checkpoint, which has " + ", ".join(predictor.class_names[:8])
+        raise DataError(split.source, message, ", ".join(list(split.categories)[:8]))
     metrics = CocoMetrics(
         split.records, predictor.class_names, ("box",), args.max_detections_per_image
     )
     with Console().progress("evaluating") as tick:
         total = -(-len(split.records) // args.batch_size)
         done = iter(range(1, total + 1))
-        workers = (
-            config.train.num_workers if config.data.num_workers is None else config.data.num_workers
-        )
-        workers = workers if args.num_workers is None else args.num_workers
+        workers = config.workers if args.num_workers is None else args.num_workers
         evaluate(
             predictor.chain,
             split.records,
@@ -109,12 +106,12 @@ def chosen_images(config: Config, start: int, count: int) -> Split:
     refuse_errors(split.problems, "segue check")
     chosen = split.records[start:] if count < 0 else split.records[start : start + count]
     if not chosen:
-        found = f"none of {len(split.records)} images"
-        raise PlanError(f"--start-idx {start} --num-images {count}", found, "at least one")
+        message = f"none of {len(split.records)} images"
+        raise PlanError(f"--start-idx {start} --num-images {count}", message, "at least one")
     return replace(split, records=chosen)
 
 
-def as_results(metrics: CocoMetrics, split: Split, threshold: float, offset: int) -> list[dict]:
+def as_results(metrics: CocoMetrics, split: Split, threshold: float, offset: int) -> list[Entry]:
     """Detections of classes that the annotations have, under the ids that images and categories
     have there.
     """
@@ -131,7 +128,7 @@ def as_results(metrics: CocoMetrics, split: Split, threshold: float, offset: int
     ]
 
 
-def figures_of(split: Split, results: list[dict], most: int, offset: int) -> dict[str, float]:
+def figures_of(split: Split, results: list[Entry], most: int, offset: int) -> dict[str, float]:
     """The figures of the results against the annotation file as it is, on the chosen images.
 
     Where the file leaves out an object's box or area, they are those of its mask and its box.
@@ -144,8 +141,9 @@ def figures_of(split: Split, results: list[dict], most: int, offset: int) -> dic
         if entry.get("id") in boxes
     ]
     coco = hotcoco.COCO(truth)
-    own = [{**entry, "category_id": entry["category_id"] - offset} for entry in results]
-    evaluation = hotcoco.COCOeval(coco, coco.load_res(own), "bbox")
+    # without the offset, as the annotation file has the ids
+    detections = [{**entry, "category_id": entry["category_id"] - offset} for entry in results]
+    evaluation = hotcoco.COCOeval(coco, coco.load_res(detections), "bbox")
     evaluation.params.max_dets = [1, 10, most]
     evaluation.params.img_ids = [record.id for record in split.records]
     evaluation.evaluate()
@@ -153,7 +151,8 @@ def figures_of(split: Split, results: list[dict], most: int, offset: int) -> dic
     return summarise(evaluation)
 
 
-def with_area(entry: dict, box_xyxy: Sequence[float]) -> dict:
+def with_area(entry: Entry, box_xyxy: Sequence[float]) -> Entry:
+    """An annotation with bbox, area and iscrowd, where they are left out. box_xyxy: of its mask."""
     x0, y0, x1, y1 = box_xyxy
     box = entry.get("bbox") or [x0, y0, x1 - x0, y1 - y0]
     return {"iscrowd": 0, "area": box[2] * box[3], **entry, "bbox": box}
@@ -161,7 +160,3 @@ def with_area(entry: dict, box_xyxy: Sequence[float]) -> dict:
 
 def write(path: Path, content: object) -> None:
     write_json(path, content, indent=2 if isinstance(content, dict) else None)
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(command, Path(__file__).name))

@@ -1,22 +1,15 @@
-"""The configuration file of this recipe: every key it may have, and the plan that it means."""
+"""The configuration file of this recipe: every key it may have; `plan` says what they mean."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
-import torch
 from pydantic import Field
 
 from segue.base.settings import Settings
-from segue.compat.common import read_config, warn
-from segue.errors import DataError, PlanError
-from segue.evaluation.coco_metrics import FIGURES
-from segue.models.detr import SIZES
+from segue.compat.common import read_config
 
-METRICS = tuple(f"box_{figure[0]}" for figure in FIGURES)
 # Sections and keys that the original reads for its own trainer. They may stand in a file, and are
 # said to do nothing.
 DEAD_SECTIONS = ("logging",)
@@ -105,6 +98,11 @@ class Config(Settings):
     validation_monitor: MonitorKeys = MonitorKeys()
     model: ModelKeys = ModelKeys()
 
+    @property
+    def workers(self) -> int:
+        """data.num_workers, or train.num_workers where that is left out."""
+        return self.train.num_workers if self.data.num_workers is None else self.data.num_workers
+
 
 def read(path: Path) -> Config:
     """The file, with a warning on the error stream for every key in it that has no effect.
@@ -131,184 +129,3 @@ def _take_dead(content: dict[str, Any]) -> list[tuple[str, str]]:
         for key, value in dead
         if value is not None
     ]
-
-
-def plan_of(config: Config, path: Path, start: str | None) -> dict[str, Any]:
-    """The one-stage plan that a configuration means. start: what to begin from, None for new
-    weights.
-
-    Raises:
-        PlanError: if the thaw can never happen, or a key asks for what segue does not do.
-    """
-    train, model = config.train, config.model
-    whole = start is not None and start == train.checkpoint_path
-    stage: dict[str, Any] = {
-        "name": "tune",
-        "task": "boxes",
-        **_length(config),
-        "images_per_step": train.batch_size,
-        "workers": train.num_workers
-        if config.data.num_workers is None
-        else config.data.num_workers,
-        "precision": _precision(train.precision),
-        "ema": None,
-        "keep": 5,
-        "fresh": [] if whole or start is None else ["encoder", "decoder"],
-        "optimizer": _optimizer(train),
-        "schedule": _schedule(train),
-        "early_stop": {"patience": 0},
-        "loss": {
-            "l1": model.weight_L1 * model.weight_bbox,
-            "giou": model.weight_giou * model.weight_bbox,
-        },
-        **_freezing(train, path),
-    }
-    if train.lr_scheduler_monitor in METRICS:
-        stage["select"] = train.lr_scheduler_monitor
-    if config.validation_monitor.enabled:
-        monitor = config.validation_monitor
-        stage["monitor"] = {"images": monitor.num_images, "start": monitor.start_idx}
-    return {
-        "name": "thaw",
-        "runs": "lightning_logs/runs",
-        "data": {
-            "train": {
-                "annotations": config.data.train_ann_file,
-                "images": config.data.train_data_dir,
-            },
-            "valid": {"annotations": config.data.val_ann_file, "images": config.data.val_data_dir},
-        },
-        "model": model_of(config) | ({"weights": start} if start else {}),
-        "stages": [stage],
-    }
-
-
-def model_of(config: Config) -> dict[str, Any]:
-    """The plan's model, without weights."""
-    model = config.model
-    chosen = {
-        "family": "detr",
-        "size": size_of(model.backbone),
-        "backbone": model.backbone,
-        "decoder": "conditional" if model.use_conditional_decoder else "plain",
-        "resolution": config.data.input_size,
-        "queries": model.num_queries,
-        "width": model.hidden_dim,
-        "no_object": model.weight_no_object,
-        "weights_classes": model.class_names,
-    }
-    return {key: value for key, value in chosen.items() if value is not None}
-
-
-def size_of(backbone: str) -> str:
-    """The family's size of this backbone, or of a ResNet-50 for any other."""
-    name = backbone.partition(".")[0]
-    return next((size for size, entry in SIZES.items() if entry.backbone == name), "resnet50")
-
-
-def pretrained(config: Config) -> str:
-    """Where the backbone's pretrained weights are: the configured ones, or timm's on the hub.
-
-    Raises:
-        PlanError: if timm has no pretrained weights of it.
-    """
-    model = config.model
-    known = (
-        timm.get_pretrained_cfg(model.backbone)
-        if timm.is_model(model.backbone.partition(".")[0])
-        else None
-    )
-    found = model.backbone_weights or (known.hf_hub_id if known is not None else None)
-    if not found:
-        raise PlanError(
-            "model.backbone",
-            f"timm has no pretrained {model.backbone}",
-            "model.backbone_weights: FILE",
-        )
-    return found
-
-
-def _freezing(train: TrainKeys, path: Path) -> dict[str, Any]:
-    """Frozen throughout, thawed from the start, or thawed at an epoch."""
-    epoch, where = train.unfreeze_backbone_at_epoch, f"{path}: train.unfreeze_backbone_at_epoch"
-    if not train.freeze_backbone:
-        if epoch >= 0:
-            raise PlanError(
-                where, f"{epoch}, but freeze_backbone is false", "-1, or freeze_backbone: true"
-            )
-        return {}
-    if epoch == 0:
-        raise PlanError(
-            where, "0, which freezes nothing", "freeze_backbone: false, or a later epoch"
-        )
-    if epoch >= train.epochs:
-        raise PlanError(
-            where, f"{epoch} never happens in {train.epochs} epochs", f"at most {train.epochs - 1}"
-        )
-    return {"freeze": "backbone"} | ({"thaw": {epoch: "backbone"}} if epoch > 0 else {})
-
-
-def _optimizer(train: TrainKeys) -> dict[str, Any]:
-    factor = (
-        0.1
-        if train.backbone_learning_rate is None
-        else train.backbone_learning_rate / train.learning_rate
-    )
-    return {
-        "lr": train.learning_rate,
-        "lr_factors": {"backbone": factor},
-        "weight_decay": train.weight_decay,
-        "clip": train.gradient_clip_val,
-    }
-
-
-def _schedule(train: TrainKeys) -> dict[str, Any]:
-    """The plateau. It follows a validation figure; a loss falls while the answers get worse."""
-    if train.lr_scheduler_monitor not in METRICS:
-        warn(
-            f"train.lr_scheduler_monitor: {train.lr_scheduler_monitor} is not followed, box_ap "
-            "on validation is"
-        )
-    return {
-        "kind": "plateau",
-        "factor": train.lr_scheduler_factor,
-        "patience": train.lr_scheduler_patience,
-        "floor": min(1.0, train.lr_scheduler_min_lr / train.learning_rate),
-        "thaw_warmup_epochs": 1,
-    }
-
-
-def _length(config: Config) -> dict[str, Any]:
-    """Epochs, or the fewer of them and max_steps."""
-    train = config.train
-    limit = train.limit_train_batches
-    # 1.0 is all of them, 1 is one batch
-    if limit is not None and not (isinstance(limit, float) and limit == 1.0):
-        found = f"{limit}: an epoch is always all images here"
-        raise PlanError(
-            "train.limit_train_batches", found, "null", "max_steps, or a smaller train_ann_file"
-        )
-    if train.max_steps is None or train.max_steps < 0:
-        return {"epochs": train.epochs}
-    steps = train.epochs * -(-_images(config.data.train_ann_file) // train.batch_size)
-    return {"steps": min(steps, max(train.max_steps, 1))}
-
-
-def _images(path: Path) -> int:
-    try:
-        return len(json.loads(path.read_text(encoding="utf-8"))["images"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(path, f"not readable ({error})", "COCO annotations") from None
-
-
-def _precision(name: str | int) -> str:
-    """auto for the 16-bit kinds on a machine without a GPU, which computes them slowly or not at
-    all.
-    """
-    kind = {"bf16-mixed": "bf16", "bf16": "bf16", "16-mixed": "fp16", "16": "fp16"}.get(
-        str(name), "fp32"
-    )
-    if kind != "fp32" and not torch.cuda.is_available():
-        warn(f"train.precision: {name} is for GPUs; this machine has none and computes in float32")
-        return "fp32"
-    return kind

@@ -5,16 +5,14 @@ nearly found.
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from checkpoints import open_checkpoint
-from config import read
 from torch import Tensor
 
-from segue.cli.app import guarded
+from segue.compat.thaw.checkpoints import open_checkpoint
+from segue.compat.thaw.config import read
 from segue.data.pipeline.transforms import View
 from segue.errors import PlanError, show
 from segue.evaluation.overlay import as_picture, draw_detections
@@ -23,8 +21,6 @@ from segue.models import detr
 from segue.models.parts.chain import Chain, State
 from segue.models.parts.postprocess import best_queries, detections
 from segue.structures.detections import Detections
-
-DEFAULT = Path(__file__).parent / "configs" / "default.yaml"
 
 
 @dataclass(frozen=True)
@@ -43,12 +39,12 @@ class Preset:
 PRESETS = {"clean": Preset(0.75, 0.5, 0.2, 12), "debug": Preset(0.25, 0.65, 0.05, 25)}
 
 
-def parse() -> argparse.Namespace:
+def parse(default: Path) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "images", type=Path, nargs="?", help="a file or folder; the configuration's val_data_dir"
     )
-    parser.add_argument("--config", type=Path, default=DEFAULT)
+    parser.add_argument("--config", type=Path, default=default)
     parser.add_argument(
         "--checkpoint", help="the configuration's train.checkpoint_path if left out"
     )
@@ -58,8 +54,9 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def command() -> None:
-    args = parse()
+def command(default: Path) -> None:
+    """default: the configuration that is read where none is named."""
+    args = parse(default)
     config = read(args.config)
     predictor = open_checkpoint(args.checkpoint, config, args.device)
     given = args.images or config.data.val_data_dir
@@ -70,15 +67,13 @@ def command() -> None:
         )
     for path in pictures_in(given):
         pixels = predictor.pixels(path)
-        found = find(predictor.chain, pixels, PRESETS[args.preset])
+        detected = find(predictor.chain, pixels, PRESETS[args.preset])
         target = args.out / f"{path.relative_to(root)}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
-        draw_detections(as_picture(pixels), found).save(target)
-        listed = zip(found.labels.tolist(), found.scores.tolist(), strict=True)
-        show(
-            f"{path.name}: "
-            + (", ".join(f"{found.class_names[k]} {s:.2f}" for k, s in listed) or "nothing")
-        )
+        draw_detections(as_picture(pixels), detected).save(target)
+        scored = zip(detected.labels.tolist(), detected.scores.tolist(), strict=True)
+        words = [f"{detected.class_names[label]} {score:.2f}" for label, score in scored]
+        show(f"{path.name}: {', '.join(words) or 'nothing'}")
 
 
 @torch.inference_mode()
@@ -111,7 +106,3 @@ def probabilities(chain: Chain, state: State) -> tuple[Tensor, Tensor, Tensor]:
     best = scores.topk(min(2, scores.shape[-1]), -1).values
     margin = best[..., 0] - best[..., 1] if best.shape[-1] > 1 else best[..., 0]
     return scores, margin, logits.softmax(-1)[..., -1] if plain else 1 - best[..., 0]
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(command, Path(__file__).name))

@@ -7,38 +7,35 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 
-from config import plan_of, pretrained, read
-
-from segue.cli.app import guarded
+from segue.compat.thaw.config import read
+from segue.compat.thaw.plan import plan_of, pretrained
 from segue.errors import show
 from segue.models.weights import foreign
-from segue.plan.reading import from_values
 from segue.run.console import Console
 from segue.run.runner import run_plan
 from segue.training import checkpoint, processes
 from segue.training.journal import read_rows
 from segue.training.selection import kept
 
-DEFAULT = Path(__file__).parent / "configs" / "default.yaml"
 OWNER = "run.txt"  # says which run of segue's a version belongs to
 
 
-def parse() -> argparse.Namespace:
+def parse(default: Path) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, default=DEFAULT)
+    parser.add_argument("--config", type=Path, default=default)
     parser.add_argument("--gpu", type=int, help="number of the GPU; by default the first there is")
     return parser.parse_args()
 
 
-def command() -> None:
-    args = parse()
+def command(default: Path) -> None:
+    """default: the configuration that is read where none is named."""
+    args = parse(default)
     config = read(args.config)
-    content = plan_of(config, args.config, config.train.checkpoint_path or pretrained(config))
-    content["device"] = "auto" if args.gpu is None else f"cuda:{args.gpu}"
-    plan = from_values(content, str(args.config))
+    start = config.train.checkpoint_path or pretrained(config)
+    device = "auto" if args.gpu is None else f"cuda:{args.gpu}"
+    plan = plan_of(config, args.config, start, device)
     run = run_plan(plan, Console())
     if processes.rank() == 0:
         report(run, leave_promised(run, args.config))
@@ -85,15 +82,12 @@ def version_of(run: Path) -> Path:
     left alone.
     """
     versions = {path: path / OWNER for path in run.parent.parent.glob("version_*")}
-    own = [
-        path
-        for path, note in versions.items()
-        if note.is_file() and note.read_text().strip() == run.name
-    ]
-    numbers = [
-        int(path.name.removeprefix("version_")) for path in versions if path.name[8:].isdigit()
-    ]
-    return own[0] if own else run.parent.parent / f"version_{max(numbers, default=-1) + 1}"
+    for path, note in versions.items():
+        if note.is_file() and note.read_text().strip() == run.name:
+            return path
+    tails = [path.name.removeprefix("version_") for path in versions]
+    newest = max((int(tail) for tail in tails if tail.isdigit()), default=-1)
+    return run.parent.parent / f"version_{newest + 1}"
 
 
 def train_losses(stage: Path) -> dict[int, float]:
@@ -118,7 +112,3 @@ def write_ckpt(folder: Path, target: Path) -> None:
         },
     }
     foreign.write_pickle(target, content)
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(command, Path(__file__).name))

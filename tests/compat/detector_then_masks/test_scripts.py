@@ -76,12 +76,11 @@ def stage2(place, stage1) -> Path:
 
 
 def test_the_commands_are_those_of_the_text():
-    assert {path.name for path in FOLDER.glob("*.py")} == COMMANDS | {"common.py"}
+    assert {path.name for path in FOLDER.glob("*.py")} == COMMANDS
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_explains_its_flags(name, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr(sys, "argv", [name, "--help"])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(FOLDER / name), run_name="__main__")

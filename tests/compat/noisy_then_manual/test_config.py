@@ -4,8 +4,8 @@ that cannot be.
 
 from __future__ import annotations
 
-import importlib
 import json
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 from segue import models
-from segue.cli.app import guarded
+from segue.compat.noisy_then_manual.config import read as read_config
+from segue.compat.noisy_then_manual.plan import plan_of
 from segue.losses.noise import Noise
-from segue.plan.reading import from_values
 from segue.structures.channels import RGB
 from segue.training.optim import Schedule
-from tests.contracts.test_noisy_training import FOLDER, SHORT, files_of, merged
+from tests.compat.noisy_then_manual.test_run import FOLDER, SHORT, files_of, merged
 
 
 @pytest.fixture
@@ -39,15 +39,11 @@ def place(rendered, tmp_path) -> Path:
 @pytest.fixture
 def plan(place, monkeypatch, capsys):
     """The plan that a file with KEY VALUE pairs means, and the warnings."""
-    monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.chdir(place)
 
     def read(name: str, *pairs: tuple[str, object]):
-        config = importlib.import_module("stage_config").read(
-            Path(name), [(key, str(value)) for key, value in pairs]
-        )
-        content = importlib.import_module("stage_plan").plan_of(config, None)
-        return from_values(content, name), capsys.readouterr().err
+        config = read_config(Path(name), [(key, str(value)) for key, value in pairs])
+        return plan_of(config, None, name), capsys.readouterr().err
 
     return read
 
@@ -58,10 +54,11 @@ def refused(place, monkeypatch, capsys):
 
     def run(line: str) -> str:
         name, *arguments = line.split(" ")
-        monkeypatch.syspath_prepend(str(FOLDER))
         monkeypatch.setattr(sys, "argv", [name, *arguments])
         monkeypatch.chdir(place)
-        assert guarded(importlib.import_module(name.removesuffix(".py")).command, name) == 2
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(FOLDER / name), run_name="__main__")
+        assert end.value.code == 2
         assert not list(place.glob("output*/runs"))
         (last,) = [
             line for line in capsys.readouterr().err.splitlines() if not line.startswith("WARNING")

@@ -4,9 +4,9 @@ configurations.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from segue.cli.app import guarded
+from segue.compat.noisy_then_manual import run as stage_run
 from segue.models import mask2former
 from segue.training import checkpoint
 from segue.training.journal import Journal
@@ -116,15 +116,12 @@ def typed(
 ) -> tuple[int, str]:
     """Exit code of a line typed in a folder, in this process, and what it said."""
     name, *arguments = line.split(" ")
-    monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     monkeypatch.chdir(cwd)
     capsys.readouterr()
-    try:
-        code = guarded(importlib.import_module(name.removesuffix(".py")).command, name)
-    except SystemExit as stop:  # argparse
-        code = int(stop.code or 0)
-    return code, "".join(capsys.readouterr())
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(FOLDER / name), run_name="__main__")
+    return int(end.value.code or 0), "".join(capsys.readouterr())
 
 
 def stage(folder: Path, number: int, run: int = 1) -> Path:
@@ -253,10 +250,11 @@ def test_killed_in_both_stages_and_between_it_goes_on_to_the_bit(
             code, said = here("train_two_stage.py --stage 2 --resume", tmp_path)
             assert code == 2 and "is not finished (running after step 2)" in said
             assert said.strip().endswith("next: python train_two_stage.py --stage 1")
-            files = importlib.import_module("stage_run")
             # between: complete, its files not yet left
             with monkeypatch.context() as patch, pytest.raises(Stopped):
-                patch.setattr(files, "leave", lambda run, config: (_ for _ in ()).throw(Stopped))
+                patch.setattr(
+                    stage_run, "leave", lambda run, config: (_ for _ in ()).throw(Stopped)
+                )
                 here("train_two_stage.py", tmp_path)
     assert here("train_two_stage.py --resume", tmp_path)[0] == 0
     for number in (1, 2):

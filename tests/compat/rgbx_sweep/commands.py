@@ -41,7 +41,6 @@ def typed(line: list[object], cwd: Path) -> int:
     """Type a command in a folder; returns its exit code."""
     name, *arguments = map(str, line)
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
         patch.chdir(cwd)
         patch.setattr(sys, "argv", [name, *arguments])
         with pytest.raises(SystemExit) as end:

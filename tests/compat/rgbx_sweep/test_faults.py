@@ -10,7 +10,7 @@ import torch
 
 from segue.models import rgbx_rcnn
 from segue.training.journal import Journal
-from tests.contracts.rgbx_sweep import render, small_sizes, table, typed
+from tests.compat.rgbx_sweep.commands import render, small_sizes, table, typed
 from tests.toy import Stopped
 
 SWEEP = (

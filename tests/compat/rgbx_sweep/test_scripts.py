@@ -13,8 +13,10 @@ import pytest
 import torch
 
 import segue
+from segue.compat.rgbx_sweep import train_all_backbones_comprehensive as sweep
+from segue.compat.rgbx_sweep.plan import plan_of
+from tests.compat.rgbx_sweep.commands import FOLDER, render, small_sizes, table, typed
 from tests.conftest import ROOT
-from tests.contracts.rgbx_sweep import FOLDER, render, small_sizes, table, typed
 
 COMMANDS = {
     "train_all_backbones_comprehensive.py", "train_all_backbones.py", "test_all_backbones.py",
@@ -101,24 +103,18 @@ def small():
 
 
 def test_the_commands_are_those_of_the_text():
-    assert {path.name for path in FOLDER.glob("*.py")} >= COMMANDS and len(COMMANDS) == 6
-    helpers = {path.name for path in FOLDER.glob("*.py")} - COMMANDS
-    assert all(name.startswith(("sweep_", "single_")) for name in helpers)
+    assert {path.name for path in FOLDER.glob("*.py")} == COMMANDS and len(COMMANDS) == 6
 
 
 def test_every_line_of_the_text_is_understood_with_its_defaults(place, monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.chdir(place)
-    import sweep_plan
-    import train_all_backbones_comprehensive as sweep
-
     lines = [*TYPED, *(f"--data data/ {words}" for words in ADVICE)]
     assert len(lines) == 9 + 7
     for line in lines:
         monkeypatch.setattr(sys, "argv", ["sweep", *shlex.split(line)])
         args = sweep.parse()
         for backbone in args.backbones:
-            stage = sweep_plan.plan_of(args, backbone, Path("runs"), backbone).stages[0]
+            stage = plan_of(args, backbone, Path("runs"), backbone).stages[0]
             assert (stage.epochs, stage.images_per_step, stage.workers) == (
                 args.epochs,
                 args.batch_size,

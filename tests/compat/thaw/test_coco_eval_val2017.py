@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import json
 from pathlib import Path
@@ -12,10 +11,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from segue.compat.thaw.coco_eval_val2017 import figures_of
 from segue.data import formats
-from tests.conftest import ROOT
-
-FOLDER = ROOT / "scripts" / "thaw"
 
 
 def pycocotools_figures(annotations: Path, predictions: list[dict], images: slice) -> list[float]:
@@ -31,10 +28,8 @@ def pycocotools_figures(annotations: Path, predictions: list[dict], images: slic
     return peer.stats.tolist()
 
 
-def test_the_twelve_figures_are_pycocotools_where_much_is_found(rendered, monkeypatch):
+def test_the_twelve_figures_are_pycocotools_where_much_is_found(rendered):
     """The truth, shifted at random, with some classes wrong and some objects found twice."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    script = importlib.import_module("coco_eval_val2017")
     source = rendered / "valid" / "_annotations.coco.json"
     split = formats.get("coco").read(formats.SplitSource(source, (source.parent,)), "valid")
     noise = np.random.default_rng(0)
@@ -49,7 +44,7 @@ def test_the_twelve_figures_are_pycocotools_where_much_is_found(rendered, monkey
         }
         for entry in json.loads(source.read_text())["annotations"] * 2
     ]
-    ours = script.figures_of(split, found, 100, 0)
+    ours = figures_of(split, found, 100, 0)
     assert (
         list(ours.values()) == pycocotools_figures(source, found, slice(5))
         and 0.1 < ours["ap"] < 0.9

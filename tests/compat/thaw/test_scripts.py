@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +13,10 @@ import timm
 import torch
 import yaml
 
-from segue.cli.app import guarded
+from segue.compat.thaw.config import Config, read
 from segue.training.journal import read_rows
+from tests.compat.thaw.test_coco_eval_val2017 import pycocotools_figures
 from tests.conftest import ROOT, SAMPLES
-from tests.contracts.test_thaw_figures import pycocotools_figures
 
 FOLDER = ROOT / "scripts" / "thaw"
 COMMANDS = {"train.py", "inference.py", "coco_eval_val2017.py"}
@@ -115,7 +115,7 @@ def moved(before: Path, after: Path) -> bool:
 
 
 def test_the_commands_are_those_of_the_text():
-    assert {path.name for path in FOLDER.glob("*.py")} == COMMANDS | {"config.py", "checkpoints.py"}
+    assert {path.name for path in FOLDER.glob("*.py")} == COMMANDS
 
 
 @pytest.fixture
@@ -123,15 +123,12 @@ def here(monkeypatch, capsys):
     """Runs a command in this process, which is faster; gives its exit code and what it said."""
 
     def run(name: str, *arguments: object, cwd: Path = ROOT) -> tuple[int, str]:
-        monkeypatch.syspath_prepend(str(FOLDER))
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         monkeypatch.chdir(cwd)
         capsys.readouterr()
-        try:
-            code = guarded(importlib.import_module(name.removesuffix(".py")).command, name)
-        except SystemExit as stop:  # argparse
-            code = int(stop.code or 0)
-        return code, "".join(capsys.readouterr())
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(FOLDER / name), run_name="__main__")
+        return int(end.value.code or 0), "".join(capsys.readouterr())
 
     return run
 
@@ -206,10 +203,8 @@ def test_versions_of_other_programs_are_left_alone(place, rendered, trained, her
     }
 
 
-def test_the_default_file_says_what_is_left_out_of_another(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    config = importlib.import_module("config")
-    assert config.read(FOLDER / "configs" / "default.yaml") == config.Config()
+def test_the_default_file_says_what_is_left_out_of_another(capsys):
+    assert read(FOLDER / "configs" / "default.yaml") == Config()
     assert not capsys.readouterr().err
 
 
