@@ -1,1 +1,1 @@
-"""The commands of the recipe detector-then-masks; scripts/detector-then-masks/ has a door to each."""
+"""The recipe detector-then-masks; scripts/detector-then-masks/ has a door to each command."""

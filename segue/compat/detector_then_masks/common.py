@@ -9,7 +9,9 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
+
+from typing_extensions import TypedDict
 
 from segue.compat.common import warn
 from segue.compat.flags import add_switch, positive
@@ -40,7 +42,7 @@ def add_training(
         "--batch", type=positive(int), default=batch, help="images in memory at once"
     )
     parser.add_argument(
-        "--accum", type=positive(int), default=accum, help="such portions behind one step"
+        "--accum", type=positive(int), default=accum, help="such micro-batches behind one step"
     )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--no_amp", action="store_true", help="float32 also on a GPU")
@@ -49,7 +51,7 @@ def add_training(
     parser.add_argument("--dataset", type=Path, default=Path("dataset"))
 
 
-class TrainingKeys(TypedDict):
+class TrainingKeys(TypedDict, closed=True):
     """The settings of a `StagePlan` that all of this recipe's flags decide alike."""
 
     epochs: int
@@ -98,8 +100,8 @@ def find_weights(size: str, given: str) -> str | None:
 
 
 def fresh_parts(patterns: str | list[str]) -> list[str]:
-    """Parts that start anew because a pattern such as backbone.0.projector.* excludes their
-    pretrained weights.
+    """Parts that start with new weights because a pattern such as backbone.0.projector.* excludes
+    their pretrained weights.
 
     Class heads need no pattern: rows are matched by class name.
     """

@@ -53,7 +53,7 @@ def parse() -> argparse.Namespace:
     add_switch(parser, "--early_stopping", True)
     parser.add_argument("--patience", type=int, default=10)
     add_switch(parser, "--tensorboard", False, "no effect: tb/ is always written")
-    add_switch(parser, "--run_test", False, "print the figures of the test part")
+    add_switch(parser, "--run_test", False, "print the figures of the test split")
     return parser.parse_args()
 
 

@@ -25,8 +25,8 @@ from segue.training import checkpoint
 from segue.training.optim import Optimizer, Schedule
 
 SEARCHED = (
-    "best.pt", "best.pth", "checkpoint_best_regular.pth", "checkpoint_best_total.pth", "last.pt", "last.pth",
-    "checkpoint.pt", "checkpoint.pth",
+    "best.pt", "best.pth", "checkpoint_best_regular.pth", "checkpoint_best_total.pth",
+    "last.pt", "last.pth", "checkpoint.pt", "checkpoint.pth",
 )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--mask_loss_coef", type=float, default=1.0)
     parser.add_argument("--dice_loss_coef", type=float, default=1.0)
     parser.add_argument("--resolution", type=int)
-    add_switch(parser, "--run_test", True, "print the figures of the test part")
+    add_switch(parser, "--run_test", True, "print the figures of the test split")
     heads = ("dot", "attention", "attention-nano")
     parser.add_argument(
         "--mask_head", choices=heads, help="default: attention-nano for nano, else attention"

@@ -1,1 +1,1 @@
-"""The commands of the recipe noisy-then-manual; scripts/noisy-then-manual/ has a door to each."""
+"""The recipe noisy-then-manual; scripts/noisy-then-manual/ has a door to each command."""

@@ -147,11 +147,11 @@ def picture_of(pixels: Tensor) -> Image.Image:
 
 
 def write(out: Path, done: list[Processed], pattern: str | None) -> list[str]:
-    """annotations.json with everything, and what is trusted in two parts; returns a line about each
-    file.
+    """annotations.json with everything, and what is trusted in two splits; returns a line about
+    each file.
     """
-    done = sorted(done, key=lambda one: one.name)
-    trusted = [one for one in done if not one.doubt]
+    done = sorted(done, key=lambda image: image.name)
+    trusted = [image for image in done if not image.doubt]
     if not trusted:
         raise DataError(
             out,
@@ -160,19 +160,21 @@ def write(out: Path, done: list[Processed], pattern: str | None) -> list[str]:
             "segue label auto",
         )
     shares = {"train": 1 - TEST_SHARE, "test": TEST_SHARE}
-    parts = split_groups([one.name for one in trusted], shares, SEED, pattern)
+    splits = split_groups([image.name for image in trusted], shares, SEED, pattern)
     files = {"annotations": done}
-    for part, names in parts.items():
-        files[f"algorithmic_{part}_annotations"] = [
-            one for one in trusted if one.name in set(names)
+    for split, names in splits.items():
+        files[f"algorithmic_{split}_annotations"] = [
+            image for image in trusted if image.name in set(names)
         ]
     lines = []
-    for name, some in files.items():
-        content = coco([one.record for one in some], {CLASS: 1}, lambda record: record.image.name)
+    for name, images in files.items():
+        records = [image.record for image in images]
+        content = coco(records, {CLASS: 1}, lambda record: record.image.name)
         content["categories"][0]["supercategory"] = "cell"
         content["images"] = [
-            image | one.extras for image, one in zip(content["images"], some, strict=True)
+            entry | image.extras for entry, image in zip(content["images"], images, strict=True)
         ]
         write_json(out / "annotations" / f"{name}.json", content)
-        lines.append(f"{name}.json: {len(some)} images, {len(content['annotations'])} myotubes")
-    return lines + [f"doubt, in neither part: {one.name}: {one.doubt}" for one in done if one.doubt]
+        lines.append(f"{name}.json: {len(images)} images, {len(content['annotations'])} myotubes")
+    doubts = [f"{image.name}: {image.doubt}" for image in done if image.doubt]
+    return lines + [f"doubt, in neither part: {doubt}" for doubt in doubts]

@@ -25,8 +25,9 @@ def command() -> None:
         raise PlanError(args.output, "exists", "a name that is free")
     both = [_read(path) for path in (args.file1, args.file2)]
     content = combined(*both)
-    for path, one in zip((args.file1, args.file2, args.output), (*both, content), strict=True):
-        show(f"{path}: " + ", ".join(f"{len(one[key])} {key}" for key in KEYS))
+    paths = (args.file1, args.file2, args.output)
+    for path, entries in zip(paths, (*both, content), strict=True):
+        show(f"{path}: " + ", ".join(f"{len(entries[key])} {key}" for key in KEYS))
     if args.dry_run:
         show("nothing written: --dry_run")
     else:
@@ -38,8 +39,10 @@ def _read(path: Path) -> Content:
     content = _shapes.read_json(path, "a COCO instances JSON", problems)
     refuse_errors(problems, "")
     lists = [content.get(key) for key in KEYS] if isinstance(content, dict) else [None]
-    if not all(
-        isinstance(one, list) and all(isinstance(entry, dict) for entry in one) for one in lists
-    ):
+    if not all(_is_list_of_entries(entries) for entries in lists):
         raise DataError(path, "not all of them lists of entries", ", ".join(KEYS))
     return content
+
+
+def _is_list_of_entries(content: object) -> bool:
+    return isinstance(content, list) and all(isinstance(entry, dict) for entry in content)

@@ -8,6 +8,7 @@ unknown: an error.
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,7 +31,8 @@ def _from_text(value: Any) -> Any:
             value = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             value = [word.strip() for word in value.strip("() ").split(",") if word.strip()]
-    return value if isinstance(value, tuple | list) else (value,)
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return value if several else (value,)
 
 
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_from_text)]
@@ -158,7 +160,7 @@ class NoiseKeys(Settings):
 
 
 class ChannelKeys(Settings):
-    """How stored values become 0..1, of all channels: SCALE and PLANE as in a plan's data.channels."""
+    """How stored values become 0..1: SCALE and PLANE of all channels, as in data.channels."""
 
     SCALE: float | Literal["percentile"] | None = None
     PLANE: int | Literal["max"] = "max"

@@ -1,7 +1,8 @@
 """What a stage leaves in OUTPUT_DIR under the names its text promises, and finding it there again.
 
 runs/<stage>-<n>/    segue's own run: report, checkpoints, what going on needs
-model_final.pth      the selected weights, in facebookresearch/Mask2Former's layout; last_checkpoint names it
+model_final.pth      the selected weights, in facebookresearch/Mask2Former's layout;
+                     last_checkpoint names it
 model_0000799.pth    those of every evaluation, if SOLVER.CHECKPOINT_PERIOD asks for them
 log.txt, metrics.json, inference/coco_instances_results.json, config.yaml, events.out.tfevents.*
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from typing_extensions import override
 
 from segue.compat.noisy_then_manual.config import Config
 from segue.errors import HandoverError
@@ -45,6 +47,7 @@ class Logged(Console):
         self.out = out
         out.mkdir(parents=True, exist_ok=True)
 
+    @override
     def say(self, line: str) -> None:
         for ours, theirs in KEYS.items():
             line = line.replace(ours, theirs)
@@ -53,6 +56,7 @@ class Logged(Console):
             with (self.out / "log.txt").open("a", encoding="utf-8") as log:
                 log.write(f"[{time.strftime('%m/%d %H:%M:%S')} segue]: {line}\n")
 
+    @override
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
         """Follow a stage; lines of a run that was killed, behind the step it goes on from, are

@@ -89,7 +89,7 @@ def model_of(config: Config, weights: str | None = None) -> Model:
 
 
 def channels_of(config: Config) -> tuple[Channel, ...]:
-    """The plan's channels: those of weights trained on colour; grey images become three equal ones."""
+    """The plan's channels: r, g and b, three equal ones of a grey image."""
     keys = config.SEGUE.CHANNEL
     return tuple(
         # by model_validate, which gives r, g and b the mean and deviation of ImageNet
@@ -160,8 +160,8 @@ def schedule_of(solver: Solver, images: int) -> Schedule:
 
 
 def augment_of(given: Input) -> Augment:
-    """Enlarging an image by up to MAX_SCALE in its frame is the same as a crop of 1 / MAX_SCALE of
-    its sides.
+    """Flips and crops: enlarging an image by up to MAX_SCALE in its frame is the same as a crop of
+    1 / MAX_SCALE of its sides.
     """
     if given.MIN_SCALE < 1:
         warn(

@@ -1,6 +1,4 @@
-"""Training and evaluating one stage, in as many processes as were asked for: what both training
-commands do.
-"""
+"""Trains and evaluates one stage, in one or several processes: what both commands do."""
 
 from __future__ import annotations
 
@@ -185,7 +183,7 @@ def check(configs: Iterable[Config], count: int) -> None:
     Raises:
         SegueError: if a configuration or a data set cannot be.
     """
-    with contextlib.redirect_stderr(io.StringIO()):  # warnings are said when a stage begins
+    with contextlib.redirect_stderr(io.StringIO()):  # a stage warns when it begins
         for config in configs:
             plan_of(config, None, "configuration", count)
 

@@ -21,7 +21,9 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="the figures of what is trained, or of MODEL.WEIGHTS",
     )
-    parser.add_argument("--resume", action="store_true", help="no new run beside an unfinished one")
+    parser.add_argument(
+        "--resume", action="store_true", help="no new run next to an unfinished one"
+    )
     parser.add_argument(
         "--num-gpus", type=at_least(1), default=1, help="of each machine; as many processes"
     )
@@ -55,9 +57,9 @@ def machines(args: argparse.Namespace) -> list[str]:
     if args.num_machines == 1:
         return []
     if not (args.dist_url or "").startswith("tcp://") or args.machine_rank >= args.num_machines:
-        found = f"{args.dist_url}, machine {args.machine_rank} of {args.num_machines}"
+        message = f"{args.dist_url}, machine {args.machine_rank} of {args.num_machines}"
         raise PlanError(
-            "--dist-url", found, "tcp://HOST:PORT of machine 0, and --machine-rank 0, 1, ..."
+            "--dist-url", message, "tcp://HOST:PORT of machine 0, and --machine-rank 0, 1, ..."
         )
     host, _, port = args.dist_url.removeprefix("tcp://").partition(":")
     address = [f"--master-addr={host}", f"--master-port={port or 29500}"]

@@ -26,7 +26,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--num-gpus", type=at_least(1), default=1, help="as many processes, together one step"
     )
-    parser.add_argument("--resume", action="store_true", help="no new run beside an unfinished one")
+    parser.add_argument(
+        "--resume", action="store_true", help="no new run next to an unfinished one"
+    )
     parser.add_argument("--eval-only", action="store_true", help="the figures of what is trained")
     parser.add_argument("--stage1-config", type=Path, default=Path("stage1_config.yaml"))
     parser.add_argument("--stage2-config", type=Path, default=Path("stage2_config.yaml"))

@@ -1,1 +1,1 @@
-"""The commands of the recipe rgbx-sweep; scripts/rgbx-sweep/ has a door to each."""
+"""The recipe rgbx-sweep; scripts/rgbx-sweep/ has a door to each command."""

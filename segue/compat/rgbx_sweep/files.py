@@ -1,6 +1,7 @@
 """What the sweep leaves of a backbone, under the names of its text, while it happens.
 
-<backbone>/checkpoints/   epoch_001_loss_2.3456.pth, best_model.pth, <b>_final.pth (.json), <b>_final_complete.pth
+<backbone>/checkpoints/   epoch_001_loss_2.3456.pth, best_model.pth, <b>_final.pth (.json),
+                          <b>_final_complete.pth
 <backbone>/logs/          epoch_metrics.csv, batch_metrics.csv, training_info.json
 <backbone>/runs/          segue's own run: report, and what going on needs
 """
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from typing_extensions import override
 
 from segue.base.files import write_json
 from segue.compat.rgbx_sweep.plan import STAGE
@@ -80,7 +83,7 @@ class Member:
 
     @property
     def best_so_far(self) -> dict[str, Any]:
-        """Keys that say which epoch is the best: its training loss, its number, its validation AP."""
+        """Keys that say which epoch is best: its training loss, its number, its validation AP."""
         best = self.best
         loss, epoch, ap = best.get("avg_loss"), best.get("epoch"), best.get("val_ap")
         return {
@@ -133,6 +136,7 @@ class Followed(Console):
         super().__init__()
         self.member = member
 
+    @override
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
         """Follow a stage; rows of an attempt that was killed, behind what it goes on from, are
@@ -217,7 +221,7 @@ def prune(member: Member) -> None:
 def complete(
     member: Member, card: Card, optimizer: Mapping[str, Any], schedule: Schedule
 ) -> dict[str, Any]:
-    """What a complete checkpoint holds beside the weights and their loss."""
+    """What a complete checkpoint holds next to the weights and their loss."""
     return {
         "epoch": card.epoch,
         "backbone": member.backbone,

@@ -47,7 +47,7 @@ def add_data(parser: argparse.ArgumentParser, **data: Any) -> None:
         "--valid-share",
         type=share_below(1 - TEST_SHARE),
         default=0.1,
-        help="of the images, beside 0.2 for the test",
+        help="of the images, next to 0.2 for the test",
     )
     parser.add_argument(
         "--group",

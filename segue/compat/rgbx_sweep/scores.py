@@ -1,4 +1,4 @@
-"""Opening the files of these commands, and measuring what is in them: on the test part, in
+"""Opening the files of these commands, and measuring what is in them: on the test split, in
 milliseconds, in size.
 """
 
@@ -69,7 +69,7 @@ def data_for(predictor: Predictor, args: argparse.Namespace) -> DataSet:
     """The data of --data, divided as for training, with the model's channels and classes.
 
     Raises:
-        DataError: if it has no test part, or no class the model knows.
+        DataError: if it has no test split, or no class the model knows.
     """
     spec = predictor.chain.spec
     with plan_errors("command line", Data):
@@ -95,12 +95,12 @@ def data_for(predictor: Predictor, args: argparse.Namespace) -> DataSet:
 
 
 def scores(predictor: Predictor, data: DataSet, batch_size: int) -> CocoMetrics:
-    """Detections in all images of the test part, with the truth beside them."""
+    """Detections in all images of the test split, with their ground truth."""
     return measure(data, SPLIT, predictor.chain, batch_size, 0, lambda: None)
 
 
 def speed(predictor: Predictor, records: list[Record], batch_size: int) -> Speed:
-    """How long an image takes in batches of this size; images are decoded before the clock starts."""
+    """How long an image takes in batches of this size; decoding is not timed."""
     chain = predictor.chain.eval()
     times: list[float] = []
     device = next(chain.parameters()).device
@@ -170,8 +170,8 @@ def drawn(
     channels: tuple[Channel, ...],
     classes: tuple[str, ...],
 ) -> Image.Image:
-    """An image with its truth, each channel beside r, g and b, and what the model finds, side by
-    side.
+    """An image with its ground truth, each channel but r, g and b, and what the model finds, side
+    by side.
     """
     pixels = read_image(record, channels)
     picture = as_picture(pixels, channels)

@@ -11,8 +11,8 @@ from typing import Any
 from segue.training.journal import read_rows
 
 EPOCHS = (
-    "epoch", "avg_loss", "total_loss", "epoch_time_sec", "learning_rate", "is_best", "checkpoint_path", "timestamp",
-    "val_ap",
+    "epoch", "avg_loss", "total_loss", "epoch_time_sec", "learning_rate", "is_best",
+    "checkpoint_path", "timestamp", "val_ap",
 )  # fmt: skip
 LOSSES = ("classifier", "box_reg", "objectness", "rpn_box_reg")
 BATCHES = (

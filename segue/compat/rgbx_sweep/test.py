@@ -1,5 +1,5 @@
-"""Measure --model on the test part, and draw what it finds there: result_batch_i_img_j.png, truth
-beside answers.
+"""Measure --model on the test split, and draw what it finds there: result_batch_i_img_j.png, ground
+truth next to predictions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measure what was trained of each backbone on the test part: accuracy, speed and size, and who
+"""Measure what was trained of each backbone on the test split: accuracy, speed and size, and who
 leads in which.
 """
 
@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,27 @@ from segue.errors import CheckpointError, show
 # What the training commands leave, of train_all_backbones.py and of the comprehensive one.
 PATTERNS = ("crossattentiondet_{backbone}.pth", "{backbone}/checkpoints/best_model.pth")
 COLUMNS = ("Backbone", "Params", "Size(MB)", "Time(ms)", "FPS", "mAP@50", "mAP@75", "mAP")
+# Title, key of the results that ranks, whether the most is best, and what a line says.
+RANKINGS = (
+    (
+        "Speed Ranking (fastest to slowest):",
+        "ms",
+        False,
+        "{ms:.2f} ms/image ({fps:.2f} FPS)",
+    ),
+    (
+        "Accuracy Ranking (mAP, best to worst):",
+        "map",
+        True,
+        "mAP: {map:.4f}, mAP@50: {map_50:.4f}",
+    ),
+    (
+        "Model Size Ranking (smallest to largest):",
+        "params",
+        False,
+        "{params:,} params, {size:.2f} MB",
+    ),
+)
 
 
 def parse() -> argparse.Namespace:
@@ -123,37 +145,32 @@ def tested(args: argparse.Namespace, backbone: str, path: Path) -> Result:
 
 def tables(results: list[Result]) -> list[str]:
     """The comparison, and who leads in speed, accuracy and size; then what failed."""
-    lines = ["Model Comparison:", "".join(f"{name:>12}" for name in COLUMNS)]
-    for r in results:
-        if r["success"]:
-            cells = [
-                r["backbone"],
-                f"{r['params'] / 1e6:.1f}M",
-                f"{r['size']:.2f}",
-                f"{r['ms']:.2f}",
-                f"{r['fps']:.2f}",
-            ]
-            cells += [f"{r[name]:.4f}" for name in ("map_50", "map_75", "map")]
-            lines.append("".join(f"{cell:>12}" for cell in cells))
-    rankings = {
-        "Speed Ranking (fastest to slowest):": (
-            lambda r: r["ms"],
-            "{ms:.2f} ms/image ({fps:.2f} FPS)",
-        ),
-        "Accuracy Ranking (mAP, best to worst):": (
-            lambda r: -r["map"],
-            "mAP: {map:.4f}, mAP@50: {map_50:.4f}",
-        ),
-        "Model Size Ranking (smallest to largest):": (
-            lambda r: r["params"],
-            "{params:,} params, {size:.2f} MB",
-        ),
-    }
-    for title, (worth, text) in rankings.items():
-        lines += [
-            "",
-            title,
-            *ranked(results, worth, lambda r, text=text: f"{r['backbone']} - {text.format(**r)}"),
-        ]
+    lines = ["Model Comparison:", _row(COLUMNS)]
+    lines += [_row(cells_of(result)) for result in results if result["success"]]
+    for title, key, most_first, text in RANKINGS:
+
+        def worth(result: Result, key: str = key, most_first: bool = most_first) -> float:
+            return -result[key] if most_first else result[key]
+
+        def line(result: Result, text: str = text) -> str:
+            return f"{result['backbone']} - {text.format(**result)}"
+
+        lines += ["", title, *ranked(results, worth, line)]
     failures = [f"  {r['backbone']}: {r['error']}" for r in results if not r["success"]]
     return lines + (["", "Failed Evaluations:", *failures] if failures else [])
+
+
+def cells_of(result: Result) -> list[str]:
+    """A row of the comparison, under COLUMNS."""
+    return [
+        result["backbone"],
+        f"{result['params'] / 1e6:.1f}M",
+        f"{result['size']:.2f}",
+        f"{result['ms']:.2f}",
+        f"{result['fps']:.2f}",
+        *(f"{result[name]:.4f}" for name in ("map_50", "map_75", "map")),
+    ]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "".join(f"{cell:>12}" for cell in cells)

@@ -119,7 +119,7 @@ def new_folder(logs: Path) -> Path:
 
 
 def train(args: argparse.Namespace, backbone: str, folder: Path) -> Result:
-    """One backbone, from its beginning or from where it stopped; nothing to do if it is complete."""
+    """One backbone, from its beginning or from where it stopped; nothing if it is complete."""
     member = Member(backbone, folder / backbone, args.keep_all_epochs)
     member.restore()
     if member.status == "completed":

@@ -1,5 +1,5 @@
-"""Draw sample --vis of the data: its truth, each further channel, and what --model finds, if there
-is such a file.
+"""Draw sample --vis of the data: its ground truth, each further channel, and what --model finds, if
+there is such a file.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The commands of the recipe thaw; scripts/thaw/ has a door to each."""
+"""The recipe thaw; scripts/thaw/ has a door to each command."""

@@ -16,7 +16,7 @@ from segue.run.runner import open_weights
 
 
 def open_checkpoint(path: str | None, config: Config, device: str) -> Predictor:
-    """The model in a checkpoint, ready to answer. path: the configuration's own if None.
+    """The model in a checkpoint, ready to predict. path: the configuration's own if None.
 
     Raises:
         PlanError: if neither says which.

@@ -10,8 +10,8 @@ from pydantic import Field
 from segue.base.settings import Settings
 from segue.compat.common import read_config
 
-# Sections and keys that the original reads for its own trainer. They may stand in a file, and are
-# said to do nothing.
+# Sections and keys that the original reads for its own trainer. They may stand in a file, with a
+# warning that they have no effect.
 DEAD_SECTIONS = ("logging",)
 DEAD_KEYS = {
     "data": ("pin_memory", "persistent_workers", "prefetch_factor"),
