@@ -20,8 +20,8 @@ from tests.conftest import ROOT
 
 FOLDER = ROOT / "scripts" / "detector-then-masks"
 COMMANDS = {
-    "validate_setup.py", "train_detector_stage1.py", "shrink_head.py", "strip_class_heads.py", "train_seg_stage2.py",
-    "train_seg_single_stage.py",
+    "validate_setup.py", "train_detector_stage1.py", "shrink_head.py", "strip_class_heads.py",
+    "train_seg_stage2.py", "train_seg_single_stage.py",
 }  # fmt: skip
 PROMISED = ("best.pt", "last.pt", "checkpoint.pt", "checkpoint_best_regular.pth", "metrics.json")
 
@@ -107,7 +107,8 @@ def test_stage_2_leaves_what_is_promised_and_counts_parameters_not_tensors(stage
     assert all((stage2 / name).is_file() for name in PROMISED)
     config = json.loads((stage2 / "stage2_config.json").read_text())
     assert set(config) == {
-        "stage", "size", "resolution", "stage1_checkpoint", "epochs", "batch_size", "grad_accum", "learning_rate",
+        "stage", "size", "resolution", "stage1_checkpoint", "epochs", "batch_size", "grad_accum",
+        "learning_rate",
         "amp_enabled", "device", "num_classes", "class_names", "param_stats", "args",
     }  # fmt: skip
     assert config["stage1_checkpoint"] == str(stage1 / "best.pt")
@@ -126,7 +127,8 @@ def test_the_detector_in_stage_2s_file_is_stage_1s_to_the_bit(stage1, stage2):
 def test_shrinking_the_head_first_changes_nothing_to_the_bit(place, stage1, stage2):
     shrunk = place / "shrunk.pth"
     done = command(
-        "shrink_head.py", "--in_ckpt", stage1 / "best.pt", "--out_ckpt", shrunk, "--keep", "cell", "rod", "tube",
+        "shrink_head.py", "--in_ckpt", stage1 / "best.pt", "--out_ckpt", shrunk,
+        "--keep", "cell", "rod", "tube",
         cwd=place,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -159,7 +161,8 @@ def test_ninety_one_rows_of_coco_are_shrunk_by_name_in_every_head(place):
     )
     torch.save(content, place / "coco.pth")
     done = command(
-        "shrink_head.py", "--in_ckpt", "coco.pth", "--out_ckpt", "three.pth", "--keep", "toothbrush", "bicycle",
+        "shrink_head.py", "--in_ckpt", "coco.pth", "--out_ckpt", "three.pth",
+        "--keep", "toothbrush", "bicycle",
         cwd=place,
     )  # fmt: skip
     assert done.returncode == 0 and "91 -> 3 rows in 8 tensors" in done.stdout, (

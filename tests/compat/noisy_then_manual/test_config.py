@@ -5,78 +5,15 @@ that cannot be.
 from __future__ import annotations
 
 import json
-import runpy
-import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
 from segue import models
-from segue.compat.noisy_then_manual.config import read as read_config
-from segue.compat.noisy_then_manual.plan import plan_of
 from segue.losses.noise import Noise
 from segue.structures.channels import RGB
 from segue.training.optim import Schedule
-from tests.compat.noisy_then_manual.test_run import FOLDER, SHORT, files_of, merged
-
-
-@pytest.fixture
-def place(rendered, tmp_path) -> Path:
-    """The configurations as they are shipped, beside a whole data set in the text's layout."""
-    algorithmic = {
-        "algorithmic_train": ("train", slice(6)),
-        "algorithmic_test": ("valid", slice(2)),
-    }
-    manual = {"manual_train": ("test", slice(3)), "manual_test": ("valid", slice(2, 5))}
-    files_of(tmp_path / "myotube_dataset", rendered, {**algorithmic, **manual})
-    for number in (1, 2):
-        shutil.copy(FOLDER / f"stage{number}_config.yaml", tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def plan(place, monkeypatch, capsys):
-    """The plan that a file with KEY VALUE pairs means, and the warnings."""
-    monkeypatch.chdir(place)
-
-    def read(name: str, *pairs: tuple[str, object]):
-        config = read_config(Path(name), [(key, str(value)) for key, value in pairs])
-        return plan_of(config, None, name), capsys.readouterr().err
-
-    return read
-
-
-@pytest.fixture
-def refused(place, monkeypatch, capsys):
-    """What a line that must not train says: one line, exit code 2, and no output folder."""
-
-    def run(line: str) -> str:
-        name, *arguments = line.split(" ")
-        monkeypatch.setattr(sys, "argv", [name, *arguments])
-        monkeypatch.chdir(place)
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(FOLDER / name), run_name="__main__")
-        assert end.value.code == 2
-        assert not list(place.glob("output*/runs"))
-        (last,) = [
-            line for line in capsys.readouterr().err.splitlines() if not line.startswith("WARNING")
-        ]
-        return last
-
-    return run
-
-
-def rewrite(path: Path, changes: dict) -> None:
-    content = yaml.safe_load(path.read_text())
-    for key, value in changes.items():
-        *sections, last = key.split(".")
-        here = content
-        for section in sections:
-            here = here.setdefault(section, {})
-        here[last] = value
-    path.write_text(yaml.safe_dump(content))
+from tests.compat.noisy_then_manual.commands import SHORT, merged, rewrite
 
 
 def test_the_shipped_files_mean_what_the_text_says_and_warn_of_nothing(plan):
@@ -233,74 +170,6 @@ def test_without_a_test_file_whole_fields_of_the_training_file_validate(plan, pl
         "2 of 6 images of algorithmic_train_annotations.json validate and are not trained on"
         in said
     )
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        (
-            {"SOLVER.BASE_LRR": 1e-4},
-            "SOLVER.BASE_LRR: unknown key 'BASE_LRR'; did you mean 'BASE_LR'?",
-        ),
-        ({"SOLVERS.BASE_LR": 1e-4}, "SOLVERS: unknown key 'SOLVERS'; did you mean 'SOLVER'?"),
-        ({"SOLVER.MAX_ITER": 0}, "SOLVER.MAX_ITER: Input should be greater than 0"),
-        ({"MODEL.MASK_FORMER.DROPOUT": 0.1}, "MODEL.MASK_FORMER.DROPOUT: 0.1; expected 0.0"),
-        (
-            {"SEGUE.NOISE.BOUNDRY": 2},
-            "SEGUE.NOISE.BOUNDRY: unknown key 'BOUNDRY'; did you mean 'BOUNDARY'?",
-        ),
-        (
-            {"SEGUE.CHANNEL.SCALE": "4095 levels"},
-            "SEGUE.CHANNEL.SCALE: expected a number above 0, or percentile",
-        ),
-        (
-            {"SEGUE.CHANNEL.PLANE": -1},
-            "SEGUE.CHANNEL.PLANE: expected max, or the number of a plane, from 0",
-        ),
-        ({"_BASE_": "Base.yaml"}, "_BASE_: Base.yaml; expected all keys in one file"),
-    ],
-)
-def test_a_key_that_cannot_be_is_one_line_with_its_place(refused, place, changes, words):
-    rewrite(place / "stage1_config.yaml", changes)
-    said = refused("train_net.py --config-file stage1_config.yaml")
-    lines = (place / "stage1_config.yaml").read_text().splitlines()
-    key = next(iter(changes)).rpartition(".")[2] if "SOLVERS" not in said else "SOLVERS"
-    number = 1 + next(i for i, line in enumerate(lines) if line.strip().startswith(key + ":"))
-    assert f"stage1_config.yaml:{number}:" in said and words in said
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("train_two_stage.py --stage 2", "output_stage1_algorithmic: no such folder; expected a finished stage"),
-        ("train_net.py --config-file stage2_config.yaml", "next: python train_two_stage.py --stage 1"),
-        ("train_net.py --config-file stage1_config.yaml --eval-only", "next: the same command without --eval-only"),
-        ("train_two_stage.py --dataset absent", "absent/images: not there; expected images/ and annotations/"),
-        ("train_two_stage.py --opts SOLVER.BASE_LRR 1", "command line: SOLVER.BASE_LRR: unknown key"),
-        ("train_two_stage.py --opts SOLVER.BASE_LR", "SOLVER.BASE_LR without a value; expected KEY VALUE pairs"),
-        ("train_two_stage.py --opts OUTPUT_DIR out", "for both stages; expected one stage with it"),
-        ("train_two_stage.py --opts MODEL.BACKBONE.SIZE swin-bass", "swin-bass; expected one of pico, swin-tiny"),
-        ("train_two_stage.py --opts MODEL.SWIN.EMBED_DIM 96", "swin-base, but MODEL.SWIN is swin-tiny or swin-small"),
-        ("train_two_stage.py --stage 1 --opts DATASETS.TRAIN myotube_stage1_trian", "expected myotube_stage1_train?"),
-        ("train_two_stage.py --stage1-config absent.yaml", "absent.yaml: not readable"),
-        ("train_net.py --config-file stage1_config.yaml --num-machines 2", "expected tcp://HOST:PORT of machine 0"),
-    ],
-)  # fmt: skip
-def test_a_line_that_cannot_work_says_what_to_type(refused, line, words):
-    assert words in refused(line)
-
-
-def test_a_data_set_in_another_layout_is_named_with_what_is_missing(refused, place):
-    (place / "myotube_dataset" / "annotations").rename(place / "myotube_dataset" / "labels")
-    said = refused("train_two_stage.py")
-    assert "algorithmic_train_annotations.json: not there" in said and said.endswith(
-        "next: python setup_two_stage.py"
-    )
-
-
-def test_what_stage_2_lacks_is_said_before_stage_1_trains(refused, place):
-    (place / "myotube_dataset" / "annotations" / "manual_train_annotations.json").unlink()
-    assert "manual_train_annotations.json: not there" in refused("train_two_stage.py")
 
 
 def test_the_short_files_of_the_other_test_are_of_a_size_for_cpus(plan, place):

@@ -13,7 +13,7 @@ import torch
 import segue
 from benchmarks.rendered_fields import render_field
 from segue.cli.app import main
-from tests.compat.noisy_then_manual.test_run import OUT, stage, typed, write_configs
+from tests.compat.noisy_then_manual.commands import OUT, stage, typed, write_configs
 from tests.labelling.scoring import levels
 
 LINE = "train_two_stage.py --stage 1 --dataset labels --opts SOLVER.MAX_ITER 2"

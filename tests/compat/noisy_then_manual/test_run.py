@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import shutil
 import subprocess
 import sys
@@ -14,18 +13,21 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from segue.compat.noisy_then_manual import run as stage_run
 from segue.models import mask2former
 from segue.training import checkpoint
 from segue.training.journal import Journal
-from tests.conftest import ROOT
+from tests.compat.noisy_then_manual.commands import (
+    FOLDER,
+    OUT,
+    files_of,
+    stage,
+    typed,
+    write_configs,
+)
 from tests.toy import Stopped, losses, same_tensors
 
-FOLDER = ROOT / "scripts" / "noisy-then-manual"
-OUT = {1: "output_stage1_algorithmic", 2: "output_stage2_manual"}
-KINDS = {1: "algorithmic", 2: "manual"}
 # Every line of the text that trains or evaluates, in an order a person could type them; --num-gpus
 # has its own test.
 LINES = (
@@ -42,40 +44,6 @@ LINES = (
     "train_two_stage.py --opts SOLVER.IMS_PER_BATCH 6",
     "train_two_stage.py --opts SOLVER.IMS_PER_BATCH 2",
 )
-SHORT = {
-    "MODEL": {
-        "RECOMPUTE": False,
-        "BACKBONE": {"SIZE": "pico"},
-        "MASK_FORMER": {"NUM_OBJECT_QUERIES": 15, "TRAIN_NUM_POINTS": 200},
-    },
-    "INPUT": {"IMAGE_SIZE": 128},
-    "SOLVER": {"BASE_LR": 0.001, "MAX_ITER": 4, "STEPS": [3], "WARMUP_ITERS": 1},
-    "TEST": {"EVAL_PERIOD": 2},
-    "DATALOADER": {"NUM_WORKERS": 0},
-}
-
-
-def merged(content: dict, changes: dict) -> dict:
-    return content | {
-        k: merged(content[k], v) if isinstance(v, dict) else v for k, v in changes.items()
-    }
-
-
-def files_of(data: Path, rendered: Path, parts: dict[str, tuple[str, slice]]) -> Path:
-    """Images of the rendered data in the text's layout: for each file, of which part which images."""
-    (data / "images").mkdir(parents=True, exist_ok=True)
-    for name, (part, chosen) in parts.items():
-        content = json.loads((rendered / part / "_annotations.coco.json").read_text())
-        content["images"] = content["images"][chosen]
-        ids = {image["id"] for image in content["images"]}
-        content["annotations"] = [
-            entry for entry in content["annotations"] if entry["image_id"] in ids
-        ]
-        (data / "annotations").mkdir(exist_ok=True)
-        (data / "annotations" / f"{name}_annotations.json").write_text(json.dumps(content))
-        for image in content["images"]:
-            shutil.copy(rendered / part / image["file_name"], data / "images")
-    return data
 
 
 @pytest.fixture(scope="module")
@@ -95,37 +63,11 @@ def project(rendered, tmp_path_factory) -> Path:
     return folder
 
 
-def write_configs(folder: Path) -> None:
-    for number in (1, 2):
-        content = merged(yaml.safe_load((FOLDER / f"stage{number}_config.yaml").read_text()), SHORT)
-        if number == 1:
-            content["MODEL"]["WEIGHTS"] = ""
-            content["SOLVER"]["CHECKPOINT_PERIOD"] = 2
-        (folder / f"stage{number}_config.yaml").write_text(yaml.safe_dump(content))
-
-
 @pytest.fixture
 def here(monkeypatch, capsys, project):
     """Types a line in a folder, in this process; gives its exit code and what it said."""
 
     return lambda line, cwd=project: typed(line, cwd, monkeypatch, capsys)
-
-
-def typed(
-    line: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> tuple[int, str]:
-    """Exit code of a line typed in a folder, in this process, and what it said."""
-    name, *arguments = line.split(" ")
-    monkeypatch.setattr(sys, "argv", [name, *arguments])
-    monkeypatch.chdir(cwd)
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(FOLDER / name), run_name="__main__")
-    return int(end.value.code or 0), "".join(capsys.readouterr())
-
-
-def stage(folder: Path, number: int, run: int = 1) -> Path:
-    return folder / OUT[number] / "runs" / f"{KINDS[number]}-{run}" / f"1-{KINDS[number]}"
 
 
 def lines_of(folder: Path, number: int) -> list[dict]:
@@ -261,8 +203,10 @@ def test_killed_in_both_stages_and_between_it_goes_on_to_the_bit(
         first, second = stage(tmp_path, number), stage(project / "after-the-first", number)
         assert losses(first) == losses(second) and len(losses(first)) == 4
         assert all(same_tensors(first / kind, second / kind) for kind in ("last", "selected"))
-        timeless = [[{k: v for k, v in row.items() if k != "time"} for row in lines_of(place, number)]
-                    for place in (tmp_path, project / "after-the-first")]  # fmt: skip
+        timeless = [
+            [{k: v for k, v in row.items() if k != "time"} for row in lines_of(folder, number)]
+            for folder in (tmp_path, project / "after-the-first")
+        ]
         assert timeless[0] == timeless[1]
 
 

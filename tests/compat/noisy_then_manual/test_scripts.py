@@ -136,8 +136,13 @@ def test_two_sources_are_one_folder_with_every_object_once_and_no_field_in_two_p
     assert [len(fields[f"algorithmic_{part}"]) for part in ("train", "test")] == [18, 2]
     assert [len(fields[f"manual_{part}"]) for part in ("train", "test")] == [5, 1]
     assert len(list((folder / "images").iterdir())) == 40  # the six by hand are six of the forty
-    files = {part: {"annotations": folder / "annotations" / f"manual_{name}_annotations.json",
-                    "images": folder / "images"} for part, name in (("train", "train"), ("valid", "test"))}  # fmt: skip
+    files = {
+        split: {
+            "annotations": folder / "annotations" / f"manual_{name}_annotations.json",
+            "images": folder / "images",
+        }
+        for split, name in (("train", "train"), ("valid", "test"))
+    }
     assert len(read_dataset(Data.model_validate(files)).splits["train"].records) == 5
 
 

@@ -5,7 +5,9 @@ rendered data.
 from __future__ import annotations
 
 import csv
+import re
 import runpy
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,31 @@ from segue.models import rgbx_rcnn
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "scripts" / "rgbx-sweep"
+COMMANDS = {
+    "train_all_backbones_comprehensive.py", "train_all_backbones.py", "test_all_backbones.py",
+    "train.py", "test.py", "visualize.py",
+}  # fmt: skip
+SWEEP = "python scripts/train_all_backbones_comprehensive.py "
+# Each training command of the text, in its order.
+TYPED = (
+    "--data data/ --epochs 30",
+    "--data data/ --epochs 50 --batch-size 4 --lr 0.005 --backbones mit_b0 mit_b1 mit_b2 "
+    "--num-workers 8",
+    "--data data/ --epochs 50 --batch-size 4 --lr 0.01 --lr-step-size 15 --lr-gamma 0.1 "
+    "--num-workers 8",
+    "--data data/ --epochs 10 --batch-size 4 --backbones mit_b0 mit_b1",
+    "--data data/ --epochs 30 --batch-size 2 --lr 0.005",
+    "--data data/ --epochs 50 --batch-size 4 --lr 0.01 --lr-step-size 15 --lr-gamma 0.1 "
+    "--num-workers 8",
+    "--data data/ --epochs 30 --backbones mit_b4 mit_b5 --batch-size 2",
+    "--data data/ --epochs 50",
+    "--data data/ --epochs 50",  # ... 2>&1 | tee training_output.log
+)
+# What it advises to add when something goes wrong.
+ADVICE = (
+    "--batch-size 1", "--backbones mit_b0 mit_b1", "--num-workers 0", "--batch-size 4",
+    "--num-workers 8", "--lr 0.001", "--lr-step-size 5 --lr-gamma 0.5",
+)  # fmt: skip
 SIDE = 64
 SMALL = rgbx_rcnn.Size("pico", SIDE, 32, 64, 8, 1)
 
@@ -77,3 +104,12 @@ def render(folder: Path, images: int = 10) -> Path:
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def short(line: str, epochs: int = 3) -> list[object]:
+    """A command of the text, for a test: few epochs, a rate that falls after 2, and images read in
+    this process.
+    """
+    for flag, value in (("epochs", epochs), ("lr-step-size", 2), ("num-workers", 0)):
+        line = re.sub(rf"--{flag} \d+", f"--{flag} {value}", line)
+    return ["train_all_backbones_comprehensive.py", "--num-workers", 0, *shlex.split(line)]

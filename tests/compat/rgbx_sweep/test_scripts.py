@@ -15,34 +15,19 @@ import torch
 import segue
 from segue.compat.rgbx_sweep import train_all_backbones_comprehensive as sweep
 from segue.compat.rgbx_sweep.plan import plan_of
-from tests.compat.rgbx_sweep.commands import FOLDER, render, small_sizes, table, typed
+from tests.compat.rgbx_sweep.commands import (
+    ADVICE,
+    COMMANDS,
+    FOLDER,
+    TYPED,
+    render,
+    short,
+    small_sizes,
+    table,
+    typed,
+)
 from tests.conftest import ROOT
 
-COMMANDS = {
-    "train_all_backbones_comprehensive.py", "train_all_backbones.py", "test_all_backbones.py",
-    "train.py", "test.py", "visualize.py",
-}  # fmt: skip
-SWEEP = "python scripts/train_all_backbones_comprehensive.py "
-# Each training command of the text, in its order.
-TYPED = (
-    "--data data/ --epochs 30",
-    "--data data/ --epochs 50 --batch-size 4 --lr 0.005 --backbones mit_b0 mit_b1 mit_b2 "
-    "--num-workers 8",
-    "--data data/ --epochs 50 --batch-size 4 --lr 0.01 --lr-step-size 15 --lr-gamma 0.1 "
-    "--num-workers 8",
-    "--data data/ --epochs 10 --batch-size 4 --backbones mit_b0 mit_b1",
-    "--data data/ --epochs 30 --batch-size 2 --lr 0.005",
-    "--data data/ --epochs 50 --batch-size 4 --lr 0.01 --lr-step-size 15 --lr-gamma 0.1 "
-    "--num-workers 8",
-    "--data data/ --epochs 30 --backbones mit_b4 mit_b5 --batch-size 2",
-    "--data data/ --epochs 50",
-    "--data data/ --epochs 50",  # ... 2>&1 | tee training_output.log
-)
-# What it advises to add when something goes wrong.
-ADVICE = (
-    "--batch-size 1", "--backbones mit_b0 mit_b1", "--num-workers 0", "--batch-size 4", "--num-workers 8", "--lr 0.001",
-    "--lr-step-size 5 --lr-gamma 0.5",
-)  # fmt: skip
 LOOKS = (
     "cat training_logs/run_*/mit_b1/logs/epoch_metrics.csv",
     "cat training_logs/run_*/mit_b1/logs/training_info.json",  # | jq
@@ -52,12 +37,12 @@ LOOKS = (
 EPOCHS = "epoch,avg_loss,total_loss,epoch_time_sec,learning_rate,is_best,checkpoint_path,timestamp"
 BATCHES = "epoch,batch,loss,loss_classifier,loss_box_reg,loss_objectness,loss_rpn_box_reg,timestamp"
 KEYS = {
-    "epoch", "backbone", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "loss", "best_loss",
-    "best_epoch", "config",
+    "epoch", "backbone", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "loss",
+    "best_loss", "best_epoch", "config",
 }  # fmt: skip
 CONFIG = {
-    "num_epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "device", "num_classes",
-    "fpn_out_channels",
+    "num_epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "device",
+    "num_classes", "fpn_out_channels",
 }  # fmt: skip
 BACKBONES = ("mit_b0", "mit_b1")  # of the command that is looked at closely
 SUMMARY = {
@@ -69,15 +54,6 @@ SUMMARY = {
     "failed",
     "timestamp",
 }
-
-
-def short(line: str, epochs: int = 3) -> list[object]:
-    """A command of the text, for a test: few epochs, a rate that falls after 2, and images read in
-    this process.
-    """
-    for flag, value in (("epochs", epochs), ("lr-step-size", 2), ("num-workers", 0)):
-        line = re.sub(rf"--{flag} \d+", f"--{flag} {value}", line)
-    return ["train_all_backbones_comprehensive.py", "--num-workers", 0, *shlex.split(line)]
 
 
 @pytest.fixture(scope="module")
