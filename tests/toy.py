@@ -62,7 +62,7 @@ RESIZES_BYTES = torch.backends.cpu.get_cpu_capability() in (
 
 
 def recorded(values: Sequence[float], rel: float = 1e-3) -> object:
-    """Equals losses like these, which were written down on a processor with AVX2; `rel` is the tolerance.
+    """Equals losses like these, recorded on a processor with AVX2; `rel` is the tolerance there.
 
     Without AVX2 torchvision resizes images in floating point: one value in five differs by one
     level of 255, and losses by up to 4 % after eight steps.

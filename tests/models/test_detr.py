@@ -151,7 +151,8 @@ def test_a_part_of_the_backbone_can_stay_frozen(place):
 def test_kept_classes_keep_every_bit_of_their_rows_and_score_as_before(decoder):
     """Three classes become two old ones in another order and two new ones.
 
-    Scores agree within rounding: a product with three rows may add up in another order than one with four.
+    Scores agree within rounding: a product with three rows may add up in another order than one
+    with four.
     """
     before = build(classes=("cell", "rod", "tube"), decoder=decoder).eval()
     after = build(classes=("tube", "spot", "cell", "ring"), decoder=decoder).eval()

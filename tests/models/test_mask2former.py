@@ -62,8 +62,9 @@ def reference(rendered, tmp_path_factory):
     return run(plan_of(rendered, tmp_path_factory.mktemp("mask2former")))
 
 
-# Recorded with this test on the day the family was complete. What a query attends to is cut off at a threshold: a value
-# that another processor rounds across it changes the steps that follow, and by the fourth the loss by 0.1 %.
+# Recorded with this test on the day the family was complete. What a query attends to is cut off at a
+# threshold: a value that another processor rounds across it changes the steps that follow, and the
+# loss by 0.1 % in the fourth.
 LOSSES = [40.9266968, 37.3934555, 35.622612, 34.0443077]
 
 
@@ -118,7 +119,7 @@ def test_a_loss_of_boxes_and_sizes_that_windows_do_not_fit_are_refused():
 
 
 def test_kept_classes_keep_every_bit_of_their_rows_and_score_the_same_in_another_order():
-    """Scores agree within rounding, because the products have other numbers of rows; masks to the bit."""
+    """Scores agree within rounding, as products have other numbers of rows; masks to the bit."""
     old = build(classes=("cell", "rod", "tube")).eval()
     new = build(classes=("tube", "cell")).eval()
     report = adopt(new, weights_of(old))
