@@ -19,7 +19,7 @@ from segue.training.freeze import FrozenProof
 from segue.training.journal import read_rows
 from tests.conftest import write_plan
 from tests.models.rgbx import as_rgb, build, pixels, two_targets, with_x
-from tests.toy import losses, recorded, run, run_until, same_tensors
+from tests.toy import losses, run, run_until, same_tensors
 from tests.training.test_processes import torchrun
 
 
@@ -66,12 +66,14 @@ LOSSES = [2.51117206, 2.16061544, 1.34504747, 2.46605802, 3.66697836, 3.83526993
 
 
 @pytest.fixture(scope="module")
-def reference(four, tmp_path_factory):
+def reference(four, tmp_path_factory, resized_as_bytes):
     return run(three_stages(four, tmp_path_factory.mktemp("reference"), save_every_steps=1))
 
 
 def test_losses_are_those_recorded_and_a_stage_begins_as_good_as_the_one_before(reference):
-    assert sum((losses(reference / name) for name in FOLDERS), []) == recorded(LOSSES)
+    assert sum((losses(reference / name) for name in FOLDERS), []) == pytest.approx(
+        LOSSES, rel=1e-3
+    )
     begun = read_rows(reference / "2-x" / "epochs.csv")[0]
     selected = checkpoint.read_card(reference / "1-rgb" / "selected").metrics
     assert begun["epoch"] == 0 and begun["box_ap"] == pytest.approx(selected["box_ap"], rel=1e-8)
@@ -145,6 +147,10 @@ def test_a_run_is_the_same_in_single_images(reference, four, tmp_path):
         assert losses(again / name) == pytest.approx(losses(reference / name), rel=1e-3)
 
 
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == "DEFAULT",
+    reason="other processes may resize images in floating point there (see resized_as_bytes)",
+)
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(reference, four, tmp_path):
     out = torchrun(write_plan(tmp_path / "plan.yaml", three_stages(four, tmp_path)), 2)
