@@ -21,7 +21,7 @@ from tests.toy import run
 
 @pytest.fixture(scope="module")
 def finished(rendered, tmp_path_factory):
-    return run(toy_plan(rendered, tmp_path_factory.mktemp("run")))
+    return run(toy_plan(rendered, tmp_path_factory.mktemp("run")), drawn=True)
 
 
 def test_a_run_leaves_what_the_readme_promises(finished):

@@ -53,14 +53,21 @@ def failed_writes(monkeypatch) -> list[str]:
     return failed
 
 
+@pytest.fixture(scope="module")
+def whole_of_two(rendered, tmp_path_factory) -> Path:
+    """The stage that keeps its best two epochs, on a disk with room for them."""
+    plan = detector_only(rendered, tmp_path_factory.mktemp("whole"), keep=2)
+    return run(plan) / "1-detector"
+
+
 @pytest.mark.parametrize(
     ("full", "missed"), [((3, 4), ["last"]), ((4, 5), ["last", "selected", "selected"])]
 )
 def test_a_disk_that_is_full_for_a_while_changes_nothing_in_what_comes_out(
-    rendered, tmp_path, disk, monkeypatch, full, missed, promise
+    rendered, whole_of_two, disk, monkeypatch, full, missed, promise
 ):
     """Over a save between epochs, or over the evaluation at an epoch's end with its best weights."""
-    whole = run(detector_only(rendered, tmp_path / "whole", keep=2)) / "1-detector"
+    whole = whole_of_two
     with monkeypatch.context() as patch:
         before_step(patch, {full[0]: disk.fill, full[1]: disk.clear})
         failed = failed_writes(patch)

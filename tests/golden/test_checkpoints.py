@@ -103,7 +103,9 @@ def write(family_name: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     "stored", sorted(STORED.glob("*/*.zip")), ids=lambda p: f"{p.parent.name}-{p.stem}"
 )
-def test_a_checkpoint_of_an_earlier_version_answers_as_it_did_then(stored, tmp_path, promise):
+def test_a_checkpoint_of_an_earlier_version_answers_as_it_did_then(
+    stored, tmp_path, resized_as_bytes, promise
+):
     family = stored.stem
     with zipfile.ZipFile(stored) as archive:
         archive.extractall(tmp_path)

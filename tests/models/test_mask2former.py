@@ -58,18 +58,20 @@ def plan_of(rendered, folder, **changes) -> dict:
 
 
 @pytest.fixture(scope="module")
-def reference(rendered, tmp_path_factory):
+def reference(rendered, tmp_path_factory, resized_as_bytes):
     return run(plan_of(rendered, tmp_path_factory.mktemp("mask2former")))
 
 
-# Recorded with this test on the day the family was complete.
+# Recorded with this test on the day the family was complete. What a query attends to is cut off at a
+# threshold: a value that another processor rounds across it changes the steps that follow, and the
+# loss by 0.1 % in the fourth.
 LOSSES = [40.9266968, 37.3934555, 35.622612, 34.0443077]
 
 
 def test_losses_are_those_recorded_and_the_frozen_backbone_is_the_parents(reference):
-    assert losses(reference / "1-first") + losses(reference / "2-second") == pytest.approx(
-        LOSSES, rel=1e-3
-    )
+    found = losses(reference / "1-first") + losses(reference / "2-second")
+    assert found[0] == pytest.approx(LOSSES[0], rel=1e-4)
+    assert found == pytest.approx(LOSSES, rel=5e-3)
     before, after = (
         checkpoint.read(reference / stage / "selected")[1] for stage in ("1-first", "2-second")
     )
@@ -117,14 +119,19 @@ def test_a_loss_of_boxes_and_sizes_that_windows_do_not_fit_are_refused():
             build(resolution=resolution)
 
 
-def test_kept_classes_score_the_same_to_the_bit_in_another_order():
+def test_kept_classes_keep_every_bit_of_their_rows_and_score_the_same_in_another_order():
+    """Scores agree within rounding, as products have other numbers of rows; masks to the bit."""
     old = build(classes=("cell", "rod", "tube")).eval()
     new = build(classes=("tube", "cell")).eval()
     report = adopt(new, weights_of(old))
     assert report.fresh == report.dropped == 0
+    heads = [
+        (chain.decoder.class_head.weight, chain.decoder.class_head.bias) for chain in (old, new)
+    ]
+    assert all(torch.equal(a[[2, 0]], b) for a, b in zip(*heads, strict=True))
     with torch.no_grad():
         a, b = old(images()), new(images())
-    assert torch.equal(a["logits"][..., [2, 0, 3]], b["logits"])
+    torch.testing.assert_close(b["logits"], a["logits"][..., [2, 0, 3]], rtol=1e-5, atol=1e-5)
     assert torch.equal(a["masks"].queries, b["masks"].queries) and torch.equal(
         a["masks"].pixels, b["masks"].pixels
     )

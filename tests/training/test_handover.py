@@ -85,11 +85,12 @@ def test_kept_classes_score_identically_in_every_head(classes):
 
 
 def test_permuted_classes_change_nothing_in_the_whole_answer():
+    """Boxes to the bit, logits within rounding: a row's place may decide how its product adds up."""
     parent, child = model(PARENT).eval(), model(("tube", "cell", "rod"), seed=1).eval()
     adopt(child, weights_of(parent))
     old, new = parent(images()), child(images())
     assert torch.equal(new["boxes_cxcywh"], old["boxes_cxcywh"])
-    assert torch.equal(new["logits"], old["logits"][..., [2, 0, 1]])
+    torch.testing.assert_close(new["logits"], old["logits"][..., [2, 0, 1]], rtol=1e-5, atol=1e-5)
 
 
 def test_ninety_one_rows_of_coco_become_three_classes_by_name():

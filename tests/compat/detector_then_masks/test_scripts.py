@@ -17,6 +17,7 @@ from segue.models import ModelSpec, rfdetr
 from segue.models.weights.rfdetr import rfdetr_file
 from segue.training.journal import read_rows
 from tests.conftest import ROOT
+from tests.typed import in_process
 
 FOLDER = ROOT / "scripts" / "detector-then-masks"
 COMMANDS = {
@@ -26,9 +27,15 @@ COMMANDS = {
 PROMISED = ("best.pt", "last.pt", "checkpoint.pt", "checkpoint_best_regular.pth", "metrics.json")
 
 
-def command(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+def in_a_process_of_its_own(
+    name: str, *arguments: object, cwd: Path
+) -> subprocess.CompletedProcess:
     line = [sys.executable, "-W", "ignore", str(FOLDER / name), *map(str, arguments)]
     return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=600)
+
+
+def command(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+    return in_process(FOLDER / name, *arguments, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +49,7 @@ def place(rendered, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def stage1(place) -> Path:
     flags = ("--size", "pico", "--epochs", 1, "--batch", 4, "--accum", 2, "--workers", 0)
-    done = command("train_detector_stage1.py", *flags, cwd=place)
+    done = in_a_process_of_its_own("train_detector_stage1.py", *flags, cwd=place)
     assert done.returncode == 0, done.stderr
     assert "training starts from random weights" in done.stderr
     return place / "runs" / "detector_pico_128_1"

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from tests.conftest import ROOT
+from tests.typed import in_process
 
 FOLDER = ROOT / "scripts" / "thaw"
 COMMANDS = {"train.py", "inference.py", "coco_eval_val2017.py"}
@@ -53,6 +54,11 @@ train:
 
 
 def command(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+    """What a command returns and says; the first of a module should have `a_process_of_its_own`."""
+    return in_process(FOLDER / name, *arguments, cwd=cwd)
+
+
+def a_process_of_its_own(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
     line = [sys.executable, "-W", "ignore", str(FOLDER / name), *map(str, arguments)]
     return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=600)
 

@@ -21,7 +21,6 @@ from tests.compat.thaw.commands import (
     EXAMPLES,
     FOLDER,
     backbone,
-    command,
     moved,
     write_config,
 )
@@ -45,9 +44,9 @@ def trained(place, rendered) -> dict[str, subprocess.CompletedProcess]:
     """All four examples, one after another in one folder, as a person would type them."""
     done = {}
     for name, text in EXAMPLES.items():
-        done[name] = command(
-            "train.py", "--config", write_config(place, name, text, rendered).name, cwd=place
-        )
+        config = write_config(place, name, text, rendered).name
+        command = in_process if done else in_a_process_of_its_own
+        done[name] = command(FOLDER / "train.py", "--config", config, cwd=place)
         assert done[name].returncode == 0, done[name].stderr
     return done
 
@@ -282,6 +281,6 @@ def test_all_three_strategies_run_on_real_blood_cells(place, trained, name):
     if not data.is_dir():
         pytest.skip("no sample data bccd-44 beside the checkout")
     config = write_config(place, f"bccd-{name}", EXAMPLES[name], data)
-    done = command("train.py", "--config", config.name, cwd=place)
+    done = in_process(FOLDER / "train.py", "--config", config.name, cwd=place)
     assert done.returncode == 0, done.stderr
     assert "new with fresh rows: Platelets, RBC, WBC" in done.stderr
