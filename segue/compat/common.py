@@ -62,7 +62,7 @@ def _say_dead(take_dead: TakeDead, content: dict[str, Any], at: Callable[[str], 
         for key, reason in take_dead(content):
             warn(f"{at(key)} has no effect here: {reason}")
     except PlanError as error:
-        raise PlanError(at(error.where), error.found, error.expected, error.run) from None
+        raise PlanError(at(error.where), error.found, error.expected, error.next_step) from None
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -94,7 +94,7 @@ def label_images(
             finding = find(pixels, job, um, show)
         except DataError as error:
             raise DataError(
-                f"{path}: {error.where}", error.found, error.expected, error.run
+                f"{path}: {error.where}", error.found, error.expected, error.next_step
             ) from None
         _save(drawn(as_picture(pixels), finding.shapes), out / overlay)
         record = record_of(

@@ -169,7 +169,10 @@ def validated(
     except SegueError as error:
         place = ("model",) if "model" in content else ()
         raise PlanError(
-            f"{_at(where, places, place)}: {error.where}", error.found, error.expected, error.run
+            f"{_at(where, places, place)}: {error.where}",
+            error.found,
+            error.expected,
+            error.next_step,
         ) from None
 
 

@@ -101,7 +101,7 @@ def read_all_data(plan: Plan, console: Console, only: str | None = None) -> dict
             before = (
                 f"segue run with --stage {plan.stages[number - 1].name} trains what comes before it"
             )
-            run = "; ".join(filter(None, [error.run, before if number else ""]))
+            run = "; ".join(filter(None, [error.next_step, before if number else ""]))
             raise DataError(error.where, error.found, error.expected, run) from None
     if processes.rank() == 0:
         audit_cache.keep(plan.runs, audits)

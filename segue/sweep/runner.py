@@ -29,7 +29,7 @@ from segue.run.console import Console
 from segue.run.folder import PLAN, SWEEP, RunFolder
 from segue.run.results import METRICS, describe
 from segue.sweep.combinations import Member
-from segue.sweep.launch import POLL, Job, Running
+from segue.sweep.launch import POLL, Running, SweepJob
 from segue.training import checkpoint
 from segue.training.signals import stop_signals
 
@@ -169,7 +169,7 @@ def train_members(
     folder: SweepFolder,
     members: Sequence[Member],
     devices: Sequence[str | None],
-    start: Callable[[Job], Running],
+    start: Callable[[SweepJob], Running],
     console: Console,
 ) -> list[Member]:
     """Train every member that is not complete; returns those that are not complete even then.
@@ -226,11 +226,13 @@ def _begin(
     folder: SweepFolder,
     member: Member,
     device: str | None,
-    start: Callable[[Job], Running],
+    start: Callable[[SweepJob], Running],
     console: Console,
 ) -> Attempt:
     home = folder.path / member.name
-    job = Job((home / PLAN).resolve(), (home / LOG).resolve(), Path.cwd(), folder.threads, device)
+    job = SweepJob(
+        (home / PLAN).resolve(), (home / LOG).resolve(), Path.cwd(), folder.threads, device
+    )
     with job.log.open("a", encoding="utf-8") as log:
         log.write(f"--- {member.name}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
     folder.note(member.name, "running")

@@ -23,7 +23,7 @@ ROUNDS = 2
 
 
 @dataclass(frozen=True)
-class Saving:
+class FreezeBenefit:
     """seconds and bytes of forward and backward over a few images: frozen as in the stage, and with
     nothing frozen.
 
@@ -57,7 +57,7 @@ class Saving:
         return {**asdict(self), "text": str(self)}
 
 
-def measure(learner: Learner, batch: Batch) -> Saving | None:
+def measure(learner: Learner, batch: Batch) -> FreezeBenefit | None:
     """Take the step both ways on the first images of a batch; None if not even the frozen one fits
     in memory.
 
@@ -80,7 +80,7 @@ def measure(learner: Learner, batch: Batch) -> Saving | None:
         min(frozen),
         min(whole) if whole else (None, None),
     )
-    return Saving(learner.chain.frozen_label(), seconds, size, whole_seconds, whole_size)
+    return FreezeBenefit(learner.chain.frozen_label(), seconds, size, whole_seconds, whole_size)
 
 
 @contextmanager
