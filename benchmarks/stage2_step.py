@@ -48,7 +48,7 @@ class Case:
 
 def step_of(way: str, case: Case) -> Callable[[], None]:
     """A function that does one optimizer step in one of the ways."""
-    options, _ = rfdetr.settle(
+    options, _ = rfdetr.resolve_options(
         rfdetr.Options(groups=case.groups), rfdetr.SIZES[case.size], case.objects, case.device
     )
     spec = ModelSpec(family="rfdetr", size=case.size, classes=CLASSES, options=options.model_dump())

@@ -47,7 +47,7 @@ class Case:
 def step_of(way: str, case: Case) -> tuple[Callable[[], None], Chain]:
     """A function that does one optimizer step in one of the ways, and the model it trains."""
     chosen = detr.Options.model_validate({"decoder": case.decoder})
-    options, _ = detr.settle(chosen, detr.SIZES[case.size], case.objects, case.device)
+    options, _ = detr.resolve_options(chosen, detr.SIZES[case.size], case.objects, case.device)
     spec = ModelSpec(
         family="detr", size=case.size, classes=("a", "b", "c"), options=options.model_dump()
     )

@@ -18,7 +18,7 @@ from segue.data.images import multi_file
 from segue.data.pipeline.transforms import View
 from segue.errors import CheckpointError, DataError, laid_out
 from segue.models.parts.chain import Chain
-from segue.models.weights import Weights, foreign
+from segue.models.weights import ModelWeights, foreign
 from segue.structures.channels import RGB, Channel
 from segue.structures.detections import Detections
 from segue.training import checkpoint, single_file
@@ -171,7 +171,7 @@ def model_of(spec: models.ModelSpec, tensors: Mapping[str, Tensor], where: Path)
     return chain
 
 
-def _weights_of_file(path: Path) -> Weights:
+def _weights_of_file(path: Path) -> ModelWeights:
     """The weights in a file that has a card; only families that come with segue are looked for.
 
     Raises:
@@ -193,7 +193,7 @@ def _weights_of_file(path: Path) -> Weights:
     return weights
 
 
-def from_card(weights: Weights, masks: bool = True, device: str = "auto") -> Predictor:
+def from_card(weights: ModelWeights, masks: bool = True, device: str = "auto") -> Predictor:
     """A predictor from weights whose card says all of their model. masks: whether to keep a mask
     head they have.
 
@@ -214,7 +214,7 @@ def from_card(weights: Weights, masks: bool = True, device: str = "auto") -> Pre
 
 
 def from_weights(
-    weights: Weights,
+    weights: ModelWeights,
     name: str,
     size: str,
     masks: bool,
@@ -232,17 +232,19 @@ def from_weights(
         HandoverError: if the weights are of another model.
     """
     family, where = models.get(name), _device(device)
-    chosen = {**family.options_in(weights.tensors, size, where), **options}
-    settled, _ = family.settle(family.Options(**chosen), models.size_of(family, size), 0, where)
+    chosen = {**family.options_from_weights(weights.tensors, size, where), **options}
+    settled, _ = family.resolve_options(
+        family.Options(**chosen), models.size_of(family, size), 0, where
+    )
     classes = tuple(name for name in weights.classes if name is not None)
-    channels = family.normalised(settled, channels)
+    channels = family.with_pretraining_stats(settled, channels)
     spec = models.ModelSpec(
         family=name, size=size, classes=classes, channels=channels, options=settled.model_dump()
     )
     return _adopted(spec, weights, masks, where)
 
 
-def _adopted(spec: models.ModelSpec, weights: Weights, masks: bool, device: str) -> Predictor:
+def _adopted(spec: models.ModelSpec, weights: ModelWeights, masks: bool, device: str) -> Predictor:
     family = models.get(spec.family)
     head = family.PARTS[-1]
     keep = masks and any(name.startswith(head + ".") for name in weights.tensors)
@@ -256,7 +258,7 @@ def _adopted(spec: models.ModelSpec, weights: Weights, masks: bool, device: str)
     return Predictor(chain.to(_device(device)).eval(), card)
 
 
-def _refuse_larger(spec: models.ModelSpec, masks: bool, weights: Weights) -> None:
+def _refuse_larger(spec: models.ModelSpec, masks: bool, weights: ModelWeights) -> None:
     """Refuse a model of several times what its file holds before it takes memory; a hand-over
     compares the rest.
     """

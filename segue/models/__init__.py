@@ -8,18 +8,18 @@ A family module has
     TASKS: tuple[str, ...]                     what its stages can train: boxes, masks on frozen boxes, or both jointly
     TERMS: tuple[str, ...]                     the loss's terms, if they are not those of `segue.losses.criterion`
     Options                                    a Settings class: what a plan may choose beside size and classes
-    settle(options, size, most, device)        options with nothing left open, and what was chosen and why
-    normalised(options, channels) -> channels  with the mean and deviation that the model was pretrained with
+    resolve_options(options, size, most, device)       options with nothing left open, and what was chosen and why
+    with_pretraining_stats(options, channels) -> channels  with the mean and deviation that the model was pretrained with
     build(spec, masks) -> Chain                a model with fresh weights, with a mask head if asked for
     criterion(chain, task, weights)            the loss of a stage: sums for a part of a step, and their total
     predictions(chain, state) -> Predictions   what the criterion reads
     postprocess(chain, state, sizes, most) -> list[Detections]
-    input_size(spec), scales(spec, expanded)   height and width of the frame; sides for multi-scale training
+    input_size(spec), multiscale_sides(spec, expanded)   height and width of the frame; sides for multi-scale training
     class_heads(chain)                         names of tensors with one row per class
-    first_layers(spec, tensors)                names of tensors with one column per channel, and these channels
-    import_weights(source) -> Weights          from the file formats people really have
-    options_in(tensors, size, device) -> dict  what weights without a card say about the model's options
-    adapt(weights, spec, fresh) -> notes       changes of layout a hand-over may make without asking; not of parts
+    input_convs(spec, tensors)                names of tensors with one column per channel, and these channels
+    import_weights(source) -> ModelWeights from the file formats people really have
+    options_from_weights(tensors, size, device) -> dict  what weights without a card say about the model's options
+    adapt_weights(weights, spec, fresh) -> notes       changes of layout a hand-over may make without asking; not of parts
                                                that the stage starts afresh
 """
 
@@ -60,7 +60,7 @@ class ModelSpec(Settings):
                 f"family {name}",
                 "a module that a file names",
                 "one of segue's, or yours",
-                said(name),
+                how_to_allow(name),
             )
         return name
 
@@ -90,7 +90,7 @@ def get(name: str) -> ModuleType:
     return family
 
 
-def said(name: str) -> str:
+def how_to_allow(name: str) -> str:
     """How to allow a module that data name."""
     return f"{ALLOWED}={name} in the environment, if you trust that code"
 

@@ -34,9 +34,8 @@ from segue.models.parts import mask_heads
 from segue.models.parts.chain import Chain, State
 from segue.models.parts.layers import sides_around
 from segue.models.parts.postprocess import best_pairs, best_queries, detections
-from segue.models.weights import Weights as Loaded
+from segue.models.weights import ModelWeights, hub
 from segue.models.weights import detr as files
-from segue.models.weights import hub
 from segue.structures.channels import Channel
 from segue.structures.detections import Detections
 from segue.structures.predictions import Predictions
@@ -92,7 +91,7 @@ class Options(Settings):
     mask_head: Literal["dot", "attention", "attention-nano"] = "attention"
 
 
-def settle(
+def resolve_options(
     options: Options, size: Size, most_objects: int, device: str
 ) -> tuple[Options, list[str]]:
     """Options with nothing left open, and a sentence for each number that was chosen.
@@ -158,7 +157,7 @@ def layout_of(backbone: str, resolution: int) -> tuple[int, bool]:
         ) from None
 
 
-def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+def with_pretraining_stats(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
     """The channels with the mean and deviation that the backbone was trained with, where they have
     ImageNet's.
     """
@@ -243,7 +242,7 @@ def input_size(spec: ModelSpec) -> tuple[int, int]:
     return side, side
 
 
-def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
+def multiscale_sides(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
     """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
     of a cell.
     """
@@ -257,7 +256,7 @@ def class_heads(chain: Chain) -> list[str]:
     return ["decoder.class_head.weight", "decoder.class_head.bias"]
 
 
-def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+def input_convs(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     """The first convolution, whose second dimension is the input channels."""
     convolutions = (
         name
@@ -267,7 +266,7 @@ def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tu
     return {name: spec.channel_names for name in list(convolutions)[:1]}
 
 
-def import_weights(source: str) -> Loaded:
+def import_weights(source: str) -> ModelWeights:
     """From a file, folder or hub id: facebookresearch/detr, transformers, Lightning, or a backbone
     of timm's.
     """
@@ -275,12 +274,14 @@ def import_weights(source: str) -> Loaded:
     return files.read(path if path.exists() else hub.download(source))
 
 
-def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
+def options_from_weights(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
     """What weights without a card say about the model."""
     return files.layout_of(tensors)
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
+def adapt_weights(
+    weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
+) -> list[str]:
     """Drop queries the model does not have, in place. More cannot be made up.
 
     Raises:

@@ -26,8 +26,7 @@ from segue.models._mask2former_parts import configure, parts_of
 from segue.models.parts.chain import Chain, State
 from segue.models.parts.layers import sides_around
 from segue.models.parts.postprocess import best_pairs, boxes_around
-from segue.models.weights import Weights as Loaded
-from segue.models.weights import hub
+from segue.models.weights import ModelWeights, hub
 from segue.models.weights import mask2former as files
 from segue.structures.boxes import scale_xy
 from segue.structures.channels import Channel
@@ -85,7 +84,7 @@ class Options(Settings):
     recompute: bool = False
 
 
-def settle(
+def resolve_options(
     options: Options, size: Size, most_objects: int, device: str
 ) -> tuple[Options, list[str]]:
     """Options with nothing left open, and a sentence for each number that was chosen.
@@ -119,7 +118,7 @@ def settle(
     return options.model_copy(update=chosen), said
 
 
-def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+def with_pretraining_stats(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
     """The channels as they are: Swin was trained with ImageNet's mean and deviation."""
     return channels
 
@@ -206,7 +205,7 @@ def input_size(spec: ModelSpec) -> tuple[int, int]:
     return side, side
 
 
-def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
+def multiscale_sides(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
     """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
     of 32 pixels.
     """
@@ -218,12 +217,12 @@ def class_heads(chain: Chain) -> list[str]:
     return ["decoder.class_head.weight", "decoder.class_head.bias"]
 
 
-def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+def input_convs(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     """The tensor whose second dimension is the input channels."""
     return {"backbone.net.swin.embeddings.patch_embeddings.projection.weight": spec.channel_names}
 
 
-def import_weights(source: str) -> Loaded:
+def import_weights(source: str) -> ModelWeights:
     """From a file, folder or hub id: facebookresearch/Mask2Former (.pkl, .pth), transformers, or
     Swin alone.
     """
@@ -231,12 +230,14 @@ def import_weights(source: str) -> Loaded:
     return files.read(path if path.exists() else hub.download(source))
 
 
-def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
+def options_from_weights(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
     """What weights without a card say about the model."""
     return {"queries": len(tensors[files.KEY])} if files.KEY in tensors else {}
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
+def adapt_weights(
+    weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
+) -> list[str]:
     """Drop queries the model does not have, or add what is missing, in place.
 
     The published sizes have 100 queries, or 200. More, which only a plan that asks for them gets,

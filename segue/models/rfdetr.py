@@ -29,8 +29,7 @@ from segue.models.parts import mask_heads
 from segue.models.parts.chain import Chain, State
 from segue.models.parts.layers import sides_around
 from segue.models.parts.postprocess import best_pairs, detections
-from segue.models.weights import Weights as Loaded
-from segue.models.weights import hub
+from segue.models.weights import ModelWeights, hub
 from segue.models.weights import rfdetr as files
 from segue.structures.channels import Channel
 from segue.structures.detections import Detections
@@ -56,7 +55,7 @@ class Options(Settings):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
-def settle(
+def resolve_options(
     options: Options, size: Size, most_objects: int, device: str
 ) -> tuple[Options, list[str]]:
     """Options with nothing left open, and a sentence for each number that was chosen.
@@ -133,7 +132,7 @@ def config(spec: ModelSpec) -> RfDetrConfig:
     )  # fmt: skip
 
 
-def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+def with_pretraining_stats(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
     """The channels as they are: DINOv2 was trained with ImageNet's mean and deviation, which r, g
     and b have.
     """
@@ -204,7 +203,7 @@ def input_size(spec: ModelSpec) -> tuple[int, int]:
     return side, side
 
 
-def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
+def multiscale_sides(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
     """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
     of a block.
     """
@@ -219,18 +218,18 @@ def class_heads(chain: Chain) -> list[str]:
     return [name for name, _ in chain.named_parameters() if name.startswith(heads)]
 
 
-def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+def input_convs(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     """The tensor whose second dimension is the input channels."""
     return {"backbone.vit.embeddings.patch_embeddings.projection.weight": spec.channel_names}
 
 
-def import_weights(source: str) -> Loaded:
+def import_weights(source: str) -> ModelWeights:
     """From a rfdetr file, a transformers folder, or a hub id such as Roboflow/rf-detr-nano."""
     path = Path(source)
     return files.read(path if path.exists() else hub.download(source))
 
 
-def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
+def options_from_weights(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
     """What weights without a card say about the model; of the query groups, as many as suit the
     device.
     """
@@ -244,7 +243,9 @@ def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, 
     return found
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
+def adapt_weights(
+    weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
+) -> list[str]:
     """Drop query groups and queries the model does not have and fit the positions to its
     resolution, in place.
 

@@ -28,8 +28,7 @@ from segue.models.parts.chain import Chain, State
 from segue.models.parts.fusion import Kind
 from segue.models.parts.layers import sides_around
 from segue.models.parts.regions import MaskHead, RegionHead, Regions, pasted
-from segue.models.weights import Weights as Loaded
-from segue.models.weights import hub
+from segue.models.weights import ModelWeights, hub
 from segue.models.weights import segformer as files
 from segue.structures.boxes import scale_xy
 from segue.structures.channels import IMAGENET, Channel
@@ -80,7 +79,7 @@ class Options(Settings):
     zero_init: bool = False
 
 
-def settle(
+def resolve_options(
     options: Options, size: Size, most_objects: int, device: str
 ) -> tuple[Options, list[str]]:
     """Options with nothing left open. An image may have any number of objects.
@@ -111,7 +110,7 @@ def settle(
     return options.model_copy(update={"backbone": name, "resolution": resolution}), []
 
 
-def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+def with_pretraining_stats(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
     """The channels as they are: MiT was trained with ImageNet's mean and deviation."""
     return channels
 
@@ -220,7 +219,7 @@ def input_size(spec: ModelSpec) -> tuple[int, int]:
     return side, side
 
 
-def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
+def multiscale_sides(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
     """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
     of 32 pixels.
     """
@@ -237,7 +236,7 @@ def class_heads(chain: Chain) -> list[str]:
     return box + (mask if chain.order[-1] == "mask_head" else [])
 
 
-def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+def input_convs(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     """The first convolution of each stream."""
     return {
         f"{part}.streams.{i}.{files.FIRST_OF_STREAM}": tuple(
@@ -248,20 +247,22 @@ def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tu
     }
 
 
-def import_weights(source: str) -> Loaded:
+def import_weights(source: str) -> ModelWeights:
     """From a folder or hub id of a SegFormer, such as nvidia/mit-b0: weights for the streams."""
     path = Path(source)
     return files.read(path if path.exists() else hub.download(source))
 
 
-def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
+def options_from_weights(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
     """What weights without a card say about the model: which MiT they are of."""
     layout = files.layout_of(tensors)
     names = [name for name, mit in MITS.items() if (mit.widths, mit.depths) == layout]
     return {"backbone": names[0]} if names else {}
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
+def adapt_weights(
+    weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
+) -> list[str]:
     """Let streams that the weights do not have begin as copies of their RGB stream, in place.
 
     A copy's first convolution has the sum of RGB's kernels, shared out among its channels, so that

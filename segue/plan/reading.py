@@ -93,7 +93,7 @@ def load_kept(path: Path) -> Plan:
                 f"{path}: {key}",
                 f"names the module {name}",
                 "one of segue's, or yours",
-                models.said(name),
+                models.how_to_allow(name),
             )
     return parse(text, str(path))
 

@@ -21,7 +21,7 @@ from segue.evaluation.coco_metrics import CocoMetrics, detections_needed
 from segue.evaluation.evaluate import evaluate
 from segue.models import ModelSpec
 from segue.models.parts.chain import Chain
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
 from segue.plan.schema import Plan, StagePlan
 from segue.run.console import Console
 from segue.structures.channels import Channel
@@ -59,7 +59,7 @@ def build_model(
     plan: Plan,
     stage: StagePlan,
     data: DataSet,
-    weights: Weights | None,
+    weights: ModelWeights | None,
     device: str,
     say: Callable[[str], None],
     begun: Mapping[str, Any] | None = None,
@@ -93,14 +93,16 @@ def build_model(
         known = (
             parent["options"]
             if parent
-            else family.options_in(weights.tensors, plan.model.size, device)
+            else family.options_from_weights(weights.tensors, plan.model.size, device)
         )
     chosen = {name: value for name, value in plan.model.options.items() if value is not None}
     options = begun or {**known, **chosen}
-    settled, said = family.settle(family.Options(**options), size, data.most_objects, device)
+    settled, said = family.resolve_options(
+        family.Options(**options), size, data.most_objects, device
+    )
     for line in said:
         say(f"{stage.name}: {line}")
-    channels = family.normalised(settled, plan.data_of(stage).channels)
+    channels = family.with_pretraining_stats(settled, plan.data_of(stage).channels)
     if channels != plan.data_of(stage).channels:
         say(
             f"{stage.name}: mean / deviation "
@@ -162,7 +164,7 @@ def new_learner(plan: Plan, stage: StagePlan, chain: Chain, device: str) -> Lear
         seed=stage_seed(plan, stage),
         scales=()
         if stage.multi_scale == "off"
-        else family.scales(chain.spec, stage.multi_scale == "expanded"),
+        else family.multiscale_sides(chain.spec, stage.multi_scale == "expanded"),
     )
 
 
@@ -328,7 +330,7 @@ def measure(
 
 
 def card_of(
-    plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, weights: Weights | None
+    plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, weights: ModelWeights | None
 ) -> Card:
     """What every checkpoint of a stage says of itself."""
     return Card(

@@ -27,7 +27,7 @@ from segue.errors import (
 from segue.evaluation.coco_metrics import COCO_COUNTED, detections_needed
 from segue.inference.predict import find_checkpoint
 from segue.models.parts.chain import Chain, span
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
 from segue.plan.schema import Model, Plan, StagePlan
 from segue.run import audit_cache, build
 from segue.run.console import Console
@@ -171,7 +171,7 @@ def run_stage(
     run.end(stage, "complete", peak.bytes())
 
 
-def start_weights(run: RunFolder, stage: StagePlan) -> Weights | None:
+def start_weights(run: RunFolder, stage: StagePlan) -> ModelWeights | None:
     """What the stage starts from: an earlier stage's selected checkpoint, weights of the user's, or
     nothing.
 
@@ -188,7 +188,7 @@ def start_weights(run: RunFolder, stage: StagePlan) -> Weights | None:
     return open_weights(start, run.plan.model)
 
 
-def open_weights(source: str, model: Model) -> Weights:
+def open_weights(source: str, model: Model) -> ModelWeights:
     """Weights from a segue checkpoint, of a stage or of a run, or from any format the family reads.
 
     Raises:
@@ -208,7 +208,7 @@ def open_weights(source: str, model: Model) -> Weights:
     return _with_names(weights, model.weights_classes)
 
 
-def _with_names(weights: Weights, names: tuple[str, ...]) -> Weights:
+def _with_names(weights: ModelWeights, names: tuple[str, ...]) -> ModelWeights:
     """Class rows by the names the plan gives them, which win over COCO's but not over those in a
     card.
     """
@@ -232,7 +232,7 @@ def train(
     run: RunFolder,
     stage: StagePlan,
     data: DataSet,
-    weights: Weights | None,
+    weights: ModelWeights | None,
     device: str,
     console: Console,
 ) -> None:
@@ -284,7 +284,7 @@ def train(
     write_outcome(folder, stage, data, learner, "; ".join([*thaws.values(), proof_line]), console)
 
 
-def hand_over(chain: Chain, weights: Weights | None, stage: StagePlan) -> Report | None:
+def hand_over(chain: Chain, weights: ModelWeights | None, stage: StagePlan) -> Report | None:
     """Adopt the weights a stage starts from, if any, and freeze what it freezes.
 
     Raises:

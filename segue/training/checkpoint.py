@@ -29,7 +29,7 @@ from segue.base.parsing import read_json
 from segue.base.settings import Settings
 from segue.errors import CheckpointError, NonFiniteError
 from segue.models import ModelSpec
-from segue.models.weights import Weights, foreign
+from segue.models.weights import ModelWeights, foreign
 
 CARD, WEIGHTS, STATE = "card.json", "weights.safetensors", "state.pt"
 
@@ -236,7 +236,7 @@ def recover(folder: Path) -> tuple[Card | None, list[str]]:
     return card, said
 
 
-def as_weights(folder: Path) -> Weights:
+def as_weights(folder: Path) -> ModelWeights:
     """A segue checkpoint as what a hand-over takes.
 
     Raises:
@@ -253,14 +253,14 @@ def as_weights(folder: Path) -> Weights:
 
 def weights_of(
     card: Card, tensors: dict[str, Tensor], source: str, lineage: dict[str, Any]
-) -> Weights:
+) -> ModelWeights:
     """Card and weights of a checkpoint as what a hand-over takes.
 
     lineage: which file, stage and bytes they are.
     """
     if card.came_from:
         lineage = {**lineage, "came_from": card.came_from}
-    return Weights(
+    return ModelWeights(
         tensors=tensors,
         classes=card.spec.classes,
         channels=tuple(channel.name for channel in card.spec.channels),

@@ -19,7 +19,7 @@ from segue import models
 from segue.errors import HandoverError
 from segue.models import ModelSpec
 from segue.models.parts.chain import Chain
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
 from segue.structures.channels import Channel
 
 LISTED = 12  # differences shown in full
@@ -53,7 +53,7 @@ def rows_for(wanted: Sequence[str], have: Sequence[str | None]) -> list[int | No
 
 
 def adopt(
-    chain: Chain, weights: Weights, fresh: Sequence[str] = (), drop: Sequence[str] = ()
+    chain: Chain, weights: ModelWeights, fresh: Sequence[str] = (), drop: Sequence[str] = ()
 ) -> Report:
     """Load `weights` into `chain` exactly, or raise and change nothing.
 
@@ -68,7 +68,7 @@ def adopt(
     report = Report()
     given = {n: t for n, t in weights.tensors.items() if _part(n) not in (*fresh, *drop)}
     report.dropped = len(weights.tensors) - len(given)
-    report.notes += family.adapt(given, chain.spec, fresh)
+    report.notes += family.adapt_weights(given, chain.spec, fresh)
     wanted = {n: t for n, t in chain.state_dict().items() if _part(n) not in fresh}
     report.fresh = len(chain.state_dict()) - len(wanted)
     report.notes += _move_classes(family, chain, weights, given, wanted)
@@ -87,7 +87,7 @@ def _part(name: str) -> str:
 def _move_classes(
     family: ModuleType,
     chain: Chain,
-    weights: Weights,
+    weights: ModelWeights,
     given: dict[str, Tensor],
     wanted: dict[str, Tensor],
 ) -> list[str]:
@@ -116,7 +116,7 @@ def _move_classes(
 def _move_channels(
     family: ModuleType,
     chain: Chain,
-    weights: Weights,
+    weights: ModelWeights,
     given: dict[str, Tensor],
     wanted: dict[str, Tensor],
 ) -> list[str]:
@@ -129,8 +129,8 @@ def _move_channels(
     theirs = (
         ModelSpec(**weights.card["spec"]) if weights.card else chain.spec.model_copy(update=named)
     )
-    have, said = family.first_layers(theirs, given), []
-    for name, channels in family.first_layers(chain.spec, wanted).items():
+    have, said = family.input_convs(theirs, given), []
+    for name, channels in family.input_convs(chain.spec, wanted).items():
         if name not in given or name not in wanted or have.get(name, channels) == channels:
             continue
         columns = rows_for(channels, have[name])

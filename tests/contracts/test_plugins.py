@@ -27,8 +27,9 @@ from tests.conftest import toy_plan
 from tests.toy import Console
 
 FAMILY_FUNCTIONS = (
-    "settle", "normalised", "build", "criterion", "predictions", "postprocess", "input_size", "scales", "class_heads",
-    "first_layers", "import_weights", "options_in", "adapt",
+    "resolve_options", "with_pretraining_stats", "build", "criterion", "predictions", "postprocess",
+    "input_size", "multiscale_sides", "class_heads", "input_convs", "import_weights",
+    "options_from_weights", "adapt_weights",
 )  # fmt: skip
 
 
@@ -56,7 +57,7 @@ def test_all_sizes_are_covered():
 @pytest.mark.parametrize(("name", "size"), SIZES)
 def test_every_size_is_a_chain_whose_parameters_belong_to_parts(name, size):
     family = models.get(name)
-    options, _ = family.settle(family.Options(), family.SIZES[size], 5, "cpu")
+    options, _ = family.resolve_options(family.Options(), family.SIZES[size], 5, "cpu")
     channels = (*RGB, Channel(name="thermal"))
     spec = ModelSpec(
         family=name, size=size, classes=("a", "b"), channels=channels, options=options.model_dump()
@@ -67,13 +68,13 @@ def test_every_size_is_a_chain_whose_parameters_belong_to_parts(name, size):
     counted = sum(p.numel() for part in chain.order for p in chain.part(part).parameters())
     assert counted == sum(p.numel() for p in chain.parameters())
     names = dict(chain.named_parameters())
-    firsts = family.first_layers(spec, chain.state_dict())
+    firsts = family.input_convs(spec, chain.state_dict())
     assert firsts and all(
         names[first].shape[1] == len(channels) for first, channels in firsts.items()
     )
     assert all(names[head].shape[0] == 2 for head in family.class_heads(chain))
     height, width = family.input_size(spec)
-    assert (height, width)[0] in family.scales(spec, expanded=False)
+    assert (height, width)[0] in family.multiscale_sides(spec, expanded=False)
 
 
 def test_every_format_has_the_three_functions():
@@ -120,7 +121,7 @@ def pico_weights(model: dict, folder: Path) -> Path:
     """A checkpoint of the recipe's model in the size for CPUs, of other classes."""
     family = models.get(model["family"])
     own = {key: value for key, value in model.items() if key in family.Options.model_fields}
-    options, _ = family.settle(family.Options(**own), family.SIZES["pico"], 5, "cpu")
+    options, _ = family.resolve_options(family.Options(**own), family.SIZES["pico"], 5, "cpu")
     spec = ModelSpec(
         family=model["family"], size="pico", classes=("person", "rod"), options=options.model_dump()
     )

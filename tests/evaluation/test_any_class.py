@@ -55,7 +55,7 @@ def test_all_that_is_found_counts_whatever_it_is_called(rendered, names):
 def test_a_model_that_knows_none_of_the_classes_is_measured_with_any_class(
     rendered, tmp_path, capsys
 ):
-    options, _ = rfdetr.settle(rfdetr.Options(groups=1), rfdetr.SIZES["pico"], 9, "cpu")
+    options, _ = rfdetr.resolve_options(rfdetr.Options(groups=1), rfdetr.SIZES["pico"], 9, "cpu")
     spec = ModelSpec(family="rfdetr", size="pico", classes=("blob",), options=options.model_dump())
     chain = rfdetr.build(spec, masks=False)
     checkpoint.write(tmp_path / "blobs", chain.state_dict(), Card(spec=spec, complete=True))

@@ -99,7 +99,7 @@ CALLS: dict[str, Callable[[Path], object]] = {
 def good(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("good")
     data = render_dataset(folder / "data", {"train": 2, "valid": 1, "test": 1}, side=64, seed=1)
-    options = rfdetr.settle(
+    options = rfdetr.resolve_options(
         rfdetr.Options(resolution=64, queries=10, groups=1), rfdetr.SIZES["pico"], 5, "cpu"
     )[0]
     spec = ModelSpec(family="rfdetr", size="pico", classes=("cell",), options=options.model_dump())

@@ -72,7 +72,7 @@ def found_by(folder: Path, most: int) -> list[list[float]]:
 def write(family_name: str, folder: Path) -> None:
     """Write the checkpoint of a small model of this version, and what it finds."""
     family = models.get(family_name)
-    settled, _ = family.settle(family.Options(), family.SIZES["pico"], 5, "cpu")
+    settled, _ = family.resolve_options(family.Options(), family.SIZES["pico"], 5, "cpu")
     channels = (*RGB, Channel(name="thermal")) if family_name == "rgbx_rcnn" else RGB
     spec = ModelSpec(
         family=family_name,

@@ -52,7 +52,7 @@ def test_a_size_has_as_many_parameters_as_the_original(size, parameters):
 def test_channels_decide_the_streams(channels, options, parts, first):
     chain = build(channels=channels, **options)
     assert chain.order == (*parts, "neck", "head")
-    found = rgbx_rcnn.first_layers(chain.spec, chain.state_dict())
+    found = rgbx_rcnn.input_convs(chain.spec, chain.state_dict())
     assert {name.split(".stages.")[0]: named for name, named in found.items()} == first
     state = chain.eval()({"images": pixels(len(channels))})
     assert len(rgbx_rcnn.postprocess(chain, state, [(64, 64), (30, 90)], 10)) == 2

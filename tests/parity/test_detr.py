@@ -56,8 +56,8 @@ def shaken(model: nn.Module) -> nn.Module:
 def ours_of(source, classes=CLASSES) -> Chain:
     """Our model with the weights of a file or folder."""
     weights = detr.import_weights(str(source))
-    known = detr.options_in(weights.tensors, "resnet18", "cpu")
-    options, _ = detr.settle(detr.Options(**known), detr.SIZES["resnet18"], 5, "cpu")
+    known = detr.options_from_weights(weights.tensors, "resnet18", "cpu")
+    options, _ = detr.resolve_options(detr.Options(**known), detr.SIZES["resnet18"], 5, "cpu")
     chain = detr.build(
         ModelSpec(family="detr", size="resnet18", classes=classes, options=options.model_dump()),
         False,

@@ -64,8 +64,8 @@ def folder(peer, tmp_path_factory):
 def ours_of(source, classes=CLASSES, **options) -> Chain:
     """Our model with the weights of a file or folder."""
     weights = mask2former.import_weights(str(source))
-    known = {**mask2former.options_in(weights.tensors, "pico", "cpu"), **options}
-    settled, _ = mask2former.settle(
+    known = {**mask2former.options_from_weights(weights.tensors, "pico", "cpu"), **options}
+    settled, _ = mask2former.resolve_options(
         mask2former.Options(**known), mask2former.SIZES["pico"], 5, "cpu"
     )
     spec = ModelSpec(
@@ -314,7 +314,7 @@ def _named_by_position(path) -> Chain:
     """What `weights_classes` does in a plan: names for rows that have none."""
     weights = mask2former.import_weights(str(path))
     weights.classes = CLASSES
-    settled, _ = mask2former.settle(
+    settled, _ = mask2former.resolve_options(
         mask2former.Options(queries=QUERIES), mask2former.SIZES["pico"], 5, "cpu"
     )
     chain = mask2former.build(
@@ -359,7 +359,9 @@ def test_swin_alone_is_a_backbone(peer, tmp_path):
 
 
 def ours_of_nothing() -> Chain:
-    settled, _ = mask2former.settle(mask2former.Options(), mask2former.SIZES["pico"], 5, "cpu")
+    settled, _ = mask2former.resolve_options(
+        mask2former.Options(), mask2former.SIZES["pico"], 5, "cpu"
+    )
     spec = ModelSpec(
         family="mask2former", size="pico", classes=CLASSES, options=settled.model_dump()
     )

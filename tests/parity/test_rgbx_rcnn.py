@@ -64,7 +64,9 @@ def source(request, theirs, tmp_path):
 @torch.no_grad()
 def test_imported_streams_give_the_features_of_transformers(source, theirs):
     weights = rgbx_rcnn.import_weights(source)
-    assert rgbx_rcnn.options_in(weights.tensors, "mit_b1", "cpu") == {"backbone": "mit_b0"}
+    assert rgbx_rcnn.options_from_weights(weights.tensors, "mit_b1", "cpu") == {
+        "backbone": "mit_b0"
+    }
     pictures = torch.rand(2, 4, 64, 96, generator=torch.Generator().manual_seed(0))
     alone, both = (
         build(channels=RGB, size="mit_b0"),

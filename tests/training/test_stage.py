@@ -149,7 +149,7 @@ def test_multi_scale_draws_one_size_for_a_whole_step_however_it_is_split(
     seen = sides_seen(monkeypatch)
     whole = run(detector(rendered, tmp_path / "a", epochs=3, multi_scale="expanded"))
     sides = [side for _, side in seen]
-    allowed = rfdetr.scales(
+    allowed = rfdetr.multiscale_sides(
         checkpoint.read_card(whole / "1-detector" / "selected").spec, expanded=True
     )
     assert len(set(sides)) > 2 and set(sides) <= set(allowed)

@@ -25,7 +25,7 @@ from segue.errors import DataError, SegueError, printable, show
 from segue.evaluation.ceiling import advice
 from segue.evaluation.coco_metrics import detections_needed
 from segue.models.parts.chain import Chain
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
 from segue.plan.reading import load_plan
 from segue.plan.schema import SUFFIXES, Plan, StagePlan
 from segue.run import build
@@ -191,7 +191,7 @@ def _plan(findings: Findings, plan: Plan, timed: bool) -> None:
     first.
     """
     seen: dict[str, DataSet | None] = {}
-    before: dict[str, Weights] = {}
+    before: dict[str, ModelWeights] = {}
     device = build.pick_device(plan.device)
     names = {stage.name for stage in plan.stages}
     for stage in plan.stages:
@@ -223,7 +223,7 @@ def _plan(findings: Findings, plan: Plan, timed: bool) -> None:
         except SegueError as error:
             findings.fail(f"stage {stage.name}", error.message)
             continue
-        before[stage.name] = Weights(
+        before[stage.name] = ModelWeights(
             tensors=chain.state_dict(),
             classes=chain.spec.classes,
             channels=tuple(channel.name for channel in chain.spec.channels),
@@ -237,7 +237,7 @@ def _hand_over(
     plan: Plan,
     stage: StagePlan,
     data: DataSet,
-    before: dict[str, Weights],
+    before: dict[str, ModelWeights],
     device: str,
 ) -> Chain:
     section = f"stage {stage.name}"

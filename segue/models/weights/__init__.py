@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(slots=True)
-class Weights:
+class ModelWeights:
     """Tensors under the names our model gives them, with what a hand-over must know about them.
 
     classes: the name of each row of a class head; None for a row that never meant a class.
