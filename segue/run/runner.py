@@ -36,12 +36,13 @@ from segue.run.results import SAVING, write_outcome, write_report
 from segue.structures.target import collate
 from segue.training import checkpoint, disk, freeze_benefit, processes, single_file
 from segue.training.estimate import Peak
+from segue.training.fit import fit
 from segue.training.freeze import FrozenProof
 from segue.training.handover import Report, adopt
 from segue.training.journal import Journal, read_events
 from segue.training.learner import Learner
 from segue.training.signals import stopping_at_once
-from segue.training.stage import Stage, fit
+from segue.training.stage import Stage
 
 
 @stopping_at_once()
@@ -257,22 +258,25 @@ def train(
         Journal(folder, done.steps, done.evaluated, plan.wandb) if processes.rank() == 0 else None
     )
 
-    ours = Stage(
-        learner=learner,
-        training=stage,
-        steps_per_epoch=-(-len(samples) // stage.images_per_step),
-        batches=build.step_batches(samples, cached, stage),
-        evaluate=build.evaluator(data, stage, learner),
-        metric=stage.metric,
-        folder=folder,
-        card=build.card_of(plan, stage, data, chain, weights),
-        journal=journal,
-        proof=proof,
-        thaw=stage.thaw,
-        say=console.say,
-        images=[record.image for record in samples.records],
-    )
-    with closing(journal) if journal is not None else nullcontext(), console.stage(ours):
+    with (
+        closing(journal) if journal is not None else nullcontext(),
+        console.stage(folder.name) as reporter,
+    ):
+        ours = Stage(
+            learner=learner,
+            training=stage,
+            steps_per_epoch=-(-len(samples) // stage.images_per_step),
+            batches=build.step_batches(samples, cached, stage),
+            evaluate=build.evaluator(data, stage, learner),
+            metric=stage.metric,
+            folder=folder,
+            card=build.card_of(plan, stage, data, chain, weights),
+            journal=journal,
+            proof=proof,
+            thaw=stage.thaw,
+            reporter=reporter,
+            images=[record.image for record in samples.records],
+        )
         fit(ours)
     thaws = {
         event["step"]: f"until step {event['step']} {event['proof']}"

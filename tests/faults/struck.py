@@ -32,9 +32,9 @@ from tests.toy import losses, same_tensors
 # after the last.
 PLACES = {
     "step": ("segue.training.loop", "train_step"),
-    "validation": ("segue.training.stage", "_evaluated"),
+    "validation": ("segue.training.fit", "_evaluated"),
     "saving": ("segue.training.checkpoint", "write"),
-    "thaw": ("segue.training.stage", "_thaw"),
+    "thaw": ("segue.training.fit", "_thaw"),
 }
 BETWEEN = "between"
 

@@ -14,8 +14,8 @@ from tensorboardX.proto.event_pb2 import Event
 from segue.errors import TrainingError
 from segue.run.folder import read_note
 from segue.training import checkpoint
+from segue.training.fit import MOST_FAILED_SAVES
 from segue.training.journal import Journal, read_rows
-from segue.training.stage import MOST_FAILED_SAVES
 from tests.faults.small_disk import small_disk
 from tests.toy import detector_only, losses, run, same_tensors
 from tests.training.test_cache import contents, filled, parts  # noqa: F401

@@ -33,16 +33,11 @@ def scores(monkeypatch):
     def set_to(values: list[float]) -> None:
         left = iter(values)
 
-        class Given:
-            def figures(self):
-                value = next(left)
-                return {"box_ap": value, "box_ap50": value}
+        def evaluate(tick):
+            value = next(left)
+            return {"box_ap": value, "box_ap50": value}
 
-        measure = build.measure
-        monkeypatch.setattr(
-            build, "measure", lambda data, part, chain, images, workers, tick: Given()
-            if tick.__name__ == "tick" else measure(data, part, chain, images, workers, tick),
-        )  # fmt: skip
+        monkeypatch.setattr(build, "evaluator", lambda *_: evaluate)
 
     return set_to
 
