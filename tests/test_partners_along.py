@@ -16,7 +16,7 @@ from segue.cli.app import main
 from segue.data.dataset import Data, read_splits
 from segue.data.images import image_io, multi_file
 from segue.data.synthetic import render_dataset
-from tests.data.test_partners import THERMAL
+from tests.data.images.test_multi_file import THERMAL
 
 SIDE, COUNT = 64, 6
 

@@ -26,7 +26,7 @@ from segue.evaluation.overlay import as_picture
 from segue.inference.predict import pictures_in
 from segue.models.parts.layers import Normalise
 from segue.structures.channels import Channel
-from tests.data.test_levels import distinct, saved_model, seen_by
+from tests.data.images.test_value_scale import distinct, saved_model, seen_by
 
 SIDE = 64
 PHOTO = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
