@@ -148,7 +148,7 @@ def _pictures(pages: Sequence[StagePage]) -> list[dict[str, Any]]:
     rows = []
     for index in chosen:
         record = last.records[index]
-        picture = as_picture(image_io.shown(record.image), own)
+        picture = as_picture(image_io.read_for_display(record.image), own)
         truth = draw_truth(picture, record, last.class_names, "mask" in last.kinds)
         found = [draw_detections(picture, page.found[index].above(SHOWN_SCORE)) for page in pages]
         rows.append(

@@ -330,7 +330,7 @@ def pictures_in(path: Path, channels: Sequence[Channel] = ()) -> list[Path]:
     found = sorted(
         p for p in path.rglob("*") if p.suffix.lower() in image_files.SUFFIXES and p.name[0] != "."
     )
-    found = multi_file.without_partners(found, path, channels)
+    found = multi_file.without_paired_files(found, path, channels)
     if not found:
         raise DataError(path, "no images" if path.is_dir() else "no such file or folder", "images")
     return found

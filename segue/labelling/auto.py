@@ -24,7 +24,7 @@ from segue.base.files import write_json
 from segue.base.parsing import read_json
 from segue.base.settings import Settings
 from segue.data.images import image_io as image_files
-from segue.data.images.pixel_size import micrometres_per_pixel
+from segue.data.images.pixel_size import pixel_size_um
 from segue.data.records import Annotation, Record
 from segue.data.scene_groups import groups, split_groups
 from segue.data.writing.coco import coco
@@ -88,7 +88,7 @@ def label_images(
         zip(paths, names, _overlays(names), strict=True), 1
     ):
         pixels = read_any(path)
-        um = job.um or micrometres_per_pixel(path)
+        um = job.um or pixel_size_um(path)
         show = _saver(out / "steps" / name) if job.show_steps else unseen
         try:
             finding = find(pixels, job, um, show)

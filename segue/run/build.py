@@ -186,7 +186,10 @@ def training_samples(plan: Plan, stage: StagePlan, data: DataSet, learner: Learn
     height, width = models.get(learner.chain.spec.family).input_size(learner.chain.spec)
     view = View(height, width, stage.augment, learner.chain.spec.channels)
     records, channels = data.splits["train"].records, plan.data_of(stage).channels
-    noise = {"weighed": stage.noise.quality, "with_unexplained": stage.noise.missed is not None}
+    noise = {
+        "weight_by_quality": stage.noise.quality,
+        "with_unlabelled": stage.noise.missed is not None,
+    }
     return Samples(records, data.classes, channels, view, learner.seed, stage.with_masks, **noise)
 
 

@@ -309,7 +309,7 @@ def test_an_image_is_refused_by_its_header_before_a_pixel_is_decoded(tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.process_time()
     for path in files:
-        for read in (image_io.stack, image_io.shown, image_io.read):
+        for read in (image_io.read_stack, image_io.read_for_display, image_io.read):
             with pytest.raises(DataError):
                 read(path)
         try:

@@ -22,7 +22,7 @@ from segue.labelling.pick import Candidate, choose
 from segue.structures.detections import Detections
 from segue.structures.masks import coco_rle
 from segue.structures.regions import Region
-from tests.data.test_levels import SIDE, channels, saved_model, write_stack
+from tests.data.images.test_value_scale import SIDE, channels, saved_model, write_stack
 from tests.labelling import one_eyed
 from tests.labelling.one_eyed import BLUE, GREEN, RED, paint, saved
 from tests.labelling.scoring import levels

@@ -20,7 +20,7 @@ from segue.data.dataset import Data, DataSet, read_dataset, read_splits, require
 from segue.data.formats import WHOLE, coco
 from segue.data.problems import REFUSED, SIDED, Finding, counted, summed
 from segue.data.records import Split
-from segue.data.splitting import Division
+from segue.data.splitting import SplitShares
 from segue.errors import DataError, SegueError, printable, show
 from segue.evaluation.ceiling import advice
 from segue.evaluation.coco_metrics import detections_needed
@@ -153,7 +153,7 @@ def _data(
             section,
             "not divided: a plan does it with split: {valid: 0.15} under data:, or segue data split",
         )
-        settings = settings.model_copy(update={"split": Division()})
+        settings = settings.model_copy(update={"split": SplitShares()})
     try:
         data = read_dataset(settings)
     except SegueError as error:

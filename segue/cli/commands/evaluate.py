@@ -14,7 +14,7 @@ from typing import Any
 from segue.base.files import write_json
 from segue.data.dataset import Data, DataSet, read_splits
 from segue.data.formats import coco
-from segue.data.pipeline.corruptions import DisturbedView
+from segue.data.pipeline.corruptions import CorruptedView
 from segue.data.pipeline.transforms import View
 from segue.data.records import SPLIT_WORDS, Split, refuse_errors
 from segue.errors import DataError, PlanError, show
@@ -205,7 +205,7 @@ def disturbed_views(
                 "no channel is left",
                 "fewer of " + ", ".join(c.name for c in channels),
             )
-        views[f"without {name}"] = DisturbedView(size, channels, missing=rows)
+        views[f"without {name}"] = CorruptedView(size, channels, missing=rows)
     for text in shift:
         found = re.fullmatch(r"(.+)=([+-]?\d{1,6}),([+-]?\d{1,6})", text)
         if not found:
@@ -214,8 +214,13 @@ def disturbed_views(
                 "not understood",
                 "NAME=X,Y in whole pixels, such as thermal=3,-2",
             )
-        shift_by = (rows_of(found[1], channels), int(found[2]), int(found[3]))
-        views[f"shift {text}"] = DisturbedView(size, channels, shift=shift_by)
+        views[f"shift {text}"] = CorruptedView(
+            size,
+            channels,
+            displaced=rows_of(found[1], channels),
+            right=int(found[2]),
+            down=int(found[3]),
+        )
     return views
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from segue import models
 from segue.base.extras import extra
 from segue.base.files import write_json
-from segue.data.images.pixel_size import micrometres_per_pixel
-from segue.data.images.value_range import Levels
+from segue.data.images.pixel_size import pixel_size_um
+from segue.data.images.value_range import ValueRange
 from segue.errors import DataError, PlanError
 from segue.evaluation.overlay import as_picture, draw_detections
 from segue.inference.measure import as_csv, columns, measurements
@@ -145,7 +145,7 @@ def predict_to_folder(
                 broken.append(error)
                 continue
             name = path.relative_to(root)
-            scale = wanted.um_per_px or micrometres_per_pixel(path)
+            scale = wanted.um_per_px or pixel_size_um(path)
             found, steps = refine(found, wanted.refine, scale)
             base = (
                 name.with_suffix("").as_posix()
@@ -153,7 +153,7 @@ def predict_to_folder(
                 else name.as_posix()
             )
             results.add(name.as_posix(), found, steps)
-            results.levels.see(pixels)
+            results.value_range.update(pixels)
             results.write(out / base, name.as_posix(), pixels, found, scale)
     if len(broken) == len(paths):
         _refuse(broken, images, len(paths))
@@ -163,7 +163,7 @@ def predict_to_folder(
     )
     written = results.finish()
     for line in (
-        results.levels.unlike(),
+        results.value_range.mismatch(),
         _nothing(predictor.highest, threshold, results),
         _stale(out, began),
     ):
@@ -235,7 +235,7 @@ class _Results:
         known = self.predictor.card.data.get("classes", {})
         names = self.predictor.class_names
         self.ids = tuple(known.get(name, number) for number, name in enumerate(names, 1))
-        self.levels = Levels(self.predictor.chain.spec.channels)
+        self.value_range = ValueRange(self.predictor.chain.spec.channels)
 
     def add(self, name: str, found: Detections, steps: list[Step]) -> None:
         number, (height, width) = len(self.images) + 1, found.size
