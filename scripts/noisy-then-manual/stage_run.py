@@ -19,7 +19,8 @@ from stage_plan import channels_of, data_of, model_of, plan_of
 from segue.compat.common import warn
 from segue.data.dataset import DataSet, read_dataset
 from segue.errors import CheckpointError, DataError, PlanError, show
-from segue.inference.predict import Predictor, from_card, from_weights, load
+from segue.inference.loading import from_card, from_weights, load
+from segue.inference.predict import Predictor
 from segue.plan.reading import from_values, load_plan
 from segue.plan.schema import Model, Plan
 from segue.run.build import measure, pick_device

@@ -9,7 +9,8 @@ from pathlib import Path
 from config import Config, model_of, size_of
 
 from segue.errors import PlanError
-from segue.inference.predict import Predictor, from_card, from_weights, load
+from segue.inference.loading import from_card, from_weights, load
+from segue.inference.predict import Predictor
 from segue.plan.schema import Model
 from segue.run.build import pick_device
 from segue.run.runner import open_weights

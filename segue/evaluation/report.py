@@ -40,7 +40,7 @@ class StagePage:
     steps: list[dict[str, float]]
     epochs: list[dict[str, float]]
     metrics: CocoMetrics
-    found: list[Detections]
+    detections: list[Detections]
     channels: tuple[Channel, ...] = RGB
     gains: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -150,7 +150,9 @@ def _pictures(pages: Sequence[StagePage]) -> list[dict[str, Any]]:
         record = last.records[index]
         picture = as_picture(image_io.read_for_display(record.image), own)
         truth = draw_truth(picture, record, last.class_names, "mask" in last.kinds)
-        found = [draw_detections(picture, page.found[index].above(SHOWN_SCORE)) for page in pages]
+        found = [
+            draw_detections(picture, page.detections[index].above(SHOWN_SCORE)) for page in pages
+        ]
         rows.append(
             {"name": record.image.name, "images": [_data_uri(image) for image in (truth, *found)]}
         )

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from segue.base.settings import Settings
 from segue.errors import PlanError
-from segue.losses.criterion import Criterion, Weights
+from segue.losses.criterion import Criterion, LossWeights
 from segue.losses.matcher import Costs
 from segue.models import ModelSpec
 from segue.models._mask2former_parts import configure, parts_of
@@ -156,7 +156,7 @@ def criterion(chain: Chain, task: str, weights: dict[str, float]) -> Criterion:
         )
     weighed = {"classes": 2.0, "l1": 0.0, "giou": 0.0, "mask_bce": 5.0, "dice": 5.0, **weights}
     return Criterion(
-        Weights(**weighed),
+        LossWeights(**weighed),
         Costs(classes=2.0, l1=0.0, giou=0.0, mask_bce=5.0, dice=5.0),
         queries=options.queries,
         class_term="softmax_ce",

@@ -196,7 +196,7 @@ def postprocess(
     boxes, scores, labels = ([each[:most] for each in values] for values in regions.detections())
     outlines: list[Tensor] = []
     if regions.mask_head is not None:
-        logits = regions.outlined(boxes)
+        logits = regions.mask_logits(boxes)
         # (T, 28, 28)
         chosen = logits[torch.arange(len(logits), device=logits.device), torch.cat(labels)]
         outlines = list(chosen.cpu().split([len(each) for each in boxes]))

@@ -155,7 +155,7 @@ def write_report(run: RunFolder, data: dict[str, DataSet]) -> Path:
             steps=read_rows(folder / "steps.csv"),
             epochs=epochs,
             metrics=metrics,
-            found=detections_of(metrics),
+            detections=detections_of(metrics),
             channels=run.plan.data_of(stage).channels,
             notes=remarks(outcome["valid"], epochs, stage.metric),
         )

@@ -25,7 +25,7 @@ from segue.errors import (
     SegueError,
 )
 from segue.evaluation.coco_metrics import COCO_COUNTED, detections_needed
-from segue.inference.predict import find_checkpoint
+from segue.inference.loading import find_checkpoint
 from segue.models.parts.chain import Chain, span
 from segue.models.weights import ModelWeights
 from segue.plan.schema import Model, Plan, StagePlan

@@ -46,7 +46,7 @@ class Predictions:
     groups: int = 1
     masks: MaskSource | None = None
 
-    def asked(self, objects: int, points: int | None) -> list[Tensor]:
+    def mask_loss_tensors(self, objects: int, points: int | None) -> list[Tensor]:
         """What the loss of one image with `objects` objects asks for: each matched query's masks
         (T, h, w), compared at `points` points (a sixteenth of the cells if None). Also on meta
         tensors, which have no values to choose by.
@@ -88,12 +88,12 @@ class RegionSource(Protocol):
         """
         ...
 
-    def classified(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def classify(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (T, K + 1), background first, and deltas (T, K + 1, 4) of the boxes (T_i, 4) of
         each image.
         """
         ...
 
-    def outlined(self, boxes: list[Tensor]) -> Tensor:
+    def mask_logits(self, boxes: list[Tensor]) -> Tensor:
         """Mask logits (T, K, h, w) inside the boxes (T_i, 4) of each image."""
         ...

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from segue.cli.commands.predict import predict_to_folder
-from segue.inference.predict import load
+from segue.inference.loading import load
 from segue.training import checkpoint, single_file
 from segue.training.checkpoint import Card
 from tests.conftest import ROOT

@@ -15,7 +15,7 @@ from benchmarks.rendered_fields import render_field
 from segue.cli.app import main
 from segue.cli.commands.label.auto import job_of
 from segue.data.dataset import Data, read_splits
-from segue.inference.predict import load
+from segue.inference.loading import load
 from segue.labelling.auto import find, settled
 from segue.labelling.disagreement import Seen, disagreement, mirror, of_kind, of_model
 from segue.labelling.pick import Candidate, choose

@@ -190,11 +190,11 @@ def test_classes_travel_by_name_in_every_head():
     images = {"images": pixels(3)}
     old, new = (rgbx_rcnn.predictions(chain, chain(images)) for chain in (parent, child))
     boxes = [torch.tensor([[5.0, 5, 30, 40], [20, 8, 60, 30]])] * 2
-    (logits, deltas), (found, moved) = old.classified(boxes), new.classified(boxes)
+    (logits, deltas), (found, moved) = old.classify(boxes), new.classify(boxes)
     assert torch.equal(found[:, [0, 1, 3]], logits[:, [0, 3, 1]]) and torch.equal(
         moved[:, [1, 3]], deltas[:, [3, 1]]
     )
-    assert torch.equal(new.outlined(boxes)[:, [0, 2]], old.outlined(boxes)[:, [2, 0]])
+    assert torch.equal(new.mask_logits(boxes)[:, [0, 2]], old.mask_logits(boxes)[:, [2, 0]])
 
 
 def test_numbers_that_are_none_reach_the_loss_and_nothing_before_it():

@@ -84,7 +84,7 @@ def targets(counts=(3, 5)) -> tuple[list[Target], list[dict]]:
             labels=torch.randint(0, len(CLASSES), (n,), generator=g),
             boxes_cxcywh=torch.rand(n, 4, generator=g) * 0.4 + 0.2,
             has_mask=torch.zeros(n, dtype=torch.bool),
-            weights=torch.ones(n),
+            object_weights=torch.ones(n),
             key=i,
         )
         for i, n in enumerate(counts)

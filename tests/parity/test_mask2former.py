@@ -132,7 +132,7 @@ def squares(counts=(3, 5)) -> list[Target]:
                 labels=torch.randint(0, len(CLASSES), (n,), generator=g),
                 boxes_cxcywh=torch.zeros(n, 4),
                 has_mask=torch.ones(n, dtype=torch.bool),
-                weights=torch.ones(n),
+                object_weights=torch.ones(n),
                 masks=PackedMasks.pack(rasters, windows.tolist(), SIDE, SIDE),
                 key=key,
             )

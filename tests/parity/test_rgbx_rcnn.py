@@ -180,7 +180,7 @@ def test_detections_and_their_masks_are_torchvisions(pair):
         torch.testing.assert_close(ours.scores, other["scores"], rtol=1e-4, atol=1e-5)
         assert torch.equal(ours.labels, other["labels"] - 1) and ours.has_masks
     boxes = [found["boxes"] for found in wanted]
-    mine = rgbx_rcnn.predictions(chain, state).outlined(boxes)
+    mine = rgbx_rcnn.predictions(chain, state).mask_logits(boxes)
     torch.testing.assert_close(mine, logits[0][:, 1:], rtol=1e-4, atol=1e-4)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.errors import CheckpointError, PlanError, laid_out
-from segue.inference.predict import model_of
+from segue.inference.loading import model_of
 from segue.plan.reading import load_kept
 from segue.run import build
 from segue.run.folder import PLAN

@@ -10,7 +10,7 @@ from segue.cli.commands.bad_step import describe_bad_step
 from segue.cli.commands.inspect_file import describe_file
 from segue.data.dataset import read_dataset
 from segue.errors import laid_out
-from segue.inference.predict import find_checkpoint
+from segue.inference.loading import find_checkpoint
 from segue.plan.reading import load_kept
 from segue.run.folder import PLAN, RunFolder, read_note
 from segue.run.results import write_report

@@ -21,7 +21,7 @@ from segue.errors import CheckpointError, DataError, PlanError, laid_out, show
 from segue.evaluation.bootstrap import compare
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.evaluation.comparison import COMPLETE, Comparison, Row, sorted_rows
-from segue.inference.predict import load
+from segue.inference.loading import load
 from segue.inference.speed import MOST_IMAGES, milliseconds
 from segue.plan.reading import load_kept
 from segue.run.build import pick_device

@@ -185,7 +185,7 @@ class Regions:
             found.append((best[kept], boxes[kept]))
         return found
 
-    def classified(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def classify(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (T, K + 1), background first, and deltas (T, K + 1, 4) of the boxes (T_i, 4) of
         each image.
         """
@@ -195,7 +195,7 @@ class Regions:
             logits, deltas = roi.box_predictor(roi.box_head(pooled))
         return logits.float(), deltas.float().unflatten(1, (-1, 4))
 
-    def outlined(self, boxes: list[Tensor]) -> Tensor:
+    def mask_logits(self, boxes: list[Tensor]) -> Tensor:
         """Mask logits (T, K, 28, 28) inside the boxes (T_i, 4) of each image."""
         assert self.mask_head is not None, "masks need a model with a mask head"
         with self.precision():
@@ -205,7 +205,7 @@ class Regions:
     def detections(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Boxes (N, 4), scores (N,) and labels (N,) from 0 of each image, best first."""
         boxes = [boxes for _, boxes in self.proposals(self.anchors)]
-        logits, deltas = self.classified(boxes)
+        logits, deltas = self.classify(boxes)
         sizes = [self.size] * len(boxes)
         found, scores, labels = self.head.roi.postprocess_detections(
             logits, deltas.flatten(1), boxes, sizes
