@@ -12,9 +12,9 @@ import timm
 import torch
 
 from segue.cli.app import main
+from segue.models.card import Card
 from segue.models.weights import mask2former as mask2former_files
 from segue.training import single_file
-from segue.training.checkpoint import Card
 from tests.models.pico import build
 
 

@@ -25,7 +25,7 @@ from segue.models.rfdetr import SIZES as FAMILY_SIZES
 from segue.models.weights.rfdetr import layout_of
 from segue.plan.schema import Model
 from segue.run.build import pick_device
-from segue.run.runner import open_weights
+from segue.run.opening import open_weights
 
 
 def parse() -> argparse.Namespace:

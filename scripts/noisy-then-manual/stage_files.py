@@ -22,7 +22,7 @@ from segue.errors import HandoverError
 from segue.models.weights import foreign
 from segue.models.weights import mask2former as files
 from segue.run.console import Console
-from segue.run.folder import read_note
+from segue.run.notes import read_note
 from segue.training import checkpoint, processes
 from segue.training.journal import read_rows
 from segue.training.selection import kept
@@ -207,12 +207,12 @@ def progress_of(stage: Path) -> str:
 
 def _runs(out: Path) -> dict[str, tuple[str, Path]]:
     """State and stage folder of each run, by name, the oldest first."""
-    found = {}
+    found: dict[str, tuple[str, Path]] = {}
     for path in sorted(
         (out / "runs").glob("*/run.json"), key=lambda path: _number(path.parent.name)
     ):
-        for entry in read_note(path.parent)["stages"].values():
-            found[path.parent.name] = (entry["state"], path.parent / entry["folder"])
+        for note in read_note(path.parent).stages.values():
+            found[path.parent.name] = (note.state, path.parent / note.folder)
     return found
 
 

@@ -25,9 +25,11 @@ from segue.plan.reading import from_values, load_plan
 from segue.plan.schema import Model, Plan
 from segue.run.build import measure, pick_device
 from segue.run.console import Console
-from segue.run.folder import PLAN, digest_of, read_note, runs_of
+from segue.run.folder import PLAN, digest_of, runs_of
+from segue.run.notes import read_note
+from segue.run.opening import open_weights
 from segue.run.results import write_predictions
-from segue.run.runner import open_weights, run_plan
+from segue.run.runner import run_plan
 from segue.training import processes
 
 STAGE_1 = "python train_two_stage.py --stage 1"
@@ -75,7 +77,7 @@ def note_others(plan: Plan, out: Path, resume: bool, console: Console) -> None:
     if not others:
         return
     digest = digest_of(plan, [read_dataset(plan.data_of(stage)).manifest for stage in plan.stages])
-    if any(read_note(path).get("digest") == digest for path in runs_of(plan)):
+    if any(read_note(path).digest == digest for path in runs_of(plan)):
         return  # this one goes on, or is complete
     name, stage = list(others.items())[-1]
     before = load_plan(out / "runs" / name / PLAN)

@@ -30,10 +30,10 @@ from sweep_tables import (
 from segue.base.files import write_json
 from segue.data.writing.folders import link
 from segue.models import rgbx_rcnn
+from segue.models.card import Card
 from segue.models.parts.chain import Chain
 from segue.run.console import Console
 from segue.training import checkpoint, single_file
-from segue.training.checkpoint import Card
 from segue.training.optim import Schedule
 from segue.training.stage import Reporter, Stage
 

@@ -19,7 +19,7 @@ from sweep_plan import STAGE, plan_of
 from segue.cli.app import guarded
 from segue.errors import Interrupted, SegueError, printable
 from segue.run.console import Console
-from segue.run.runner import read_all_data
+from segue.run.data import read_all_data
 from segue.training import checkpoint, single_file
 
 Result = dict[str, Any]

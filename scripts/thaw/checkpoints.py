@@ -13,7 +13,7 @@ from segue.inference.loading import from_card, from_weights, load
 from segue.inference.predict import Predictor
 from segue.plan.schema import Model
 from segue.run.build import pick_device
-from segue.run.runner import open_weights
+from segue.run.opening import open_weights
 
 
 def open_checkpoint(path: str | None, config: Config, device: str) -> Predictor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from segue import models
 from segue.errors import CheckpointError, laid_out
 from segue.inference.predict import Predictor
+from segue.models.card import Card
 from segue.models.parts.chain import Chain
 from segue.models.weights import ModelWeights, foreign
 from segue.structures.channels import RGB, Channel
@@ -76,7 +77,7 @@ def _weights_of_file(path: Path) -> ModelWeights:
     known = content.get("segue") or (settings.get("model") if isinstance(settings, dict) else None)
     name = known.get("family") if isinstance(known, dict) else None
     weights = models.get(name).import_weights(str(path)) if name in models.names() else None
-    if weights is None or weights.card is None or weights.card["spec"]["family"] != name:
+    if weights is None or weights.card is None or weights.card.spec.family != name:
         try:
             beside = f"the folder {find_checkpoint(path.parent)}"
         except CheckpointError:
@@ -95,12 +96,14 @@ def from_card(weights: ModelWeights, masks: bool = True, device: str = "auto") -
         CheckpointError: if the card is of no model that can be built.
         HandoverError: if the weights are of another model than the card.
     """
+    if weights.card is None:
+        raise CheckpointError(weights.source, "no card", "weights that say which model they are of")
+    spec = weights.card.spec
     try:
-        spec = models.ModelSpec.model_validate((weights.card or {})["spec"])
         family = models.get(spec.family)
         models.size_of(family, spec.size)
         family.Options(**spec.options)
-    except (KeyError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise CheckpointError(
             weights.source, f"describes no model that can be built ({_first(error)})"
         ) from None
@@ -146,9 +149,8 @@ def _adopted(spec: models.ModelSpec, weights: ModelWeights, masks: bool, device:
         _refuse_larger(spec, keep, weights)
         chain = family.build(spec, masks=keep)
         adopt(chain, weights, drop=() if keep else (head,))
-    card = checkpoint.Card(
-        spec=spec, came_from=weights.came_from, data=(weights.card or {}).get("data", {})
-    )
+    data = weights.card.data if weights.card is not None else {}
+    card = Card(spec=spec, came_from=weights.came_from, data=data)
     return Predictor(chain.to(_device(device)).eval(), card)
 
 

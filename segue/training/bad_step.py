@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from segue.errors import NonFiniteError
+from segue.models.card import Card
 from segue.models.parts.chain import Chain
 from segue.structures.target import Batch
 from segue.training import checkpoint, processes
 from segue.training.cache import target_bytes, target_from
-from segue.training.checkpoint import Card
 from segue.training.learner import Learner, set_random_state
 from segue.training.loop import StepSnapshot, accumulate, not_finite
 

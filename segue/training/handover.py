@@ -17,7 +17,6 @@ from torch import Tensor
 
 from segue import models
 from segue.errors import HandoverError
-from segue.models import ModelSpec
 from segue.models.parts.chain import Chain
 from segue.models.weights import ModelWeights
 from segue.structures.channels import Channel
@@ -126,9 +125,7 @@ def _move_channels(
     if chain.spec.channel_names == weights.channels:
         return []
     named = {"channels": tuple(Channel(name=name) for name in weights.channels)}
-    theirs = (
-        ModelSpec(**weights.card["spec"]) if weights.card else chain.spec.model_copy(update=named)
-    )
+    theirs = weights.card.spec if weights.card is not None else chain.spec.model_copy(update=named)
     have, said = family.input_convs(theirs, given), []
     for name, channels in family.input_convs(chain.spec, wanted).items():
         if name not in given or name not in wanted or have.get(name, channels) == channels:

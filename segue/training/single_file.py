@@ -17,9 +17,10 @@ from torch import Tensor
 
 from segue.base.parsing import read_json
 from segue.errors import CheckpointError
+from segue.models.card import Card
 from segue.models.weights import ModelWeights, foreign
 from segue.training import checkpoint
-from segue.training.checkpoint import Card, on_cpu
+from segue.training.checkpoint import on_cpu
 
 WEIGHTS, CARD = "model_state_dict", "card"
 SUFFIX = ".pth"

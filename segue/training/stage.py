@@ -13,8 +13,8 @@ from typing import Literal, Protocol
 from pydantic import Field
 
 from segue.base.settings import Settings
+from segue.models.card import Card
 from segue.structures.target import Batch
-from segue.training.checkpoint import Card
 from segue.training.freeze import FrozenProof
 from segue.training.journal import Journal
 from segue.training.learner import Learner

@@ -14,7 +14,7 @@ from segue.cli.commands.inspect import describe_checkpoint
 from segue.errors import NonFiniteError
 from segue.losses.criterion import Criterion
 from segue.run import build
-from segue.run.folder import read_note
+from segue.run.notes import read_note
 from segue.training import bad_step, checkpoint, fit
 from segue.training.journal import read_rows
 from segue.training.loop import MOST_SKIPPED
@@ -54,8 +54,7 @@ def fails(plan: dict, words: str) -> Path:
         run(plan)
     folder = Path(plan["runs"]) / "toy-1"
     assert (
-        read_note(folder)["stages"]["detector"]["state"] == "failed"
-        and "\n" not in error.value.message
+        read_note(folder).stages["detector"].state == "failed" and "\n" not in error.value.message
     )
     kept = folder / "1-detector" / bad_step.FOLDER
     assert f"next: segue inspect {kept}" in error.value.message

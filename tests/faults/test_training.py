@@ -13,7 +13,7 @@ import torch
 from segue.errors import Interrupted, OutOfMemoryError, TrainingError
 from segue.models.parts.chain import Chain
 from segue.run import build
-from segue.run.folder import read_note
+from segue.run.notes import read_note
 from segue.training import checkpoint, fit
 from segue.training.journal import Journal
 from tests.conftest import toy_plan
@@ -86,7 +86,7 @@ def test_a_frozen_value_that_moves_by_its_last_bit_fails_the_stage(
         run(plan)
     folder = tmp_path / "toy-1"
     assert (
-        read_note(folder)["stages"]["masks"]["state"] == "failed"
+        read_note(folder).stages["masks"].state == "failed"
         and not (folder / "2-masks/metrics.json").exists()
     )
     promise("P13", 1, "frozen values that moved by one bit")
@@ -130,5 +130,5 @@ def test_a_signal_in_the_last_evaluation_keeps_the_next_stage_from_starting(
             run(plan)
     assert not list(tmp_path.glob("toy-1/2-masks/last"))
     run(plan)
-    assert read_note(tmp_path / "toy-1")["stages"]["masks"]["state"] == "complete"
+    assert read_note(tmp_path / "toy-1").stages["masks"].state == "complete"
     promise("P7", 1, "signals after the last step of a stage")

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from segue.inference.predict import Predictor
 from segue.models import ModelSpec
+from segue.models.card import Card
 from segue.models.parts.chain import Chain, State
 from segue.structures.detections import Detections
 from segue.structures.regions import Region
-from segue.training.checkpoint import Card
 
 TOUCHING = np.ones((3, 3))
 CLASSES = ("tube",)

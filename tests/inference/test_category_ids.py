@@ -13,8 +13,8 @@ from PIL import Image
 
 from segue.cli.commands.predict import predict_to_folder
 from segue.inference.loading import load
+from segue.models.card import Card
 from segue.training import checkpoint, single_file
-from segue.training.checkpoint import Card
 from tests.conftest import ROOT
 from tests.models.pico import build
 

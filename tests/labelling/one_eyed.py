@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from segue.models import ModelSpec
+from segue.models.card import Card
 from segue.models.parts.chain import Chain, State
 from segue.training import checkpoint
-from segue.training.checkpoint import Card
 from tests.inference.painted import CLASSES, Light, input_size, postprocess
 
 PARTS = ("light",)

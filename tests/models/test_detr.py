@@ -13,7 +13,7 @@ from segue.errors import CheckpointError, HandoverError, PlanError
 from segue.models import ModelSpec, detr
 from segue.models.weights import ModelWeights
 from segue.plan.schema import Model
-from segue.run.runner import open_weights
+from segue.run.opening import open_weights
 from segue.structures.channels import RGB, Channel
 from segue.training import optim
 from segue.training.freeze import FrozenProof

@@ -304,8 +304,8 @@ def test_a_file_that_is_written_has_facebooks_names_and_says_what_it_is(peer, tm
     assert content["model"].keys() == used.keys() and len(used) == 206
     assert all(torch.equal(content["model"][name], tensor) for name, tensor in used.items())
     weights = mask2former.import_weights(str(tmp_path / "ours.pth"))
-    assert weights.classes == CLASSES and weights.card["spec"] == chain.spec.model_dump(mode="json")
-    assert weights.card["complete"] and weights.card["data"] == {
+    assert weights.classes == CLASSES and weights.card.spec == chain.spec
+    assert weights.card.complete and weights.card.data == {
         "classes": {"cell": 7, "tube": 9, "rod": 12}
     }
 

@@ -10,10 +10,10 @@ import torch
 import segue
 from segue.errors import CheckpointError, HandoverError
 from segue.models import ModelSpec, rfdetr
+from segue.models.card import Card
 from segue.plan.schema import Model
-from segue.run.runner import open_weights
+from segue.run.opening import open_weights
 from segue.training import single_file
-from segue.training.checkpoint import Card
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from typing import Any
 
 from segue.errors import CheckpointError, PlanError, laid_out
 from segue.inference.loading import model_of
+from segue.models.card import Card
 from segue.plan.reading import load_kept
 from segue.run import build
 from segue.run.folder import PLAN
 from segue.training import bad_step, checkpoint
 from segue.training.bad_step import Again
-from segue.training.checkpoint import Card
 from segue.training.learner import Learner
 
 MOST_NAMES = 5

@@ -21,13 +21,14 @@ from segue.errors import DataError, PlanError, show
 from segue.evaluation.bootstrap import Difference, compare
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.evaluation.evaluate import input_size
+from segue.evaluation.outcome import METRICS
 from segue.inference.loading import load
 from segue.inference.predict import Predictor
 from segue.plan.reading import load_plan
 from segue.plan.schema import SUFFIXES
 from segue.run.build import measure
 from segue.run.console import Console
-from segue.run.results import METRICS, PREDICTIONS, write_predictions
+from segue.run.results import PREDICTIONS, write_predictions
 from segue.structures.channels import rows_of
 
 IMAGES_PER_FORWARD = 8

@@ -99,8 +99,8 @@ def best_fit(path: Path) -> Fit | None:
 
 def _fit(name: str, size: str, weights: ModelWeights) -> Fit:
     family = models.get(name)
-    given = weights.card["spec"] if weights.card else {}
-    options = given.get("options") or family.options_from_weights(weights.tensors, size, "cpu")
+    known = weights.card.spec.options if weights.card is not None else {}
+    options = known or family.options_from_weights(weights.tensors, size, "cpu")
     settled, _ = family.resolve_options(family.Options(**options), family.SIZES[size], 0, "cpu")
     classes = tuple(f"class {i}" for i in range(len(weights.classes) or 1))
     spec = ModelSpec(family=name, size=size, classes=classes, options=settled.model_dump())

@@ -98,7 +98,7 @@ def sweep_plan(path: Path, arguments: Sequence[str], where: Where, console: Cons
         console.say(line)
     console.say(f"report: {write_page(page, folder.path)}")
     if missing:
-        reasons = [f"{member.name}: {folder.notes[member.name]['reason']}" for member in missing]
+        reasons = [f"{member.name}: {folder.notes[member.name].reason}" for member in missing]
         found = "\n  ".join(
             [f"{len(missing)} of {len(members)} members are not complete", *reasons]
         )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from segue.errors import CheckpointError
 from segue.models import ModelSpec
+from segue.models.card import card_in
 from segue.models.weights import ModelWeights, foreign
 from segue.models.weights.coco_rows import COCO_ROWS
 from segue.models.weights.renaming import Rule, split_attention, to_ours
@@ -106,7 +107,7 @@ def read(path: Path) -> ModelWeights:
         ),
         source=str(path),
         came_from={"source": path.name, "weights_sha256": digest},
-        card={"spec": ours, "data": foreign.category_ids(known)} if ours else None,
+        card=card_in(path, ours, data=foreign.category_ids(known)) if ours else None,
     )
 
 

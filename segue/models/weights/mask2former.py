@@ -17,6 +17,7 @@ from torch import Tensor
 
 from segue.errors import CheckpointError
 from segue.models import ModelSpec
+from segue.models.card import card_in
 from segue.models.weights import ModelWeights, foreign
 from segue.models.weights.coco_rows import COCO_ROWS
 from segue.models.weights.renaming import Rule, join_attention, split_attention, to_ours, to_theirs
@@ -156,7 +157,7 @@ def read(path: Path) -> ModelWeights:
         channels=(*channels, *(f"channel_{i}" for i in range(3, first.shape[1])))[: first.shape[1]],
         source=str(path),
         came_from={"source": path.name, "weights_sha256": digest},
-        card={"spec": ours, "complete": True, "data": foreign.category_ids(content)}
+        card=card_in(path, ours, complete=True, data=foreign.category_ids(content))
         if ours
         else None,
     )
