@@ -54,7 +54,7 @@ def step_of(way: str, case: Case) -> Callable[[], None]:
     spec = ModelSpec(family="rfdetr", size=case.size, classes=CLASSES, options=options.model_dump())
     torch.manual_seed(0)
     chain = rfdetr.build(spec, masks=True).to(case.device)
-    batch = batch_of(case.images, rfdetr.input_size(spec)[0], case.objects).to(case.device)
+    batch = batch_of(case.images, spec.options["resolution"], case.objects).to(case.device)
     task = "joint" if way in ("joint", "naive") else "masks"
     if task == "masks":
         chain.freeze_through("decoder")

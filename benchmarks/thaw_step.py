@@ -53,7 +53,7 @@ def step_of(way: str, case: Case) -> tuple[Callable[[], None], Chain]:
     )
     torch.manual_seed(0)
     chain = detr.build(spec, masks=False).to(case.device)
-    batch = batch_of(case.images, detr.input_size(spec)[0], case.objects).to(case.device)
+    batch = batch_of(case.images, spec.options["resolution"], case.objects).to(case.device)
     chain.freeze_through(None if way == "thawed" else "backbone")
     criterion = detr.criterion(chain, "boxes", {})
     optimizer = optim.build(chain, optim.Optimizer())

@@ -16,7 +16,6 @@ from typing import Any
 from segue.cli.app import guarded
 from segue.compat.common import warn
 from segue.errors import CheckpointError, PlanError, show
-from segue.models import rfdetr
 from segue.models.weights import foreign, hub
 from segue.models.weights.rfdetr import rfdetr_file
 from segue.plan.reading import from_values
@@ -170,7 +169,7 @@ def print_test(out: Path) -> None:
 def write_file(folder: Path, target: Path) -> None:
     """A segue checkpoint as a file that the rfdetr package and these commands read."""
     card, tensors = checkpoint.read(folder)
-    height, _ = rfdetr.input_size(card.spec)
+    height = card.spec.options["resolution"]
     options = card.spec.options
     args = {
         "resolution": height,

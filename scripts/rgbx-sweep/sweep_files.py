@@ -293,7 +293,7 @@ def config_of(stage: Stage) -> dict[str, Any]:
         "fpn_out_channels": rgbx_rcnn.SIZES[spec.size].width,
         "class_names": list(spec.classes),
         "channels": list(spec.channel_names),
-        "resolution": rgbx_rcnn.input_size(spec)[0],
+        "resolution": spec.options["resolution"],
     }
 
 

@@ -102,7 +102,7 @@ def from_card(weights: ModelWeights, masks: bool = True, device: str = "auto") -
     try:
         family = models.get(spec.family)
         models.size_of(family, spec.size)
-        family.Options(**spec.options)
+        family.ResolvedOptions(**spec.options)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             weights.source, f"describes no model that can be built ({_first(error)})"

@@ -84,7 +84,8 @@ class Predictor:
         with torch.inference_mode():
             state = self.chain.eval().run(inputs, 0, 1, learn=False)
         # (1, C, h, w)
-        maps = [value for name, value in state.items() if name not in inputs and value.ndim == 4]
+        added = [value for name, value in state.items() if name not in inputs]
+        maps = [value for value in added if isinstance(value, Tensor) and value.ndim == 4]
         return torch.cat([one[0].float().mean((1, 2)) for one in maps]).cpu()
 
     def _framed(self, pixels: Tensor) -> dict[str, Tensor]:

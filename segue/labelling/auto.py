@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from segue.data.writing.coco import coco
 from segue.data.writing.folders import link
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture
-from segue.labelling.kinds import Finding, Show, unseen
+from segue.labelling.kinds import Finding, Kind, Show, unseen
 from segue.labelling.pictures import drawn, step_picture
 from segue.structures.masks import encoded
 
@@ -64,7 +63,7 @@ class Job:
     um: their scale if it is given.
     """
 
-    kind: ModuleType
+    kind: Kind
     settings: Settings
     class_name: str
     um: float | None = None

@@ -24,14 +24,14 @@ from segue.errors import PlanError
 from segue.losses import rcnn
 from segue.models import ModelSpec
 from segue.models._rgbx_parts import MITS, Fusion, Neck, Stream, Streams
-from segue.models.parts.chain import Chain, State
+from segue.models.parts.chain import Chain
 from segue.models.parts.fusion import Kind
-from segue.models.parts.layers import sides_around
 from segue.models.parts.regions import MaskHead, RegionHead, Regions, pasted
+from segue.models.parts.state import State
 from segue.models.weights import ModelWeights, hub
 from segue.models.weights import segformer as files
 from segue.structures.boxes import scale_xy
-from segue.structures.channels import IMAGENET, Channel
+from segue.structures.channels import IMAGENET
 from segue.structures.detections import Detections
 
 PARTS = ("rgb", "x", "fusion", "neck", "head", "mask_head")
@@ -79,9 +79,16 @@ class Options(Settings):
     zero_init: bool = False
 
 
+class ResolvedOptions(Options):
+    """Options with nothing left open, as a checkpoint's card keeps them. stream None: all of them."""
+
+    backbone: str
+    resolution: int = Field(gt=0)
+
+
 def resolve_options(
     options: Options, size: Size, most_objects: int, device: str
-) -> tuple[Options, list[str]]:
+) -> tuple[ResolvedOptions, list[str]]:
     """Options with nothing left open. An image may have any number of objects.
 
     Raises:
@@ -107,12 +114,8 @@ def resolve_options(
             f"{options.stream}, with fusion: {options.fusion}",
             "fusion: none, or no stream",
         )
-    return options.model_copy(update={"backbone": name, "resolution": resolution}), []
-
-
-def with_pretraining_stats(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
-    """The channels as they are: MiT was trained with ImageNet's mean and deviation."""
-    return channels
+    resolved = {"backbone": name, "resolution": resolution}
+    return ResolvedOptions.model_validate(options.model_dump() | resolved), []
 
 
 def streams_of(spec: ModelSpec) -> dict[str, list[list[int]]]:
@@ -151,17 +154,17 @@ def build(spec: ModelSpec, masks: bool) -> Chain:
     """A model with fresh weights, drawn from the global generator, with the streams its channels
     ask for.
     """
-    size, options, found = SIZES[spec.size], Options(**spec.options), streams_of(spec)
-    assert options.backbone is not None, "settle first"
+    size, options = SIZES[spec.size], ResolvedOptions(**spec.options)
+    by_part = streams_of(spec)
     mit = MITS[options.backbone]
-    alone = sum(len(streams) for streams in found.values()) == 1
+    alone = sum(len(streams) for streams in by_part.values()) == 1
     encoders = {
         name: Streams(
             name,
             [Stream(mit, [spec.channels[i] for i in where], where) for where in streams],
             alone,
         )
-        for name, streams in found.items()
+        for name, streams in by_part.items()
     }
     parts: dict[str, nn.Module] = dict(encoders)
     if not alone:
@@ -211,19 +214,6 @@ def postprocess(
         names = (chain.spec.classes, (height, width))
         found.append(Detections(xyxy, scores[i].cpu(), labels[i].cpu(), *names, regions=masks))
     return found
-
-
-def input_size(spec: ModelSpec) -> tuple[int, int]:
-    """Height and width images are resized to, in pixels."""
-    side = Options(**spec.options).resolution or SIZES[spec.size].resolution
-    return side, side
-
-
-def multiscale_sides(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
-    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
-    of 32 pixels.
-    """
-    return sides_around(input_size(spec)[0], STRIDE, LEAST, expanded)
 
 
 def class_heads(chain: Chain) -> list[str]:

@@ -18,7 +18,6 @@ from segue.data.dataset import Data
 from segue.data.pipeline.transforms import Augment
 from segue.errors import PlanError
 from segue.evaluation.coco_metrics import FIGURES
-from segue.losses.criterion import TERMS
 from segue.losses.noise import Noise
 from segue.models.parts.chain import span
 from segue.structures.channels import rows_of
@@ -220,11 +219,7 @@ class Plan(Settings):
                 raise ValueError(
                     f"stage {stage.name}: task: {stage.task}: {self.model.family} has {hint}"
                 )
-            terms = [
-                t
-                for t in getattr(family, "TERMS", TERMS)
-                if stage.with_masks or t not in MASK_TERMS
-            ]
+            terms = [t for t in family.TERMS if stage.with_masks or t not in MASK_TERMS]
             for name, weight in stage.loss.items():
                 if name not in terms or weight < 0:
                     hint = f"task: {stage.task} has {', '.join(terms)}, at least 0 each"

@@ -19,8 +19,11 @@ class MaskSource(Protocol):
     looks at.
     """
 
-    size: tuple[int, int]
-    trained_from: int
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    @property
+    def trained_from(self) -> int: ...
 
     def at(self, image: Tensor, layer: Tensor, query: Tensor) -> Tensor:
         """Mask logits (T, h, w) of the queries at three index vectors (T,)."""

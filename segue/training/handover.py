@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from segue import models
 from segue.errors import HandoverError
+from segue.models.family import Family
 from segue.models.parts.chain import Chain
 from segue.models.weights import ModelWeights
 from segue.structures.channels import Channel
@@ -84,7 +84,7 @@ def _part(name: str) -> str:
 
 
 def _move_classes(
-    family: ModuleType,
+    family: Family,
     chain: Chain,
     weights: ModelWeights,
     given: dict[str, Tensor],
@@ -113,7 +113,7 @@ def _move_classes(
 
 
 def _move_channels(
-    family: ModuleType,
+    family: Family,
     chain: Chain,
     weights: ModelWeights,
     given: dict[str, Tensor],

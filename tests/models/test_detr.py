@@ -9,6 +9,7 @@ import torch
 import torchvision
 from pytest import approx, fixture, mark, raises
 
+from segue import models
 from segue.errors import CheckpointError, HandoverError, PlanError
 from segue.models import ModelSpec, detr
 from segue.models.weights import ModelWeights
@@ -191,7 +192,7 @@ def test_a_fourth_channel_begins_as_the_mean_of_the_three_it_is_named_beside():
     chain, parent = build(channels=four), build()
     report = adopt(chain, weights_of(parent))
     assert "channels r, g, b, thermal by name; thermal from the mean" in str(report)
-    (name,) = detr.input_convs(chain.spec, chain.state_dict())
+    (name,) = models.get("detr").input_convs(chain.spec, chain.state_dict())
     first, old = (dict(c.named_parameters())[name] for c in (chain, parent))
     assert torch.equal(first[:, :3], old) and torch.equal(first[:, 3], old.mean(1))
     assert chain.eval()(images(128, 4))["logits"].isfinite().all()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from segue import models
 from segue.errors import PlanError
 from segue.models import ModelSpec, rfdetr
 from segue.models.parts import mask_heads
@@ -58,7 +59,7 @@ def test_every_parameter_belongs_to_one_part_and_gets_a_gradient():
 
 @pytest.mark.parametrize("size", sorted(rfdetr.SIZES))
 def test_every_size_can_be_described_and_its_resolution_fits_its_blocks(size):
-    height, width = rfdetr.input_size(spec(size))
+    height, width = models.get("rfdetr").input_size(spec(size))
     entry = rfdetr.SIZES[size]
     assert height == width and height % (entry.patch * entry.windows) == 0
     assert rfdetr.config(spec(size)).decoder_layers == entry.layers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from segue import models
 from segue.errors import HandoverError
 from segue.models import ModelSpec, rfdetr
 from segue.models.weights import ModelWeights
@@ -191,7 +192,7 @@ def test_channels_travel_by_name_and_a_new_one_is_the_mean_of_the_old():
     thermal = Channel(name="thermal")
     child = model(PARENT, seed=1, channels=(thermal, RGB[2], RGB[0], RGB[1]))
     report = adopt(child, weights_of(parent))
-    ((name, channels),) = rfdetr.input_convs(child.spec, child.state_dict()).items()
+    ((name, channels),) = models.get("rfdetr").input_convs(child.spec, child.state_dict()).items()
     assert channels == ("thermal", "b", "r", "g")
     old, new = parent.state_dict()[name], child.state_dict()[name]
     assert torch.equal(new[:, 1:], old[:, [2, 0, 1]])
