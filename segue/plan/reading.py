@@ -161,11 +161,7 @@ def validated(
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        found = [_complaint(where, places, problem, kind) for problem in error.errors()]
-        if len(found) == 1:
-            raise PlanError(*found[0]) from None
-        lines = [f"{at}: {text}" for at, text in found]
-        raise PlanError(where, "\n  ".join([f"{len(lines)} problems", *lines])) from None
+        raise plan_error(error, kind, where, places) from None
     except SegueError as error:
         place = ("model",) if "model" in content else ()
         raise PlanError(
@@ -174,6 +170,27 @@ def validated(
             error.expected,
             error.next_step,
         ) from None
+
+
+def plan_error(
+    error: ValidationError,
+    kind: type[BaseModel],
+    where: str,
+    places: dict[Place, tuple[int, int]],
+    inside: Place = (),
+) -> PlanError:
+    """What pydantic refuses in settings of a kind, as one line for everything that is wrong.
+
+    inside: the place, in these settings, of what was refused; () if it is all of them.
+    """
+    complaints = [
+        _complaint(where, places, {**problem, "loc": (*inside, *problem["loc"])}, kind)
+        for problem in error.errors()
+    ]
+    if len(complaints) == 1:
+        return PlanError(*complaints[0])
+    lines = [f"{at}: {text}" for at, text in complaints]
+    return PlanError(where, "\n  ".join([f"{len(lines)} problems", *lines]))
 
 
 def read_yaml(text: str, where: str) -> tuple[Any, dict[Place, tuple[int, int]]]:

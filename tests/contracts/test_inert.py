@@ -80,7 +80,7 @@ IMPORTS = {
     ("segue/base/extras.py", "module"): "written by whoever calls it",
     ("segue/base/plugins.py", "f'{package}.{name}'"): "a file of the package itself",
     ("segue/base/plugins.py", "name"): "a plan or a command line; may_be_named holds data off",
-    ("scripts/detector-then-masks/validate_setup.py", "name"): "a table above it",
+    ("segue/compat/detector_then_masks/validate_setup.py", "name"): "a table above it",
 }
 
 

@@ -169,19 +169,13 @@ def called(call: Callable[[Path], object], path: Path) -> int:
 
 
 def script(name: str, arguments: list[str], monkeypatch) -> object:
-    """Run a script as it is run, in this process; its neighbours are forgotten afterwards."""
+    """Run a script as it is run, in this process."""
     path = ROOT / "scripts" / name
-    before = set(sys.modules)
     monkeypatch.setattr(sys, "argv", [str(path), *arguments])
-    monkeypatch.syspath_prepend(str(path.parent))
     try:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as end:
         return end.code or 0
-    finally:
-        for module in set(sys.modules) - before:
-            if str(ROOT / "scripts") in str(getattr(sys.modules[module], "__file__", "")):
-                del sys.modules[module]
     return 0
 
 
