@@ -12,8 +12,8 @@ import timm
 import torch
 
 from segue.cli.app import main
-from segue.models.card import Card
 from segue.models.weights import mask2former as mask2former_files
+from segue.models.weights.card import Card
 from segue.training import single_file
 from tests.models.pico import build
 

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ValidationError
 from segue.base.settings import Settings
 from segue.cli.app import guarded
 from segue.errors import PlanError, printable
-from segue.plan.reading import Place, apply_override, plan_error, read_yaml, validated
+from segue.plan.reading import plan_error, validated
 from segue.plan.schema import Plan
+from segue.plan.yaml_text import Place, apply_override, read_yaml
 
 Kind = TypeVar("Kind", bound=BaseModel)
 TakeDead = Callable[[dict[str, Any]], list[tuple[str, str]]]

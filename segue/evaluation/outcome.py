@@ -12,7 +12,7 @@ from segue.base.parsing import read_json
 from segue.base.settings import Settings
 from segue.errors import CheckpointError
 from segue.evaluation.coco_metrics import CocoMetrics
-from segue.models.card import PartSummary
+from segue.models.weights.card import PartSummary
 
 METRICS = "metrics.json"
 COUNTED, BY_CLASS = "detections_counted", "_ap_by_class"

@@ -12,9 +12,9 @@ from torch import Tensor
 from segue import models
 from segue.errors import CheckpointError, laid_out
 from segue.inference.predict import Predictor
-from segue.models.card import Card
 from segue.models.parts.chain import Chain
 from segue.models.weights import ModelWeights, foreign
+from segue.models.weights.card import Card
 from segue.structures.channels import RGB, Channel
 from segue.training import checkpoint, single_file
 from segue.training.handover import adopt

@@ -15,9 +15,9 @@ from segue.data.pipeline.transforms import View
 from segue.errors import PlanError
 from segue.evaluation.coco_metrics import CocoMetrics, detections_needed
 from segue.evaluation.evaluate import evaluate
-from segue.models.card import Card
 from segue.models.parts.chain import Chain, span
 from segue.models.weights import ModelWeights
+from segue.models.weights.card import Card
 from segue.plan.schema import Plan, StagePlan
 from segue.run.context import StageContext, stage_seed
 from segue.run.spec import spec_of

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from segue.errors import NonFiniteError
-from segue.models.card import Card
 from segue.models.parts.chain import Chain
+from segue.models.weights.card import Card
 from segue.structures.target import Batch
 from segue.training import checkpoint, processes
 from segue.training.cache import target_bytes, target_from

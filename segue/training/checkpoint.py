@@ -27,8 +27,8 @@ from torch import Tensor
 
 from segue.base.parsing import read_json
 from segue.errors import CheckpointError, NonFiniteError
-from segue.models.card import Card
 from segue.models.weights import ModelWeights, foreign
+from segue.models.weights.card import Card
 from segue.training import disk
 
 CARD, WEIGHTS, STATE = "card.json", "weights.safetensors", "state.pt"

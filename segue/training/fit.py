@@ -9,8 +9,8 @@ from functools import partial
 from itertools import islice
 
 from segue.errors import Interrupted
-from segue.models.card import Card, PartSummary
 from segue.models.parts.chain import span
+from segue.models.weights.card import Card, PartSummary
 from segue.training import bad_step, checkpoint, disk, processes
 from segue.training.freeze import FrozenProof
 from segue.training.loop import train_epoch

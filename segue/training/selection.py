@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from segue.models.card import Card
+from segue.models.weights.card import Card
 from segue.training import checkpoint
 
 KEPT = "best"

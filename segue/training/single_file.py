@@ -17,8 +17,8 @@ from torch import Tensor
 
 from segue.base.parsing import read_json
 from segue.errors import CheckpointError
-from segue.models.card import Card
 from segue.models.weights import ModelWeights, foreign
+from segue.models.weights.card import Card
 from segue.training import checkpoint
 from segue.training.checkpoint import on_cpu
 

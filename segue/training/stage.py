@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from pydantic import Field
 
 from segue.base.settings import Settings
-from segue.models.card import Card
+from segue.models.weights.card import Card
 from segue.structures.target import Batch
 from segue.training.freeze import FrozenProof
 from segue.training.journal import Journal

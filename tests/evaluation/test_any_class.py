@@ -15,7 +15,7 @@ from segue.data.dataset import Data, read_splits
 from segue.data.synthetic import CLASSES
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.models import ModelSpec, rfdetr
-from segue.models.card import Card
+from segue.models.weights.card import Card
 from segue.structures.detections import Detections
 from segue.training import checkpoint
 

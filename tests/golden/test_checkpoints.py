@@ -22,7 +22,7 @@ import segue
 from segue import models
 from segue.cli.commands.inspect import describe_checkpoint
 from segue.models import ModelSpec
-from segue.models.card import Card, PartSummary
+from segue.models.weights.card import Card, PartSummary
 from segue.structures.channels import RGB, Channel
 from segue.training import checkpoint
 

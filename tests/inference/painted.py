@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from segue.base.settings import Settings
 from segue.inference.predict import Predictor
 from segue.models import ModelSpec
-from segue.models.card import Card
 from segue.models.parts.chain import Chain
 from segue.models.parts.state import State
+from segue.models.weights.card import Card
 from segue.structures.detections import Detections
 from segue.structures.regions import Region
 

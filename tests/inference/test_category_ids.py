@@ -14,7 +14,7 @@ from segue.cli.commands.predict import predict_to_folder
 from segue.compat.noisy_then_manual import files
 from segue.compat.thaw import train
 from segue.inference.loading import load
-from segue.models.card import Card
+from segue.models.weights.card import Card
 from segue.training import checkpoint, single_file
 from tests.models.pico import build
 

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from segue.models import ModelSpec
-from segue.models.card import Card
 from segue.models.parts.chain import Chain
 from segue.models.parts.state import State
+from segue.models.weights.card import Card
 from segue.training import checkpoint
 from tests.inference.painted import (
     CLASSES,

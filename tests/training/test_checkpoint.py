@@ -7,7 +7,7 @@ import torch
 
 from segue.errors import CheckpointError, NonFiniteError
 from segue.models import ModelSpec
-from segue.models.card import Card
+from segue.models.weights.card import Card
 from segue.training import checkpoint
 
 SPEC = ModelSpec(family="rfdetr", size="pico", classes=("a", "b"))

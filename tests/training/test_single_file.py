@@ -10,7 +10,7 @@ import torch
 import segue
 from segue.errors import CheckpointError, HandoverError
 from segue.models import ModelSpec, rfdetr
-from segue.models.card import Card
+from segue.models.weights.card import Card
 from segue.plan.schema import Model
 from segue.run.opening import open_weights
 from segue.training import single_file

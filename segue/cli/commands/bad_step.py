@@ -10,7 +10,7 @@ from typing import Any
 
 from segue.errors import CheckpointError, PlanError, laid_out
 from segue.inference.loading import model_of
-from segue.models.card import Card
+from segue.models.weights.card import Card
 from segue.plan.reading import load_kept
 from segue.run import build
 from segue.run.folder import PLAN

@@ -25,9 +25,9 @@ from segue.data.splitting import SplitShares
 from segue.errors import DataError, SegueError, printable, show
 from segue.evaluation.ceiling import advice
 from segue.evaluation.coco_metrics import detections_needed
-from segue.models.card import Card
 from segue.models.parts.chain import Chain
 from segue.models.weights import ModelWeights
+from segue.models.weights.card import Card
 from segue.plan.reading import load_plan
 from segue.plan.schema import SUFFIXES, Plan
 from segue.run import build

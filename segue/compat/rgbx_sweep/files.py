@@ -32,8 +32,8 @@ from segue.compat.rgbx_sweep.tables import (
 )
 from segue.data.writing.folders import link
 from segue.models import rgbx_rcnn
-from segue.models.card import Card
 from segue.models.parts.chain import Chain
+from segue.models.weights.card import Card
 from segue.run.console import Console
 from segue.training import checkpoint, single_file
 from segue.training.optim import Schedule

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from segue.models.card import Card
+from segue.models.weights.card import Card
 
 
 @dataclass(slots=True)

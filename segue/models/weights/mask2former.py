@@ -17,8 +17,8 @@ from torch import Tensor
 
 from segue.errors import CheckpointError
 from segue.models import ModelSpec
-from segue.models.card import card_in
 from segue.models.weights import ModelWeights, foreign
+from segue.models.weights.card import card_in
 from segue.models.weights.coco_rows import COCO_ROWS
 from segue.models.weights.renaming import Rule, join_attention, split_attention, to_ours, to_theirs
 
