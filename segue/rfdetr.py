@@ -15,7 +15,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from segue.errors import PlanError
-from segue.inference.predict import Picture, from_weights, load
+from segue.inference.loading import from_weights, load
+from segue.inference.predict import Picture
 from segue.models.weights.rfdetr import read
 from segue.structures.detections import Detections
 

@@ -16,7 +16,7 @@ from PIL import Image
 from segue.cli.app import main
 from segue.data.dataset import Data, read_dataset, read_splits
 from segue.data.images import image_io
-from segue.data.images.pixel_size import micrometres_per_pixel
+from segue.data.images.pixel_size import pixel_size_um
 from segue.data.scene_groups import groups
 from segue.data.synthetic import render_dataset
 
@@ -302,12 +302,12 @@ def test_scaling_scales_pixels_masks_and_the_physical_size(data, tmp_path):
     code, *_ = data("scale", folder, "--out", tmp_path / "half", "--side", 40)
     (split,) = read_splits(Data(root=tmp_path / "half")).values()
     record = split.records[0]
-    stack = image_io.stack(record.image)
+    stack = image_io.read_stack(record.image)
     assert code == 0 and split.problems == [] and (record.height, record.width) == (30, 40)
     assert (
         stack.shape == (2, 1, 30, 40) and stack.dtype == np.uint16 and stack[0, 0, 15, 20] == 4095
     )
-    assert micrometres_per_pixel(record.image) == pytest.approx(1.0)
+    assert pixel_size_um(record.image) == pytest.approx(1.0)
     areas = [
         e["area"]
         for e in json.loads((tmp_path / "half" / "_annotations.coco.json").read_text())[

@@ -16,7 +16,7 @@ from segue.cli.app import main
 from segue.data.dataset import Data, read_splits
 from segue.data.images import image_io, multi_file
 from segue.data.synthetic import render_dataset
-from tests.data.test_partners import THERMAL
+from tests.data.images.test_multi_file import THERMAL
 
 SIDE, COUNT = 64, 6
 
@@ -46,7 +46,7 @@ def found(root: Path) -> dict[str, np.ndarray]:
         r.image.stem: next(p for p in multi_file.files(r.image, THERMAL) if p != r.image)
         for r in records
     }
-    return {name: image_io.stack(path)[0, 0] for name, path in places.items()}
+    return {name: image_io.read_stack(path)[0, 0] for name, path in places.items()}
 
 
 def same_levels(root: Path) -> bool:
@@ -83,7 +83,9 @@ def test_they_are_merged_and_some_that_are_missing_are_counted(flat, tmp_path, c
     assert (
         f"thermal: {COUNT + 2} partners of {COUNT + 3} images go along" in capsys.readouterr().out
     )
-    values = [int(image_io.stack(path).min()) for path in (tmp_path / "one" / "thermal").iterdir()]
+    values = [
+        int(image_io.read_stack(path).min()) for path in (tmp_path / "one" / "thermal").iterdir()
+    ]
     assert sorted(values) == sorted([*(5000 + 100 * n for n in range(COUNT)), 10_000, 10_000])
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from segue.errors import PlanError
-from segue.plan.reading import load_plan, parse, read_yaml
+from segue.plan.reading import load_plan, parse
+from segue.plan.yaml_text import read_yaml
 
 PLAN = """\
 name: toy

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ValidationError
 from segue.base.settings import Settings
 from segue.cli.app import guarded
 from segue.errors import PlanError, printable
-from segue.plan.reading import Place, apply_override, plan_error, read_yaml, validated
+from segue.plan.reading import plan_error, validated
 from segue.plan.schema import Plan
+from segue.plan.yaml_text import Place, apply_override, read_yaml
 
 Kind = TypeVar("Kind", bound=BaseModel)
 TakeDead = Callable[[dict[str, Any]], list[tuple[str, str]]]
@@ -65,7 +66,7 @@ def _say_dead(take_dead: TakeDead, content: dict[str, Any], at: Callable[[str], 
         for key, reason in take_dead(content):
             warn(f"{at(key)} has no effect here: {reason}")
     except PlanError as error:
-        raise PlanError(at(error.where), error.found, error.expected, error.run) from None
+        raise PlanError(at(error.where), error.found, error.expected, error.next_step) from None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from segue.base.settings import Settings
 from segue.data import formats, quarantine
 from segue.data.images import multi_file
 from segue.data.records import Problem, Split, refuse_errors
-from segue.data.splitting import Division, divided
+from segue.data.splitting import SplitShares, split_by_shares
 from segue.errors import DataError
 from segue.structures.channels import RGB, Channel
 
@@ -44,7 +44,7 @@ class Data(Settings):
     train: SplitFiles | None = None
     valid: SplitFiles | None = None
     test: SplitFiles | None = None
-    split: Division | None = None
+    split: SplitShares | None = None
     classes: tuple[str, ...] | None = None
     ignore_classes: tuple[str, ...] = ()
     channels: tuple[Channel, ...] = RGB
@@ -159,7 +159,7 @@ def read_splits(data: Data) -> dict[str, Split]:
             )
             next(iter(splits.values())).problems.append(Problem("note", str(data.root), read))
         _compare_channels(splits, data, data.root)
-        return splits if data.split is None else divided(splits, data.split, data.root)
+        return splits if data.split is None else split_by_shares(splits, data.split, data.root)
     given = {"train": data.train, "valid": data.valid, "test": data.test}
     splits = {
         name: _named(data.format, files, name) for name, files in given.items() if files is not None

@@ -1,4 +1,4 @@
-"""Data that is one part, divided by the plan: nothing is written, the same files give the same
+"""Data that is one part, split_by_shares by the plan: nothing is written, the same files give the same
 parts.
 """
 
@@ -15,7 +15,7 @@ from segue.data.scene_groups import split_groups
 from segue.errors import DataError
 
 
-class Division(Settings):
+class SplitShares(Settings):
     """Shares of the images that become valid and test; train is what is left.
 
     Views of one scene stay together, by their names as `segue data split` reads them. group: a
@@ -29,13 +29,15 @@ class Division(Settings):
     group: str | None = None
 
     @model_validator(mode="after")
-    def _leaves_something(self) -> Division:
+    def _leaves_something(self) -> SplitShares:
         if self.valid + self.test >= 1:
             raise ValueError(f"valid: {self.valid} and test: {self.test} leave nothing to train on")
         return self
 
 
-def divided(splits: dict[str, Split], division: Division, root: Path) -> dict[str, Split]:
+def split_by_shares(
+    splits: dict[str, Split], division: SplitShares, root: Path
+) -> dict[str, Split]:
     """The only part there is as train, valid and, if it has a share, test. Records are in the order
     of their names.
 

@@ -72,7 +72,7 @@ def _picture(finding: Finding, record: Record | None) -> str | None:
     decoded.
     """
     try:
-        picture = as_picture(image_io.shown(Path(finding.path)))
+        picture = as_picture(image_io.read_for_display(Path(finding.path)))
     except DataError:
         return None
     annotation = _annotation(finding, record)

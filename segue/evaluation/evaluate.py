@@ -30,7 +30,7 @@ def evaluate(
     gets all.
 
     The chain is used as it is, in eval mode and float32. tick is called between batches and may
-    stop by raising. view: how the model sees images, such as a `DisturbedView`; whole and as they
+    stop by raising. view: how the model sees images, such as a `CorruptedView`; whole and as they
     are if left out.
 
     Raises:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,14 +23,14 @@ from segue.base.files import write_json
 from segue.base.parsing import read_json
 from segue.base.settings import Settings
 from segue.data.images import image_io as image_files
-from segue.data.images.pixel_size import micrometres_per_pixel
+from segue.data.images.pixel_size import pixel_size_um
 from segue.data.records import Annotation, Record
 from segue.data.scene_groups import groups, split_groups
 from segue.data.writing.coco import coco
 from segue.data.writing.folders import link
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture
-from segue.labelling.kinds import Finding, Show, unseen
+from segue.labelling.kinds import Finding, Kind, Show, unseen
 from segue.labelling.pictures import drawn, step_picture
 from segue.structures.masks import encoded
 
@@ -64,7 +63,7 @@ class Job:
     um: their scale if it is given.
     """
 
-    kind: ModuleType
+    kind: Kind
     settings: Settings
     class_name: str
     um: float | None = None
@@ -88,13 +87,13 @@ def label_images(
         zip(paths, names, _overlays(names), strict=True), 1
     ):
         pixels = read_any(path)
-        um = job.um or micrometres_per_pixel(path)
+        um = job.um or pixel_size_um(path)
         show = _saver(out / "steps" / name) if job.show_steps else unseen
         try:
             finding = find(pixels, job, um, show)
         except DataError as error:
             raise DataError(
-                f"{path}: {error.where}", error.found, error.expected, error.run
+                f"{path}: {error.where}", error.found, error.expected, error.next_step
             ) from None
         _save(drawn(as_picture(pixels), finding.shapes), out / overlay)
         record = record_of(

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segue.data.images import multi_file
-from segue.data.images.pixel_size import micrometres_per_pixel
+from segue.data.images.pixel_size import pixel_size_um
 from segue.data.records import Record
 from segue.inference.predict import Predictor
 from segue.inference.tiles import Tiling, moved, predict_tiled
@@ -100,7 +100,7 @@ def of_kind(job: Job) -> Eye:
 
     def look(path: Path, _name: str) -> Seen:
         pixels = read_any(path)
-        um = job.um or micrometres_per_pixel(path)
+        um = job.um or pixel_size_um(path)
         height, width = pixels.shape[-2:]
         even = pixels[:, : height // 2 * 2, : width // 2 * 2].float()
         half = F.avg_pool2d(even, 2).round().to(pixels.dtype)

@@ -63,7 +63,8 @@ def hand_over(
         (folder / "overlays").mkdir()
         for pick, name in zip(picks, names, strict=True):
             picture = _overlay(
-                as_picture(image_files.shown(pick.candidate.path)), pick.candidate.seen.found
+                as_picture(image_files.read_for_display(pick.candidate.path)),
+                pick.candidate.seen.found,
             )
             picture.save(folder / "overlays" / f"{Path(name).stem}.png", compress_level=1)
         write_json(folder / LIST, {**about, "picked": entries(picks)})
@@ -165,5 +166,5 @@ def _shown(image: Path, target: Path) -> Path:
     if image.suffix.lower() in SHOWN_BY_ALL and image_files.bits(image) == 8:
         return link(image, target)
     target = target.with_suffix(".png")
-    as_picture(image_files.shown(image)).save(target)
+    as_picture(image_files.read_for_display(image)).save(target)
     return target

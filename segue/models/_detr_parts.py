@@ -32,8 +32,8 @@ from transformers.models.detr.modeling_detr import (
     DetrSinePositionEmbedding,
 )
 
-from segue.models.parts.chain import State
 from segue.models.parts.layers import PRIOR_BIAS, Normalise
+from segue.models.parts.state import State
 from segue.structures.channels import IMAGENET, Channel
 
 # What timm calls the classifiers of its networks; `segue.models.weights.detr` leaves their tensors
@@ -49,6 +49,7 @@ class Backbone(nn.Module):
     """
 
     reads = ("images",)
+    writes = ("features",)
     net: Any
 
     def __init__(self, name: str, channels: Sequence[Channel], resolution: int) -> None:
@@ -131,6 +132,7 @@ class Encoder(nn.Module):
     """A 1x1 convolution and self-attention over all cells; gives "memory_0" (B, D, h, w)."""
 
     reads = ("features",)
+    writes = ("memory_0",)
 
     def __init__(self, config: DetrConfig, width: int) -> None:
         super().__init__()
@@ -158,7 +160,7 @@ class Decoder(nn.Module):
     """
 
     reads = ("memory_0",)
-    answers = ("queries", "logits", "boxes_cxcywh")
+    writes = answers = ("queries", "logits", "boxes_cxcywh")
     transformer: Any
 
     def __init__(self, config: DetrConfig, classes: int) -> None:

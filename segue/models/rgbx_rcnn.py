@@ -24,15 +24,14 @@ from segue.errors import PlanError
 from segue.losses import rcnn
 from segue.models import ModelSpec
 from segue.models._rgbx_parts import MITS, Fusion, Neck, Stream, Streams
-from segue.models.parts.chain import Chain, State
+from segue.models.parts.chain import Chain
 from segue.models.parts.fusion import Kind
-from segue.models.parts.layers import sides_around
 from segue.models.parts.regions import MaskHead, RegionHead, Regions, pasted
-from segue.models.weights import Weights as Loaded
-from segue.models.weights import hub
+from segue.models.parts.state import State
+from segue.models.weights import ModelWeights, hub
 from segue.models.weights import segformer as files
 from segue.structures.boxes import scale_xy
-from segue.structures.channels import IMAGENET, Channel
+from segue.structures.channels import IMAGENET
 from segue.structures.detections import Detections
 
 PARTS = ("rgb", "x", "fusion", "neck", "head", "mask_head")
@@ -80,9 +79,16 @@ class Options(Settings):
     zero_init: bool = False
 
 
-def settle(
+class ResolvedOptions(Options):
+    """Options with nothing left open, as a checkpoint's card keeps them. stream None: all of them."""
+
+    backbone: str
+    resolution: int = Field(gt=0)
+
+
+def resolve_options(
     options: Options, size: Size, most_objects: int, device: str
-) -> tuple[Options, list[str]]:
+) -> tuple[ResolvedOptions, list[str]]:
     """Options with nothing left open. An image may have any number of objects.
 
     Raises:
@@ -108,12 +114,8 @@ def settle(
             f"{options.stream}, with fusion: {options.fusion}",
             "fusion: none, or no stream",
         )
-    return options.model_copy(update={"backbone": name, "resolution": resolution}), []
-
-
-def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
-    """The channels as they are: MiT was trained with ImageNet's mean and deviation."""
-    return channels
+    resolved = {"backbone": name, "resolution": resolution}
+    return ResolvedOptions.model_validate(options.model_dump() | resolved), []
 
 
 def streams_of(spec: ModelSpec) -> dict[str, list[list[int]]]:
@@ -152,17 +154,17 @@ def build(spec: ModelSpec, masks: bool) -> Chain:
     """A model with fresh weights, drawn from the global generator, with the streams its channels
     ask for.
     """
-    size, options, found = SIZES[spec.size], Options(**spec.options), streams_of(spec)
-    assert options.backbone is not None, "settle first"
+    size, options = SIZES[spec.size], ResolvedOptions(**spec.options)
+    by_part = streams_of(spec)
     mit = MITS[options.backbone]
-    alone = sum(len(streams) for streams in found.values()) == 1
+    alone = sum(len(streams) for streams in by_part.values()) == 1
     encoders = {
         name: Streams(
             name,
             [Stream(mit, [spec.channels[i] for i in where], where) for where in streams],
             alone,
         )
-        for name, streams in found.items()
+        for name, streams in by_part.items()
     }
     parts: dict[str, nn.Module] = dict(encoders)
     if not alone:
@@ -197,7 +199,7 @@ def postprocess(
     boxes, scores, labels = ([each[:most] for each in values] for values in regions.detections())
     outlines: list[Tensor] = []
     if regions.mask_head is not None:
-        logits = regions.outlined(boxes)
+        logits = regions.mask_logits(boxes)
         # (T, 28, 28)
         chosen = logits[torch.arange(len(logits), device=logits.device), torch.cat(labels)]
         outlines = list(chosen.cpu().split([len(each) for each in boxes]))
@@ -214,19 +216,6 @@ def postprocess(
     return found
 
 
-def input_size(spec: ModelSpec) -> tuple[int, int]:
-    """Height and width images are resized to, in pixels."""
-    side = Options(**spec.options).resolution or SIZES[spec.size].resolution
-    return side, side
-
-
-def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
-    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
-    of 32 pixels.
-    """
-    return sides_around(input_size(spec)[0], STRIDE, LEAST, expanded)
-
-
 def class_heads(chain: Chain) -> list[str]:
     """Every tensor with one row per class, or with one row of four box sides."""
     box = [
@@ -237,7 +226,7 @@ def class_heads(chain: Chain) -> list[str]:
     return box + (mask if chain.order[-1] == "mask_head" else [])
 
 
-def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+def input_convs(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     """The first convolution of each stream."""
     return {
         f"{part}.streams.{i}.{files.FIRST_OF_STREAM}": tuple(
@@ -248,20 +237,22 @@ def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tu
     }
 
 
-def import_weights(source: str) -> Loaded:
+def import_weights(source: str) -> ModelWeights:
     """From a folder or hub id of a SegFormer, such as nvidia/mit-b0: weights for the streams."""
     path = Path(source)
     return files.read(path if path.exists() else hub.download(source))
 
 
-def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
+def options_from_weights(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
     """What weights without a card say about the model: which MiT they are of."""
     layout = files.layout_of(tensors)
     names = [name for name, mit in MITS.items() if (mit.widths, mit.depths) == layout]
     return {"backbone": names[0]} if names else {}
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
+def adapt_weights(
+    weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
+) -> list[str]:
     """Let streams that the weights do not have begin as copies of their RGB stream, in place.
 
     A copy's first convolution has the sum of RGB's kernels, shared out among its channels, so that

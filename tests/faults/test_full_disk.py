@@ -12,10 +12,10 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from segue.errors import TrainingError
-from segue.run.folder import read_note
+from segue.run.notes import read_note
 from segue.training import checkpoint
+from segue.training.fit import MOST_FAILED_SAVES
 from segue.training.journal import Journal, read_rows
-from segue.training.stage import MOST_FAILED_SAVES
 from tests.faults.small_disk import small_disk
 from tests.toy import detector_only, losses, run, same_tensors
 from tests.training.test_cache import contents, filled, parts  # noqa: F401
@@ -103,7 +103,7 @@ def test_a_disk_that_stays_full_ends_the_stage_with_the_last_good_checkpoint(
     assert not (stage / "last.writing").exists()
     disk.clear()
     assert run(plan) == stage.parent  # the same command
-    assert read_note(stage.parent)["stages"]["detector"]["state"] == "complete"
+    assert read_note(stage.parent).stages["detector"].state == "complete"
     assert [row["step"] for row in read_rows(stage / "steps.csv")] == list(range(1, 9))
     promise("P8", 1, "disks that stayed full")
 

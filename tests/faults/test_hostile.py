@@ -22,7 +22,7 @@ from segue import models
 from segue.cli.app import main
 from segue.data.images import image_io
 from segue.data.synthetic import render_dataset
-from segue.errors import DataError, SegueError
+from segue.errors import DataError, PlanError, SegueError
 from segue.models import ModelSpec, rfdetr
 from segue.rfdetr import RFDETRPico
 from segue.training import checkpoint
@@ -99,7 +99,7 @@ CALLS: dict[str, Callable[[Path], object]] = {
 def good(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("good")
     data = render_dataset(folder / "data", {"train": 2, "valid": 1, "test": 1}, side=64, seed=1)
-    options = rfdetr.settle(
+    options = rfdetr.resolve_options(
         rfdetr.Options(resolution=64, queries=10, groups=1), rfdetr.SIZES["pico"], 5, "cpu"
     )[0]
     spec = ModelSpec(family="rfdetr", size="pico", classes=("cell",), options=options.model_dump())
@@ -303,7 +303,7 @@ def test_an_image_is_refused_by_its_header_before_a_pixel_is_decoded(tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.process_time()
     for path in files:
-        for read in (image_io.stack, image_io.shown, image_io.read):
+        for read in (image_io.read_stack, image_io.read_for_display, image_io.read):
             with pytest.raises(DataError):
                 read(path)
         try:
@@ -331,4 +331,6 @@ def test_a_module_that_a_card_names_is_used_only_where_its_user_allows_it(
     assert main(["report", str(folder)]) == 2 and not trap.exists()
     monkeypatch.setenv("SEGUE_MODULES", f"other,{MODULE}.model")
     assert checkpoint.read_card(folder).spec.family == f"{MODULE}.model"
-    assert models.get(f"{MODULE}.model").PARTS == () and trap.exists()
+    with pytest.raises(PlanError, match="ResolvedOptions is missing; .*build is no function"):
+        models.get(f"{MODULE}.model")
+    assert trap.exists()

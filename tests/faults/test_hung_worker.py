@@ -15,7 +15,7 @@ import torch
 
 from segue.data.pipeline import loader, samples
 from segue.errors import DataError
-from segue.run.folder import read_note
+from segue.run.notes import read_note
 from segue.training import checkpoint
 from tests.toy import detector_only, losses, run
 
@@ -32,7 +32,7 @@ def reading(monkeypatch):
             return read(record, channels)
 
         monkeypatch.setattr(samples, "read_image", reading)
-        monkeypatch.setattr(loader, "LOOK", 0.2)
+        monkeypatch.setattr(loader, "POLL_INTERVAL", 0.2)
 
     return set_to
 
@@ -41,7 +41,7 @@ def test_an_image_that_is_never_read_to_its_end_is_named(
     rendered, tmp_path, monkeypatch, reading, promise
 ):
     reading({"train_0005.png"}, lambda: time.sleep(3600))
-    monkeypatch.setattr(loader, "PATIENCE", 5.0)
+    monkeypatch.setattr(loader, "READ_TIMEOUT", 5.0)
     plan = detector_only(rendered, tmp_path, workers=2)
     with pytest.raises(DataError) as error:
         run(plan)
@@ -52,7 +52,7 @@ def test_an_image_that_is_never_read_to_its_end_is_named(
     assert "the same command goes on from what was saved" in said and "\n" not in said
     assert multiprocessing.active_children() == []  # or the command would never end
     folder = tmp_path / "toy-1"
-    assert read_note(folder)["stages"]["detector"]["state"] == "failed"
+    assert read_note(folder).stages["detector"].state == "failed"
     monkeypatch.undo()
     assert run(plan) == folder and len(losses(folder / "1-detector")) == 8
     promise("P17", 1, "workers that hang")
@@ -63,7 +63,7 @@ def test_many_images_that_take_their_time_are_waited_for(rendered, tmp_path, mon
     names = {path.name for path in (rendered / "train").glob("*.png")}
     assert len(names) * 0.2 > 3
     reading(names, lambda: time.sleep(0.2))
-    monkeypatch.setattr(loader, "PATIENCE", 3.0)
+    monkeypatch.setattr(loader, "READ_TIMEOUT", 3.0)
     folder = run(detector_only(rendered, tmp_path, workers=1, epochs=1, images_per_step=8))
     assert len(losses(folder / "1-detector")) == 2
 
@@ -86,7 +86,7 @@ def test_a_run_that_was_paused_goes_on_although_its_images_are_late_by_then():
     worker = subprocess.Popen(["sleep", "60"])
     try:
         at = torch.tensor(
-            [[worker.pid, 0, time.monotonic() - 2 * loader.PATIENCE]], dtype=torch.float64
+            [[worker.pid, 0, time.monotonic() - 2 * loader.READ_TIMEOUT]], dtype=torch.float64
         )
         assert loader._next(Kept(), None, at) == "a batch" and worker.poll() is None
     finally:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from segue.plan.schema import Plan
-from segue.run.folder import RunFolder, read_note
+from segue.run.folder import RunFolder
+from segue.run.notes import read_note
 from segue.training import checkpoint
 from tests.conftest import toy_plan, write_plan
 from tests.faults import struck
@@ -70,7 +71,7 @@ def test_killed_while_its_folder_is_made_a_run_begins_under_the_same_name(
     def deadly(*_, **__) -> None:
         raise Stopped
 
-    for name in ("write_json", "processes.barrier"):
+    for name in ("write_note", "processes.barrier"):
         with monkeypatch.context() as patch, pytest.raises(Stopped):
             patch.setattr(f"segue.run.folder.{name}", deadly)
             RunFolder.open(plan, ["a", "b"])
@@ -121,7 +122,7 @@ def test_a_signal_to_the_whole_group_does_not_take_the_workers_with_it(rendered,
     os.killpg(process.pid, signal.SIGTERM)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 143 and "Traceback" not in said, said
-    assert read_note(run)["stages"]["detector"]["state"] == "interrupted"
+    assert read_note(run).stages["detector"].state == "interrupted"
     checkpoint.verify(run / "1-detector" / "last")
     promise("P7", 1, "signals to a whole process group")
 

@@ -66,7 +66,7 @@ def test_a_polygon_of_two_points_is_named_with_image_and_object(sample_data):
 def test_pictures_with_a_row_less_than_annotated_are_drawn(sample_data):
     split = read_splits(Data(root=sample_data("dirty/height-off-by-one-flakes")))["train"]
     record = split.records[0]
-    picture = as_picture(image_io.shown(record.image))
+    picture = as_picture(image_io.read_for_display(record.image))
     assert (picture.height, record.height) == (1713, 1714)
     assert draw_truth(picture, record, tuple(split.class_counts()), True).size == picture.size
 

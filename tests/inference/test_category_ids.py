@@ -13,9 +13,9 @@ from PIL import Image
 from segue.cli.commands.predict import predict_to_folder
 from segue.compat.noisy_then_manual import files
 from segue.compat.thaw import train
-from segue.inference.predict import load
+from segue.inference.loading import load
+from segue.models.weights.card import Card
 from segue.training import checkpoint, single_file
-from segue.training.checkpoint import Card
 from tests.models.pico import build
 
 IDS = {"cell": 3, "rod": 70, "tube": 12}

@@ -15,14 +15,14 @@ from benchmarks.rendered_fields import render_field
 from segue.cli.app import main
 from segue.cli.commands.label.auto import job_of
 from segue.data.dataset import Data, read_splits
-from segue.inference.predict import load
+from segue.inference.loading import load
 from segue.labelling.auto import find, settled
 from segue.labelling.disagreement import Seen, disagreement, mirror, of_kind, of_model
 from segue.labelling.pick import Candidate, choose
 from segue.structures.detections import Detections
 from segue.structures.masks import coco_rle
 from segue.structures.regions import Region
-from tests.data.test_levels import SIDE, channels, saved_model, write_stack
+from tests.data.images.test_value_scale import SIDE, channels, saved_model, write_stack
 from tests.labelling import one_eyed
 from tests.labelling.one_eyed import BLUE, GREEN, RED, paint, saved
 from tests.labelling.scoring import levels

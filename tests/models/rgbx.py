@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from segue.models import ModelSpec, rgbx_rcnn
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
 from segue.structures.channels import RGB, Channel
 from segue.structures.masks import PackedMasks
 from segue.structures.target import Target
@@ -19,7 +19,9 @@ BOTH = (*RGB, THERMAL)
 
 
 def spec_of(size="pico", channels=BOTH, classes=("a", "b"), **options):
-    settled, _ = rgbx_rcnn.settle(rgbx_rcnn.Options(**options), rgbx_rcnn.SIZES[size], 5, "cpu")
+    settled, _ = rgbx_rcnn.resolve_options(
+        rgbx_rcnn.Options(**options), rgbx_rcnn.SIZES[size], 5, "cpu"
+    )
     return ModelSpec(
         family="rgbx_rcnn",
         size=size,
@@ -39,9 +41,9 @@ def pixels(channels=4, side=64):
     return torch.randint(0, 256, (2, channels, side, side), dtype=torch.uint8, generator=generator)
 
 
-def weights_of(chain) -> Weights:
+def weights_of(chain) -> ModelWeights:
     card = {"spec": chain.spec.model_dump(mode="json")}
-    return Weights(
+    return ModelWeights(
         dict(chain.state_dict()), chain.spec.classes, chain.spec.channel_names, "parent", card=card
     )
 

@@ -9,11 +9,12 @@ import torch
 import torchvision
 from pytest import approx, fixture, mark, raises
 
+from segue import models
 from segue.errors import CheckpointError, HandoverError, PlanError
 from segue.models import ModelSpec, detr
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
 from segue.plan.schema import Model
-from segue.run.runner import open_weights
+from segue.run.opening import open_weights
 from segue.structures.channels import RGB, Channel
 from segue.training import optim
 from segue.training.freeze import FrozenProof
@@ -21,18 +22,18 @@ from segue.training.handover import adopt
 
 
 def build(size="pico", classes=("a", "b"), channels=RGB, **options):
-    settled, _ = detr.settle(detr.Options(**options), detr.SIZES[size], 5, "cpu")
+    settled, _ = detr.resolve_options(detr.Options(**options), detr.SIZES[size], 5, "cpu")
     torch.manual_seed(0)
-    channels = detr.normalised(settled, channels)
+    channels = detr.with_pretraining_stats(settled, channels)
     spec = ModelSpec(
         family="detr", size=size, classes=classes, channels=channels, options=settled.model_dump()
     )
     return detr.build(spec, masks=False)
 
 
-def weights_of(chain, source="weights") -> Weights:
+def weights_of(chain, source="weights") -> ModelWeights:
     names = tuple(channel.name for channel in chain.spec.channels)
-    return Weights(dict(chain.state_dict()), chain.spec.classes, names, source)
+    return ModelWeights(dict(chain.state_dict()), chain.spec.classes, names, source)
 
 
 def images(side=64, channels=3):
@@ -199,7 +200,7 @@ def test_a_fourth_channel_begins_as_the_mean_of_the_three_it_is_named_beside():
     chain, parent = build(channels=four), build()
     report = adopt(chain, weights_of(parent))
     assert "channels r, g, b, thermal by name; thermal from the mean" in str(report)
-    (name,) = detr.first_layers(chain.spec, chain.state_dict())
+    (name,) = models.get("detr").input_convs(chain.spec, chain.state_dict())
     first, old = (dict(c.named_parameters())[name] for c in (chain, parent))
     assert torch.equal(first[:, :3], old) and torch.equal(first[:, 3], old.mean(1))
     assert chain.eval()(images(128, 4))["logits"].isfinite().all()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from segue.errors import PlanError
 from segue.models import ModelSpec, mask2former
 from segue.models.parts.postprocess import boxes_around
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
 from segue.plan.schema import Plan
 from segue.structures.channels import RGB, Channel
 from segue.training import checkpoint
@@ -24,7 +24,7 @@ from tests.toy import losses, run, run_until, same_tensors
 
 
 def build(size="pico", classes=("a", "b"), channels=RGB, **options):
-    settled, _ = mask2former.settle(
+    settled, _ = mask2former.resolve_options(
         mask2former.Options(**options), mask2former.SIZES[size], 5, "cpu"
     )
     torch.manual_seed(0)
@@ -38,9 +38,9 @@ def build(size="pico", classes=("a", "b"), channels=RGB, **options):
     return mask2former.build(spec, masks=True)
 
 
-def weights_of(chain, source="weights") -> Weights:
+def weights_of(chain, source="weights") -> ModelWeights:
     names = tuple(channel.name for channel in chain.spec.channels)
-    return Weights(dict(chain.state_dict()), chain.spec.classes, names, source)
+    return ModelWeights(dict(chain.state_dict()), chain.spec.classes, names, source)
 
 
 def images(side=128, channels=3):
@@ -140,9 +140,9 @@ def test_kept_classes_keep_every_bit_of_their_rows_and_score_the_same_in_another
 def test_queries_can_be_dropped_and_new_ones_begin_among_the_others():
     few, many = build(queries=10), build(queries=25)
     tensors = dict(many.state_dict())
-    assert mask2former.adapt(tensors, few.spec) == ["queries 25 -> 10: the first 10 kept"]
+    assert mask2former.adapt_weights(tensors, few.spec) == ["queries 25 -> 10: the first 10 kept"]
     few.load_state_dict(tensors)
-    assert mask2former.adapt(tensors, many.spec) == [
+    assert mask2former.adapt_weights(tensors, many.spec) == [
         "queries 10 -> 25: 15 new ones, drawn like those there are"
     ]
     for name in ("queries_features", "queries_embedder"):
@@ -153,7 +153,7 @@ def test_queries_can_be_dropped_and_new_ones_begin_among_the_others():
         )
         assert 0.7 < rows[10:].std() / rows[:10].std() < 1.3
     again = dict(few.state_dict())
-    mask2former.adapt(again, many.spec)
+    mask2former.adapt_weights(again, many.spec)
     assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
     many.load_state_dict(tensors)
 
@@ -226,7 +226,7 @@ def test_computing_blocks_again_gives_the_same_gradients_from_less_memory():
 def test_1500_pixels_with_200_cells_fit_24_gigabytes_when_blocks_are_computed_again():
     """As in the pipeline this family is for.
 
-    Weights, gradients and Adam's two averages are 16 bytes a parameter.
+    ModelWeights, gradients and Adam's two averages are 16 bytes a parameter.
     """
     with torch.device("meta"):
         large = build("swin-large", resolution=1500, queries=200, recompute=True)

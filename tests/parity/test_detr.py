@@ -56,8 +56,8 @@ def shaken(model: nn.Module) -> nn.Module:
 def ours_of(source, classes=CLASSES) -> Chain:
     """Our model with the weights of a file or folder."""
     weights = detr.import_weights(str(source))
-    known = detr.options_in(weights.tensors, "resnet18", "cpu")
-    options, _ = detr.settle(detr.Options(**known), detr.SIZES["resnet18"], 5, "cpu")
+    known = detr.options_from_weights(weights.tensors, "resnet18", "cpu")
+    options, _ = detr.resolve_options(detr.Options(**known), detr.SIZES["resnet18"], 5, "cpu")
     chain = detr.build(
         ModelSpec(family="detr", size="resnet18", classes=classes, options=options.model_dump()),
         False,
@@ -84,7 +84,7 @@ def targets(counts=(3, 5)) -> tuple[list[Target], list[dict]]:
             labels=torch.randint(0, len(CLASSES), (n,), generator=g),
             boxes_cxcywh=torch.rand(n, 4, generator=g) * 0.4 + 0.2,
             has_mask=torch.zeros(n, dtype=torch.bool),
-            weights=torch.ones(n),
+            object_weights=torch.ones(n),
             key=i,
         )
         for i, n in enumerate(counts)

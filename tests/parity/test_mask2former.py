@@ -64,8 +64,8 @@ def folder(peer, tmp_path_factory):
 def ours_of(source, classes=CLASSES, **options) -> Chain:
     """Our model with the weights of a file or folder."""
     weights = mask2former.import_weights(str(source))
-    known = {**mask2former.options_in(weights.tensors, "pico", "cpu"), **options}
-    settled, _ = mask2former.settle(
+    known = {**mask2former.options_from_weights(weights.tensors, "pico", "cpu"), **options}
+    settled, _ = mask2former.resolve_options(
         mask2former.Options(**known), mask2former.SIZES["pico"], 5, "cpu"
     )
     spec = ModelSpec(
@@ -132,7 +132,7 @@ def squares(counts=(3, 5)) -> list[Target]:
                 labels=torch.randint(0, len(CLASSES), (n,), generator=g),
                 boxes_cxcywh=torch.zeros(n, 4),
                 has_mask=torch.ones(n, dtype=torch.bool),
-                weights=torch.ones(n),
+                object_weights=torch.ones(n),
                 masks=PackedMasks.pack(rasters, windows.tolist(), SIDE, SIDE),
                 key=key,
             )
@@ -304,8 +304,8 @@ def test_a_file_that_is_written_has_facebooks_names_and_says_what_it_is(peer, tm
     assert content["model"].keys() == used.keys() and len(used) == 206
     assert all(torch.equal(content["model"][name], tensor) for name, tensor in used.items())
     weights = mask2former.import_weights(str(tmp_path / "ours.pth"))
-    assert weights.classes == CLASSES and weights.card["spec"] == chain.spec.model_dump(mode="json")
-    assert weights.card["complete"] and weights.card["data"] == {
+    assert weights.classes == CLASSES and weights.card.spec == chain.spec
+    assert weights.card.complete and weights.card.data == {
         "classes": {"cell": 7, "tube": 9, "rod": 12}
     }
 
@@ -314,7 +314,7 @@ def _named_by_position(path) -> Chain:
     """What `weights_classes` does in a plan: names for rows that have none."""
     weights = mask2former.import_weights(str(path))
     weights.classes = CLASSES
-    settled, _ = mask2former.settle(
+    settled, _ = mask2former.resolve_options(
         mask2former.Options(queries=QUERIES), mask2former.SIZES["pico"], 5, "cpu"
     )
     chain = mask2former.build(
@@ -359,7 +359,9 @@ def test_swin_alone_is_a_backbone(peer, tmp_path):
 
 
 def ours_of_nothing() -> Chain:
-    settled, _ = mask2former.settle(mask2former.Options(), mask2former.SIZES["pico"], 5, "cpu")
+    settled, _ = mask2former.resolve_options(
+        mask2former.Options(), mask2former.SIZES["pico"], 5, "cpu"
+    )
     spec = ModelSpec(
         family="mask2former", size="pico", classes=CLASSES, options=settled.model_dump()
     )

@@ -13,7 +13,7 @@ from segue.data.pipeline import samples
 from segue.errors import PlanError
 from segue.plan.reading import from_values
 from segue.run import build
-from segue.training import checkpoint, freeze_benefit, stage
+from segue.training import checkpoint, fit, freeze_benefit
 from segue.training.journal import Journal, read_rows
 from segue.training.loop import accumulate
 from segue.training.optim import Schedule, set_rates
@@ -279,7 +279,7 @@ def test_a_cache_serves_until_the_first_thaw(rendered, parent, tmp_path, monkeyp
 def test_early_stopping_waits_for_the_thaw_and_starts_anew_there(
     rendered, parent, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(stage, "NOTHING", -2.0)  # so short a stage finds nothing yet
+    monkeypatch.setattr(fit, "NOTHING", -2.0)  # so short a stage finds nothing yet
     changes = {"epochs": 6, "thaw": {3: "backbone"}, "early_stop": {"patience": 2, "min_delta": 1}}
     folder = run(plan_of(rendered, tmp_path, parent, **changes)) / "1-tune"
     # nothing gains 1; two epochs of patience after the thaw

@@ -14,19 +14,21 @@ from typing import Any
 from segue.base.files import write_json
 from segue.data.dataset import Data, DataSet, read_splits
 from segue.data.formats import coco
-from segue.data.pipeline.corruptions import DisturbedView
+from segue.data.pipeline.corruptions import CorruptedView
 from segue.data.pipeline.transforms import View
 from segue.data.records import SPLIT_WORDS, Split, refuse_errors
 from segue.errors import DataError, PlanError, show
 from segue.evaluation.bootstrap import Difference, compare
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.evaluation.evaluate import input_size
-from segue.inference.predict import Predictor, load
+from segue.evaluation.outcome import METRICS
+from segue.inference.loading import load
+from segue.inference.predict import Predictor
 from segue.plan.reading import load_plan
 from segue.plan.schema import SUFFIXES
 from segue.run.build import measure
 from segue.run.console import Console
-from segue.run.results import METRICS, PREDICTIONS, write_predictions
+from segue.run.results import PREDICTIONS, write_predictions
 from segue.structures.channels import rows_of
 
 IMAGES_PER_FORWARD = 8
@@ -34,7 +36,7 @@ ANY = "any class"
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluateOptions:
     """without: channels that are missing, each entry measured by itself; shift: NAME=X,Y, channels
     that are displaced. Both are compared with the model as it is, image by image. any_class:
     whether all classes count as one.
@@ -51,7 +53,7 @@ def evaluate_checkpoint(
     split: str,
     out: Path | None,
     as_json: bool,
-    asked: Asked = Asked(),
+    options: EvaluateOptions = EvaluateOptions(),
 ) -> None:
     """Print the figures; write them and the predictions where `out` says.
 
@@ -62,8 +64,8 @@ def evaluate_checkpoint(
         PlanError: if a channel is unknown.
     """
     predictor = load(checkpoint)
-    views = disturbed_views(predictor, asked.without, asked.shift)
-    data, split = _data(predictor, checkpoint, root, split, asked.any_class)
+    views = disturbed_views(predictor, options.without, options.shift)
+    data, split = _data(predictor, checkpoint, root, split, options.any_class)
 
     def measured(name: str, view: View | None = None) -> CocoMetrics:
         with Console().progress(name) as tick:
@@ -86,7 +88,7 @@ def evaluate_checkpoint(
         "images": len(metrics.records),
         "detections_counted": metrics.most,
     }
-    outcome |= {"classes": ANY} if asked.any_class else {}
+    outcome |= {"classes": ANY} if options.any_class else {}
     outcome |= figures
     outcome |= {f"{kind}_ap_by_class": metrics.by_class(kind) for kind in metrics.kinds}
     differences = _compared(metrics, views, measured)
@@ -101,7 +103,7 @@ def evaluate_checkpoint(
     if as_json:
         show(json.dumps(outcome))
         return
-    together = ", all classes as one" if asked.any_class else ""
+    together = ", all classes as one" if options.any_class else ""
     show(
         f"{split}: {outcome['images']} images, up to {metrics.most} detections of each "
         f"count{together}"
@@ -205,7 +207,7 @@ def disturbed_views(
                 "no channel is left",
                 "fewer of " + ", ".join(c.name for c in channels),
             )
-        views[f"without {name}"] = DisturbedView(size, channels, missing=rows)
+        views[f"without {name}"] = CorruptedView(size, channels, missing=rows)
     for text in shift:
         found = re.fullmatch(r"(.+)=([+-]?\d{1,6}),([+-]?\d{1,6})", text)
         if not found:
@@ -214,8 +216,13 @@ def disturbed_views(
                 "not understood",
                 "NAME=X,Y in whole pixels, such as thermal=3,-2",
             )
-        shift_by = (rows_of(found[1], channels), int(found[2]), int(found[3]))
-        views[f"shift {text}"] = DisturbedView(size, channels, shift=shift_by)
+        views[f"shift {text}"] = CorruptedView(
+            size,
+            channels,
+            displaced=rows_of(found[1], channels),
+            right=int(found[2]),
+            down=int(found[3]),
+        )
     return views
 
 

@@ -16,7 +16,6 @@ from typing_extensions import TypedDict
 from segue.compat.common import warn
 from segue.compat.flags import add_switch, positive
 from segue.errors import CheckpointError, PlanError, show
-from segue.models import rfdetr
 from segue.models.weights import foreign, hub
 from segue.models.weights.rfdetr import rfdetr_file
 from segue.plan.schema import Plan
@@ -154,7 +153,7 @@ def print_test(out: Path) -> None:
 def write_file(folder: Path, target: Path) -> None:
     """A segue checkpoint as a file that the rfdetr package and these commands read."""
     card, tensors = checkpoint.read(folder)
-    height, _ = rfdetr.input_size(card.spec)
+    height = card.spec.options["resolution"]
     options = card.spec.options
     args = {
         "resolution": height,

@@ -25,7 +25,7 @@ from segue.models.rfdetr import Options
 from segue.models.weights.rfdetr import layout_of
 from segue.plan.schema import Data, Model, Plan, StagePlan
 from segue.run.build import pick_device
-from segue.run.runner import open_weights
+from segue.run.opening import open_weights
 from segue.training.optim import Optimizer, Schedule
 from segue.training.stage import EarlyStop
 

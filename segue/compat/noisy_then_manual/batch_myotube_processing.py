@@ -24,7 +24,7 @@ from segue.data.records import Record
 from segue.data.scene_groups import split_groups
 from segue.data.writing.coco import coco
 from segue.data.writing.folders import new_folder
-from segue.data.writing.resize import scaled_record
+from segue.data.writing.resize import resized_record
 from segue.errors import DataError, show
 from segue.evaluation.overlay import as_picture
 from segue.inference.predict import pictures_in
@@ -116,12 +116,12 @@ def processed(
     height, width = small.shape[-2:]
     twin = done.get(TWIN.sub("green", name))
     if TWIN.search(Path(name).stem) and twin is not None:
-        same = scaled_record(twin.record, height, width)
+        same = resized_record(twin.record, height, width)
         return Processed(name, replace(same, image=target, id=len(done) + 1), twin.doubt)
     seen = resized(pixels, sides[1])
     tubes = kinds.get("tubes")
     finding = find(seen, Job(tubes, tubes.Settings(), CLASS), um=None)
-    record = scaled_record(record_of(target, seen, finding, len(done) + 1, CLASS), height, width)
+    record = resized_record(record_of(target, seen, finding, len(done) + 1, CLASS), height, width)
     return Processed(name, record, finding.doubt)
 
 

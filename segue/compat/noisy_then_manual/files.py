@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 from typing_extensions import override
@@ -25,11 +24,11 @@ from segue.errors import HandoverError
 from segue.models.weights import foreign
 from segue.models.weights import mask2former as files
 from segue.run.console import Console
-from segue.run.folder import read_note
+from segue.run.notes import read_note
 from segue.training import checkpoint, processes
 from segue.training.journal import read_rows
 from segue.training.selection import kept
-from segue.training.stage import Stage
+from segue.training.stage import Reporter, Stage
 
 FINAL, OWNER, INFERENCE = "model_final.pth", "run.txt", "inference"
 LOSSES = {"loss": "total_loss", "classes": "loss_ce", "mask_bce": "loss_mask", "dice": "loss_dice"}
@@ -58,35 +57,40 @@ class Logged(Console):
 
     @override
     @contextmanager
-    def stage(self, stage: Stage) -> Iterator[None]:
-        """Follow a stage; lines of a run that was killed, behind the step it goes on from, are
-        removed.
-        """
-        with super().stage(stage):
-            if processes.rank() == 0:
-                self._follow(stage)
-            yield
+    def stage(self, name: str) -> Iterator[Reporter]:
+        """Write down what a stage shows, too."""
+        with super().stage(name) as shown:
+            yield LoggedStage(self.out, shown)
 
-    def _follow(self, stage: Stage) -> None:
-        path, progress = self.out / "metrics.json", stage.learner.progress
-        write_metrics(stage.folder, path)
-        watch, evaluate = stage.watch, stage.evaluate
 
-        def append(line: dict[str, float]) -> None:
-            with path.open("a", encoding="utf-8") as file:
+class LoggedStage:
+    """The reporter of a stage that also writes metrics.json; `shown` is what a person sees."""
+
+    def __init__(self, out: Path, shown: Reporter) -> None:
+        self.path, self.shown = out / "metrics.json", shown
+
+    def say(self, line: str) -> None:
+        self.shown.say(line)
+
+    def on_begin(self, stage: Stage) -> None:
+        """Remove lines of a run that was killed, behind the step it goes on from."""
+        self.shown.on_begin(stage)
+        if processes.rank() == 0:
+            write_metrics(stage.folder, self.path)
+
+    def on_step(self, stage: Stage, numbers: dict[str, float]) -> None:
+        self.shown.on_step(stage, numbers)
+        self._append(step_line(numbers))
+
+    def on_evaluated(self, stage: Stage, metrics: dict[str, float]) -> None:
+        self.shown.on_evaluated(stage, metrics)
+        if stage.learner.progress.steps:
+            self._append(figures_line(stage.learner.progress.steps, metrics))
+
+    def _append(self, line: dict[str, float]) -> None:
+        if processes.rank() == 0:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-
-        def watched(numbers: dict[str, float]) -> None:
-            watch(numbers)
-            append(step_line(numbers))
-
-        def evaluated(tick: Any) -> dict[str, float]:
-            metrics = evaluate(tick)
-            if progress.steps:
-                append(figures_line(progress.steps, metrics))
-            return metrics
-
-        stage.watch, stage.evaluate = watched, evaluated
 
 
 def write_metrics(stage: Path, path: Path) -> None:
@@ -211,8 +215,8 @@ def _runs(out: Path) -> dict[str, tuple[str, Path]]:
     for path in sorted(
         (out / "runs").glob("*/run.json"), key=lambda path: _number(path.parent.name)
     ):
-        for entry in read_note(path.parent)["stages"].values():
-            runs[path.parent.name] = (entry["state"], path.parent / entry["folder"])
+        for note in read_note(path.parent).stages.values():
+            runs[path.parent.name] = (note.state, path.parent / note.folder)
     return runs
 
 

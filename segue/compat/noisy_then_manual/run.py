@@ -26,14 +26,17 @@ from segue.compat.noisy_then_manual.files import (
 from segue.compat.noisy_then_manual.plan import channels_of, model_of, plan_of
 from segue.data.dataset import DataSet, read_dataset
 from segue.errors import CheckpointError, DataError, PlanError, show
-from segue.inference.predict import Predictor, from_card, from_weights, load
+from segue.inference.loading import from_card, from_weights, load
+from segue.inference.predict import Predictor
 from segue.plan.reading import load_plan
 from segue.plan.schema import Plan
 from segue.run.build import measure, pick_device
 from segue.run.console import Console
-from segue.run.folder import PLAN, digest_of, read_note, runs_of
+from segue.run.folder import PLAN, digest_of, runs_of
+from segue.run.notes import read_note
+from segue.run.opening import open_weights
 from segue.run.results import write_predictions
-from segue.run.runner import open_weights, run_plan
+from segue.run.runner import run_plan
 from segue.training import processes
 
 STAGE_1 = "python train_two_stage.py --stage 1"
@@ -81,7 +84,7 @@ def note_others(plan: Plan, out: Path, resume: bool, console: Console) -> None:
     if not others:
         return
     digest = digest_of(plan, [read_dataset(plan.data_of(stage)).manifest for stage in plan.stages])
-    if any(read_note(path).get("digest") == digest for path in runs_of(plan)):
+    if any(read_note(path).digest == digest for path in runs_of(plan)):
         return  # this one goes on, or is complete
     name, stage = list(others.items())[-1]
     before = load_plan(out / "runs" / name / PLAN)

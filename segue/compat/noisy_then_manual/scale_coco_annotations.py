@@ -15,7 +15,7 @@ from segue.data.images import image_io
 from segue.data.records import refuse_errors
 from segue.data.writing.coco import coco
 from segue.data.writing.folders import named
-from segue.data.writing.resize import scaled_record
+from segue.data.writing.resize import resized_record
 from segue.errors import PlanError, show
 
 
@@ -32,7 +32,7 @@ def command() -> None:
         raise PlanError(args.output, "exists", "a name that is free")
     split = coco_format.read(SplitSource(args.input, (args.image_dir,)), "all")
     refuse_errors(split.problems, "")
-    records = [scaled_record(record, *image_io.size(record.image)) for record in split.records]
+    records = [resized_record(record, *image_io.size(record.image)) for record in split.records]
     changes = Counter(
         f"{old.width} x {old.height} -> {new.width} x {new.height}"
         for old, new in zip(split.records, records, strict=True)

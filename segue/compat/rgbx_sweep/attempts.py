@@ -18,7 +18,7 @@ import torch
 from segue.compat.rgbx_sweep.plan import STAGE, plan_of
 from segue.errors import Interrupted, SegueError, printable
 from segue.run.console import Console
-from segue.run.runner import read_all_data
+from segue.run.data import read_all_data
 from segue.training import checkpoint, single_file
 
 Result = dict[str, Any]

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,11 +33,11 @@ from segue.compat.rgbx_sweep.tables import (
 from segue.data.writing.folders import link
 from segue.models import rgbx_rcnn
 from segue.models.parts.chain import Chain
+from segue.models.weights.card import Card
 from segue.run.console import Console
 from segue.training import checkpoint, single_file
-from segue.training.checkpoint import Card
 from segue.training.optim import Schedule
-from segue.training.stage import Stage
+from segue.training.stage import Reporter, Stage
 
 INFO = "training_info.json"
 
@@ -138,39 +138,49 @@ class Followed(Console):
 
     @override
     @contextmanager
-    def stage(self, stage: Stage) -> Iterator[None]:
-        """Follow a stage; rows of an attempt that was killed, behind what it goes on from, are
+    def stage(self, name: str) -> Iterator[Reporter]:
+        """Write down what a stage shows, too."""
+        with super().stage(name) as shown:
+            yield FollowedStage(self.member, shown)
+
+
+class FollowedStage:
+    """The reporter of a backbone's stage that also leaves its tables and checkpoints; `shown` is
+    what a person sees.
+    """
+
+    def __init__(self, member: Member, shown: Reporter) -> None:
+        self.member, self.shown = member, shown
+        self.epochs = member.logs / "epoch_metrics.csv"
+        self.batches = member.logs / "batch_metrics.csv"
+
+    def say(self, line: str) -> None:
+        self.shown.say(line)
+
+    def on_begin(self, stage: Stage) -> None:
+        """Begin the tables; rows of an attempt that was killed, behind what it goes on from, are
         removed.
         """
-        with super().stage(stage):
-            self._follow(stage)
-            yield
-
-    def _follow(self, stage: Stage) -> None:
+        self.shown.on_begin(stage)
         member, learner = self.member, stage.learner
-        watch, evaluate = stage.watch, stage.evaluate
         member.config, member.model = config_of(stage), size_of(learner.chain)
         member.checkpoints.mkdir(parents=True, exist_ok=True)
         member.logs.mkdir(parents=True, exist_ok=True)
-        epochs, batches = member.logs / "epoch_metrics.csv", member.logs / "batch_metrics.csv"
-        member.rows = read_table(epochs)[: learner.progress.epoch]
-        write_table(epochs, EPOCHS, member.rows)
-        write_table(batches, BATCHES, read_table(batches)[: learner.progress.steps])
+        member.rows = read_table(self.epochs)[: learner.progress.epoch]
+        write_table(self.epochs, EPOCHS, member.rows)
+        write_table(self.batches, BATCHES, read_table(self.batches)[: learner.progress.steps])
         member.write_info("training")
 
-        def watched(numbers: dict[str, float]) -> None:
-            watch(numbers)
-            append_row(batches, BATCHES, batch_row(numbers, stage.steps_per_epoch))
+    def on_step(self, stage: Stage, numbers: dict[str, float]) -> None:
+        self.shown.on_step(stage, numbers)
+        append_row(self.batches, BATCHES, batch_row(numbers, stage.steps_per_epoch))
 
-        def evaluated(tick: Callable[[], None]) -> dict[str, float]:
-            metrics = evaluate(tick)
-            if learner.progress.steps:
-                self._end_epoch(stage, metrics)
-                write_table(epochs, EPOCHS, member.rows)
-                member.write_info("training")
-            return metrics
-
-        stage.watch, stage.evaluate = watched, evaluated
+    def on_evaluated(self, stage: Stage, metrics: dict[str, float]) -> None:
+        self.shown.on_evaluated(stage, metrics)
+        if stage.learner.progress.steps:
+            self._end_epoch(stage, metrics)
+            write_table(self.epochs, EPOCHS, self.member.rows)
+            self.member.write_info("training")
 
     def _end_epoch(self, stage: Stage, metrics: dict[str, float]) -> None:
         """A row for the epoch that has just been measured, and its checkpoint."""
@@ -286,7 +296,7 @@ def config_of(stage: Stage) -> dict[str, Any]:
         "fpn_out_channels": rgbx_rcnn.SIZES[spec.size].width,
         "class_names": list(spec.classes),
         "channels": list(spec.channel_names),
-        "resolution": rgbx_rcnn.input_size(spec)[0],
+        "resolution": spec.options["resolution"],
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from segue.compat.common import chosen, plan_errors
 from segue.compat.flags import at_least, decay, positive, share_below
 from segue.data.formats import WHOLE, yolo
-from segue.data.splitting import Division
+from segue.data.splitting import SplitShares
 from segue.errors import PlanError
 from segue.models import rgbx_rcnn
 from segue.plan.schema import Data, Model, Plan, StagePlan
@@ -142,7 +142,7 @@ def data_of(args: argparse.Namespace, channels: tuple[Channel, ...]) -> Data:
     """
     division = None
     if set(yolo.splits(args.data)) == {WHOLE}:
-        division = Division(valid=args.valid_share, test=TEST_SHARE, seed=SEED, group=args.group)
+        division = SplitShares(valid=args.valid_share, test=TEST_SHARE, seed=SEED, group=args.group)
     return Data(root=args.data, format="yolo", channels=channels, split=division)
 
 

@@ -25,7 +25,8 @@ from segue.errors import DataError, HandoverError
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.evaluation.evaluate import input_size
 from segue.evaluation.overlay import as_picture, draw_detections, draw_truth
-from segue.inference.predict import Predictor, load
+from segue.inference.loading import load
+from segue.inference.predict import Predictor
 from segue.models import rgbx_rcnn
 from segue.run.build import measure, pick_device
 from segue.structures.channels import IMAGENET, Channel

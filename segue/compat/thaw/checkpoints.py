@@ -10,9 +10,10 @@ from segue.compat.common import chosen
 from segue.compat.thaw.config import Config
 from segue.compat.thaw.plan import model_of, options_of
 from segue.errors import PlanError
-from segue.inference.predict import Predictor, from_card, from_weights, load
+from segue.inference.loading import from_card, from_weights, load
+from segue.inference.predict import Predictor
 from segue.run.build import pick_device
-from segue.run.runner import open_weights
+from segue.run.opening import open_weights
 
 
 def open_checkpoint(path: str | None, config: Config, device: str) -> Predictor:

@@ -17,7 +17,6 @@ from segue.data.pipeline.transforms import View
 from segue.errors import PlanError, show
 from segue.evaluation.overlay import as_picture, draw_detections
 from segue.inference.predict import pictures_in
-from segue.models import detr
 from segue.models.parts.chain import Chain, State
 from segue.models.parts.postprocess import best_queries, detections
 from segue.structures.detections import Detections
@@ -81,9 +80,8 @@ def find(chain: Chain, pixels: Tensor, preset: Preset) -> Detections:
     """The objects in an image (C, H, W) that pass a preset; of too many, those with the highest
     scores.
     """
-    framed, _, _ = View(*detr.input_size(chain.spec))(
-        pixels, torch.zeros(0, 4), torch.zeros(0, 2), seed=0
-    )
+    side = chain.spec.options["resolution"]
+    framed, _, _ = View(side, side)(pixels, torch.zeros(0, 4), torch.zeros(0, 2), seed=0)
     state = chain.eval()({"images": framed[None].to(next(chain.parameters()).device)})
     scores, margin, background = probabilities(chain, state)
     unclear = (margin < preset.margin) | (background > preset.background)

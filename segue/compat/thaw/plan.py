@@ -15,7 +15,8 @@ from segue.data.dataset import SplitFiles
 from segue.errors import DataError, PlanError
 from segue.evaluation.coco_metrics import FIGURES
 from segue.models.detr import SIZES, Options
-from segue.plan.schema import Data, Model, Monitor, Plan, StagePlan
+from segue.plan.schema import Data, Model, Plan, StagePlan
+from segue.plan.stage import Monitor
 from segue.training.optim import Optimizer, Schedule, Thaw
 from segue.training.stage import EarlyStop
 

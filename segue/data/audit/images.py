@@ -162,11 +162,13 @@ def _decoded(
 ) -> np.ndarray:
     """The small picture of a decoded image, with a finding if its values do not fit their scale."""
     pixels = (
-        image_io.shown(record.image) if channels is None else read_image(record, tuple(channels))
+        image_io.read_for_display(record.image)
+        if channels is None
+        else read_image(record, tuple(channels))
     )
     channels = channels or ()
     if header.wide and all(channel.scale != "percentile" for channel in channels):
-        largest = float(image_io.stack(record.image).max())
+        largest = float(image_io.read_stack(record.image).max())
         scales = [channel.scale for channel in channels if isinstance(channel.scale, float | int)]
         if scales and largest > min(scales):
             found = f"{record.image.name}: values up to {largest:g}, scale {min(scales):g}"

@@ -17,7 +17,7 @@ from segue.errors import DataError
 from segue.structures.channels import Channel
 
 
-def with_channels(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
+def select_channels(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
     """The stack (P, C, H, W) with as many channels as wanted.
 
     Raises:
@@ -44,7 +44,7 @@ def with_channels(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> 
     return planes
 
 
-def projected(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
+def project_planes(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
     """(C, H, W) of a stack (P, C, H, W): each channel's projection or plane.
 
     Raises:

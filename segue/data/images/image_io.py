@@ -64,24 +64,24 @@ def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
         DataError: if the file is missing, damaged, too large or has other channels or planes.
     """
     wanted = [Channel(name="any")] * channels if isinstance(channels, int) else channels
-    image = channel_selection.projected(
-        path, channel_selection.with_channels(path, stack(path), wanted), wanted
+    image = channel_selection.project_planes(
+        path, channel_selection.select_channels(path, read_stack(path), wanted), wanted
     )
     if image.dtype not in (np.uint8, np.uint16):
         image = _as_levels(path, image, all(channel.scale == "percentile" for channel in wanted))
     return torch.from_numpy(np.ascontiguousarray(image))
 
 
-def shown(path: Path) -> Tensor:
+def read_for_display(path: Path) -> Tensor:
     """The image (C, H, W) to look at: all its channels, the largest value of its planes, of
     whatever type.
     """
-    image = stack(path).max(0)
+    image = read_stack(path).max(0)
     known = image if image.dtype in (np.uint8, np.uint16) else image.astype(np.float32)
     return torch.from_numpy(np.ascontiguousarray(known))
 
 
-def stack(path: Path) -> np.ndarray:
+def read_stack(path: Path) -> np.ndarray:
     """All planes and channels (P, C, H, W) of whatever type, as stored.
 
     Raises:

@@ -37,7 +37,7 @@ def read(path: Path) -> np.ndarray:
     """
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise DataError(path, "a mask as JPEG, which changes numbers", f"PNG or TIFF: {EXPECTED}")
-    stack = image_io.stack(path)
+    stack = image_io.read_stack(path)
     suffix = path.suffix.lower()
     picture_file = suffix not in (*image_io.TIFF, ".npy")
     if stack.shape[1] in (2, 4) and (

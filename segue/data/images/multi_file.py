@@ -101,7 +101,7 @@ def refuse_unknown_folders(
         channel.folder: channel.name for channel in channels if channel.folder is not None
     }.items():
         if pictures and not any(_has_partner(picture, folder) for picture in pictures):
-            near = companions(pictures, root)
+            near = find_paired_files(pictures, root)
             having = ", ".join(
                 f"{known} ({len(pairs)} images)" for known, pairs in sorted(near.items())
             )
@@ -122,7 +122,9 @@ def _has_partner(picture: Path, folder: str) -> bool:
     )
 
 
-def without_partners(paths: Iterable[Path], root: Path, channels: Sequence[Channel]) -> list[Path]:
+def without_paired_files(
+    paths: Iterable[Path], root: Path, channels: Sequence[Channel]
+) -> list[Path]:
     """Of the images below `root` those that are no other's partner: none of their folders is that
     of a channel.
     """
@@ -135,7 +137,7 @@ def without_partners(paths: Iterable[Path], root: Path, channels: Sequence[Chann
     return [path for path in paths if not is_partner(path)]
 
 
-def companions(pictures: Sequence[Path], root: Path) -> dict[str, dict[Path, list[Path]]]:
+def find_paired_files(pictures: Sequence[Path], root: Path) -> dict[str, dict[Path, list[Path]]]:
     """The partners that images may have for a plan that names them, without one: by folder name,
     then by image.
 
@@ -258,7 +260,10 @@ def _part(path: Path, image: Path, channels: Sequence[Channel]) -> Tensor:
             raise
         names = ", ".join(channel.name for channel in channels)
         raise DataError(
-            path, error.found, f"{error.expected} for {names}, as partner of {image}", error.run
+            path,
+            error.found,
+            f"{error.expected} for {names}, as partner of {image}",
+            error.next_step,
         ) from None
 
 

@@ -19,7 +19,7 @@ RESOLUTION_UNITS = {2: 25_400.0, 3: 1e4}  # TIFF's inch and centimetre
 LARGEST = 20.0
 
 
-def micrometres_per_pixel(path: Path) -> float | None:
+def pixel_size_um(path: Path) -> float | None:
     """The side of a pixel in micrometres from a TIFF file's OME or ImageJ metadata or its
     resolution tags.
 

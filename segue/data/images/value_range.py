@@ -15,7 +15,7 @@ LARGEST = 65535  # of 16 bits
 FAR = 4  # times; two bits less than there are, as 14 of 16
 
 
-class Levels:
+class ValueRange:
     """The largest value of each channel over images that pass by, as stored; 0 where the file says
     what it means.
 
@@ -27,7 +27,7 @@ class Levels:
         self.channels = channels
         self.largest = [0.0] * len(channels)
 
-    def see(self, stored: Tensor) -> None:
+    def update(self, stored: Tensor) -> None:
         """An image (C, H, W) as `partners.read` gives it."""
         if stored.is_floating_point():
             return
@@ -37,7 +37,7 @@ class Levels:
             ):
                 self.largest[row] = max(self.largest[row], float(stored[row].numpy().max()))
 
-    def unlike(self) -> str:
+    def mismatch(self) -> str:
         """What to say where values are far from those that the scale of a trained model expects;
         else nothing.
         """

@@ -25,8 +25,8 @@ from segue.errors import DataError, SegueError
 from segue.structures.target import Batch, Target, collate
 
 # seconds until an image that a worker is still reading is taken for one that never ends
-PATIENCE = 300.0
-LOOK = 5.0  # seconds between two looks at workers that keep us waiting
+READ_TIMEOUT = 300.0
+POLL_INTERVAL = 5.0  # seconds between two looks at workers that keep us waiting
 
 
 def _leave_signals_to_the_main_process(_worker: int) -> None:
@@ -71,7 +71,7 @@ def loader(samples: Dataset, steps: StepSampler, workers: int = 0) -> Iterator[B
     """Batches of whole steps. Any number of workers gives the same batches.
 
     Raises:
-        DataError: if an image cannot be read, if reading it takes longer than PATIENCE, or if it
+        DataError: if an image cannot be read, if reading it takes longer than READ_TIMEOUT, or if it
         ends the worker.
     """
     at = torch.full((max(workers, 1), 3), -1.0, dtype=torch.float64).share_memory_()
@@ -84,7 +84,7 @@ def loader(samples: Dataset, steps: StepSampler, workers: int = 0) -> Iterator[B
             num_workers=workers,
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
-            timeout=LOOK if workers else 0,
+            timeout=POLL_INTERVAL if workers else 0,
             worker_init_fn=_leave_signals_to_the_main_process,
             # Members of a sweep come from a fork server, and would start workers through it: a toy
             # took 31 s, not 2.
@@ -141,7 +141,7 @@ def _next(
                 "what was saved",
             )
         overdue = {
-            (record, since) for _, record, since in busy if time.monotonic() - since > PATIENCE
+            (record, since) for _, record, since in busy if time.monotonic() - since > READ_TIMEOUT
         }
         late, seen = [record for record, _ in seen & overdue], overdue
         # at two looks: of a run that was paused all are, at the first one after it goes on
@@ -152,7 +152,7 @@ def _next(
                     os.kill(process, signal.SIGKILL)
             return DataError(
                 f"reading {_image(samples, late[0])}",
-                f"not done after {PATIENCE:g} s",
+                f"not done after {READ_TIMEOUT:g} s",
                 "a file and a disk that answer",
                 "open that file yourself; the same command goes on from what was saved",
             )

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from segue.data.images import image_io, multi_file
 from segue.data.pipeline.transforms import View
-from segue.data.pipeline.unlabelled_regions import unexplained
+from segue.data.pipeline.unlabelled_regions import unlabelled_cells
 from segue.data.records import Annotation, Record
 from segue.structures.boxes import scale_xy, xyxy_to_cxcywh
 from segue.structures.channels import Channel
@@ -30,8 +30,8 @@ class Samples(Dataset):
 
     class_names: the classes that are trained, in the order of their labels; other objects and
     crowds are left out. with_masks: whether masks are drawn. views: None draws a new view of an
-    image each epoch, K repeats the same K views (what a cache of K views needs). weighed: whether
-    an object counts as much as its label's quality. with_unexplained: whether targets say where the
+    image each epoch, K repeats the same K views (what a cache of K views needs). weight_by_quality: whether
+    an object counts as much as its label's quality. with_unlabelled: whether targets say where the
     image shows something that no mask covers.
     """
 
@@ -42,8 +42,8 @@ class Samples(Dataset):
     seed: int
     with_masks: bool = False
     views: int | None = None
-    weighed: bool = True
-    with_unexplained: bool = False
+    weight_by_quality: bool = True
+    with_unlabelled: bool = False
 
     def __len__(self) -> int:
         return len(self.records)
@@ -63,8 +63,8 @@ class Samples(Dataset):
         target = self._target(objects, labels, boxes_xyxy)
         if self.with_masks:
             target.masks, target.has_mask = outlines.draw(points, *self.view.size)
-            if self.with_unexplained:
-                target.unexplained = unexplained(image, target.masks)
+            if self.with_unlabelled:
+                target.unexplained = unlabelled_cells(image, target.masks)
         visible = (
             (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).min(-1).values >= 1
             if objects
@@ -83,7 +83,9 @@ class Samples(Dataset):
             labels=torch.tensor([labels[a.class_name] for a in objects], dtype=torch.int64),
             boxes_cxcywh=scale_xy(xyxy_to_cxcywh(boxes_xyxy), 1 / width, 1 / height),
             has_mask=torch.zeros(len(objects), dtype=torch.bool),
-            weights=torch.tensor([a.quality if self.weighed else 1.0 for a in objects]),
+            object_weights=torch.tensor(
+                [a.quality if self.weight_by_quality else 1.0 for a in objects]
+            ),
         )
 
 

@@ -127,10 +127,10 @@ class View:
             v2.RandomHorizontalFlip(augment.flip),
             v2.RandomVerticalFlip(augment.vertical_flip),
             v2.RandomChoice([crop, fit], p=[augment.crop, 1 - augment.crop]),
-            _Colour((augment.brightness, augment.contrast, augment.saturation), channels),
+            _ColourJitter((augment.brightness, augment.contrast, augment.saturation), channels),
         ]
         self.transform = v2.Compose(
-            [*steps, *([Drop(augment.drop, channels)] if augment.drop else [])]
+            [*steps, *([ChannelDropout(augment.drop, channels)] if augment.drop else [])]
         )
 
     def __call__(
@@ -154,7 +154,7 @@ class View:
         return tuple(t.as_subclass(torch.Tensor) for t in (image, boxes_xyxy, points))  # type: ignore[return-value]
 
 
-class _Colour(v2.Transform):
+class _ColourJitter(v2.Transform):
     """Brightness, contrast and saturation of r, g and b in one matrix product; other channels are
     left alone.
 
@@ -201,7 +201,7 @@ def at_mean(image: Tensor, rows: Collection[int], channels: Sequence[Channel]) -
     return values
 
 
-class Drop(v2.Transform):
+class ChannelDropout(v2.Transform):
     """Each entry's channels go to their mean with its probability; a view that would lose all of
     them keeps all.
     """

@@ -31,7 +31,7 @@ def visible(image: Tensor) -> Tensor:
     return differs > SIGMAS * usual.clamp(min=1e-6)
 
 
-def unexplained(image: Tensor, masks: PackedMasks) -> Tensor:
+def unlabelled_cells(image: Tensor, masks: PackedMasks) -> Tensor:
     """Cells of an image (C, H, W) where something is visible that none of its objects' masks
     covers, bool.
     """

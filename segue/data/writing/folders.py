@@ -23,7 +23,7 @@ from segue.data.formats import WHOLE
 from segue.data.formats.coco import ROBOFLOW
 from segue.data.formats.masks import OBJECT
 from segue.data.images import label_images
-from segue.data.images.multi_file import companions
+from segue.data.images.multi_file import find_paired_files
 from segue.data.records import Record, Split, names_in, refuse_errors
 from segue.data.writing import annotation_files
 from segue.data.writing.coco import coco
@@ -91,12 +91,12 @@ def link(image: Path, target: Path) -> Path:
     return target
 
 
-def partners_of(root: Path, splits: Mapping[str, Split]) -> Beside:
+def paired_files_of(root: Path, splits: Mapping[str, Split]) -> Beside:
     """Pictures of other cameras that lie beside a data set's images, by the name of their folder
     and the image.
     """
     pictures = [record.image for split in splits.values() for record in split.records]
-    return companions(pictures, root)
+    return find_paired_files(pictures, root)
 
 
 def write_folder(

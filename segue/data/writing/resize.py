@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from PIL import Image
 
 from segue.data.images import image_io
-from segue.data.images.pixel_size import micrometres_per_pixel
+from segue.data.images.pixel_size import pixel_size_um
 from segue.data.records import Annotation, Record
 from segue.structures.masks import Mask, Polygon, bitmap, encoded, raster_bitmap
 
 
-def scaled_record(record: Record, height: int, width: int) -> Record:
+def resized_record(record: Record, height: int, width: int) -> Record:
     """The record with all its objects for an image of height x width; the image's path stays."""
     ratio = np.array([width / record.width, height / record.height])
     objects = [_scaled(annotation, ratio, height, width) for annotation in record.annotations]
@@ -42,13 +42,13 @@ def _scaled(annotation: Annotation, ratio: np.ndarray, height: int, width: int) 
     return replace(annotation, box_xyxy=(x0, y0, x1, y1), mask=mask)
 
 
-def write_scaled(image: Path, target: Path, height: int, width: int) -> Path:
+def write_resized(image: Path, target: Path, height: int, width: int) -> Path:
     """Write an image at another size with all its levels, planes and channels; returns where.
 
     TIFF and npy stay what they are, with the physical size of the new pixels; others become PNG, or
     TIFF where PNG would lose levels.
     """
-    stack = image_io.stack(image)
+    stack = image_io.read_stack(image)
     smooth = F.interpolate(
         torch.from_numpy(stack.astype(np.float32)), (height, width), mode="bilinear", antialias=True
     )
@@ -73,7 +73,7 @@ def write_scaled(image: Path, target: Path, height: int, width: int) -> Path:
         Image.fromarray(values[0].transpose(1, 2, 0)).save(target)
     else:
         target = target if suffix in image_io.TIFF else target.with_suffix(".tif")
-        side = micrometres_per_pixel(image)
+        side = pixel_size_um(image)
         _write_tiff(target, values, side * stack.shape[3] / width if side else None)
     return target
 

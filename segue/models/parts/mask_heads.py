@@ -23,8 +23,8 @@ from transformers.models.rf_detr.modeling_rf_detr import (
     RfDetrSegmentationMLPBlock,
 )
 
-from segue.models.parts.chain import State
 from segue.models.parts.layers import precision_now
+from segue.models.parts.state import State
 
 # channels before the output: with 4, all of them died behind their ReLU inside the masks
 NARROWEST = 16
@@ -80,7 +80,8 @@ class DotMaskHead(nn.Module):
     both).
     """
 
-    reads = ("memory_0", "queries")
+    reads = ("memory_0", "queries")  # and enc_queries, where the decoder wrote them
+    writes = ("masks",)
 
     def __init__(self, width: int, layers: int, stride: int, mask_stride: int = 4) -> None:
         super().__init__()
@@ -157,7 +158,8 @@ class AttentionMaskHead(nn.Module):
     (docs/benchmarks.md).
     """
 
-    reads = ("memory_0", "queries", "boxes_cxcywh")
+    reads = ("memory_0", "queries", "boxes_cxcywh")  # and enc_*, where the decoder wrote them
+    writes = ("masks",)
     HEADS = 8
 
     def __init__(self, width: int, stride: int, stem: Sequence[int], mask_stride: int = 4) -> None:

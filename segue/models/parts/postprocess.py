@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segue.models.parts.chain import Chain, State
+from segue.models.parts.chain import Chain
+from segue.models.parts.state import State
 from segue.structures.boxes import cxcywh_to_xyxy, scale_xy
 from segue.structures.detections import Detections
 

@@ -29,8 +29,9 @@ from torchvision.models.detection.rpn import (
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops import boxes as box_ops
 
-from segue.models.parts.chain import State
+from segue.models.parts.chain import tensors
 from segue.models.parts.layers import precision_now
+from segue.models.parts.state import State
 from segue.structures.regions import Region
 
 PYRAMID = tuple(f"pyramid_{i}" for i in range(5))  # of strides 4, 8, 16, 32, 64
@@ -50,7 +51,7 @@ class RegionHead(nn.Module):
     """
 
     reads = PYRAMID
-    answers = ("objectness", "deltas")
+    writes = answers = ("objectness", "deltas")
 
     def __init__(self, width: int, hidden: int, classes: int, anchor: int, regions: int) -> None:
         super().__init__()
@@ -70,9 +71,9 @@ class RegionHead(nn.Module):
         )  # fmt: skip
 
     def forward(self, state: State) -> State:
-        objectness, deltas = self.rpn.head([state[name] for name in PYRAMID])
+        objectness, deltas = self.rpn.head(tensors(state, PYRAMID))
         objectness, deltas = concat_box_prediction_layers(objectness, deltas)
-        images = len(state[PYRAMID[0]])
+        images = len(state["pyramid_0"])
         return {
             "objectness": objectness.reshape(images, -1),
             "deltas": deltas.reshape(images, -1, 4),
@@ -110,9 +111,13 @@ class BoxPredictor(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """A part: Mask R-CNN's branch, 28 x 28 logits of each class inside a region."""
+    """A part: Mask R-CNN's branch, 28 x 28 logits of each class inside a region.
+
+    It writes nothing: which regions it is asked about is known when the loss or postprocess asks.
+    """
 
     reads = PYRAMID
+    writes: tuple[str, ...] = ()
 
     def __init__(self, width: int, layers: int, classes: int, anchor: int) -> None:
         super().__init__()
@@ -145,7 +150,7 @@ class Regions:
 
     @classmethod
     def of(cls, head: RegionHead, mask_head: MaskHead | None, state: State) -> Regions:
-        pyramid = OrderedDict((name, state[name]) for name in PYRAMID)
+        pyramid = OrderedDict(zip(PYRAMID, tensors(state, PYRAMID), strict=True))
         finest = pyramid[PYRAMID[0]]
         size = (finest.shape[-2] * STRIDES[0], finest.shape[-1] * STRIDES[0])
         answers = (state["objectness"].float(), state["deltas"].float())
@@ -185,7 +190,7 @@ class Regions:
             found.append((best[kept], boxes[kept]))
         return found
 
-    def classified(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def classify(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (T, K + 1), background first, and deltas (T, K + 1, 4) of the boxes (T_i, 4) of
         each image.
         """
@@ -195,7 +200,7 @@ class Regions:
             logits, deltas = roi.box_predictor(roi.box_head(pooled))
         return logits.float(), deltas.float().unflatten(1, (-1, 4))
 
-    def outlined(self, boxes: list[Tensor]) -> Tensor:
+    def mask_logits(self, boxes: list[Tensor]) -> Tensor:
         """Mask logits (T, K, 28, 28) inside the boxes (T_i, 4) of each image."""
         assert self.mask_head is not None, "masks need a model with a mask head"
         with self.precision():
@@ -205,14 +210,14 @@ class Regions:
     def detections(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Boxes (N, 4), scores (N,) and labels (N,) from 0 of each image, best first."""
         boxes = [boxes for _, boxes in self.proposals(self.anchors)]
-        logits, deltas = self.classified(boxes)
+        logits, deltas = self.classify(boxes)
         sizes = [self.size] * len(boxes)
         found, scores, labels = self.head.roi.postprocess_detections(
             logits, deltas.flatten(1), boxes, sizes
         )
         return found, scores, [each - 1 for each in labels]
 
-    def asked(self, objects: int, points: int | None) -> list[Tensor]:
+    def mask_loss_tensors(self, objects: int, points: int | None) -> list[Tensor]:
         """What a step asks about the regions of one image, and a prediction with `objects` objects,
         whatever it shows: their classes, boxes and masks. Also on meta tensors, which have no
         values to choose by.

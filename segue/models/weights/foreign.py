@@ -27,7 +27,7 @@ from torch import Tensor
 
 from segue.base.parsing import read_json
 from segue.errors import CheckpointError, laid_out
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
 
 INERT: list[Any] = [argparse.Namespace, types.SimpleNamespace]
 # Before 2.10 the weights-only loader could be made to corrupt memory (CVE-2026-24747).
@@ -276,11 +276,11 @@ def category_ids(content: object) -> dict[str, Any]:
     return {"classes": ids}
 
 
-def reader(read: Callable[[Path], Weights]) -> Callable[[Path], Weights]:
+def reader(read: Callable[[Path], ModelWeights]) -> Callable[[Path], ModelWeights]:
     """Around a family's reader of files: what it cannot make sense of is an error of the file's."""
 
     @functools.wraps(read)
-    def careful(path: Path) -> Weights:
+    def careful(path: Path) -> ModelWeights:
         with laid_out(path, "weights and names as they were published"):
             return read(path)
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segue.errors import CheckpointError
-from segue.models.weights import Weights, foreign
+from segue.models.weights import ModelWeights, foreign
 from segue.models.weights.coco_rows import COCO_ROWS
 from segue.models.weights.renaming import join_attention, split_attention, to_ours, to_theirs
 
@@ -100,7 +100,7 @@ UNUSED_BIAS = -20.0  # a row that no image may win
 
 
 @foreign.reader
-def read(path: Path) -> Weights:
+def read(path: Path) -> ModelWeights:
     """Weights from a rfdetr file (.pth, .pt, .ckpt) or a transformers folder, under our names.
 
     Raises:
@@ -124,7 +124,7 @@ def read(path: Path) -> Weights:
     rows = len(tensors["decoder.class_head.weight"])
     classes = tuple(names.get(row) for row in range(rows)) if names else _rows(rows, source)
     channels = tensors["backbone.vit.embeddings.patch_embeddings.projection.weight"].shape[1]
-    return Weights(
+    return ModelWeights(
         tensors={name: tensor.float() for name, tensor in tensors.items()},
         classes=classes,
         channels=("r", "g", "b")

@@ -159,7 +159,7 @@ def test_ninety_one_rows_of_coco_are_shrunk_by_name_in_every_head(place):
     were.
     """
     names = ["person", "bicycle", *(f"thing {number}" for number in range(87)), "toothbrush"]
-    options, _ = rfdetr.settle(rfdetr.Options(groups=3), rfdetr.SIZES["pico"], 5, "cpu")
+    options, _ = rfdetr.resolve_options(rfdetr.Options(groups=3), rfdetr.SIZES["pico"], 5, "cpu")
     spec = ModelSpec(
         family="rfdetr", size="pico", classes=tuple(names), options=options.model_dump()
     )

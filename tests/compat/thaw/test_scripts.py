@@ -20,6 +20,7 @@ from tests.compat.thaw.commands import (
     COMMANDS,
     EXAMPLES,
     FOLDER,
+    a_process_of_its_own,
     backbone,
     moved,
     write_config,
@@ -45,8 +46,8 @@ def trained(place, rendered) -> dict[str, subprocess.CompletedProcess]:
     done = {}
     for name, text in EXAMPLES.items():
         config = write_config(place, name, text, rendered).name
-        command = in_process if done else in_a_process_of_its_own
-        done[name] = command(FOLDER / "train.py", "--config", config, cwd=place)
+        typed = command if done else a_process_of_its_own
+        done[name] = typed("train.py", "--config", config, cwd=place)
         assert done[name].returncode == 0, done[name].stderr
     return done
 
@@ -281,6 +282,6 @@ def test_all_three_strategies_run_on_real_blood_cells(place, trained, name):
     if not data.is_dir():
         pytest.skip("no sample data bccd-44 beside the checkout")
     config = write_config(place, f"bccd-{name}", EXAMPLES[name], data)
-    done = in_process(FOLDER / "train.py", "--config", config.name, cwd=place)
+    done = command("train.py", "--config", config.name, cwd=place)
     assert done.returncode == 0, done.stderr
     assert "new with fresh rows: Platelets, RBC, WBC" in done.stderr

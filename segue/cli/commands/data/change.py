@@ -20,11 +20,11 @@ from segue.data.writing.folders import (
     Named,
     Put,
     named,
-    partners_of,
+    paired_files_of,
     read_folder,
     write_folder,
 )
-from segue.data.writing.resize import scaled_record, write_scaled
+from segue.data.writing.resize import resized_record, write_resized
 from segue.errors import DataError, PlanError
 from segue.structures.masks import coco_rle
 
@@ -47,7 +47,7 @@ def split_data(root: Path, out: Path, shares: str, seed: int, pattern: str | Non
     }
     together = groups(pooled, pattern)
     said = write_folder(
-        out, parts, class_ids(splits.values()), "coco", put, partners_of(root, splits)
+        out, parts, class_ids(splits.values()), "coco", put, paired_files_of(root, splits)
     )
     largest = max(together, key=lambda group: len(together[group]))
     return (
@@ -82,16 +82,16 @@ def scale_data(root: Path, out: Path, factor: float | None, side: int | None) ->
             by = factor or (side or 0) / max(record.height, record.width)
             size = (max(1, round(record.height * by)), max(1, round(record.width * by)))
             sizes[record.image] = size
-            parts[name].append((scaled_record(record, *size), image))
+            parts[name].append((resized_record(record, *size), image))
 
-    beside = partners_of(root, splits)
+    beside = paired_files_of(root, splits)
     for found in beside.values():
         sizes |= {
             partner: sizes[image] for image, partners in found.items() for partner in partners
         }
 
     def put(image: Path, target: Path) -> Path:
-        return write_scaled(image, target, *sizes[image])
+        return write_resized(image, target, *sizes[image])
 
     return write_folder(out, parts, class_ids(splits.values()), "coco", put, beside)
 
@@ -141,7 +141,9 @@ def convert_data(
             for (r, _), (s, _) in zip(records, parts[name], strict=True)
         )
     said = [
-        write_folder(out, parts, class_ids(splits.values()), kind, put, partners_of(root, splits))
+        write_folder(
+            out, parts, class_ids(splits.values()), kind, put, paired_files_of(root, splits)
+        )
     ]
     if blank:
         said.append(

@@ -84,7 +84,7 @@ def _bits(split: Split) -> dict[str, Any]:
             depth = image_io.bits(record.image)
             # the only ones that must be decoded to see how many of their bits are used
             if depth > 8:
-                largest = max(largest, float(image_io.stack(record.image).max()))
+                largest = max(largest, float(image_io.read_stack(record.image).max()))
         except DataError:
             counts["unreadable"] += 1
             continue

@@ -12,7 +12,7 @@ from segue.data.dataset import class_ids
 from segue.data.formats import WHOLE
 from segue.data.records import Record, Split
 from segue.data.scene_groups import group_of
-from segue.data.writing.folders import Named, Put, named, partners_of, read_folder, write_folder
+from segue.data.writing.folders import Named, Put, named, paired_files_of, read_folder, write_folder
 from segue.errors import DataError, PlanError
 
 Same = Literal["manual", "both"]
@@ -60,7 +60,7 @@ def _beside(*roots: tuple[Path, dict[str, Split]]) -> Partners:
     """The partners of the images of both, by folder."""
     united: Partners = {}
     for root, splits in roots:
-        for name, found in partners_of(root, splits).items():
+        for name, found in paired_files_of(root, splits).items():
             united.setdefault(name, {}).update(found)
     return united
 

@@ -9,7 +9,8 @@ from segue.errors import DataError, PlanError
 from segue.inference.predict import pictures_in
 from segue.labelling import kinds, sheet
 from segue.labelling.auto import DOUBTFUL, Job, Labelled, label_images, parts, refuse_others, write
-from segue.plan.reading import read_yaml, validated
+from segue.plan.reading import validated
+from segue.plan.yaml_text import read_yaml
 from segue.run.console import Console
 
 

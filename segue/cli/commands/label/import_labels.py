@@ -20,7 +20,7 @@ from segue.labelling.add_corrections import (
 from segue.labelling.read_corrections import Corrected, Handed, checked, put, read_corrected
 from segue.labelling.sources import read_sources
 from segue.plan import recipes
-from segue.plan.reading import read_yaml
+from segue.plan.yaml_text import read_yaml
 from segue.run.console import Console
 
 RECIPE, STAGE = "noisy-then-manual", "manual"

@@ -26,7 +26,7 @@ from segue.evaluation.overlay import as_picture
 from segue.inference.predict import pictures_in
 from segue.models.parts.layers import Normalise
 from segue.structures.channels import Channel
-from tests.data.test_levels import distinct, saved_model, seen_by
+from tests.data.images.test_value_scale import distinct, saved_model, seen_by
 
 SIDE = 64
 PHOTO = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
@@ -241,7 +241,7 @@ def test_scenes_side_by_side_are_no_partners_of_each_other_and_are_listed_once(
     thermal = save(tmp_path / "scene_3" / "thermal" / "3.png", LEVELS)
     listed, iterdir = [], Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
-    assert multi_file.companions(pictures, tmp_path) == {"thermal": {pictures[3]: [thermal]}}
+    assert multi_file.find_paired_files(pictures, tmp_path) == {"thermal": {pictures[3]: [thermal]}}
     assert listed.count(tmp_path) == 1
 
 

@@ -6,7 +6,7 @@ import torch
 import torchvision.transforms.v2.functional as VF
 from torchvision import tv_tensors
 
-from segue.data.pipeline.corruptions import DisturbedView, shifted
+from segue.data.pipeline.corruptions import CorruptedView, displace_channels
 from segue.data.pipeline.transforms import Augment, Points, View, _Colour
 from segue.models.parts.layers import Normalise
 from segue.structures.channels import RGB, Channel
@@ -133,7 +133,7 @@ def test_never_are_all_channels_dropped_and_dropping_changes_no_other_choice():
 
 
 def test_a_displaced_channel_moves_by_pixels_of_the_image_and_repeats_its_edge():
-    view = DisturbedView((96, 96), FIVE, shift=([0, 3], 3, -2))
+    view = CorruptedView((96, 96), FIVE, displaced=[0, 3], right=3, down=-2)
     expected = five()
     for row in (0, 3):
         expected[row] = torch.from_numpy(
@@ -146,14 +146,14 @@ def test_a_displaced_channel_moves_by_pixels_of_the_image_and_repeats_its_edge()
         and torch.equal(boxes, same_boxes)
         and torch.equal(points, same_points)
     )
-    far = shifted(five(), [0], -500, 0)
+    far = displace_channels(five(), [0], right=-500, down=0)
     assert torch.equal(far[0], five()[0][:, -1:].expand(-1, 48)) and torch.equal(
         far[1:], five()[1:]
     )
 
 
 def test_a_missing_channel_is_zero_for_the_network():
-    image = DisturbedView((48, 48), FIVE, missing=[0, 2])(five(torch.uint8), BOX, OUTLINE, 0)[0]
+    image = CorruptedView((48, 48), FIVE, missing=[0, 2])(five(torch.uint8), BOX, OUTLINE, 0)[0]
     values, whole = Normalise(FIVE)(image[None])[0], Normalise(FIVE)(five(torch.uint8)[None])[0]
     assert not values[[0, 2]].any() and torch.equal(values[[1, 3, 4]], whole[[1, 3, 4]])
 

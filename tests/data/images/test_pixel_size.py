@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segue.data.images.pixel_size import micrometres_per_pixel
+from segue.data.images.pixel_size import pixel_size_um
 
 PIXELS = np.zeros((8, 8), np.uint16)
 SAID = {
@@ -35,20 +35,17 @@ def test_the_size_of_a_pixel_is_read(tmp_path, kind):
     options, expected = SAID[kind]
     path = tmp_path / ("a.ome.tif" if "ome" in options else "a.tif")
     tifffile.imwrite(path, PIXELS, **options)
-    assert micrometres_per_pixel(path) == pytest.approx(expected, rel=1e-4)
+    assert pixel_size_um(path) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", UNSAID)
 def test_what_is_no_length_is_none(tmp_path, kind):
     tifffile.imwrite(tmp_path / "a.tif", PIXELS, **UNSAID[kind])
-    assert micrometres_per_pixel(tmp_path / "a.tif") is None
+    assert pixel_size_um(tmp_path / "a.tif") is None
 
 
 def test_other_and_damaged_files_are_none(tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png", dpi=(25_400, 25_400))
     (tmp_path / "a.tif").write_bytes(b"II*\0 not a tiff")
-    assert (
-        micrometres_per_pixel(tmp_path / "a.png") is None
-        and micrometres_per_pixel(tmp_path / "a.tif") is None
-    )
-    assert micrometres_per_pixel(tmp_path / "absent.tif") is None
+    assert pixel_size_um(tmp_path / "a.png") is None and pixel_size_um(tmp_path / "a.tif") is None
+    assert pixel_size_um(tmp_path / "absent.tif") is None
