@@ -59,7 +59,7 @@ def failed_writes(monkeypatch) -> list[str]:
 def test_a_disk_that_is_full_for_a_while_changes_nothing_in_what_comes_out(
     rendered, tmp_path, disk, monkeypatch, full, missed, promise
 ):
-    """Over a save between epochs, or over the evaluation at an epoch's end with its best weights."""
+    """Over a save between epochs, or the evaluation at an epoch's end with its best weights."""
     whole = run(detector_only(rendered, tmp_path / "whole", keep=2)) / "1-detector"
     with monkeypatch.context() as patch:
         before_step(patch, {full[0]: disk.fill, full[1]: disk.clear})
@@ -118,7 +118,7 @@ def events_in(path: Path) -> Iterator[Event]:
 
 
 def test_lines_of_the_log_wait_in_memory_and_are_all_there_in_order(tmp_path, promise):
-    """Also that TensorBoard's file does not hold training up: its writer's thread would, for ever."""
+    """TensorBoard's file must not hold training up either: its writer's thread would, for ever."""
     with small_disk("64k", tmp_path / "disk") as disk:
         journal = Journal(disk.path / "stage")
         write_rows(journal, range(1, 50))
