@@ -5,7 +5,7 @@ SegueError (ValueError)            exit code 2
   PlanError                        a plan file or an override that cannot be run
   DataError                        images or annotations that cannot be trained on
   CheckpointError                  a file or folder of weights that cannot be used
-    HandoverError                  weights and model differ in something the stage did not declare fresh
+    HandoverError                  weights and model differ in what the stage did not declare
   TrainingError                    a run that had to stop; exit code 3
     NonFiniteError                 a loss, gradient or weight became NaN or infinite
     OutOfMemoryError               one image alone does not fit

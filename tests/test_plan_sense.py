@@ -1,4 +1,4 @@
-"""Plans that could be written but could not work are refused before anything runs, or runs again."""
+"""Plans that could not work are refused before anything runs, or runs again."""
 
 from __future__ import annotations
 

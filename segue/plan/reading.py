@@ -1,6 +1,4 @@
-"""Reading plans: YAML into a `Plan`, with the place of everything that is wrong and the nearest name
-there is.
-"""
+"""Reading plans: YAML into a `Plan`, with the place of all that is wrong and the nearest name."""
 
 from __future__ import annotations
 

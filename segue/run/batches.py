@@ -1,4 +1,4 @@
-"""From a stage's data to the batches it trains on: samples, their cache, and the steps of an epoch."""
+"""From a stage's data to the batches it trains on: samples, their cache, an epoch's steps."""
 
 from __future__ import annotations
 

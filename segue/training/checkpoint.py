@@ -1,7 +1,7 @@
 """Checkpoints: folders a person can read, complete or not there, with every byte accounted for.
 
     weights.safetensors   the weights
-    card.json             what they are, where they came from, the SHA-256 of each file; written last
+    card.json             what they are, where they came from, SHA-256 of each file; written last
     state.pt              only in `last`: what an exact resume needs besides the weights
 
 A checkpoint is written next to its final place, flushed to disk, and renamed. Killed at any moment,

@@ -171,7 +171,7 @@ def _pause(stage: Stage, tick: Callable[[], None]) -> None:
 
 
 def _evaluated(stage: Stage, tick: Callable[[], None]) -> dict[str, float]:
-    """Metrics of the weights as they stand; writes `selected` if they are better than any before."""
+    """Metrics of the weights as they stand; writes `selected` if they are the best so far."""
     progress = stage.learner.progress
     stage.learner.chain.eval()
     metrics = stage.evaluate(tick)

@@ -125,7 +125,7 @@ def events_in(path: Path) -> Iterator[Event]:
 
 
 def test_lines_of_the_log_wait_in_memory_and_are_all_there_in_order(tmp_path, promise):
-    """Also that TensorBoard's file does not hold training up: its writer's thread would, for ever."""
+    """TensorBoard's file must not hold training up either: its writer's thread would, for ever."""
     with small_disk("64k", tmp_path / "disk") as disk:
         journal = Journal(disk.path / "stage")
         write_rows(journal, range(1, 50))

@@ -1,4 +1,4 @@
-"""Killed anywhere and started again with the same command, a run is the run that was never killed."""
+"""Killed anywhere and started again, a run is the run that was never killed."""
 
 from __future__ import annotations
 
@@ -143,7 +143,8 @@ for trial in range(trials):
     child = os.fork()
     if child == 0:
         for step in range(newest + 1, 10**6):
-            checkpoint.write(folder / "last", tensors, checkpoint.Card(spec=spec, step=step), {"s": step}, True)
+            card = checkpoint.Card(spec=spec, step=step)
+            checkpoint.write(folder / "last", tensors, card, {"s": step}, True)
     time.sleep(rng.uniform(0.1, 0.5))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

@@ -154,7 +154,8 @@ def _data(
     if section == FOLDER and list(splits) == [WHOLE]:
         findings.say(
             section,
-            "not divided: a plan does it with split: {valid: 0.15} under data:, or segue data split",
+            "not divided: a plan does it with split: {valid: 0.15} under data:, "
+            "or segue data split",
         )
         settings = settings.model_copy(update={"split": SplitShares()})
     try:
@@ -176,7 +177,7 @@ def _masks(records: list) -> str:
 
 
 def _report(findings: Findings, section: str, some: list[Finding]) -> None:
-    """One kind of finding: what is refused in full (or nearly), the rest as a line with its count."""
+    """One kind of finding: what is refused in full (or nearly), the rest as one line, counted."""
     if some[0].action not in REFUSED:
         findings.say(section, summed(some))
         return
@@ -185,7 +186,8 @@ def _report(findings: Findings, section: str, some: list[Finding]) -> None:
     if len(some) > LISTED:
         findings.fail(
             section,
-            f"and {len(some) - LISTED} more of {some[0].kind}: segue data audit FOLDER --out FOLDER",
+            f"and {len(some) - LISTED} more of {some[0].kind}: "
+            "segue data audit FOLDER --out FOLDER",
         )
 
 

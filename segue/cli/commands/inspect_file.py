@@ -72,7 +72,7 @@ def describe_file(path: Path, as_json: bool) -> str:
 
 
 def _nearly(parts: Set[str]) -> str:
-    """What to say of a file that no reader knows: perhaps it is segue's, without what makes it one."""
+    """What to say of a file that no reader knows: perhaps it is one of segue's without its card."""
     own = [name for name in models.names() if parts <= set(models.get(name).PARTS)]
     said = "no model of segue's"
     return (

@@ -22,6 +22,7 @@ from tests.compat.thaw.commands import (
     FOLDER,
     a_process_of_its_own,
     backbone,
+    command,
     moved,
     write_config,
 )
