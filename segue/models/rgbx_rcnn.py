@@ -127,7 +127,7 @@ def streams_of(spec: ModelSpec) -> dict[str, list[list[int]]]:
     Raises:
         PlanError: if the options do not fit the channels.
     """
-    options, names = Options(**spec.options), spec.channel_names
+    options, names = ResolvedOptions(**spec.options), spec.channel_names
     rgb = [i for i, name in enumerate(names) if name in IMAGENET]
     others = [i for i, name in enumerate(names) if name not in IMAGENET]
     groups = [[i for i in others if names[i] in group] for group in options.groups] or [others]
