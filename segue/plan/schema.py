@@ -240,7 +240,9 @@ class Plan(Settings):
                 raise ValueError(
                     f"stage {stage.name}: task: masks trains the mask head alone; {hint}"
                 )
-            last = parts[-1] if stage.with_masks else parts[-2]
+            # a family that finds boxes only has no mask head to leave out
+            headless = tuple(family.TASKS) == ("boxes",)
+            last = parts[-1] if stage.with_masks or headless else parts[-2]
             if stage.freeze and span(stage.freeze, parts)[1] > parts.index(last):
                 raise ValueError(
                     f"stage {stage.name}: freeze: {stage.freeze} leaves nothing that learns"
