@@ -43,7 +43,8 @@ def find_module(package: str, known: list[str], name: str, where: str) -> Module
         raise PlanError(where, "unknown", nearest(name, known))
     try:
         return importlib.import_module(name)
-    except Exception as error:  # noqa: BLE001  the module is its user's: anything can go wrong in it
+    # the module is its user's: anything can go wrong while it is imported
+    except Exception as error:  # noqa: BLE001
         message = f"cannot be imported ({type(error).__name__}: {error}{_line_of(error)})"
         raise PlanError(where, message, "a module that Python can import") from None
 

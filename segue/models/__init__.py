@@ -61,7 +61,7 @@ def get(name: str) -> Family:
     """The family module called `name`: one of ours, or a dotted path of yours.
 
     Raises:
-        PlanError: if there is no such family, or it lacks some of what a family has to have.
+        PlanError: if there is no such family, or it does not keep the contract.
     """
     return _complete(find_module(__name__, names(), name, f"family {name}"), f"family {name}")
 

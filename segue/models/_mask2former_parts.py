@@ -124,8 +124,10 @@ class Decoder(nn.Module):
         maps = tensors(state, LEVELS)
         levels = [self.level(features, number) for number, features in enumerate(maps)]
         # (Q, B, D)
-        asked = self.transformer.queries_embedder.weight[:, None].expand(-1, len(pixels), -1)
-        hidden = self.transformer.queries_features.weight[:, None].expand_as(asked)
+        query_positions = self.transformer.queries_embedder.weight[:, None].expand(
+            -1, len(pixels), -1
+        )
+        hidden = self.transformer.queries_features.weight[:, None].expand_as(query_positions)
         normed = [net.layernorm(hidden)]
         run: Callable[..., Tensor] = (
             partial(checkpoint, _layer, use_reentrant=False) if self.recompute else _layer
@@ -133,7 +135,7 @@ class Decoder(nn.Module):
         for number, layer in enumerate(net.layers):
             turn = number % len(LEVELS)
             hidden_from = self.hidden_from(normed[-1], pixels, maps[turn].shape[-2:])
-            hidden = run(layer, hidden, asked, *levels[turn], hidden_from)
+            hidden = run(layer, hidden, query_positions, *levels[turn], hidden_from)
             normed.append(net.layernorm(hidden))
         queries = torch.stack(normed).permute(2, 0, 1, 3)  # (B, L, Q, D)
         logits = torch.cat([self.class_head(queries), self.no_object(queries)], -1)
@@ -168,17 +170,22 @@ class Decoder(nn.Module):
 
 
 def _layer(
-    layer: Any, hidden: Tensor, asked: Tensor, keys: Tensor, values: Tensor, hidden_from: Tensor
+    layer: Any,
+    hidden: Tensor,
+    query_positions: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    hidden_from: Tensor,
 ) -> Tensor:
     """One decoder layer: masked attention to the image, attention among queries, two linear layers;
     all (., B, D).
     """
-    found, _ = layer.cross_attn(
-        hidden + asked, keys, values, attn_mask=hidden_from, need_weights=False
+    attended, _ = layer.cross_attn(
+        hidden + query_positions, keys, values, attn_mask=hidden_from, need_weights=False
     )
-    hidden = layer.cross_attn_layer_norm(hidden + found)
-    found, _ = layer.self_attn(hidden, position_embeddings=asked)
-    hidden = layer.self_attn_layer_norm(hidden + found)
+    hidden = layer.cross_attn_layer_norm(hidden + attended)
+    attended, _ = layer.self_attn(hidden, position_embeddings=query_positions)
+    hidden = layer.self_attn_layer_norm(hidden + attended)
     return layer.final_layer_norm(hidden + layer.fc2(layer.activation_fn(layer.fc1(hidden))))
 
 

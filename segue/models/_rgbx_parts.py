@@ -63,8 +63,8 @@ class Stream(nn.Module):
         self.positions = list(positions)
         self.normalise = Normalise(channels)
         config = SegformerConfig(
-            num_channels=len(channels), depths=mit.depths, hidden_sizes=mit.widths, num_attention_heads=mit.heads,
-            drop_path_rate=0.0,
+            num_channels=len(channels), depths=mit.depths, hidden_sizes=mit.widths,
+            num_attention_heads=mit.heads, drop_path_rate=0.0,
         )  # fmt: skip
         self.stages = SegformerModel(config).stages
 

@@ -36,8 +36,8 @@ class Family(Protocol):
     """What the engine reads of a family and calls.
 
     SIZES: the published sizes by name, and `pico`, a small one for CPUs. PARTS: names of the
-    chain's parts, input to output; the mask head, if there is one, is the last. TASKS: what stages
-    can train: "boxes", "masks" (on a frozen detector), "joint". TERMS: names of the loss's terms.
+    chain's parts, input to output; the mask head is the last, unless TASKS is "boxes" alone. TASKS:
+    what stages can train: "boxes", "masks" (on a frozen detector), "joint". TERMS: names of the loss's terms.
     Options: what a plan may choose, None where it leaves something open. ResolvedOptions: the same
     keys with nothing left open; they are stored in every checkpoint's card.
     """

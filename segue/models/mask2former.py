@@ -130,7 +130,8 @@ def build(spec: ModelSpec, masks: bool) -> Chain:
     }
     config = configure(
         swin, len(spec.channels), hidden_dim=size.width, num_queries=options.queries,
-        encoder_layers=size.layers[0], decoder_layers=size.layers[1] + 1, num_attention_heads=size.attention,
+        encoder_layers=size.layers[0], decoder_layers=size.layers[1] + 1,
+        num_attention_heads=size.attention,
         encoder_feedforward_dim=size.ffn[0], dim_feedforward=size.ffn[1],
     )  # fmt: skip
     return Chain(spec, parts_of(config, spec.channels, len(spec.classes), options.recompute))
@@ -140,7 +141,7 @@ def criterion(chain: Chain, task: str, weights: dict[str, float]) -> Criterion:
     """The loss as published: softmax with a row for "no object", and masks compared at points.
 
     Raises:
-        PlanError: if a term of boxes is asked for.
+        PlanError: if the plan weighs a term of boxes.
     """
     options = ResolvedOptions(**chain.spec.options)
     if weights.get("l1") or weights.get("giou"):
@@ -179,7 +180,7 @@ def postprocess(
     logits, masks = state["logits"][:, -1].float(), state["masks"]
     scores, queries, labels = best_pairs(logits.softmax(-1)[..., :-1], most)
     last = torch.full_like(queries[0], state["logits"].shape[1] - 1)
-    found = []
+    results = []
     for i, (height, width) in enumerate(sizes):
         shown = masks.at(torch.full_like(queries[i], i), last, queries[i]).float()
         inside = shown > 0
@@ -190,8 +191,8 @@ def postprocess(
         shown = shown[order].cpu()
         boxes_xyxy = scale_xy(boxes_around(shown), width, height)
         names = (chain.spec.classes, (height, width))
-        found.append(Detections(boxes_xyxy, values.cpu(), labels[i][order].cpu(), *names, shown))
-    return found
+        results.append(Detections(boxes_xyxy, values.cpu(), labels[i][order].cpu(), *names, shown))
+    return results
 
 
 def multiscale_sides(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:

@@ -113,7 +113,8 @@ def config(spec: ModelSpec) -> RfDetrConfig:
             "out_features": [f"stage{tap}" for tap in size.taps],
         },
         d_model=size.width, decoder_layers=size.layers, decoder_self_attention_heads=size.heads[0],
-        decoder_cross_attention_heads=size.heads[1], decoder_n_points=size.points, decoder_ffn_dim=size.ffn,
+        decoder_cross_attention_heads=size.heads[1], decoder_n_points=size.points,
+        decoder_ffn_dim=size.ffn,
         num_queries=options.queries, group_detr=options.groups, num_feature_levels=len(size.scales),
         dropout=options.dropout,
     )  # fmt: skip
@@ -196,14 +197,14 @@ def options_from_weights(tensors: dict[str, Tensor], size: str, device: str) -> 
     """What weights without a card say about the model; of the query groups, as many as suit the
     device.
     """
-    found: dict[str, Any] = files.layout_of(tensors)
-    cells = found.pop("cells", None)
+    options: dict[str, Any] = files.layout_of(tensors)
+    cells = options.pop("cells", None)
     # else the table has the pretraining's size, whatever the input
     if cells is not None and SIZES[size].grid is None:
-        found["resolution"] = cells * SIZES[size].patch
-    if "groups" in found:
-        found["groups"] = min(found["groups"], default_groups(device))
-    return found
+        options["resolution"] = cells * SIZES[size].patch
+    if "groups" in options:
+        options["groups"] = min(options["groups"], default_groups(device))
+    return options
 
 
 def adapt_weights(
@@ -234,7 +235,11 @@ def adapt_weights(
 
 
 def _check_size(weights: dict[str, Tensor], spec: ModelSpec) -> None:
-    """Say in one line that the weights are of another size, instead of listing hundreds of shapes."""
+    """Say in one line that the weights are of another size, not in hundreds of shapes.
+
+    Raises:
+        HandoverError: if they are.
+    """
     patches = weights.get("backbone.vit.embeddings.patch_embeddings.projection.weight")
     if patches is None or "decoder.query_features.weight" not in weights:
         return  # not even RF-DETR's names; the hand-over lists the differences
@@ -251,7 +256,7 @@ def _check_size(weights: dict[str, Tensor], spec: ModelSpec) -> None:
     signatures = {name: (s.patch, s.encoder[0], s.layers, s.width) for name, s in SIZES.items()}
     if have != signatures[spec.size]:
         names = ("patch", "encoder width", "decoder layers", "decoder width")
-        found = ", ".join(f"{name} {value}" for name, value in zip(names, have, strict=True))
+        layout = ", ".join(f"{name} {value}" for name, value in zip(names, have, strict=True))
         fitting = [name for name, signature in signatures.items() if signature == have]
         wanted = "model.size: " + " or ".join(fitting) if fitting else "weights of this size"
-        raise HandoverError("weights", f"of another size than {spec.size} ({found})", wanted)
+        raise HandoverError("weights", f"of another size than {spec.size} ({layout})", wanted)

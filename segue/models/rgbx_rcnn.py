@@ -1,5 +1,5 @@
 """Faster and Mask R-CNN (arXiv 1506.01497, 1703.06870) on two streams or more: RGB, and whatever
-lies beside it.
+else the images hold.
 
 Streams are SegFormer encoders that rectify each other and are fused at each level, as in CMX
 (`parts/fusion.py`); the pyramid and the heads on it are torchvision's (`parts/regions.py`). Which
@@ -67,8 +67,8 @@ class Options(Settings):
 
     backbone: a MiT's name, instead of the size's. resolution: side of the square input in pixels.
     fusion: how the streams become one; none takes one `stream` alone: rgb or x, or what there is.
-    groups: channels beside r, g, b that are streams of their own. zero_init: the fusion begins as
-    if there were no stream but the first.
+    groups: channels other than r, g, b that are streams of their own. zero_init: the fusion begins
+    as if there were no stream but the first.
     """
 
     backbone: str | None = None
@@ -80,7 +80,10 @@ class Options(Settings):
 
 
 class ResolvedOptions(Options):
-    """Options with nothing left open, as a checkpoint's card keeps them. stream None: all of them."""
+    """Options with nothing left open, as a checkpoint's card keeps them.
+
+    stream None is a choice, too: all of them.
+    """
 
     backbone: str
     resolution: int = Field(gt=0)
@@ -124,7 +127,7 @@ def streams_of(spec: ModelSpec) -> dict[str, list[list[int]]]:
     Raises:
         PlanError: if the options do not fit the channels.
     """
-    options, names = Options(**spec.options), spec.channel_names
+    options, names = ResolvedOptions(**spec.options), spec.channel_names
     rgb = [i for i, name in enumerate(names) if name in IMAGENET]
     others = [i for i, name in enumerate(names) if name not in IMAGENET]
     groups = [[i for i in others if names[i] in group] for group in options.groups] or [others]
@@ -136,18 +139,18 @@ def streams_of(spec: ModelSpec) -> dict[str, list[list[int]]]:
             f"{names[odd]} in {grouped.count(odd)} of them",
             "each channel beside rgb in one",
         )
-    found = {"rgb": [rgb] if rgb else [], "x": [group for group in groups if group]}
-    found = {part: streams for part, streams in found.items() if streams}
+    by_part = {"rgb": [rgb] if rgb else [], "x": [group for group in groups if group]}
+    by_part = {part: streams for part, streams in by_part.items() if streams}
     if options.fusion == "none":
-        wanted = options.stream or next(iter(found))
-        if wanted not in found:
+        wanted = options.stream or next(iter(by_part))
+        if wanted not in by_part:
             raise PlanError(
                 "model.stream",
                 f"{wanted}, but the channels are {', '.join(names)}",
-                next(iter(found)),
+                next(iter(by_part)),
             )
-        found = {wanted: [sorted(i for stream in found[wanted] for i in stream)]}
-    return found
+        by_part = {wanted: [sorted(i for stream in by_part[wanted] for i in stream)]}
+    return by_part
 
 
 def build(spec: ModelSpec, masks: bool) -> Chain:
@@ -184,7 +187,7 @@ def criterion(chain: Chain, task: str, weights: dict[str, float]) -> rcnn.Region
 
 
 def predictions(chain: Chain, state: State) -> Regions:
-    """What is said of all anchors, and the way to ask about regions."""
+    """What the head says about all anchors, and the way to classify and outline regions."""
     head: Any = chain.part("head")
     mask_head: Any = chain.part("mask_head") if chain.order[-1] == "mask_head" else None
     return Regions.of(head, mask_head, state)
@@ -194,8 +197,10 @@ def predictions(chain: Chain, state: State) -> Regions:
 def postprocess(
     chain: Chain, state: State, sizes: list[tuple[int, int]], most: int
 ) -> list[Detections]:
-    """The `most` best detections of each image that score above 0.05 and are not suppressed."""
-    regions, found = predictions(chain, state), []
+    """The `most` best detections of each image that score above 0.05, after non-maximum suppression
+    at an IoU of 0.5 (torchvision's defaults).
+    """
+    regions, results = predictions(chain, state), []
     boxes, scores, labels = ([each[:most] for each in values] for values in regions.detections())
     outlines: list[Tensor] = []
     if regions.mask_head is not None:
@@ -212,8 +217,8 @@ def postprocess(
                 for mask, box in zip(outlines[i], xyxy, strict=True)
             )
         names = (chain.spec.classes, (height, width))
-        found.append(Detections(xyxy, scores[i].cpu(), labels[i].cpu(), *names, regions=masks))
-    return found
+        results.append(Detections(xyxy, scores[i].cpu(), labels[i].cpu(), *names, regions=masks))
+    return results
 
 
 def class_heads(chain: Chain) -> list[str]:
@@ -265,8 +270,8 @@ def adapt_weights(
     }
     if not original:
         return []
-    found, said = streams_of(spec), []
-    for part, streams in found.items():
+    by_part, notes = streams_of(spec), []
+    for part, streams in by_part.items():
         for i, where in enumerate(streams):
             prefix = f"{part}.streams.{i}."
             if part in fresh or any(name.startswith(prefix) for name in weights):
@@ -276,10 +281,10 @@ def adapt_weights(
             copy[files.FIRST_OF_STREAM] = first.repeat(1, len(where), 1, 1)
             weights |= {prefix + name: tensor.clone() for name, tensor in copy.items()}
             names = ", ".join(spec.channel_names[position] for position in where)
-            said.append(
+            notes.append(
                 f"stream of {names}: begins as a copy of rgb's, its first layer as their mean"
             )
-    if "rgb" not in found:
+    if "rgb" not in by_part:
         for name in original:
             del weights[files.STREAM + name]
-    return said
+    return notes

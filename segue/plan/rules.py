@@ -63,14 +63,15 @@ def parts_exist(stage: StagePlan, family: str) -> None:
 
 def something_learns(stage: StagePlan, family: str) -> None:
     """Freezing leaves parts that the task has a loss for, and freezes no random weights."""
-    parts = models.get(family).PARTS
+    parts, tasks = models.get(family).PARTS, models.get(family).TASKS
     if stage.task == "masks" and stage.freeze != parts[-2]:
         hint = f"freeze: {parts[-2]}, or task: joint to train both"
         raise ValueError(f"task: masks trains the mask head alone; {hint}")
     if stage.freeze is None:
         return
     boundary = span(stage.freeze, parts)[1]  # positions up to it do not learn
-    last = parts[-1] if stage.with_masks else parts[-2]
+    # a family that finds boxes only has no mask head to leave out
+    last = parts[-1] if stage.with_masks or tuple(tasks) == ("boxes",) else parts[-2]
     if boundary > parts.index(last):
         raise ValueError(f"freeze: {stage.freeze} leaves nothing that learns")
     random = [part for part in stage.fresh if parts.index(part) < boundary]

@@ -18,10 +18,11 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
 )
 DOOR, NETWORK = "segue/models/weights/foreign.py", "segue/models/weights/hub.py"
+ARRAYS = "segue/models/weights/arrays.py"
 
 # Modules that nothing may import, but for the files named.
 MODULES = {
-    "pickle": {DOOR},
+    "pickle": {DOOR, ARRAYS},
     **dict.fromkeys(
         ("_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle"),
         set(),

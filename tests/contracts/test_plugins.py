@@ -102,8 +102,9 @@ def test_every_format_and_kind_keeps_its_contract():
 
 BROKEN = [
     (models.get, "PARTS = ()\ndef build(spec): ...", "SIZES is missing; TASKS is missing; "
-     "Options is missing; ResolvedOptions is missing; resolve_options is missing; criterion is missing; "
-     "predictions is missing; postprocess is missing; build takes (spec), not (spec, masks); "
+     "Options is missing; ResolvedOptions is missing; resolve_options is missing; "
+     "criterion is missing; predictions is missing; postprocess is missing; "
+     "build takes (spec), not (spec, masks); "
      "expected all that segue.models.family.Family lists; next: docs/extending.md"),
     (formats.get, "detect = 1", "splits is missing; read is missing; detect is no function"),
     (kinds.get, "CLASS = 'a'\ndef find(): ...", "LENGTH is missing; Settings is missing; "

@@ -65,7 +65,7 @@ def with_x(root: Path) -> Path:
 
 
 def two_targets() -> list[Target]:
-    """Two images of 64 px, the first with two objects, of which one has a mask, the second empty."""
+    """Two images of 64 px: one with two objects, of which one has a mask, and an empty one."""
     boxes = torch.tensor([[0.4, 0.4, 0.3, 0.25], [0.75, 0.7, 0.2, 0.4]])
     disc = np.hypot(*np.mgrid[-8:8, -9:10]) < 8
     masks = PackedMasks.pack(

@@ -1,4 +1,4 @@
-"""Against transformers' SegFormer and torchvision's Faster and Mask R-CNN, with the same weights."""
+"""transformers' SegFormer, torchvision's Faster and Mask R-CNN and ours, with the same weights."""
 
 from __future__ import annotations
 
@@ -136,7 +136,8 @@ def pair():
     head, mask_head = chain.head, chain.mask_head
     model = MaskRCNN(
         backbone, None, SIDE, SIDE, image_mean=[0, 0, 0], image_std=[1, 1, 1],
-        rpn_anchor_generator=AnchorGenerator(tuple((8 * 2**i,) for i in range(5)), ((0.5, 1.0, 2.0),) * 5),
+        rpn_anchor_generator=AnchorGenerator(
+            tuple((8 * 2**i,) for i in range(5)), ((0.5, 1.0, 2.0),) * 5),
         rpn_head=head.rpn.head, box_roi_pool=MultiScaleRoIAlign(names, 7, 2, canonical_scale=56),
         box_head=head.roi.box_head, box_predictor=head.roi.box_predictor,
         mask_roi_pool=MultiScaleRoIAlign(names[:4], 14, 2, canonical_scale=56),

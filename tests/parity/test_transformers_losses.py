@@ -66,8 +66,10 @@ def random_case(counts=(4, 1, 6), seed=0, spread=2.0):
 
 def config(**changes):
     values = {
-        "class_cost": 2, "bbox_cost": 5, "giou_cost": 2, "num_labels": K, "focal_alpha": 0.25, "group_detr": GROUPS,
-        "auxiliary_loss": True, "decoder_layers": L - 1, "class_loss_coefficient": 1, "bbox_loss_coefficient": 5,
+        "class_cost": 2, "bbox_cost": 5, "giou_cost": 2, "num_labels": K, "focal_alpha": 0.25,
+        "group_detr": GROUPS,
+        "auxiliary_loss": True, "decoder_layers": L - 1, "class_loss_coefficient": 1,
+        "bbox_loss_coefficient": 5,
         "giou_loss_coefficient": 2, "mask_point_sample_ratio": 16, "mask_class_loss_coefficient": 5,
         "mask_dice_loss_coefficient": 5,
     }  # fmt: skip
@@ -243,7 +245,7 @@ def test_overlaps_of_matched_pairs_are_not_a_square_matrix():
 
 
 def test_the_loss_is_divided_by_the_objects_of_the_whole_step():
-    """Two processes (or two parts of a step) with 1 and 6 objects give the loss of both together."""
+    """Two processes (or micro-batches) with 1 and 6 objects give the loss of both together."""
     tensors, targets, _ = random_case(counts=(4, 1, 6))
     logits, boxes, _ = tensors
     criterion, sums = our_sums(tensors, targets, ours.LossWeights(), Costs())

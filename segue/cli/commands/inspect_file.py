@@ -16,7 +16,7 @@ from torch import Tensor
 from segue import models
 from segue.errors import SegueError, laid_out, printable
 from segue.models import ModelSpec
-from segue.models.weights import ModelWeights, foreign
+from segue.models.weights import ModelWeights, arrays, foreign
 
 KEYS = 8  # of a file's keys that are listed
 
@@ -42,7 +42,7 @@ def describe_file(path: Path, as_json: bool) -> str:
     Raises:
         CheckpointError: if it is damaged, or holds more than tensors and plain values.
     """
-    content = foreign.read_arrays(path) if path.suffix == ".pkl" else foreign.read_pickle(path)
+    content = arrays.read_arrays(path) if path.suffix == ".pkl" else foreign.read_pickle(path)
     tensors = foreign.state_dict(content, path)
     parts: dict[str, list[Tensor]] = {}
     for name, tensor in tensors.items():

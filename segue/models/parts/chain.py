@@ -62,12 +62,13 @@ def block_numbers(names: Iterable[str]) -> tuple[dict[str, int], int]:
     after the last one their count.
     """
     names = list(names)
-    found = {name: int(m[1]) for name in names if (m := BLOCK.search(name))}
-    ranks = {number: rank for rank, number in enumerate(sorted(set(found.values())))}
-    numbers, begun = {}, False
+    blocks = {name: int(m[1]) for name in names if (m := BLOCK.search(name))}
+    ranks = {number: rank for rank, number in enumerate(sorted(set(blocks.values())))}
+    # a norm behind the last block belongs to the blocks' end, a stem before the first to the start
+    numbers, inside = {}, False
     for name in names:
-        begun = begun or name in found
-        numbers[name] = ranks[found[name]] if name in found else len(ranks) if begun else -1
+        inside = inside or name in blocks
+        numbers[name] = ranks[blocks[name]] if name in blocks else len(ranks) if inside else -1
     return numbers, len(ranks)
 
 
@@ -139,8 +140,8 @@ class Chain(nn.Module):
         self.frozen_to = position
         blocks, count = self._frozen_blocks()
         if position % 1 and not 0 < blocks < count:
-            found = f"{count} blocks, which cannot be divided at {position % 1:.2f} of them"
-            raise PlanError(self.order[self.boundary], found, "another place")
+            message = f"{count} blocks, which cannot be divided at {position % 1:.2f} of them"
+            raise PlanError(self.order[self.boundary], message, "another place")
         frozen = set(self.frozen_tensors())
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in frozen)
@@ -207,8 +208,8 @@ class Chain(nn.Module):
         needed |= {name for part in self.frozen for name in _names(self.part(part), "answers")}
         if "images" in needed:  # half precision and no range of its own would be another input
             late = [part for part in self.learning if "images" in _names(self.part(part), "reads")]
-            found = f"frozen parts' outputs alone, but {late[-1]} learns and reads images"
-            raise PlanError("cache", found, f"freeze: {late[-1]} or a later part; or no cache")
+            message = f"frozen parts' outputs alone, but {late[-1]} learns and reads images"
+            raise PlanError("cache", message, f"freeze: {late[-1]} or a later part; or no cache")
         return {
             name: value
             for name, value in state.items()
@@ -216,7 +217,7 @@ class Chain(nn.Module):
         }
 
     def frozen_tensors(self) -> dict[str, Tensor]:
-        """Parameters and persistent buffers before the boundary, by their name in the state dict."""
+        """Parameters and persistent buffers before the boundary, by name in the state dict."""
         blocks, _ = self._frozen_blocks()
         frozen = {
             name: t for name, t in self.state_dict().items() if name.split(".", 1)[0] in self.frozen

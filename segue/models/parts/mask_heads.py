@@ -108,8 +108,10 @@ class DotMaskHead(nn.Module):
 
 @dataclass(slots=True)
 class AttentionMasks:
-    """Masks that a small convolutional head computes anew for each chosen query, in the precision
-    of the others.
+    """Masks that a small convolutional head computes for each chosen query when they are asked for,
+    under the autocast of the forward pass.
+
+    memory (B, D, h, w); queries (B, L, Q, D); boxes_cxcywh (B, L, Q, 4) in 0..1.
     """
 
     head: AttentionMaskHead
@@ -147,7 +149,7 @@ class AttentionMaskHead(nn.Module):
     """DETRsegm's head (arXiv 2005.12872, section 4.4): where a query looks, refined by
     convolutions.
 
-    Eight attention maps of the query, and which cells its box covers, are put beside the features
+    Eight attention maps of the query, and which cells its box covers, are joined with the features
     and go through 3x3 convolutions of widths `stem`; then the map doubles until its cells are
     `mask_stride` pixels wide, each time with a 1x1 adapter of the features added and half the
     channels. The first convolution is split by its inputs, so that its larger half runs once for an
@@ -193,6 +195,7 @@ class AttentionMaskHead(nn.Module):
         belongs to.
         """
         height, width = memory.shape[-2:]
+        # stem: from_memory runs once for each image and is picked by index for each query
         covered = box_cover(boxes_cxcywh, height, width).to(memory.dtype)
         maps = torch.cat([self.attention(memory, image, queries), covered[:, None]], 1)
         x = self.norm(self.from_memory(memory)[image] + self.from_query(maps)).relu()
@@ -201,7 +204,9 @@ class AttentionMaskHead(nn.Module):
         size = mask_size(memory, self.stride, self.mask_stride)
         for number, (adapter, conv) in enumerate(zip(self.adapters, self.growth, strict=True)):
             last = number == len(self.growth) - 1
+            # the last step goes to the exact size, which need not be a power of two away
             step = size if last else (x.shape[-2] * 2, x.shape[-1] * 2)
+            # FPN-like: features enter each size again through a 1x1 adapter, once per image
             adapted = F.interpolate(adapter(memory), size=step, mode="bilinear")
             x = conv(F.interpolate(x, size=step, mode="nearest") + adapted[image])
         return self.out(x)[:, 0] + self.box_weight * (

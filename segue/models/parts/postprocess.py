@@ -39,7 +39,7 @@ def detections(
     """
     boxes = cxcywh_to_xyxy(state["boxes_cxcywh"][:, -1].float())
     last = state["boxes_cxcywh"].shape[1] - 1
-    found = []
+    results = []
     for i, (height, width) in enumerate(sizes):
         scores, queries, labels = (values[i] for values in chosen)
         masks = None
@@ -51,10 +51,10 @@ def detections(
         xyxy = scale_xy(boxes[i, queries], width, height)
         limit = xyxy.new_tensor([width, height, width, height])
         xyxy = torch.minimum(xyxy.clamp(min=0), limit).cpu()
-        found.append(
+        results.append(
             Detections(xyxy, scores.cpu(), labels.cpu(), chain.spec.classes, (height, width), masks)
         )
-    return found
+    return results
 
 
 def boxes_around(mask_logits: Tensor) -> Tensor:

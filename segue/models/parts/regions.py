@@ -1,9 +1,9 @@
-"""Faster and Mask R-CNN's heads on a pyramid of features: torchvision's layers, asked region by
-region.
+"""Faster and Mask R-CNN's heads on a feature pyramid (arXiv 1506.01497, 1703.06870): torchvision's
+layers, called region by region.
 
-Which regions a loss looks at follows from the targets, which a model does not see; so the chain's
-parts give what is said about all places, and `Regions` classifies and outlines the boxes it is
-asked about. Boxes in here are xyxy in pixels of the frame.
+Which regions a loss looks at follows from the targets, which a model does not see. So the chain's
+parts say something about all anchors, and `Regions` classifies and outlines the boxes that a loss
+or postprocess names. Boxes in this file are xyxy in pixels of the frame.
 """
 
 from __future__ import annotations
@@ -60,14 +60,15 @@ class RegionHead(nn.Module):
         self.rpn = RegionProposalNetwork(
             AnchorGenerator(sides, (RATIOS,) * len(sides)), RPNHead(width, len(RATIOS)),
             fg_iou_thresh=0.7, bg_iou_thresh=0.3, batch_size_per_image=256, positive_fraction=0.5,
-            pre_nms_top_n={"training": 2000, "testing": 1000}, post_nms_top_n={"training": 2000, "testing": 1000},
-            nms_thresh=0.7,
+            pre_nms_top_n={"training": 2000, "testing": 1000},
+            post_nms_top_n={"training": 2000, "testing": 1000}, nms_thresh=0.7,
         )  # fmt: skip
         self.roi = RoIHeads(
             MultiScaleRoIAlign(list(PYRAMID), POOLED, SAMPLING, canonical_scale=7 * anchor),
             TwoMLPHead(width * POOLED**2, hidden), BoxPredictor(hidden, classes),
-            fg_iou_thresh=0.5, bg_iou_thresh=0.5, batch_size_per_image=regions, positive_fraction=0.25,
-            bbox_reg_weights=None, score_thresh=0.05, nms_thresh=0.5, detections_per_img=ALL,
+            fg_iou_thresh=0.5, bg_iou_thresh=0.5, batch_size_per_image=regions,
+            positive_fraction=0.25, bbox_reg_weights=None, score_thresh=0.05, nms_thresh=0.5,
+            detections_per_img=ALL,
         )  # fmt: skip
 
     def forward(self, state: State) -> State:
@@ -80,7 +81,10 @@ class RegionHead(nn.Module):
         }
 
     def anchors(self, sizes: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-        """All anchors (A, 4) for maps of these sizes, in single precision whatever the maps have."""
+        """All anchors (A, 4), xyxy in pixels of the frame, for maps of these sizes (height, width).
+
+        In single precision whatever the maps have: half of it would move anchors by pixels.
+        """
         generator = self.rpn.anchor_generator
         generator.set_cell_anchors(torch.float32, device)
         strides = [[torch.tensor(stride, device=device)] * 2 for stride in STRIDES]
@@ -164,31 +168,35 @@ class Regions:
 
     @torch.no_grad()
     def proposals(self, anchors: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """For each image the anchors (P,) that a look is worth, best first, and where they say the
+        """For each image the anchors (P,) that are worth a look, best first, and where they say the
         object is (P, 4).
 
-        As torchvision's `filter_proposals`, which does not tell which anchor a proposal comes from.
+        torchvision's `filter_proposals`, which does not say which anchor a proposal comes from; the
+        loss needs to know, because an anchor's index seeds the draw of its region.
         """
         rpn = self.head.rpn
         counts = [len(RATIOS) * each.shape[-2] * each.shape[-1] for each in self.pyramid.values()]
         starts = [0, *itertools.accumulate(counts)]
         levels = torch.repeat_interleave(torch.tensor(counts, device=anchors.device))
-        found = []
+        proposals = []
+        # one image at a time: each keeps another number of proposals
         for objectness, deltas in zip(self.objectness, self.deltas, strict=True):
             most = [min(rpn.pre_nms_top_n(), count) for count in counts]
-            parts = zip(starts, objectness.split(counts), most, strict=False)
-            best = torch.cat([start + part.topk(count).indices for start, part, count in parts])
+            # the best of each level by itself, or the finest one's many anchors would crowd out all
+            levelwise = zip(starts, objectness.split(counts), most, strict=False)
+            best = torch.cat([start + of.topk(count).indices for start, of, count in levelwise])
             boxes = rpn.box_coder.decode_single(deltas[best], anchors[best])
             boxes = box_ops.clip_boxes_to_image(boxes, self.size)
-            # also those that are NaN, which RoIAlign dies of
+            # also drops boxes that are NaN, at which RoIAlign ends the process
             kept = box_ops.remove_small_boxes(boxes, rpn.min_size)
             best, boxes = best[kept], boxes[kept]
+            # suppression within a level only, as torchvision's
             kept = box_ops.batched_nms(
                 boxes, objectness[best].sigmoid(), levels[best], rpn.nms_thresh
             )
             kept = kept[: rpn.post_nms_top_n()]
-            found.append((best[kept], boxes[kept]))
-        return found
+            proposals.append((best[kept], boxes[kept]))
+        return proposals
 
     def classify(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (T, K + 1), background first, and deltas (T, K + 1, 4) of the boxes (T_i, 4) of
@@ -212,10 +220,10 @@ class Regions:
         boxes = [boxes for _, boxes in self.proposals(self.anchors)]
         logits, deltas = self.classify(boxes)
         sizes = [self.size] * len(boxes)
-        found, scores, labels = self.head.roi.postprocess_detections(
+        boxes_xyxy, scores, labels = self.head.roi.postprocess_detections(
             logits, deltas.flatten(1), boxes, sizes
         )
-        return found, scores, [each - 1 for each in labels]
+        return boxes_xyxy, scores, [each - 1 for each in labels]
 
     def mask_loss_tensors(self, objects: int, points: int | None) -> list[Tensor]:
         """What a step asks about the regions of one image, and a prediction with `objects` objects,
@@ -232,12 +240,12 @@ class Regions:
                 finest.requires_grad
             )
 
-        found = list(roi.box_predictor(roi.box_head(pooled(regions, POOLED))))
+        values = list(roi.box_predictor(roi.box_head(pooled(regions, POOLED))))
         if self.mask_head is not None:
-            found.append(
+            values.append(
                 self.mask_head.predictor(self.mask_head.layers(pooled(outlined, MASK_POOLED)))
             )
-        return found
+        return values
 
 
 def pasted(mask_logits: Tensor, box_xyxy: Tensor, height: int, width: int) -> Region:

@@ -157,9 +157,9 @@ def layout_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
     """What tensors under our names say about their model; what belongs to a part that is not there
     is left out.
     """
-    found: dict[str, Any] = {}
+    layout: dict[str, Any] = {}
     if KEY in tensors:
-        found["queries"], found["width"] = tensors[KEY].shape
+        layout["queries"], layout["width"] = tensors[KEY].shape
         conditional = "decoder.transformer.ref_point_head.layers.0.weight" in tensors
-        found["decoder"] = "conditional" if conditional else "plain"
-    return found
+        layout["decoder"] = "conditional" if conditional else "plain"
+    return layout

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from segue.errors import CheckpointError
 from segue.models import ModelSpec
-from segue.models.weights import ModelWeights, foreign
+from segue.models.weights import ModelWeights, arrays, foreign
 from segue.models.weights.card import card_in
 from segue.models.weights.coco_rows import COCO_ROWS
 from segue.models.weights.renaming import Rule, join_attention, split_attention, to_ours, to_theirs
@@ -135,7 +135,7 @@ def read(path: Path) -> ModelWeights:
         theirs, content = foreign.read_folder(path)
         digest = next((foreign.sha256(p) for p in sorted(path.glob("*.safetensors"))), "")
     else:
-        content = foreign.read_arrays(path) if path.suffix == ".pkl" else foreign.read_pickle(path)
+        content = arrays.read_arrays(path) if path.suffix == ".pkl" else foreign.read_pickle(path)
         theirs = foreign.state_dict(content, path)
         digest = foreign.sha256(path)
     tensors = our_names(

@@ -141,21 +141,21 @@ def layout_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
 
     What belongs to a part that is not there is left out.
     """
-    found: dict[str, Any] = {}
+    layout: dict[str, Any] = {}
     if "decoder.query_features.weight" in tensors:
-        found["groups"] = sum(
+        layout["groups"] = sum(
             re.fullmatch(r"decoder\.proposal_proj\.\d+\.weight", n) is not None for n in tensors
         )
-        found["queries"] = len(tensors["decoder.query_features.weight"]) // found["groups"]
+        layout["queries"] = len(tensors["decoder.query_features.weight"]) // layout["groups"]
     if POSITIONS in tensors:
-        found["cells"] = math.isqrt(tensors[POSITIONS].shape[1] - 1)
+        layout["cells"] = math.isqrt(tensors[POSITIONS].shape[1] - 1)
     if any(name.startswith("mask_head.") for name in tensors):
         dot, stem = (
             "mask_head.blocks.0.layernorm.weight" in tensors,
             "mask_head.stem.0.conv.weight" in tensors,
         )
-        found["mask_head"] = "dot" if dot else "attention" if stem else "attention-nano"
-    return found
+        layout["mask_head"] = "dot" if dot else "attention" if stem else "attention-nano"
+    return layout
 
 
 def resample_positions(weights: dict[str, Tensor], cells: int) -> list[str]:

@@ -83,7 +83,7 @@ def layout_of(tensors: Mapping[str, Tensor]) -> tuple[tuple[int, ...], tuple[int
     """Widths and depths of the RGB stream's stages; empty if there is none."""
     stages: dict[int, set[int]] = {}
     for name in tensors:
-        if found := re.match(re.escape(STREAM) + r"stages\.(\d+)\.blocks\.(\d+)\.", name):
-            stages.setdefault(int(found[1]), set()).add(int(found[2]))
+        if match := re.match(re.escape(STREAM) + r"stages\.(\d+)\.blocks\.(\d+)\.", name):
+            stages.setdefault(int(match[1]), set()).add(int(match[2]))
     widths = [tensors[f"{STREAM}stages.{i}.layer_norm.weight"].shape[0] for i in sorted(stages)]
     return tuple(widths), tuple(len(stages[i]) for i in sorted(stages))
