@@ -2,8 +2,8 @@
 
 A format module has
 
-    detect(root: Path) -> bool                         does this folder, or this annotation file, look like mine?
-    splits(root: Path) -> dict[str, SplitSource]            where its train, valid and test parts are
+    detect(root: Path) -> bool                      does this folder, or file, look like mine?
+    splits(root: Path) -> dict[str, SplitSource]    where its train, valid and test splits are
     read(source: SplitSource, name: str) -> Split           records and problems of one part
 
 What is not divided is one part called `all`: enough for `segue data`, not for training. Reading
