@@ -117,13 +117,13 @@ def read_dataset(data: Data) -> DataSet:
     )
     for name in ("train", "valid"):
         if name not in splits:
-            found = f"no {name} part (found {', '.join(splits) or 'none'})"
+            text = f"no {name} part (found {', '.join(splits) or 'none'})"
             ways = (
                 f"segue data split {data.root} --out FOLDER, or split: {{valid: 0.15}} under "
                 "data: in the plan"
             )
             run = ways if len(splits) == 1 and data.root is not None else ""
-            raise DataError(data.root or "data", found, "train and valid; test is optional", run)
+            raise DataError(data.root or "data", text, "train and valid; test is optional", run)
         if not splits[name].records:
             raise DataError(splits[name].source, f"the {name} part has no images", "at least one")
     classes, notes = decide_classes(splits, data)
@@ -174,10 +174,10 @@ def _compare_channels(splits: dict[str, Split], data: Data, place: Path) -> None
     """
     pictures = [record.image for split in splits.values() for record in split.records]
     multi_file.refuse_unknown_folders(pictures, data.channels, place)
-    own = [channel for channel in data.channels if channel.folder is None]
+    in_image = [channel for channel in data.channels if channel.folder is None]
     for split in splits.values() if "channels" in data.model_fields_set else ():
         described = f"its description calls the channels {', '.join(split.channels)}"
-        for row, channel in enumerate(own if split.channels else ()):
+        for row, channel in enumerate(in_image if split.channels else ()):
             at = row if channel.at is None else channel.at
             if channel.name in split.channels and split.channels.index(channel.name) != at:
                 where, order = (
@@ -196,8 +196,8 @@ def _compare_channels(splits: dict[str, Split], data: Data, place: Path) -> None
 def _named(format: str | None, files: SplitFiles, name: str) -> Split:
     """One part named file by file; a file of which nothing is said or seen is COCO's."""
     folders = (files.images,) if files.images else formats.folders_beside(files.annotations)
-    found = formats.get(format) if format else formats.of(files.annotations) or formats.get("coco")
-    return found.read(formats.SplitSource(files.annotations, folders), name)
+    reader = formats.get(format) if format else formats.of(files.annotations) or formats.get("coco")
+    return reader.read(formats.SplitSource(files.annotations, folders), name)
 
 
 def class_ids(splits: Iterable[Split]) -> dict[str, int]:
@@ -240,10 +240,8 @@ def decide_classes(splits: dict[str, Split], data: Data) -> tuple[tuple[str, ...
         if name not in (*data.classes, *ignored)
     ]
     if missing:
-        found = f"{len(data.classes)} classes listed, but also annotated: {', '.join(missing)}"
-        raise DataError(
-            where, found, "every annotated class in data.classes or data.ignore_classes"
-        )
+        text = f"{len(data.classes)} classes listed, but also annotated: {', '.join(missing)}"
+        raise DataError(where, text, "every annotated class in data.classes or data.ignore_classes")
     unknown = [name for name in data.classes if name not in ids]
     if unknown:
         raise DataError(
@@ -264,12 +262,12 @@ def require_masks(splits: dict[str, Split], names: Sequence[str] = ("train", "va
         without = [(r, a) for r, a in objects if a.mask is None]
         if objects and len(without) == len(objects):
             record, annotation = without[0]
-            found = (
+            text = (
                 f"none of {len(objects)} objects has a mask (first: annotation "
                 f"{annotation.id} of {record.image.name})"
             )
             expected = "segmentation polygons or run lengths"
-            raise DataError(split.source, found, expected, "task: boxes needs none")
+            raise DataError(split.source, text, expected, "task: boxes needs none")
 
 
 def manifest(

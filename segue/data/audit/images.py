@@ -130,8 +130,8 @@ def _header(
         return None
     header = read_header(path)
     if header.height * header.width > image_io.MOST_PIXELS:
-        found = f"{path.name}: {header.width} x {header.height} pixels"
-        problems.append(_of("image too large", split, record, found))
+        text = f"{path.name}: {header.width} x {header.height} pixels"
+        problems.append(_of("image too large", split, record, text))
         return None
     modes.setdefault(header.mode, []).append(record)
     if header.orientation != 1:
@@ -141,7 +141,7 @@ def _header(
     off = max(abs(header.height - record.height), abs(header.width - record.width))
     if not off:
         return header
-    found = (
+    text = (
         f"{path.name}: {header.width} x {header.height} pixels, annotated {record.width} x "
         f"{record.height}"
     )
@@ -156,7 +156,7 @@ def _header(
         if off == 1
         else "size other than annotated"
     )
-    problems.append(_of(kind, split, record, found))
+    problems.append(_of(kind, split, record, text))
     return header if off == 1 else None
 
 
@@ -176,15 +176,15 @@ def _decoded(
         largest = float(image_io.stack(record.image).max())
         scales = [channel.scale for channel in channels if isinstance(channel.scale, float | int)]
         if scales and largest > min(scales):
-            found = f"{record.image.name}: values up to {largest:g}, scale {min(scales):g}"
-            problems.append(_of("values beyond the scale", split, record, found))
+            text = f"{record.image.name}: values up to {largest:g}, scale {min(scales):g}"
+            problems.append(_of("values beyond the scale", split, record, text))
         elif not scales and 1 < largest < DEEP_USE * 65535:
             bits = int(largest).bit_length()
-            found = (
+            text = (
                 f"{record.image.name}: values up to {largest:g} ({bits} bits) in 16 bits; "
                 f"scale: {2**bits - 1}"
             )
-            problems.append(_of("wide values without a scale", split, record, found))
+            problems.append(_of("wide values without a scale", split, record, text))
     return F.adaptive_avg_pool2d(pixels.float().mean(0)[None], SIDE)[0].numpy()
 
 
@@ -201,12 +201,12 @@ def _note_modes(
     if len(modes) > 1:
         counts = Counter({mode: len(some) for mode, some in modes.items()}).most_common()
         rarest = modes[counts[-1][0]][0]
-        found = (
+        text = (
             ", ".join(f"{mode} ({count})" for mode, count in counts)
             + f"; {counts[-1][0]}: {rarest.image.name}"
         )
         source = next(split for split in splits.values() if rarest in split.records)
-        problems.append(_of("mixed kinds of images", source, rarest, found))
+        problems.append(_of("mixed kinds of images", source, rarest, text))
 
 
 def _of(kind: str, split: Split, record: Record, found: str, expected: str = "") -> Problem:

@@ -50,19 +50,19 @@ def splits(root: Path) -> dict[str, SplitSource]:
     """The splits found below `root`; undivided data are the part `all`."""
     if not root.is_dir():
         return {}
-    found = paired(root, FOLDER)
-    if not found:
-        folders = {part: root / word for part, words in SPLIT_WORDS.items() for word in words}
-        found = {
-            part: SplitSource(folder, (folder,))
-            for part, folder in folders.items()
+    sources = paired(root, FOLDER)
+    if not sources:
+        folders = {name: root / word for name, words in SPLIT_WORDS.items() for word in words}
+        sources = {
+            name: SplitSource(folder, (folder,))
+            for name, folder in folders.items()
             if _folders_of_images(folder)
         }
-    if not found and ((root / FOLDER).is_dir() and (root / PICTURES).is_dir()):
-        found = {WHOLE: SplitSource(root / FOLDER, (root / PICTURES,))}
-    if not found and _folders_of_images(root):
-        found = {WHOLE: SplitSource(root, (root,))}
-    return {name: source for name, source in found.items() if _mask_files(source)}
+    if not sources and ((root / FOLDER).is_dir() and (root / PICTURES).is_dir()):
+        sources = {WHOLE: SplitSource(root / FOLDER, (root / PICTURES,))}
+    if not sources and _folders_of_images(root):
+        sources = {WHOLE: SplitSource(root, (root,))}
+    return {name: source for name, source in sources.items() if _mask_files(source)}
 
 
 def _folders_of_images(root: Path) -> list[Path]:
@@ -85,9 +85,9 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 def _mask_files(source: SplitSource) -> list[Path]:
     folders = _folders_of_images(source.annotations)
-    found = [path for folder in folders for path in (folder / FOLDER).glob("[!.]*")]
-    found = found or [path for path in source.annotations.rglob("[!.]*")]
-    return sorted(path for path in found if path.suffix.lower() in image_io.SUFFIXES)
+    paths = [path for folder in folders for path in (folder / FOLDER).glob("[!.]*")]
+    paths = paths or [path for path in source.annotations.rglob("[!.]*")]
+    return sorted(path for path in paths if path.suffix.lower() in image_io.SUFFIXES)
 
 
 def read(source: SplitSource, name: str) -> Split:
@@ -174,7 +174,7 @@ def _readings(places: dict[Path, Path], pictures: dict[str, Path]) -> tuple[dict
         of_object |= {path: folder} if folder in pictures else {}
         of_class |= {path: below} if below is not None else {}
     all_objects, all_classes = (
-        len(of_image) + len(found) == len(places) for found in (of_object, of_class)
+        len(of_image) + len(reading) == len(places) for reading in (of_object, of_class)
     )
     if all_classes:
         return of_image, of_object if all_objects else {}, of_class

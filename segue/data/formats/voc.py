@@ -48,7 +48,7 @@ def splits(root: Path) -> dict[str, SplitSource]:
         return parts(
             root, lambda place: place if _is_list(place) or _looks_like_voc(place) else None
         )
-    found: dict[str, SplitSource] = {}
+    sources: dict[str, SplitSource] = {}
     for name, words in LISTS.items() if _annotations(root) else ():
         paths = [
             root / "ImageSets" / kind / f"{word}.txt"
@@ -56,16 +56,16 @@ def splits(root: Path) -> dict[str, SplitSource]:
             for word in words
         ]
         path = next((path for path in paths if path.is_file()), None)
-        found |= {name: SplitSource(path, (root,))} if path else {}
-    found = found or parts(root, _annotations)
+        sources |= {name: SplitSource(path, (root,))} if path else {}
+    sources = sources or parts(root, _annotations)
     pictures = [
-        tuple(source.annotations.parent / name for name in PICTURES) for source in found.values()
+        tuple(source.annotations.parent / name for name in PICTURES) for source in sources.values()
     ]
     return {
         name: source
         if source.annotations.is_file()
         else SplitSource(source.annotations, (*source.image_folders, *more))
-        for (name, source), more in zip(found.items(), pictures, strict=True)
+        for (name, source), more in zip(sources.items(), pictures, strict=True)
     }
 
 
@@ -126,14 +126,14 @@ def _beside(folders: tuple[Path, ...]) -> dict[str, list[Path]]:
     """Images by name: a file's own name is surer than the one written in it, which stays when files
     are renamed.
     """
-    found: dict[str, list[Path]] = {}
+    images: dict[str, list[Path]] = {}
     for folder in folders:
         here: dict[str, list[Path]] = {}
         for path in sorted(folder.glob("[!.]*.*")):
             if path.suffix.lower() in SUFFIXES:
                 here.setdefault(path.stem, []).append(path)
-        found = here | found
-    return found
+        images = here | images
+    return images
 
 
 def _listed(path: Path, annotations: Path, problems: list[Problem]) -> dict[str, Path]:

@@ -56,29 +56,34 @@ def splits(root: Path) -> dict[str, SplitSource]:
     """
     if not root.is_dir():
         return {}
-    content, found = _yolo_names.described(root), {}
-    laid_out = {part: source.image_folders[0] for part, source in paired(root, "labels").items()}
-    for part in SPLIT_WORDS:
-        said = next((content[key] for key in KEYS[part] if content.get(key)), None)
-        folder = _inside(root, content.get("path"), said) or laid_out.get(part)
-        if said and (folder is None or str(said).endswith(".txt")):
+    content, sources = _yolo_names.described(root), {}
+    laid_out = {name: source.image_folders[0] for name, source in paired(root, "labels").items()}
+    for name in SPLIT_WORDS:
+        named = next((content[key] for key in KEYS[name] if content.get(key)), None)
+        folder = _inside(root, content.get("path"), named) or laid_out.get(name)
+        if named and (folder is None or str(named).endswith(".txt")):
             raise DataError(
-                root, f"{part} is {said} in its data.yaml", "a folder of images inside the data set"
+                root,
+                f"{name} is {named} in its data.yaml",
+                "a folder of images inside the data set",
             )
-        if folder and all(folder not in source.image_folders for source in found.values()):
-            found[part] = SplitSource(_labels_of(root, folder), (folder,))
+        if folder and all(folder not in source.image_folders for source in sources.values()):
+            sources[name] = SplitSource(_labels_of(root, folder), (folder,))
     whole = SplitSource(root / "labels", (root / "images",))
-    return found or ({WHOLE: whole} if whole.annotations.is_dir() else {})
+    return sources or ({WHOLE: whole} if whole.annotations.is_dir() else {})
 
 
-def _inside(root: Path, base: Any, said: Any) -> Path | None:
+def _inside(root: Path, base: Any, folder_name: Any) -> Path | None:
     """The folder that data.yaml names, which may be meant from its `path`, or from a folder beside
     it (Roboflow).
     """
-    if not isinstance(said, str):
+    if not isinstance(folder_name, str):
         return None
     named = [root / str(base or ""), root]
-    for folder in [*(place / said for place in named), root / said.removeprefix("../")]:
+    for folder in [
+        *(place / folder_name for place in named),
+        root / folder_name.removeprefix("../"),
+    ]:
         if folder.is_dir() and folder.resolve().is_relative_to(root.resolve()):
             folder = root / folder.resolve().relative_to(root.resolve())
             return folder / "images" if (folder / "images").is_dir() else folder
@@ -102,13 +107,13 @@ def read(source: SplitSource, name: str) -> Split:
         place, expected = Place(str(source.annotations)), "a text file for each image"
         split.problems.append(Problem(UNREADABLE, place, "no such folder", expected))
     names, described = _names(source, split.problems)
-    found = (
+    paths = (
         path
         for path in sorted(source.annotations.rglob("*.txt"))
         if path.name != _yolo_names.CLASSES
     )
     labels = {
-        path.relative_to(source.annotations).with_suffix("").as_posix(): path for path in found
+        path.relative_to(source.annotations).with_suffix("").as_posix(): path for path in paths
     }
     # Folders without a counterpart in the labels hold something else.
     pictures = _image_files.pictures(
