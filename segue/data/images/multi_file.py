@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from segue.data.images import image_io
+from segue.data.images.image_error import ImageError
 from segue.data.records import SPLIT_WORDS
 from segue.errors import DataError
 from segue.structures.channels import Channel
@@ -65,7 +66,12 @@ def read(image: Path, channels: Sequence[Channel]) -> Tensor:
     for path, part in parts.items():
         if part.shape[1:] != (height, width):
             found = f"a partner of {part.shape[1]} x {part.shape[2]} pixels (height x width)"
-            raise DataError(path, found, f"{height} x {width}, as its partner {image}")
+            raise ImageError(
+                "partner of another size",
+                path,
+                found,
+                f"{height} x {width}, as its partner {image}",
+            )
     if len({part.dtype for part in parts.values()}) > 1:
         parts = {
             path: _as_shares(part, [channels[row] for row in sources[path]])
@@ -233,14 +239,17 @@ def _partner(image: Path, folder: str, name: str) -> Path:
         # which may itself lie in a folder of this name
         found = [path for path in found if path != image.absolute()]
         if len(found) > 1 and not found[0].samefile(found[1]):
-            raise DataError(
-                image, f"several partners for channel {name}: {found[0]}, {found[1].name}", "one"
+            raise ImageError(
+                "several partners",
+                image,
+                f"several partners for channel {name}: {found[0]}, {found[1].name}",
+                "one",
             )
         if found:
             return found[0]
     missing = next((place for place in places if place.is_dir()), places[0]) / f"{image.stem}.*"
     expected = f"an image in a folder {folder} beside it, or beside the folder of images"
-    raise DataError(image, f"no partner {missing} for channel {name}", expected)
+    raise ImageError("missing partner", image, f"no partner {missing} for channel {name}", expected)
 
 
 def _places(folder: Path, name: str) -> list[Path]:
@@ -255,11 +264,12 @@ def _places(folder: Path, name: str) -> list[Path]:
 def _part(path: Path, image: Path, channels: Sequence[Channel]) -> Tensor:
     try:
         return image_io.read(path, channels)
-    except DataError as error:
+    except ImageError as error:
         if path == image:
             raise
         names = ", ".join(channel.name for channel in channels)
-        raise DataError(
+        raise ImageError(
+            error.kind,
             path,
             error.found,
             f"{error.expected} for {names}, as partner of {image}",

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from segue.data.images import image_io, multi_file
+from segue.data.images.image_error import ImageError
 from segue.data.pipeline.transforms import View
 from segue.data.pipeline.unlabelled_regions import unlabelled_cells
 from segue.data.records import Annotation, Record
@@ -102,8 +103,11 @@ def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
     image = multi_file.read(record.image, channels)
     if max(abs(image.shape[-2] - record.height), abs(image.shape[-1] - record.width)) > 1:
         found = f"{image.shape[-2]} x {image.shape[-1]} pixels (height x width)"
-        raise image_io.DataError(
-            record.image, found, f"{record.height} x {record.width}, as annotated"
+        raise ImageError(
+            "size other than annotated",
+            record.image,
+            found,
+            f"{record.height} x {record.width}, as annotated",
         )
     if image.shape[-2:] != (record.height, record.width):
         rows = torch.arange(record.height).clamp(max=image.shape[-2] - 1)
