@@ -29,10 +29,10 @@ from segue.data.dataset import Data, read_splits
 from segue.data.images import image_io as image_files
 from segue.data.records import Record
 from segue.evaluation.overlay import as_picture
-from segue.labelling.auto import Job, find, read_any
+from segue.labelling.auto import LabelJob, find, read_any
 from segue.labelling.kinds import Shape, blobs, tubes
 from segue.labelling.kinds._planes import clearest
-from segue.labelling.pictures import drawn
+from segue.labelling.pictures import draw_shapes
 from segue.structures.masks import Polygon, bitmap
 
 DARK_BELOW = 100  # mean grey value: fluorescence is below, stained tissue above
@@ -121,7 +121,7 @@ def truth_of(record: Record) -> list[Drawn]:
 def nuclei(root: Path, overlays: Path | None) -> dict[str, list[Score]]:
     """Scores of all images of a data set with manual masks."""
     rows: dict[str, list[Score]] = {"Otsu": [], "segue": []}
-    job = Job(blobs, blobs.Settings(), "nucleus")
+    job = LabelJob(blobs, blobs.Settings(), "nucleus")
     for split in read_splits(Data(root=root)).values():
         for record in split.records:
             pixels, truth = read_any(record.image), truth_of(record)
@@ -144,7 +144,7 @@ def fields(count: int, side: int, overlays: Path | None) -> dict[str, list[Score
             ("segue", tubes.Settings()),
             ("segue, nothing joined", tubes.Settings(gap=0)),
         ):
-            found = find(pixels, Job(tubes, settings, "tube"), None)
+            found = find(pixels, LabelJob(tubes, settings, "tube"), None)
             rows[name].append(score("tubes", found.shapes, truth, found.doubt))
             if name == "segue":
                 _show(overlays, f"tubes-{seed}.png", pixels, found.shapes)
@@ -155,7 +155,7 @@ def fields(count: int, side: int, overlays: Path | None) -> dict[str, list[Score
 def _show(overlays: Path | None, name: str, pixels: torch.Tensor, shapes: Sequence[Shape]) -> None:
     if overlays:
         overlays.mkdir(parents=True, exist_ok=True)
-        picture: Image.Image = drawn(as_picture(pixels), shapes)
+        picture: Image.Image = draw_shapes(as_picture(pixels), shapes)
         picture.save(overlays / name)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from segue.errors import PlanError
 
 
-def extra(module: str, purpose: str) -> Any:
+def import_extra(module: str, purpose: str) -> Any:
     """A module that comes with the extra `labels`.
 
     Raises:

@@ -123,7 +123,13 @@ def pick(
         Print the list as JSON.
     """
     from segue.cli.commands.label.auto import job_of
-    from segue.cli.commands.label.pick import Asked, kind_eye, label_eye, model_eye, pick_images
+    from segue.cli.commands.label.pick import (
+        PickOptions,
+        assessor_from_checkpoint,
+        assessor_from_kind,
+        assessor_from_labels,
+        pick_images,
+    )
     from segue.errors import DataError, PlanError
 
     if not images.exists():
@@ -137,12 +143,14 @@ def pick(
             "a model, which sees every image at one size, or no tiles",
         )
     if checkpoint:
-        eye, ids = model_eye(checkpoint, threshold, device, tile)
+        assessor, ids = assessor_from_checkpoint(checkpoint, threshold, device, tile)
     elif kind:
-        eye, ids = kind_eye(job_of(kind, settings, channel, class_name, scale, False))
+        assessor, ids = assessor_from_kind(
+            job_of(kind, settings, channel, class_name, scale, False)
+        )
     else:
-        eye, ids = label_eye(labels)
-    show(pick_images(images, eye, ids, Asked(count, labels, group, out), json))
+        assessor, ids = assessor_from_labels(labels)
+    show(pick_images(images, assessor, ids, PickOptions(count, labels, group, out), json))
 
 
 @label.command(name="import")
@@ -177,6 +185,8 @@ def import_(
     keep_unreviewed
         Take images in which nothing was changed since label pick as well.
     """
-    from segue.cli.commands.label.import_labels import Import, import_labels
+    from segue.cli.commands.label.import_labels import ImportOptions, import_labels
 
-    show(import_labels(corrected, into, Import(classes, held, picked, group, keep_unreviewed)))
+    show(
+        import_labels(corrected, into, ImportOptions(classes, held, picked, group, keep_unreviewed))
+    )

@@ -20,7 +20,7 @@ from segue.data.writing.coco import coco
 from segue.data.writing.coco_merge import Content, combined
 from segue.data.writing.folders import link
 from segue.errors import DataError
-from segue.labelling.read_corrections import Corrected
+from segue.labelling.read_corrections import CorrectedImage
 from segue.labelling.sources import ALGORITHMIC, MANUAL, Sources, image_name
 
 TRAIN = "train"
@@ -29,7 +29,7 @@ SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Division:
+class SplitAssignment:
     """The part of each image, by name, and the fields whose labels of the algorithm must leave its
     training part.
 
@@ -37,7 +37,7 @@ class Division:
     """
 
     held: str
-    part_of: dict[str, str]
+    split_of: dict[str, str]
     leaving: frozenset[str]
     pattern: str | None = None
     free: int = 0
@@ -46,7 +46,9 @@ class Division:
         return group_of(name, self.pattern)
 
 
-def divide(names: Sequence[str], sources: Sources, share: float, pattern: str | None) -> Division:
+def assign_splits(
+    names: Sequence[str], sources: Sources, share: float, pattern: str | None
+) -> SplitAssignment:
     """Which images are trained on and which held back.
 
     share: to hold back of those whose field is not held back yet, nor trained on by hand; of one
@@ -68,27 +70,27 @@ def divide(names: Sequence[str], sources: Sources, share: float, pattern: str | 
             home = homes.setdefault(group, TRAIN if part == TRAIN else held)
             if source == MANUAL or home != TRAIN:
                 settled.add(group)
-    part_of = {name: homes.get(group_of(name, pattern), TRAIN) for name in names}
+    split_of = {name: homes.get(group_of(name, pattern), TRAIN) for name in names}
     free = [name for name in names if group_of(name, pattern) not in settled]
     fields = len(groups(free, pattern))
     if share and fields > 1:
         dealt = split_groups(free, {TRAIN: 1 - share, held: share}, SEED, pattern)
-        part_of |= {name: part for part, some in dealt.items() for name in some}
-    kept = {group_of(name, pattern) for name, part in part_of.items() if part != TRAIN}
-    return Division(
+        split_of |= {name: part for part, some in dealt.items() for name in some}
+    kept = {group_of(name, pattern) for name, part in split_of.items() if part != TRAIN}
+    return SplitAssignment(
         held,
-        part_of,
+        split_of,
         frozenset(group for group in kept if homes.get(group) == TRAIN),
         pattern,
         fields,
     )
 
 
-def extend(
+def add_corrections(
     into: Path,
-    images: Sequence[Corrected],
+    images: Sequence[CorrectedImage],
     sources: Sources,
-    division: Division,
+    assignment: SplitAssignment,
     ids: Mapping[str, int],
 ) -> list[str]:
     """Write the files by hand of each part, and those of the algorithm that change; a line for
@@ -97,8 +99,8 @@ def extend(
     An image that was in such a file before has its new objects.
     """
     said = []
-    for part in (TRAIN, division.held):
-        chosen = [one.record for one in images if division.part_of[one.name] == part]
+    for part in (TRAIN, assignment.held):
+        chosen = [one.record for one in images if assignment.split_of[one.name] == part]
         if chosen:
             numbered = [replace(record, id=number) for number, record in enumerate(chosen, 1)]
             content = coco(numbered, ids, lambda record: image_name(record.image, into))
@@ -110,22 +112,22 @@ def extend(
             said.append(
                 f"{path}: {before}{len(chosen)} new or corrected, {_objects(chosen)} objects{bak}"
             )
-    return said + (_moved(into, sources, division) if division.leaving else [])
+    return said + (_moved(into, sources, assignment) if assignment.leaving else [])
 
 
-def _moved(into: Path, sources: Sources, division: Division) -> list[str]:
+def _moved(into: Path, sources: Sources, assignment: SplitAssignment) -> list[str]:
     """Takes the fields that are held back from what the algorithm's labels train on."""
-    path, target = file_of(into, ALGORITHMIC, TRAIN), file_of(into, ALGORITHMIC, division.held)
+    path, target = file_of(into, ALGORITHMIC, TRAIN), file_of(into, ALGORITHMIC, assignment.held)
     names = {
         image_name(record.image, into)
         for record in sources.splits[f"{ALGORITHMIC}_{TRAIN}"].records
-        if division.group(image_name(record.image, into)) in division.leaving
+        if assignment.group(image_name(record.image, into)) in assignment.leaving
     }
     left, gone = _parted(_content(path), names)
     if not left["images"]:
         found = (
             "all its images are of fields that are held back "
-            f"({', '.join(sorted(division.leaving)[:3])})"
+            f"({', '.join(sorted(assignment.leaving)[:3])})"
         )
         raise DataError(
             path, found, "some to train on", "a smaller --held, or more labels from label auto"

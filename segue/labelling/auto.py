@@ -32,7 +32,7 @@ from segue.data.writing.folders import link
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture
 from segue.labelling.kinds import Finding, Show, unseen
-from segue.labelling.pictures import drawn, step_picture
+from segue.labelling.pictures import draw_shapes, step_picture
 from segue.structures.masks import encoded
 
 DOUBTFUL = "doubtful"
@@ -58,7 +58,7 @@ class Labelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class LabelJob:
     """What is asked for: one kind of object, with its settings, in all images.
 
     um: their scale if it is given.
@@ -72,7 +72,7 @@ class Job:
 
 
 def label_images(
-    paths: Sequence[Path], root: Path, out: Path, job: Job, tick: Callable[[int, int], None]
+    paths: Sequence[Path], root: Path, out: Path, job: LabelJob, tick: Callable[[int, int], None]
 ) -> Iterator[Labelled]:
     """Label images below `root` one by one; writes overlays, steps if asked for, and the image's
     link below `out`.
@@ -96,22 +96,22 @@ def label_images(
             raise DataError(
                 f"{path}: {error.where}", error.found, error.expected, error.run
             ) from None
-        _save(drawn(as_picture(pixels), finding.shapes), out / overlay)
+        _save(draw_shapes(as_picture(pixels), finding.shapes), out / overlay)
         record = record_of(
-            placed(path, out / "images" / name), pixels, finding, number, job.class_name
+            place_image(path, out / "images" / name), pixels, finding, number, job.class_name
         )
         tick(number, len(paths))
         yield Labelled(name, record, finding, um, overlay)
 
 
-def find(pixels: Tensor, job: Job, um: float | None, show: Show = unseen) -> Finding:
+def find(pixels: Tensor, job: LabelJob, um: float | None, show: Show = unseen) -> Finding:
     """The objects in an image (C, H, W), each length in its unit."""
     return job.kind.find(
         pixels.permute(1, 2, 0).numpy(), job.settings, _pixels_per_unit(pixels, um), show
     )
 
 
-def settled(job: Job, finding: Finding, pixels: Tensor, um: float | None) -> Job:
+def with_estimates(job: LabelJob, finding: Finding, pixels: Tensor, um: float | None) -> LabelJob:
     """The job with what was found out about an image: channel, polarity, and the size of a typical
     object.
     """
@@ -186,7 +186,7 @@ def parts(done: Sequence[Labelled], valid: float, keep_doubtful: bool) -> dict[s
     return found
 
 
-def refuse_others(out: Path, names: set[str], job: Job) -> None:
+def refuse_label_loss(out: Path, names: set[str], job: LabelJob) -> None:
     """Labels in `out` that the job would not make again are not replaced; doubtful ones, which
     train nothing, are.
 
@@ -208,7 +208,7 @@ def refuse_others(out: Path, names: set[str], job: Job) -> None:
             )
 
 
-def _differs(path: Path, names: set[str], job: Job) -> str:
+def _differs(path: Path, names: set[str], job: LabelJob) -> str:
     """How the labels of a file are others than those that the job makes."""
     try:
         content = read_json(path)
@@ -222,7 +222,7 @@ def _differs(path: Path, names: set[str], job: Job) -> str:
     return f"labels of {len(lost)} other images, such as {min(lost)}" if lost else ""
 
 
-def _made_by(job: Job) -> dict[str, Any]:
+def _made_by(job: LabelJob) -> dict[str, Any]:
     """All that labels depend on but the images."""
     kind = job.kind.__name__.removeprefix("segue.labelling.kinds.")
     return {
@@ -233,7 +233,7 @@ def _made_by(job: Job) -> dict[str, Any]:
     }
 
 
-def write(out: Path, found: dict[str, list[Labelled]], job: Job) -> None:
+def write(out: Path, found: dict[str, list[Labelled]], job: LabelJob) -> None:
     """An annotation file for each part, with the doubt and the scale of its images; those of empty
     parts go.
     """
@@ -245,7 +245,7 @@ def write(out: Path, found: dict[str, list[Labelled]], job: Job) -> None:
             target.unlink(missing_ok=True)
 
 
-def _content(out: Path, done: Sequence[Labelled], job: Job) -> dict[str, Any]:
+def _content(out: Path, done: Sequence[Labelled], job: LabelJob) -> dict[str, Any]:
     def name_of(record: Record) -> str:
         return record.image.relative_to(out / "images").as_posix()
 
@@ -271,7 +271,7 @@ def record_of(path: Path, pixels: Tensor, finding: Finding, number: int, class_n
     return Record(path, height, width, number, tuple(annotations))
 
 
-def placed(source: Path, target: Path) -> Path:
+def place_image(source: Path, target: Path) -> Path:
     """The image at its place in the data set, as a second name of the same file where the disk
     allows it.
     """

@@ -23,7 +23,7 @@ from segue.data.images.pixel_size import pixel_size_um
 from segue.data.records import Record
 from segue.inference.predict import Predictor
 from segue.inference.tiles import Tiling, moved, predict_tiled
-from segue.labelling.auto import Job, find, read_any, settled
+from segue.labelling.auto import LabelJob, find, read_any, with_estimates
 from segue.labelling.kinds import Finding, Shape
 from segue.structures.channels import Channel
 from segue.structures.detections import Detections
@@ -38,19 +38,19 @@ ROUGHNESS = (1, 2, 4, 8)  # pixels between which grey levels are compared
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Assessment:
     """An image as it was looked at.
 
     disagreement: of the views, 0..1, None if there was one; features (D,) float.
     """
 
-    found: Detections
+    detections: Detections
     disagreement: float | None
     features: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
-class Eye:
+class Assessor:
     """A way to look at images, which are named by file and by their name. features: only what it
     looks like.
 
@@ -60,45 +60,45 @@ class Eye:
     """
 
     source: str
-    look: Callable[[Path, str], Seen]
+    assess: Callable[[Path, str], Assessment]
     features: Callable[[Path], np.ndarray]
     channels: tuple[Channel, ...] = ()
     threshold: float | None = None
 
 
-def of_model(predictor: Predictor, threshold: float, tiling: Tiling = WHOLE) -> Eye:
+def model_assessor(predictor: Predictor, threshold: float, tiling: Tiling = WHOLE) -> Assessor:
     """Looks with a model.
 
     tiling: how images are cut to find objects; what they look like is of the whole.
     """
 
-    def look(path: Path, _name: str) -> Seen:
+    def assess(path: Path, _name: str) -> Assessment:
         pixels = multi_file.read(path, predictor.chain.spec.channels)
         found = _compressed(predict_tiled(predictor, pixels, tiling, threshold))
         mirrored = [
             mirror(predict_tiled(predictor, pixels.flip(axes), tiling, threshold), axes)
             for axes in MIRRORS
         ]
-        return Seen(
+        return Assessment(
             found,
             disagreement(found, mirrored),
             predictor.features(predictor.pixels(pixels)).numpy(),
         )
 
     channels = predictor.chain.spec.channels
-    return Eye(
+    return Assessor(
         "model",
-        look,
+        assess,
         lambda path: predictor.features(predictor.pixels(path)).numpy(),
         channels,
         threshold,
     )
 
 
-def of_kind(job: Job) -> Eye:
+def kind_assessor(job: LabelJob) -> Assessor:
     """Looks with the image processing of `segue label auto`."""
 
-    def look(path: Path, _name: str) -> Seen:
+    def assess(path: Path, _name: str) -> Assessment:
         pixels = read_any(path)
         um = job.um or pixel_size_um(path)
         height, width = pixels.shape[-2:]
@@ -107,12 +107,12 @@ def of_kind(job: Job) -> Eye:
         first = find(pixels, job, um)
         second = find(half, job, um and 2 * um)
         if not _alike(first, second):
-            second = find(half, settled(job, first, pixels, um), um and 2 * um)
+            second = find(half, with_estimates(job, first, pixels, um), um and 2 * um)
         found = _of_shapes(first.shapes, (height, width), job.class_name, 1)
         smaller = _of_shapes(second.shapes, (height, width), job.class_name, 2)
-        return Seen(found, disagreement(found, [smaller]), statistics(pixels))
+        return Assessment(found, disagreement(found, [smaller]), statistics(pixels))
 
-    return Eye("algorithm", look, lambda path: statistics(read_any(path)))
+    return Assessor("algorithm", assess, lambda path: statistics(read_any(path)))
 
 
 def _alike(full: Finding, half: Finding) -> bool:
@@ -127,15 +127,15 @@ def _alike(full: Finding, half: Finding) -> bool:
     return same and full.width / MOST_APART < 2 * half.width < full.width * MOST_APART
 
 
-def of_labels(records: Mapping[str, Record], classes: Sequence[str]) -> Eye:
+def label_assessor(records: Mapping[str, Record], classes: Sequence[str]) -> Assessor:
     """Takes the labels that there are, which are one view; images without any have no objects."""
 
-    def look(path: Path, name: str) -> Seen:
+    def assess(path: Path, name: str) -> Assessment:
         pixels = read_any(path)
         record = records.get(name) or Record(path, pixels.shape[-2], pixels.shape[-1], 0)
-        return Seen(_of_record(record, tuple(classes)), None, statistics(pixels))
+        return Assessment(_of_record(record, tuple(classes)), None, statistics(pixels))
 
-    return Eye("algorithm", look, lambda path: statistics(read_any(path)))
+    return Assessor("algorithm", assess, lambda path: statistics(read_any(path)))
 
 
 def disagreement(found: Detections, others: Sequence[Detections]) -> float:

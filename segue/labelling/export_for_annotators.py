@@ -23,24 +23,24 @@ from segue.data.formats import WHOLE
 from segue.data.formats.coco import ROBOFLOW
 from segue.data.images import image_io as image_files
 from segue.data.records import Annotation, Record
-from segue.data.writing.folders import Kind, copy, link, new_folder, write_folder
+from segue.data.writing.folders import OutputFormat, copy, link, new_folder, write_folder
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture, draw_detections
 from segue.labelling.kinds import Shape
 from segue.labelling.pick import Pick
-from segue.labelling.pictures import drawn
+from segue.labelling.pictures import draw_shapes
 from segue.labelling.sources import flat
 from segue.structures.detections import Detections
 from segue.structures.masks import Rle
 from segue.structures.outlines import traced
 
-PROGRAMS: tuple[Kind, ...] = ("cvat", "labelme", "coco")
+PROGRAMS: tuple[OutputFormat, ...] = ("cvat", "labelme", "coco")
 SHOWN_BY_ALL = (".png", ".jpg", ".jpeg")
 LIST = "pick.json"
 AS_PICKED = "as_picked.coco.json"
 
 
-def hand_over(
+def export_picks(
     out: Path, picks: Sequence[Pick], source: str, ids: Mapping[str, int], about: Mapping[str, Any]
 ) -> None:
     """Write the picked images with what was found in them. source: of the objects; ids: of their
@@ -53,7 +53,7 @@ def hand_over(
     """
     names = _file_names(picks)
     records = [
-        (record_of(pick.candidate.path, pick.candidate.seen.found, source), name)
+        (record_of(pick.candidate.path, pick.candidate.assessment.detections, source), name)
         for pick, name in zip(picks, names, strict=True)
     ]
     with new_folder(out) as folder:
@@ -64,7 +64,7 @@ def hand_over(
         for pick, name in zip(picks, names, strict=True):
             picture = _overlay(
                 as_picture(image_files.read_for_display(pick.candidate.path)),
-                pick.candidate.seen.found,
+                pick.candidate.assessment.detections,
             )
             picture.save(folder / "overlays" / f"{Path(name).stem}.png", compress_level=1)
         write_json(folder / LIST, {**about, "picked": entries(picks)})
@@ -101,8 +101,8 @@ def entries(picks: Sequence[Pick]) -> list[dict[str, Any]]:
             "image": pick.candidate.name,
             "file": Path(name).stem,
             "group": pick.candidate.group,
-            "disagreement": pick.candidate.seen.disagreement,
-            "objects": len(pick.candidate.seen.found),
+            "disagreement": pick.candidate.assessment.disagreement,
+            "objects": len(pick.candidate.assessment.detections),
             "distance": pick.distance,
             "nearest": pick.nearest,
             "reason": pick.reason,
@@ -142,7 +142,7 @@ def _overlay(picture: Image.Image, found: Detections) -> Image.Image:
     if not found.has_masks or len(found.class_names) > 1:
         return draw_detections(picture, found, scores=False)
     regions = [found.region(i) for i in range(len(found))]
-    return drawn(
+    return draw_shapes(
         picture,
         [Shape(r.x, r.y, r.bits, s) for r, s in zip(regions, found.scores.tolist(), strict=True)],
     )

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
-from segue.labelling.disagreement import Seen
+from segue.labelling.disagreement import Assessment
 
 SAME = 1e-3  # of the typical distance between two images: nearer ones are copies
 
@@ -33,7 +33,7 @@ class Candidate:
     name: str
     path: Path
     group: str
-    seen: Seen
+    assessment: Assessment
     doubt: str = ""
 
 
@@ -63,7 +63,7 @@ def choose(
     candidates = sorted(candidates, key=lambda candidate: candidate.name)
     names = [candidate.name for candidate in candidates] + [name for name, _ in labelled]
     apart = _distances(
-        [*(c.seen.features for c in candidates), *(features for _, features in labelled)]
+        [*(c.assessment.features for c in candidates), *(features for _, features in labelled)]
     )
     worth, known = _worth(candidates), list(range(len(candidates), len(names)))
     groups: set[str] = set()
@@ -88,8 +88,10 @@ def choose(
 
 def _worth(candidates: Sequence[Candidate]) -> np.ndarray:
     """What each image (N,) is worth by itself, above 0, at most 1."""
-    objects = _ranks([float(len(c.seen.found)) for c in candidates])
-    differ = [c.seen.disagreement for c in candidates if c.seen.disagreement is not None]
+    objects = _ranks([float(len(c.assessment.detections)) for c in candidates])
+    differ = [
+        c.assessment.disagreement for c in candidates if c.assessment.disagreement is not None
+    ]
     return (2 * _ranks(differ) + objects) / 3 if len(differ) == len(candidates) else objects
 
 
@@ -106,14 +108,14 @@ def _distances(features: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _reason(candidates: Sequence[Candidate], best: int, distance: float | None, like: str) -> str:
-    seen = candidates[best].seen
-    objects = np.median([len(c.seen.found) for c in candidates])
-    said = [f"{len(seen.found)} objects (median {objects:g})"]
-    if seen.disagreement is not None:
+    assessment = candidates[best].assessment
+    objects = np.median([len(c.assessment.detections) for c in candidates])
+    said = [f"{len(assessment.detections)} objects (median {objects:g})"]
+    if assessment.disagreement is not None:
         median = np.median(
-            [c.seen.disagreement for c in candidates if c.seen.disagreement is not None]
+            [c.assessment.disagreement for c in candidates if c.assessment.disagreement is not None]
         )
-        said.insert(0, f"views disagree {seen.disagreement:.2f} (median {median:.2f})")
+        said.insert(0, f"views disagree {assessment.disagreement:.2f} (median {median:.2f})")
     if distance is not None:
         how = "unlike" if distance >= 0.5 else "somewhat like"
         said.append(

@@ -16,7 +16,7 @@ from segue.labelling.kinds import Shape
 FILL = 0.3
 
 
-def drawn(picture: Image.Image, shapes: Sequence[Shape]) -> Image.Image:
+def draw_shapes(picture: Image.Image, shapes: Sequence[Shape]) -> Image.Image:
     """A picture with every shape filled and outlined in a colour of its own."""
     canvas = np.asarray(picture.convert("RGB")).astype(np.float32)
     for number, shape in enumerate(shapes):

@@ -18,7 +18,7 @@ from segue.data.formats import coco as coco_format
 from segue.data.images import image_io as image_files
 from segue.data.records import Annotation, Problem, Record, Split, refuse_errors
 from segue.errors import DataError
-from segue.labelling.auto import placed
+from segue.labelling.auto import place_image
 from segue.labelling.export_for_annotators import AS_PICKED, LIST, PROGRAMS, read_list
 from segue.labelling.sources import flat, image_name
 from segue.structures.masks import Polygon, coco_rle
@@ -27,10 +27,10 @@ Key = tuple[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Corrected:
+class CorrectedImage:
     """One image with labels by hand. name: its path with `/` below the data set's images.
 
-    untouched: objects equal, to the point, to those it was handed out with. unreviewed: all are,
+    untouched: objects equal, to the point, to those it was pick_folder out with. unreviewed: all are,
     and none is missing.
     """
 
@@ -41,7 +41,7 @@ class Corrected:
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class PickFolder:
     """What `segue label pick` wrote to `folder`: the image that each file stands for, and its
     objects then.
     """
@@ -52,13 +52,13 @@ class Handed:
     objects: Mapping[str, Counter[Key]]
 
     @classmethod
-    def find(cls, path: Path) -> Handed | None:
+    def find(cls, path: Path) -> PickFolder | None:
         """The folder in which `path` lies, if it is one."""
         folder = next((f for f in (path, *path.absolute().parents) if (f / LIST).is_file()), None)
         return cls.read(folder) if folder else None
 
     @classmethod
-    def read(cls, folder: Path) -> Handed:
+    def read(cls, folder: Path) -> PickFolder:
         """Raises DataError if it is no such folder."""
         content = read_list(folder)
         names = {entry["file"]: entry["image"] for entry in content["picked"]}
@@ -68,18 +68,18 @@ class Handed:
 
 
 def shown_in(folder: Path) -> tuple[Path, ...]:
-    """Where the images of a folder that was handed over are, the same ones for each program."""
+    """Where the images of a folder that was pick_folder over are, the same ones for each program."""
     places = (folder / "labelme", folder / "coco", folder / "cvat" / "images")
     return tuple(place for place in places if place.is_dir())
 
 
 def read_corrected(
-    path: Path, into: Path, handed: Handed | None
+    path: Path, into: Path, pick_folder: PickFolder | None
 ) -> tuple[list[Record], list[Problem]]:
     """Records of a file or folder of any format, all parts of it, and what is good to know about
     them.
 
-    Images are looked for beside the file, in what was handed out, and in the data set `into`.
+    Images are looked for beside the file, in what was pick_folder out, and in the data set `into`.
 
     Raises:
         DataError: if it is of no known format, or has an error.
@@ -89,13 +89,13 @@ def read_corrected(
             path, "files of several programs", " or ".join(f"{path}/{name}" for name in PROGRAMS)
         )
     more = [into / "images", into]
-    if handed:
-        more += [*shown_in(handed.folder), handed.images]
+    if pick_folder:
+        more += [*shown_in(pick_folder.folder), pick_folder.images]
     splits = _read(path, tuple(folder for folder in more if folder.is_dir()))
     problems = [problem for split in splits for problem in split.problems]
     refuse_errors(
         problems,
-        "correct it" + ("" if handed else ", or give --picked the folder of segue label pick"),
+        "correct it" + ("" if pick_folder else ", or give --picked the folder of segue label pick"),
     )
     records = [record for split in splits for record in split.records]
     if not records:
@@ -112,8 +112,8 @@ def _read(path: Path, more: tuple[Path, ...]) -> list[Split]:
 
 
 def checked(
-    records: Sequence[Record], into: Path, handed: Handed | None, classes: Collection[str]
-) -> list[Corrected]:
+    records: Sequence[Record], into: Path, pick_folder: PickFolder | None, classes: Collection[str]
+) -> list[CorrectedImage]:
     """Records of the data set's own images, all by hand and of full quality. classes: known ones;
     of none, all are.
 
@@ -122,9 +122,9 @@ def checked(
         a class is unknown.
     """
     _refuse_classes(records, classes)
-    found: dict[str, Corrected] = {}
+    found: dict[str, CorrectedImage] = {}
     for record in records:
-        name, path = _image_of(record, into, handed)
+        name, path = _image_of(record, into, pick_folder)
         height, width = image_files.size(path)
         if (height, width) != (record.height, record.width):
             said = (
@@ -137,22 +137,22 @@ def checked(
                 record.image.name, f"a second image that stands for {name}", "each image once"
             )
         by_hand = tuple(replace(a, source="manual", quality=1.0) for a in record.annotations)
-        before = handed.objects.get(record.image.stem) if handed else None
+        before = pick_folder.objects.get(record.image.stem) if pick_folder else None
         now = _keys(record)
         untouched = sum((now & before).values()) if before else 0
         kept = replace(record, image=path, annotations=by_hand)
-        found[name] = Corrected(name, kept, untouched, before is not None and now == before)
+        found[name] = CorrectedImage(name, kept, untouched, before is not None and now == before)
     return [found[name] for name in sorted(found)]
 
 
-def put(corrected: Corrected, into: Path) -> Corrected:
+def put(corrected: CorrectedImage, into: Path) -> CorrectedImage:
     """Its image in the data set, where it is not there yet."""
     target = into / "images" / corrected.name
     image = corrected.record.image
     inside = image.resolve().is_relative_to((into / "images").resolve())
     return replace(
         corrected,
-        record=replace(corrected.record, image=image if inside else placed(image, target)),
+        record=replace(corrected.record, image=image if inside else place_image(image, target)),
     )
 
 
@@ -167,15 +167,17 @@ def _refuse_classes(records: Sequence[Record], classes: Collection[str]) -> None
             )
 
 
-def _image_of(record: Record, into: Path, handed: Handed | None) -> tuple[str, Path]:
+def _image_of(record: Record, into: Path, pick_folder: PickFolder | None) -> tuple[str, Path]:
     """Name and file of the image in the data set, or of the one that is to come there."""
-    name = handed.names.get(record.image.stem) if handed else None
-    if handed and name:
-        places = (into / "images" / name, into / "images" / flat(name), handed.images / name)
+    name = pick_folder.names.get(record.image.stem) if pick_folder else None
+    if pick_folder and name:
+        places = (into / "images" / name, into / "images" / flat(name), pick_folder.images / name)
         path = next((place for place in places if place.is_file()), None)
         if path is None:
             raise DataError(
-                record.image.name, f"no image {name}", f"it in {into / 'images'} or {handed.images}"
+                record.image.name,
+                f"no image {name}",
+                f"it in {into / 'images'} or {pick_folder.images}",
             )
         return (image_name(path, into) if path != places[2] else name), path
     name = image_name(record.image, into)

@@ -15,13 +15,13 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from segue.labelling.auto import DOUBTFUL, Job, Labelled, annotations_of
+from segue.labelling.auto import DOUBTFUL, LabelJob, Labelled, annotations_of
 
 PICTURE_SIDE = 420
 BINS = 10
 
 
-def write(target: Path, out: Path, found: dict[str, list[Labelled]], job: Job) -> Path:
+def write(target: Path, out: Path, found: dict[str, list[Labelled]], job: LabelJob) -> Path:
     """Write the page to `target`; overlays are read from `out`. Doubtful images come first, then
     the fullest.
 

@@ -16,8 +16,14 @@ from segue.cli.app import main
 from segue.cli.commands.label.auto import job_of
 from segue.data.dataset import Data, read_splits
 from segue.inference.predict import load
-from segue.labelling.auto import find, settled
-from segue.labelling.disagreement import Seen, disagreement, mirror, of_kind, of_model
+from segue.labelling.auto import find, with_estimates
+from segue.labelling.disagreement import (
+    Assessment,
+    disagreement,
+    kind_assessor,
+    mirror,
+    model_assessor,
+)
 from segue.labelling.pick import Candidate, choose
 from segue.structures.detections import Detections
 from segue.structures.masks import coco_rle
@@ -84,8 +90,10 @@ def test_a_field_that_is_found_whole_is_not_in_doubt_because_half_of_it_is_small
     Image.fromarray((field * 255).clip(0, 255).astype(np.uint8)).convert("RGB").save(
         tmp_path / "a.png"
     )
-    seen = of_kind(job_of("blobs", (), "", "", None, False)).look(tmp_path / "a.png", "a.png")
-    assert count <= len(seen.found) <= count + 2 and 0 < seen.disagreement < 0.6
+    seen = kind_assessor(job_of("blobs", (), "", "", None, False)).assess(
+        tmp_path / "a.png", "a.png"
+    )
+    assert count <= len(seen.detections) <= count + 2 and 0 < seen.disagreement < 0.6
 
 
 @pytest.mark.parametrize("kind", ["blobs", "tubes"])
@@ -97,7 +105,7 @@ def test_what_was_found_out_about_an_image_gives_the_same_objects_again(kind, um
     )
     job = job_of(kind, (), "", "", None, False)
     first = find(pixels, job, um)
-    again = settled(job, first, pixels, um)
+    again = with_estimates(job, first, pixels, um)
     assert (again.settings.channel, again.settings.polarity) == ("1", "dark") and first.width > 0
     second = find(pixels, again, um)
     assert (
@@ -155,7 +163,9 @@ def test_where_views_agree_fuller_images_come_first(checkpoint, tmp_path, capsys
 def candidates(*groups: tuple[str, str, float, list[float]]) -> list[Candidate]:
     """name, field, disagreement and features of images with one object each."""
     return [
-        Candidate(name, None, field, Seen(squares((5, 5, 10, 0.8)), value, np.array(features)))  # type: ignore[arg-type]
+        Candidate(
+            name, None, field, Assessment(squares((5, 5, 10, 0.8)), value, np.array(features))
+        )  # type: ignore[arg-type]
         for name, field, value, features in groups
     ]
 
@@ -362,12 +372,12 @@ def test_what_cannot_be_done_is_one_line(arguments, words, handed, tmp_path, cap
 
 
 def test_the_frozen_features_tell_images_apart_and_do_not_depend_on_position(checkpoint, tmp_path):
-    eye = of_model(load(checkpoint), 0.5)
+    assessor = model_assessor(load(checkpoint), 0.5)
     a = paint(tmp_path / "a.png", (30, 40, 9, RED))
     moved = paint(tmp_path / "b.png", (80, 70, 9, RED))
     other = paint(tmp_path / "c.png", (30, 40, 9, GREEN))
-    assert np.allclose(eye.features(a), eye.features(moved)) and not np.allclose(
-        eye.features(a), eye.features(other)
+    assert np.allclose(assessor.features(a), assessor.features(moved)) and not np.allclose(
+        assessor.features(a), assessor.features(other)
     )
 
 
@@ -413,5 +423,5 @@ def test_a_model_looks_at_the_plane_it_was_trained_on(tmp_path):
     predictor = saved_model(tmp_path / "model", channels(255, plane=2))
     planes = [np.full((SIDE, SIDE), value, dtype=np.uint8) for value in (3, 5)]
     trained_on, largest = (predictor.features(predictor.pixels(plane)).numpy() for plane in planes)
-    seen = of_model(predictor, 0.5).look(tmp_path / "z.tif", "z.tif").features
+    seen = model_assessor(predictor, 0.5).assess(tmp_path / "z.tif", "z.tif").features
     assert np.array_equal(seen, trained_on) and not np.array_equal(seen, largest)

@@ -29,14 +29,14 @@ from segue.data.writing import annotation_files
 from segue.data.writing.coco import coco
 from segue.errors import DataError, PlanError
 
-Kind = Literal["coco", "labelme", "cvat", "voc", "yolo", "yolo-seg", "masks"]
+OutputFormat = Literal["coco", "labelme", "cvat", "voc", "yolo", "yolo-seg", "masks"]
 YOLO = ("yolo", "yolo-seg")
 WITH_CROWDS = ("coco", "voc")
 ONLY_BOXES, ONLY_MASKS = ("voc", "yolo"), ("yolo-seg", "masks")
 SEVERAL = "pages of masks"  # which is counted
-Put = Callable[[Path, Path], Path]
-Named = tuple[Record, str]
-Beside = Mapping[str, Mapping[Path, Sequence[Path]]]
+PlaceFile = Callable[[Path, Path], Path]
+NamedRecord = tuple[Record, str]
+PairedFiles = Mapping[str, Mapping[Path, Sequence[Path]]]
 
 
 def read_folder(root: Path, without: Path | None = None) -> dict[str, Split]:
@@ -52,7 +52,7 @@ def read_folder(root: Path, without: Path | None = None) -> dict[str, Split]:
     return splits
 
 
-def named(records: Sequence[Record]) -> list[Named]:
+def named(records: Sequence[Record]) -> list[NamedRecord]:
     """Records with the names of their images."""
     return list(zip(records, names_in(records), strict=True))
 
@@ -91,7 +91,7 @@ def link(image: Path, target: Path) -> Path:
     return target
 
 
-def paired_files_of(root: Path, splits: Mapping[str, Split]) -> Beside:
+def paired_files_of(root: Path, splits: Mapping[str, Split]) -> PairedFiles:
     """Pictures of other cameras that lie beside a data set's images, by the name of their folder
     and the image.
     """
@@ -101,11 +101,11 @@ def paired_files_of(root: Path, splits: Mapping[str, Split]) -> Beside:
 
 def write_folder(
     out: Path,
-    parts: Mapping[str, Sequence[Named]],
+    parts: Mapping[str, Sequence[NamedRecord]],
     ids: Mapping[str, int],
-    kind: Kind = "coco",
-    put: Put = copy,
-    beside: Beside | None = None,
+    kind: OutputFormat = "coco",
+    put: PlaceFile = copy,
+    beside: PairedFiles | None = None,
 ) -> str:
     """Write a data set: for each part (WHOLE: the folder itself) images and annotations; says what
     it wrote.
@@ -142,10 +142,10 @@ def write_folder(
 
 def _put_part(
     folder: Path,
-    records: Sequence[Named],
-    kind: Kind,
-    put: Put,
-    beside: Beside,
+    records: Sequence[NamedRecord],
+    kind: OutputFormat,
+    put: PlaceFile,
+    beside: PairedFiles,
     count: Counter[str],
 ) -> list[Record]:
     """The images of a part, and their partners, in their places; count: of partners, by folder."""
@@ -186,7 +186,11 @@ def _claim(place: Path, source: Path, placed: dict[Path, Path], folder: Path) ->
 
 
 def _annotate(
-    folder: Path, records: Sequence[Record], ids: Mapping[str, int], kind: Kind, count: Counter[str]
+    folder: Path,
+    records: Sequence[Record],
+    ids: Mapping[str, int],
+    kind: OutputFormat,
+    count: Counter[str],
 ) -> None:
     """The annotation files of images that are in their places."""
     if kind == "coco":

@@ -16,7 +16,7 @@ from segue.data.formats import coco as coco_format
 from segue.data.records import Record, Split
 from segue.data.scene_groups import group_of, groups, split_groups
 from segue.data.writing.coco import coco
-from segue.data.writing.folders import Named, copy, named, new_folder, read_folder
+from segue.data.writing.folders import NamedRecord, copy, named, new_folder, read_folder
 from segue.errors import DataError
 
 # the word in file names -> the source of objects
@@ -135,7 +135,7 @@ class _Images:
     names: dict[str, str] = field(default_factory=dict)  # of the file -> SHA-256
     ids: dict[str, int] = field(default_factory=dict)
 
-    def put(self, given: Named) -> Record:
+    def put(self, given: NamedRecord) -> Record:
         record, name = given
         self.folder.mkdir(exist_ok=True)
         with record.image.open("rb") as file:

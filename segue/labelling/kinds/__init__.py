@@ -24,7 +24,7 @@ from types import ModuleType
 
 import numpy as np
 
-from segue.base.extras import extra
+from segue.base.extras import import_extra
 from segue.base.plugins import find_module, modules_in
 
 Show = Callable[[str, np.ndarray], None]
@@ -73,5 +73,5 @@ def get(name: str) -> ModuleType:
     Raises:
         PlanError: if there is none, or scikit-image is not installed.
     """
-    extra("skimage", f"--kind {name}")
+    import_extra("skimage", f"--kind {name}")
     return find_module(__name__, names(), name, f"--kind {name}")

@@ -16,9 +16,9 @@ from segue.data.writing.folders import (
     ONLY_BOXES,
     ONLY_MASKS,
     WITH_CROWDS,
-    Kind,
-    Named,
-    Put,
+    NamedRecord,
+    OutputFormat,
+    PlaceFile,
     named,
     paired_files_of,
     read_folder,
@@ -31,13 +31,15 @@ from segue.structures.masks import coco_rle
 PARTS = ("train", "valid", "test")
 
 
-def split_data(root: Path, out: Path, shares: str, seed: int, pattern: str | None, put: Put) -> str:
+def split_data(
+    root: Path, out: Path, shares: str, seed: int, pattern: str | None, put: PlaceFile
+) -> str:
     """Write a data set in parts; views of one field of view, by their names, go to one part.
 
     Parts that there are already are pooled first.
     """
     splits = read_folder(root)
-    pooled: dict[str, list[Named]] = {}
+    pooled: dict[str, list[NamedRecord]] = {}
     for split in splits.values():
         for record, name in named(split.records):
             pooled.setdefault(name, []).append((record, name))
@@ -75,7 +77,7 @@ def scale_data(root: Path, out: Path, factor: float | None, side: int | None) ->
         raise PlanError("scale", f"--factor {factor}, --side {side}", "one of them, above 0")
     splits = read_folder(root)
     sizes: dict[Path, tuple[int, int]] = {}
-    parts: dict[str, list[Named]] = {}
+    parts: dict[str, list[NamedRecord]] = {}
     for name, split in splits.items():
         parts[name] = []
         for record, image in named(split.records):
@@ -97,7 +99,7 @@ def scale_data(root: Path, out: Path, factor: float | None, side: int | None) ->
 
 
 def convert_data(
-    root: Path, out: Path, kind: Kind, put: Put, quarantined: Path | None = None
+    root: Path, out: Path, kind: OutputFormat, put: PlaceFile, quarantined: Path | None = None
 ) -> str:
     """Write a data set in another format; says what that has no place for, and what was left out as
     wrong.

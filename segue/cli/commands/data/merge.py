@@ -12,16 +12,23 @@ from segue.data.dataset import class_ids
 from segue.data.formats import WHOLE
 from segue.data.records import Record, Split
 from segue.data.scene_groups import group_of
-from segue.data.writing.folders import Named, Put, named, paired_files_of, read_folder, write_folder
+from segue.data.writing.folders import (
+    NamedRecord,
+    PlaceFile,
+    named,
+    paired_files_of,
+    read_folder,
+    write_folder,
+)
 from segue.errors import DataError, PlanError
 
 Same = Literal["manual", "both"]
-Partners = dict[str, dict[Path, Sequence[Path]]]
+PairedFiles = dict[str, dict[Path, Sequence[Path]]]
 SOURCES = ("manual", "algorithm", "model")
 
 
 def merge_data(
-    first: Path, second: Path, out: Path, same: Same, sources: Sequence[str], put: Put
+    first: Path, second: Path, out: Path, same: Same, sources: Sequence[str], put: PlaceFile
 ) -> str:
     """Write the union of two data sets, part by part; classes are united by name and sources kept.
 
@@ -56,9 +63,9 @@ def merge_data(
     return "\n".join([write_folder(out, parts, ids, "coco", put, beside), *said])
 
 
-def _beside(*roots: tuple[Path, dict[str, Split]]) -> Partners:
+def _beside(*roots: tuple[Path, dict[str, Split]]) -> PairedFiles:
     """The partners of the images of both, by folder."""
-    united: Partners = {}
+    united: PairedFiles = {}
     for root, splits in roots:
         for name, found in paired_files_of(root, splits).items():
             united.setdefault(name, {}).update(found)
@@ -98,8 +105,8 @@ def _refuse_leaks(a: dict[str, Split], b: dict[str, Split]) -> None:
 
 
 def _united(
-    mine: Sequence[Named], theirs: Sequence[Named], same: Same, beside: Partners
-) -> tuple[list[Named], list[str]]:
+    mine: Sequence[NamedRecord], theirs: Sequence[NamedRecord], same: Same, beside: PairedFiles
+) -> tuple[list[NamedRecord], list[str]]:
     """The records of both, an image that both have once, and what was said about those.
 
     beside: what lies beside one of an image's two files alone is the other's partner, too, from now
@@ -151,7 +158,7 @@ def _alike(names: list[str]) -> list[str]:
     ]
 
 
-def _shared_groups(parts: dict[str, list[Named]]) -> list[str]:
+def _shared_groups(parts: dict[str, list[NamedRecord]]) -> list[str]:
     homes: dict[str, set[str]] = {}
     for part, records in parts.items():
         for _, name in records:

@@ -8,13 +8,21 @@ from typing import Any
 from segue.errors import DataError, PlanError
 from segue.inference.predict import pictures_in
 from segue.labelling import kinds, sheet
-from segue.labelling.auto import DOUBTFUL, Job, Labelled, label_images, parts, refuse_others, write
+from segue.labelling.auto import (
+    DOUBTFUL,
+    LabelJob,
+    Labelled,
+    label_images,
+    parts,
+    refuse_label_loss,
+    write,
+)
 from segue.plan.reading import read_yaml, validated
 from segue.run.console import Console
 
 
 def label_folder(
-    images: Path, out: Path, job: Job, valid: float, keep_doubtful: bool, replace: bool = False
+    images: Path, out: Path, job: LabelJob, valid: float, keep_doubtful: bool, replace: bool = False
 ) -> Path:
     """Label every image, say what is doubtful, write annotations and sheet.html; returns the
     folder.
@@ -37,7 +45,7 @@ def label_folder(
     if not paths:
         raise DataError(images, "no images but those that are written here", "images")
     if not replace:
-        refuse_others(out, {path.relative_to(root).as_posix() for path in paths}, job)
+        refuse_label_loss(out, {path.relative_to(root).as_posix() for path in paths}, job)
     console = Console()
     with console.progress("labelling") as tick:
         done = list(label_images(paths, root, out, job, tick))
@@ -70,7 +78,7 @@ def _objects(done: list[Labelled]) -> int:
 
 def job_of(
     kind: str, values: tuple[str, ...], channel: str, class_name: str, um: float | None, steps: bool
-) -> Job:
+) -> LabelJob:
     """The job that a command line asks for.
 
     Raises:
@@ -87,7 +95,7 @@ def job_of(
         content["channel"] = channel
     if um is not None and um <= 0:
         raise PlanError("--scale", f"{um} um per pixel", "more than 0")
-    return Job(
+    return LabelJob(
         module,
         validated(module.Settings, content, f"--kind {kind}", {}),
         class_name or module.CLASS,

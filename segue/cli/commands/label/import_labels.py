@@ -12,12 +12,18 @@ from segue.labelling.add_corrections import (
     ALGORITHMIC,
     MANUAL,
     TRAIN,
-    Division,
-    divide,
-    extend,
+    SplitAssignment,
+    add_corrections,
+    assign_splits,
     file_of,
 )
-from segue.labelling.read_corrections import Corrected, Handed, checked, put, read_corrected
+from segue.labelling.read_corrections import (
+    CorrectedImage,
+    PickFolder,
+    checked,
+    put,
+    read_corrected,
+)
 from segue.labelling.sources import read_sources
 from segue.plan import recipes
 from segue.plan.reading import read_yaml
@@ -27,7 +33,7 @@ RECIPE, STAGE = "noisy-then-manual", "manual"
 
 
 @dataclass(frozen=True)
-class Import:
+class ImportOptions:
     """What is asked for. classes: those beside the data set's. held: share of the fields to hold
     back.
 
@@ -42,7 +48,7 @@ class Import:
     keep_unreviewed: bool = False
 
 
-def import_labels(corrected: Path, into: Path, wanted: Import) -> Path:
+def import_labels(corrected: Path, into: Path, options: ImportOptions) -> Path:
     """Check corrected labels and add them to the data set `into`; returns the file of labels by
     hand.
 
@@ -50,8 +56,8 @@ def import_labels(corrected: Path, into: Path, wanted: Import) -> Path:
         DataError: if anything about the labels or the data set is wrong; nothing is written then.
         PlanError: if the share is out of range.
     """
-    if not 0 <= wanted.held < 1:
-        raise PlanError("--held", f"{wanted.held:g}", "at least 0, less than 1")
+    if not 0 <= options.held < 1:
+        raise PlanError("--held", f"{options.held:g}", "at least 0, less than 1")
     if not corrected.exists():
         raise DataError(
             corrected,
@@ -65,15 +71,15 @@ def import_labels(corrected: Path, into: Path, wanted: Import) -> Path:
         found = f"annotations called {', '.join(sources.splits)}"
         expected = f"those of label auto, such as {file_of(into, ALGORITHMIC, TRAIN)}"
         raise DataError(into, found, expected, "segue data merge, for data sets of other layouts")
-    handed = Handed.read(wanted.picked) if wanted.picked else Handed.find(corrected)
-    records, problems = read_corrected(corrected, into, handed)
+    pick_folder = PickFolder.read(options.picked) if options.picked else PickFolder.find(corrected)
+    records, problems = read_corrected(corrected, into, pick_folder)
     for problem in problems:
         console.say(str(problem))
     ids = sources.ids
-    found = checked(records, into, handed, (*ids, *wanted.classes))
+    found = checked(records, into, pick_folder, (*ids, *options.classes))
     for name in sorted({a.class_name for one in found for a in one.record.annotations}):
         ids.setdefault(name, max(ids.values(), default=0) + 1)
-    found = _reviewed(found, wanted.keep_unreviewed, console)
+    found = _reviewed(found, options.keep_unreviewed, console)
     if not found:
         raise DataError(
             corrected,
@@ -81,16 +87,18 @@ def import_labels(corrected: Path, into: Path, wanted: Import) -> Path:
             "corrected labels",
             "--keep-unreviewed",
         )
-    division = divide([one.name for one in found], sources, wanted.held, wanted.group)
+    assignment = assign_splits([one.name for one in found], sources, options.held, options.group)
     found = [put(one, into) for one in found]
-    for line in extend(into, found, sources, division, ids):
+    for line in add_corrections(into, found, sources, assignment, ids):
         console.say(line)
-    console.say(_next(into, division, wanted.held))
-    files = (file_of(into, MANUAL, part) for part in (TRAIN, division.held))
+    console.say(_next(into, assignment, options.held))
+    files = (file_of(into, MANUAL, part) for part in (TRAIN, assignment.held))
     return next(path for path in files if path.exists())
 
 
-def _reviewed(found: Sequence[Corrected], keep: bool, console: Console) -> list[Corrected]:
+def _reviewed(
+    found: Sequence[CorrectedImage], keep: bool, console: Console
+) -> list[CorrectedImage]:
     """Images that somebody has looked at, as far as can be seen; says what is odd about others."""
     kept = []
     for one in found:
@@ -113,7 +121,7 @@ def _reviewed(found: Sequence[Corrected], keep: bool, console: Console) -> list[
     return kept
 
 
-def _next(into: Path, division: Division, share: float) -> str:
+def _next(into: Path, assignment: SplitAssignment, share: float) -> str:
     """What to type, with the files that the second stage reads."""
     train = file_of(into, MANUAL, TRAIN)
     if not train.exists():
@@ -121,9 +129,9 @@ def _next(into: Path, division: Division, share: float) -> str:
             "all fields are held back: nothing to train on by hand yet; label images that "
             f"{into} trains on"
         )
-    held = [file_of(into, source, division.held) for source in (MANUAL, ALGORITHMIC)]
+    held = [file_of(into, source, assignment.held) for source in (MANUAL, ALGORITHMIC)]
     valid = next((path for path in held if path.exists()), None)
-    advice = _why_none(train, division, share) if share else "--held 0.2 holds some by hand back"
+    advice = _why_none(train, assignment, share) if share else "--held 0.2 holds some by hand back"
     if valid is None:
         told = "" if share else f"; next: segue label import ... --into {into} --held 0.2"
         return "nothing is held back to validate on" + (f": {advice}" if share else told)
@@ -132,9 +140,9 @@ def _next(into: Path, division: Division, share: float) -> str:
     return _run(train, valid, into)
 
 
-def _why_none(train: Path, division: Division, share: float) -> str:
+def _why_none(train: Path, assignment: SplitAssignment, share: float) -> str:
     """Why a share to hold back was none, and what helps."""
-    if division.free:
+    if assignment.free:
         return (
             f"--held {share:g} holds nothing back of one field of view: label images of a "
             "second one"
