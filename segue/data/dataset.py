@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from segue.base.settings import Settings
 from segue.data import formats, quarantine
-from segue.data.images import multi_file
+from segue.data.images import multi_file, paired_files
 from segue.data.records import Problem, Split, refuse_errors
 from segue.data.splitting import SplitShares, split_by_shares
 from segue.errors import DataError
@@ -177,7 +177,7 @@ def _compare_channels(splits: dict[str, Split], data: Data, place: Path) -> None
         set says.
     """
     pictures = [record.image for split in splits.values() for record in split.records]
-    multi_file.refuse_unknown_folders(pictures, data.channels, place)
+    paired_files.refuse_unknown_folders(pictures, data.channels, place)
     own = [channel for channel in data.channels if channel.folder is None]
     for split in splits.values() if "channels" in data.model_fields_set else ():
         said = f"its description calls the channels {', '.join(split.channels)}"

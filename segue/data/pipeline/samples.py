@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from segue.data.images import image_io, multi_file
+from segue.data.images.value_scale import value_scaled
 from segue.data.pipeline.transforms import View
 from segue.data.pipeline.unlabelled_regions import unlabelled_cells
 from segue.data.records import Annotation, Record
@@ -108,7 +109,7 @@ def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
         image = image[:, rows][..., torch.arange(record.width).clamp(max=image.shape[-1] - 1)]
     if image.dtype == torch.uint8 and all(channel.scale is None for channel in channels):
         return image
-    return image_io.scaled(image, channels)
+    return value_scaled(image, channels)
 
 
 class Outlines:

@@ -23,7 +23,7 @@ from segue.data.formats import WHOLE
 from segue.data.formats.coco import ROBOFLOW
 from segue.data.formats.masks import OBJECT
 from segue.data.images import label_images
-from segue.data.images.multi_file import find_paired_files
+from segue.data.images.paired_files import find_paired_files
 from segue.data.records import Record, Split, names_in, refuse_errors
 from segue.data.writing import annotation_files
 from segue.data.writing.coco import coco

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from segue.data.audit import audit
 from segue.data.dataset import Data, manifest, read_dataset, read_splits
-from segue.data.images import image_io, multi_file
+from segue.data.images import image_io, multi_file, paired_files
+from segue.data.images.value_scale import value_scaled
 from segue.data.pipeline.samples import Samples, read_image
 from segue.data.pipeline.transforms import View
 from segue.data.problems import refused
@@ -130,9 +131,7 @@ def test_8_bit_colour_beside_16_bit_thermal_keeps_all_levels_of_both(photo, tmp_
             inputs[3].flatten().argsort(stable=True),
             torch.tensor(LEVELS.ravel()).argsort(stable=True),
         )
-    alone = image_io.scaled(
-        image_io.read(photo.parent / "thermal" / "a.png", wanted[3:]), wanted[3:]
-    )
+    alone = value_scaled(image_io.read(photo.parent / "thermal" / "a.png", wanted[3:]), wanted[3:])
     # percentiles are those of the partner, taken once
     torch.testing.assert_close(inputs[3], alone[0])
     predictor = saved_model(tmp_path / "model", wanted)
@@ -241,7 +240,9 @@ def test_scenes_side_by_side_are_no_partners_of_each_other_and_are_listed_once(
     thermal = save(tmp_path / "scene_3" / "thermal" / "3.png", LEVELS)
     listed, iterdir = [], Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
-    assert multi_file.find_paired_files(pictures, tmp_path) == {"thermal": {pictures[3]: [thermal]}}
+    assert paired_files.find_paired_files(pictures, tmp_path) == {
+        "thermal": {pictures[3]: [thermal]}
+    }
     assert listed.count(tmp_path) == 1
 
 

@@ -18,6 +18,7 @@ from segue import models
 from segue.cli.app import main
 from segue.data.dataset import Data
 from segue.data.images import image_io, tiff
+from segue.data.images.value_scale import value_scaled
 from segue.data.pipeline.samples import Samples
 from segue.data.pipeline.transforms import Augment, View
 from segue.data.records import Record
@@ -137,7 +138,7 @@ def test_augmentation_makes_no_levels_equal():
         SIDE,
         Augment(flip=1, vertical_flip=1, crop=0, brightness=0.3, contrast=0.3, saturation=0),
     )
-    image = image_io.scaled(
+    image = value_scaled(
         torch.from_numpy(LEVELS.astype(np.uint16))[None].expand(3, -1, -1), channels(1023) * 3
     )
     changed, _, _ = view(image, torch.zeros(0, 4), torch.zeros(0, 2), seed=3)
@@ -146,12 +147,12 @@ def test_augmentation_makes_no_levels_equal():
 
 def test_percentiles_are_those_of_the_image_and_hot_pixels_do_not_reach_far():
     stored = np.arange(1000, dtype=np.uint16).reshape(1, 20, 50)
-    values = image_io.scaled(
-        torch.from_numpy(stored), channels("percentile", percentiles=(10, 90))
-    )[0].ravel()
+    values = value_scaled(torch.from_numpy(stored), channels("percentile", percentiles=(10, 90)))[
+        0
+    ].ravel()
     assert values[99] == 0 and values[899] == 1 and float(values[499]) == pytest.approx(0.5)
     stored[0, 0, 0] = 65535
-    hot = image_io.scaled(torch.from_numpy(stored), channels("percentile"))
+    hot = value_scaled(torch.from_numpy(stored), channels("percentile"))
     assert 4 < hot.max() < 7 and hot.median() == pytest.approx(0.5, abs=0.01)
 
 
@@ -159,9 +160,7 @@ def test_percentiles_are_those_of_the_image_and_hot_pixels_do_not_reach_far():
     "stored", [np.full((8, 8), 7), np.pad(np.array([[900]]), 40, constant_values=20)]
 )
 def test_an_image_of_nearly_one_value_stays_finite(stored):
-    values = image_io.scaled(
-        torch.from_numpy(stored.astype(np.uint16))[None], channels("percentile")
-    )
+    values = value_scaled(torch.from_numpy(stored.astype(np.uint16))[None], channels("percentile"))
     assert values.min() >= 0 and values.max() <= 1 and distinct(values) == len(np.unique(stored))
 
 
@@ -247,7 +246,7 @@ def test_other_types_of_numbers_keep_their_levels_or_are_refused(tmp_path, value
         with pytest.raises(DataError, match=levels):
             image_io.read(tmp_path / "a.tif", wanted)
         return
-    image = image_io.scaled(image_io.read(tmp_path / "a.tif", wanted), wanted)
+    image = value_scaled(image_io.read(tmp_path / "a.tif", wanted), wanted)
     assert distinct(image) == levels and image.min() > -3 and image.max() < 3
 
 
