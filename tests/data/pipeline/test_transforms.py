@@ -7,7 +7,7 @@ import torchvision.transforms.v2.functional as VF
 from torchvision import tv_tensors
 
 from segue.data.pipeline.corruptions import CorruptedView, displace_channels
-from segue.data.pipeline.transforms import Augment, Points, View, _Colour
+from segue.data.pipeline.transforms import Augment, Points, View, _ColourJitter
 from segue.models.parts.layers import Normalise
 from segue.structures.channels import RGB, Channel
 from segue.structures.masks import raster_polygon
@@ -44,7 +44,7 @@ def test_image_boxes_and_points_stay_together_through_every_augmentation(seed):
 
 
 def test_a_flip_is_exact_for_points():
-    points = Points.at(OUTLINE, (48, 48))
+    points = Points.of(OUTLINE, (48, 48))
     image = tv_tensors.Image(picture())
     mirrored = VF.horizontal_flip(points).as_subclass(torch.Tensor)
     assert torch.equal(mirrored, torch.stack([48 - OUTLINE[:, 0], OUTLINE[:, 1]], 1))
@@ -162,7 +162,7 @@ def test_colour_changes_are_those_of_torchvision_in_one_go():
     photo = torch.randint(
         0, 256, (3, 40, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    jitter = _Colour((0.3, 0.3, 0.3), RGB)
+    jitter = _ColourJitter((0.3, 0.3, 0.3), RGB)
     torch.manual_seed(3)
     params = jitter.make_params([])
     torch.manual_seed(3)
