@@ -1,6 +1,4 @@
-"""Pictures of what was found: outlines in many colours, and arrays of any kind as something to look
-at.
-"""
+"""Pictures of detected objects in many colours, and of the steps that led to them."""
 
 from __future__ import annotations
 
@@ -31,8 +29,8 @@ def draw_shapes(picture: Image.Image, shapes: Sequence[Shape]) -> Image.Image:
 
 
 def step_picture(step: np.ndarray) -> Image.Image:
-    """An array (H, W) as a picture: bool black and white, whole numbers one colour each, others
-    stretched to fit.
+    """An array (H, W) as a picture: bool in black and white, whole numbers as one colour each,
+    other values stretched to 0..255.
     """
     if step.dtype == bool:
         return Image.fromarray(step.astype(np.uint8) * 255)
