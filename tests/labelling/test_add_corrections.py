@@ -246,7 +246,8 @@ def test_what_is_held_back_by_hand_leaves_the_algorithms_training_part_with_its_
         )
     said = capsys.readouterr().err
     assert (
-        "stage 1 starts anew" in said and "(before: algorithmic_train_annotations.json.bak)" in said
+        "stage 1 has to be trained again" in said
+        and "(before: algorithmic_train_annotations.json.bak)" in said
     )
 
 

@@ -34,11 +34,11 @@ RECIPE, STAGE = "noisy-then-manual", "manual"
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What is asked for. classes: those beside the data set's. held: share of the fields to hold
-    back.
+    """Options of the command.
 
-    picked: what `label pick` wrote; else the folder in which the labels lie, if it is one.
-    group: see `data/scene_groups.py`.
+    classes: accepted in addition to the data set's. held: share of the fields to hold back, 0 to
+    below 1. picked: the folder of `label pick`; if None, the one in which the labels lie. group: see
+    `scene_groups.group_of`. keep_unreviewed: take images in which nothing was changed.
     """
 
     classes: tuple[str, ...] = ()
@@ -68,28 +68,30 @@ def import_labels(corrected: Path, into: Path, options: ImportOptions) -> Path:
     console = Console()
     sources = read_sources(into)
     if not all(name.startswith((ALGORITHMIC, MANUAL)) for name in sources.splits):
-        found = f"annotations called {', '.join(sources.splits)}"
+        layout = f"annotations called {', '.join(sources.splits)}"
         expected = f"those of label auto, such as {file_of(into, ALGORITHMIC, TRAIN)}"
-        raise DataError(into, found, expected, "segue data merge, for data sets of other layouts")
+        raise DataError(into, layout, expected, "segue data merge, for data sets of other layouts")
     pick_folder = PickFolder.read(options.picked) if options.picked else PickFolder.find(corrected)
     records, problems = read_corrected(corrected, into, pick_folder)
     for problem in problems:
         console.say(str(problem))
     ids = sources.ids
-    found = checked(records, into, pick_folder, (*ids, *options.classes))
-    for name in sorted({a.class_name for one in found for a in one.record.annotations}):
+    images = checked(records, into, pick_folder, (*ids, *options.classes))
+    for name in sorted({a.class_name for image in images for a in image.record.annotations}):
         ids.setdefault(name, max(ids.values(), default=0) + 1)
-    found = _reviewed(found, options.keep_unreviewed, console)
-    if not found:
+    images = _reviewed(images, options.keep_unreviewed, console)
+    if not images:
         raise DataError(
             corrected,
             "nothing was changed since it was picked",
             "corrected labels",
             "--keep-unreviewed",
         )
-    assignment = assign_splits([one.name for one in found], sources, options.held, options.group)
-    found = [put(one, into) for one in found]
-    for line in add_corrections(into, found, sources, assignment, ids):
+    assignment = assign_splits(
+        [image.name for image in images], sources, options.held, options.group
+    )
+    images = [put(image, into) for image in images]
+    for line in add_corrections(into, images, sources, assignment, ids):
         console.say(line)
     console.say(_next(into, assignment, options.held))
     files = (file_of(into, MANUAL, part) for part in (TRAIN, assignment.held))
@@ -97,32 +99,32 @@ def import_labels(corrected: Path, into: Path, options: ImportOptions) -> Path:
 
 
 def _reviewed(
-    found: Sequence[CorrectedImage], keep: bool, console: Console
+    images: Sequence[CorrectedImage], keep: bool, console: Console
 ) -> list[CorrectedImage]:
-    """Images that somebody has looked at, as far as can be seen; says what is odd about others."""
+    """Images that a person has probably reviewed; reports what is odd about the others."""
     kept = []
-    for one in found:
-        count = len(one.record.annotations)
-        if one.unreviewed:
+    for image in images:
+        count = len(image.record.annotations)
+        if image.unreviewed:
             left = "taken nevertheless" if keep else "left out (--keep-unreviewed takes it)"
             console.say(
-                f"{one.name}: all {count} objects are as they were picked, to the point: not "
+                f"{image.name}: all {count} objects are as they were picked, to the point: not "
                 f"reviewed? {left}"
             )
-        elif one.untouched:
+        elif image.untouched:
             console.say(
-                f"{one.name}: {one.untouched} of {count} objects are as they were picked, to the "
+                f"{image.name}: {image.untouched} of {count} objects are as they were picked, to the "
                 "point"
             )
         elif not count:
-            console.say(f"{one.name}: no objects; it says that there are none")
-        if keep or not one.unreviewed:
-            kept.append(one)
+            console.say(f"{image.name}: no objects; it says that there are none")
+        if keep or not image.unreviewed:
+            kept.append(image)
     return kept
 
 
 def _next(into: Path, assignment: SplitAssignment, share: float) -> str:
-    """What to type, with the files that the second stage reads."""
+    """The command to run next, with the files that the second stage reads."""
     train = file_of(into, MANUAL, TRAIN)
     if not train.exists():
         return (
@@ -133,15 +135,15 @@ def _next(into: Path, assignment: SplitAssignment, share: float) -> str:
     valid = next((path for path in held if path.exists()), None)
     advice = _why_none(train, assignment, share) if share else "--held 0.2 holds some by hand back"
     if valid is None:
-        told = "" if share else f"; next: segue label import ... --into {into} --held 0.2"
-        return "nothing is held back to validate on" + (f": {advice}" if share else told)
+        command = "" if share else f"; next: segue label import ... --into {into} --held 0.2"
+        return "nothing is held back to validate on" + (f": {advice}" if share else command)
     if valid != held[0]:
         return _run(train, valid, into) + f"  (validates on the algorithm's labels; {advice})"
     return _run(train, valid, into)
 
 
 def _why_none(train: Path, assignment: SplitAssignment, share: float) -> str:
-    """Why a share to hold back was none, and what helps."""
+    """Why nothing is held back although a share was given, and what to do."""
     if assignment.free:
         return (
             f"--held {share:g} holds nothing back of one field of view: label images of a "
@@ -154,7 +156,7 @@ def _why_none(train: Path, assignment: SplitAssignment, share: float) -> str:
 
 
 def _run(train: Path, valid: Path, into: Path) -> str:
-    """The command, with the files that are not where the recipe looks for them from here."""
+    """The command, with those files that the recipe would not find from the current folder."""
     files = {TRAIN: train, "valid": valid}
     paths = [((part, "annotations"), path) for part, path in files.items()]
     paths += [((part, "images"), into / "images") for part in files]

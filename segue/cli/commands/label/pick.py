@@ -23,9 +23,10 @@ from segue.structures.channels import Channel
 
 @dataclass(frozen=True)
 class PickOptions:
-    """What is options for.
+    """Options of the command.
 
-    labels: a data set with what is labelled already; group: see `data/scene_groups.py`.
+    count: how many images to pick. labels: a data set with labels that exist already. group: see
+    `scene_groups.group_of`. out: the folder to write.
     """
 
     count: int
@@ -37,7 +38,7 @@ class PickOptions:
 def assessor_from_checkpoint(
     checkpoint: Path, threshold: float, device: str, tile: str | None
 ) -> tuple[Assessor, dict[str, int]]:
-    """Looks with a checkpoint, at whole images or tile by tile; also the ids of its classes."""
+    """Assess with a checkpoint, whole images or tile by tile; returns the ids of its classes, too."""
     predictor = load(checkpoint, device)
     known = predictor.card.data.get("classes", {})
     ids = {name: known.get(name, number) for number, name in enumerate(predictor.class_names, 1)}
@@ -45,19 +46,19 @@ def assessor_from_checkpoint(
 
 
 def assessor_from_kind(job: LabelJob) -> tuple[Assessor, dict[str, int]]:
-    """Looks with image processing."""
+    """Assess with image processing; returns the id of its class, too."""
     return disagreement.kind_assessor(job), {job.class_name: 1}
 
 
 def assessor_from_labels(labels: Path | None) -> tuple[Assessor, dict[str, int]]:
-    """Takes the labels of the data set.
+    """Take the algorithm's labels of a data set; returns the ids of its classes, too.
 
     Raises:
         PlanError: if there are none.
     """
     sources = read_sources(labels) if labels else None
-    found = sources.algorithmic() if sources else {}
-    if sources is None or not found:
+    records = sources.algorithmic() if sources else {}
+    if sources is None or not records:
         where = "labels made by hand only" if labels else "nothing to look at images with"
         raise PlanError(
             "label pick",
@@ -65,7 +66,7 @@ def assessor_from_labels(labels: Path | None) -> tuple[Assessor, dict[str, int]]
             "--checkpoint CKPT, --kind tubes|blobs, or --labels with those of auto",
         )
     return disagreement.label_assessor(
-        {flat(name): record for name, record in found.items()}, list(sources.ids)
+        {flat(name): record for name, record in records.items()}, list(sources.ids)
     ), sources.ids
 
 
@@ -105,15 +106,10 @@ def pick_images(
     )
     if len(picks) < options.count:
         rest = len(left) - len(picks)
-        found = f"{len(picks)} images, not {options.count}"
-        console.say(
-            found
-            + (
-                f": the other {rest} show fields or are copies of those"
-                if rest
-                else ": there are no more"
-            )
-        )
+        why = "there are no more"
+        if rest:
+            why = f"the other {rest} show fields or are copies of those"
+        console.say(f"{len(picks)} images, not {options.count}: {why}")
     root = images if images.is_dir() else images.parent
     export_for_annotators.export_picks(
         options.out, picks, assessor.source, ids, {"images": str(root), "source": assessor.source}
@@ -135,8 +131,9 @@ def _pictures(images: Path, channels: Sequence[Channel]) -> list[tuple[str, Path
 def _unlabelled(
     paths: Sequence[tuple[str, Path]], known: Sources | None, pattern: str | None, console: Console
 ) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
-    """Images that may be picked, and those with labels by hand, which are not; nor is what shows
-    the same field.
+    """Images that may be picked, and those that are labelled by hand.
+
+    Other views of a field that is labelled by hand are in neither.
     """
     manual = known.manual() if known else {}
     files = {flat(name) for name in manual}
@@ -156,17 +153,21 @@ def _unlabelled(
 def _looked_at(
     paths: Sequence[tuple[str, Path]], assessor: Assessor, options: PickOptions, console: Console
 ) -> list[Candidate]:
-    said = (
-        {flat(name): doubt for name, doubt in doubts(options.labels).items()}
-        if options.labels
-        else {}
-    )
+    doubt_of: dict[str, str] = {}
+    if options.labels:
+        doubt_of = {flat(name): doubt for name, doubt in doubts(options.labels).items()}
     candidates = []
     with console.progress("looking") as tick:
         for number, (name, path) in enumerate(paths, 1):
-            seen = assessor.assess(path, flat(name))
+            assessment = assessor.assess(path, flat(name))
             candidates.append(
-                Candidate(name, path, group_of(name, options.group), seen, said.get(flat(name), ""))
+                Candidate(
+                    name,
+                    path,
+                    group_of(name, options.group),
+                    assessment,
+                    doubt_of.get(flat(name), ""),
+                )
             )
             tick(number, len(paths))
     return candidates
@@ -175,20 +176,19 @@ def _looked_at(
 def _say_if_blind(
     images: Path, candidates: Sequence[Candidate], assessor: Assessor, console: Console
 ) -> None:
-    """A model that finds nothing in most images says little about which of them to label; in none,
-    nothing.
+    """Warn of a model that finds nothing in most images: its pick would mean little.
 
     Raises:
-        DataError: if it finds nothing in any.
+        DataError: if it finds nothing in any image.
     """
     empty = sum(not len(candidate.assessment.detections) for candidate in candidates)
     if assessor.threshold is None or 2 * empty <= len(candidates):
         return
-    found = f"the model finds nothing above {assessor.threshold:g} in {empty} of {len(candidates)} images"
+    message = f"the model finds nothing above {assessor.threshold:g} in {empty} of {len(candidates)} images"
     advice = "train longer, lower --threshold or pick with --kind tubes|blobs"
     if empty == len(candidates):
-        raise DataError(images, found, "objects to correct", advice)
-    console.say(f"warning: {found}: {advice}")
+        raise DataError(images, message, "objects to correct", advice)
+    console.say(f"warning: {message}: {advice}")
 
 
 def _lines(picks: Sequence[Pick]) -> list[str]:
