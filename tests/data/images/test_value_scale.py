@@ -1,6 +1,5 @@
 """1,024 grey levels in a file are 1,024 values in the network's input, in training and in
-prediction.
-"""
+prediction."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ import segue
 from segue import models
 from segue.cli.app import main
 from segue.data.dataset import Data
-from segue.data.images import image_io, tiff
+from segue.data.images import image_io
 from segue.data.images.value_scale import value_scaled
 from segue.data.pipeline.samples import Samples
 from segue.data.pipeline.transforms import Augment, View
@@ -28,9 +27,17 @@ from segue.structures.channels import Channel
 from segue.training import checkpoint
 
 SIDE = 64
+
+
 LEVELS = np.random.default_rng(0).permutation(SIDE * SIDE).reshape(SIDE, SIDE) % 1024
+
+
 FILES = {"ten bits": LEVELS, "twelve bits": LEVELS * 4 + 3, "sixteen bits": LEVELS * 64}
+
+
 SCALES = {"type": None, "fixed": 4095, "percentile": "percentile"}
+
+
 NAMES = {"grey": ("grey",), "colour": ("r", "g", "b")}
 
 
@@ -179,51 +186,6 @@ def write_stack(path: Path, axis: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "axis"),
-    [
-        ("z.ome.tif", "Z"),
-        ("t.ome.tif", "T"),
-        ("iz.tif", "Z"),
-        ("it.tif", "T"),
-        ("array.tif", "Q"),
-        ("pages.tif", "I"),
-    ],
-)
-def test_a_stack_is_its_brightest_values_or_one_plane(tmp_path, name, axis):
-    path = tmp_path / name
-    write_stack(path, axis)
-    brightest = image_io.read(path, channels(None))
-    assert (
-        brightest.shape == (1, SIDE, SIDE) and brightest[0, 3, 4] == 200 and brightest[0, 0, 0] == 5
-    )
-    assert (image_io.read(path, channels(None, plane=2)) == 3).all()
-    three = image_io.read(path, [Channel(name=f"z{plane}", plane=plane) for plane in (1, 2, 4)])
-    assert three[:, 0, 0].tolist() == [2, 3, 5]
-    assert image_io.read(path, 3).shape == (3, SIDE, SIDE) and image_io.size(path) == (SIDE, SIDE)
-    with pytest.raises(DataError, match="5 planes; expected plane 5, counted from 0"):
-        image_io.read(path, channels(None, plane=5))
-
-
-def test_named_channels_of_a_stack_stay_channels(tmp_path):
-    values = np.zeros((4, 2, SIDE, SIDE), np.uint16)
-    values[2, 1, 5, 6] = 3000
-    tifffile.imwrite(tmp_path / "h.tif", values, imagej=True, metadata={"axes": "ZCYX"})
-    image = image_io.read(tmp_path / "h.tif", channels(4095, ("gfp", "dapi")))
-    assert image.shape == (2, SIDE, SIDE) and image[1, 5, 6] == 3000 and not image[0].numpy().any()
-    with pytest.raises(DataError, match="2 channels in 4 planes; expected 3"):
-        image_io.read(tmp_path / "h.tif", 3)
-
-
-def test_a_grey_model_reads_grey_saved_as_colour_but_no_colour(tmp_path):
-    grey = (LEVELS % 256).astype(np.uint8)
-    Image.fromarray(grey).convert("RGB").save(tmp_path / "grey.png")
-    assert np.array_equal(image_io.read(tmp_path / "grey.png", channels(None))[0].numpy(), grey)
-    Image.fromarray(np.dstack([grey, grey, 255 - grey])).save(tmp_path / "colour.png")
-    with pytest.raises(DataError, match="3 channels; expected 1"):
-        image_io.read(tmp_path / "colour.png", channels(None))
-
-
-@pytest.mark.parametrize(
     ("values", "scale", "levels"),
     [
         (LEVELS / np.float32(1023), None, 1024),
@@ -248,20 +210,6 @@ def test_other_types_of_numbers_keep_their_levels_or_are_refused(tmp_path, value
         return
     image = value_scaled(image_io.read(tmp_path / "a.tif", wanted), wanted)
     assert distinct(image) == levels and image.min() > -3 and image.max() < 3
-
-
-def test_pages_of_several_shapes_and_stacks_too_large_are_refused_with_their_sizes(
-    tmp_path, monkeypatch
-):
-    with tifffile.TiffWriter(tmp_path / "mixed.tif") as file:
-        file.write(np.zeros((64, 80), np.uint16))
-        file.write(np.zeros((32, 40), np.uint16))
-    with pytest.raises(DataError, match="several shapes or types .64 x 80, 32 x 40."):
-        image_io.read(tmp_path / "mixed.tif")
-    write_stack(tmp_path / "z.tif", "Z")
-    monkeypatch.setattr(tiff, "MOST_VALUES", 20_000)
-    with pytest.raises(DataError, match="5 x 64 x 64 values; expected at most 20000"):
-        image_io.read(tmp_path / "z.tif")
 
 
 @pytest.mark.parametrize("fields", [{"percentiles": (1, 99)}, {"scale": "percentile", "percentiles": (99, 1)},
