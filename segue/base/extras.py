@@ -9,7 +9,7 @@ from segue.errors import PlanError
 
 
 def import_extra(module: str, purpose: str) -> Any:
-    """A module that comes with the extra `labels`.
+    """Import a module that comes with the extra `labels`. purpose: what the user asked for.
 
     Raises:
         PlanError: if it is not installed.
