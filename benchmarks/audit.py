@@ -27,7 +27,7 @@ SPLITS = {"train": 4_000, "valid": 1_000}
 
 
 def write(root: Path) -> None:
-    """Write the data set: the objects of a few rendered images repeated, each time moved a little."""
+    """Write the data set: objects of a few rendered images, repeated and each time moved a little."""
     render_dataset(root / "drawn", {"train": DRAWN}, side=SIDE, objects=(8, 14))
     drawn = json.loads((root / "drawn" / "train" / "_annotations.coco.json").read_text())
     objects_of: list[list[dict]] = [[] for _ in range(DRAWN)]
@@ -67,7 +67,7 @@ def picture(rng: np.random.Generator) -> Image.Image:
 
 
 def moved(entry: dict, rng: np.random.Generator) -> dict:
-    """Box and outline of an annotation, moved by up to 3 px: equal ones would be found as copies."""
+    """Box and outline of an annotation, moved by up to 3 px: no two are to be copies."""
     x, y = (round(float(v), 2) for v in rng.uniform(-3, 3, 2))
     box = [entry["bbox"][0] + x, entry["bbox"][1] + y, *entry["bbox"][2:]]
     ring = (np.array(entry["segmentation"][0]).reshape(-1, 2) + (x, y)).round(2)
@@ -99,8 +99,8 @@ def main() -> None:
             "reading the annotations)"
         )
         print(
-            f"{len(findings)} findings; with every picture decoded and compared {full:.1f} s beyond "
-            "reading"
+            f"{len(findings)} findings; with every picture decoded and compared {full:.1f} s "
+            "beyond reading"
         )
 
 

@@ -29,8 +29,8 @@ def auto(
     keep_doubtful: Annotated[bool, Parameter(negative="")] = False,
     replace: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Label images by image processing: write a data set with masks, overlays, and a page that shows
-    objects and doubts.
+    """Label images by image processing: write a data set with masks, overlays, and a page that
+    shows objects and doubts.
 
     Parameters
     ----------

@@ -95,7 +95,8 @@ def groups(names: Iterable[str], pattern: str | None = None) -> dict[str, list[s
 def split_groups(
     names: Iterable[str], shares: Mapping[str, float], seed: int, pattern: str | None = None
 ) -> dict[str, list[str]]:
-    """The sorted names of each split, whole groups only, from the set of names, shares and seed alone.
+    """The sorted names of each split, whole groups only, from the set of names, shares and seed
+    alone.
 
     shares: how much of the images each split should get, in any unit. Large groups are dealt first,
     each to the split that lacks most images; every split gets at least one group.

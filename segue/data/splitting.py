@@ -1,4 +1,4 @@
-"""A data set without splits, split by the plan: nothing is written, equal files give equal splits."""
+"""A data set without splits, split by the plan; equal files give equal splits."""
 
 from __future__ import annotations
 

@@ -72,8 +72,8 @@ def _annotation(entries: dict[str, list], image: int, kind: str, polygon: np.nda
 def render_image(
     rng: np.random.Generator, side: int, objects: int
 ) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
-    """An image, uint8 (side, side, 3), and its objects as (class, polygon (V, 2) in pixels, inside the
-    image).
+    """An image, uint8 (side, side, 3), and its objects as (class, polygon (V, 2) in pixels, inside
+    the image).
 
     objects: how many to try for; fewer where they would cover each other.
     """

@@ -31,10 +31,10 @@ SEED = 0
 class SplitAssignment:
     """Which split each image goes to.
 
-    held: the split that is held back, valid or test. split_of: by name of the image. leaving: fields
-    whose labels of the algorithm must leave its training split. pattern: see
-    `scene_groups.group_of`. free: how many fields could be held back: neither trained on by hand nor
-    held back before.
+    held: the split that is held back, valid or test. split_of: by name of the image. leaving:
+    fields whose labels of the algorithm must leave its training split. pattern: see
+    `scene_groups.group_of`. free: how many fields could be held back: neither trained on by hand
+    nor held back before.
     """
 
     held: str
@@ -94,8 +94,8 @@ def add_corrections(
     assignment: SplitAssignment,
     ids: Mapping[str, int],
 ) -> list[str]:
-    """Write the manual file of each split, and the algorithm's files that change; returns a line for
-    each.
+    """Write the manual file of each split, and the algorithm's files that change; returns a line
+    for each.
 
     An image that was in such a file before gets its new objects. ids: of the classes.
 

@@ -61,8 +61,8 @@ class Labelled:
 class LabelJob:
     """What to label in all images: one kind of object, with its settings.
 
-    um: micrometres per pixel; None if each image is to say it. show_steps: whether a picture of each
-    step is written.
+    um: micrometres per pixel; None if each image is to say it. show_steps: whether a picture of
+    each step is written.
     """
 
     kind: ModuleType

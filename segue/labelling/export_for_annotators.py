@@ -145,7 +145,9 @@ def _inside(name: str) -> bool:
 
 
 def _overlay(picture: Image.Image, detections: Detections) -> Image.Image:
-    """The detections drawn on a picture; without labels, which hide objects, where all are one class."""
+    """The detections drawn on a picture; without labels, which hide objects, where all are one
+    class.
+    """
     if not detections.has_masks or len(detections.class_names) > 1:
         return draw_detections(picture, detections, scores=False)
     regions = [detections.region(i) for i in range(len(detections))]

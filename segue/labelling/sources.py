@@ -75,7 +75,7 @@ def read_sources(root: Path) -> Sources:
 
 
 def doubts(root: Path) -> dict[str, str]:
-    """Why `segue label auto` did not trust an image, by its name; only of images that have a doubt."""
+    """Why `segue label auto` did not trust an image, by its name; of doubtful images only."""
     doubt_of: dict[str, str] = {}
     for path in sorted((root / "annotations").glob(f"{ALGORITHMIC}_*_annotations.json")):
         images = read_json(path)["images"]

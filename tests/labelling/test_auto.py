@@ -1,4 +1,4 @@
-"""segue label auto: a folder of images becomes a data set; what is doubtful is said and left out."""
+"""segue label auto: a folder of images becomes a data set; doubtful images are left out."""
 
 from __future__ import annotations
 

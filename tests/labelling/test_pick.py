@@ -158,7 +158,7 @@ def test_labelled_images_and_their_fields_are_no_candidates(checkpoint, tmp_path
 
 
 def test_tiles_show_a_model_what_is_too_small_in_a_large_image(checkpoint, tmp_path, capsys):
-    """Pairs of discs, 1 px apart, in an image that is four times as large as what the model sees."""
+    """Pairs of discs, 1 px apart, in an image four times as large as what the model sees."""
     (tmp_path / "images").mkdir()
     large = Image.new("RGB", (4 * one_eyed.SIDE, 4 * one_eyed.SIDE))
     places = [(x + step, y) for x, y in ((60, 60), (126, 300), (400, 250)) for step in (0, 14)]

@@ -18,7 +18,8 @@ from segue.structures.channels import Channel
 
 
 def select_channels(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
-    """The stack (P, C, H, W) with one channel for each of `wanted`, in their order; no copy is made.
+    """The stack (P, C, H, W) with one channel for each of `wanted`, in their order; no copy is
+    made.
 
     path: of the file, which an error names and whose suffix tells what a fourth channel is.
 
@@ -35,7 +36,7 @@ def select_channels(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -
     if have in (2, 4) and len(wanted) in (1, 3) and _last_is_transparency(path):
         planes = planes[:, :-1]
     have = planes.shape[1]
-    # one channel serves as three for models of colour, and as several where each takes its own plane
+    # one channel serves as three for models of colour, and as several that take a plane each
     if have == 1 and (len(wanted) == 3 or len({channel.plane for channel in wanted}) > 1):
         return np.broadcast_to(planes, (len(planes), len(wanted), *planes.shape[2:]))
     # cameras and converters save grey as three equal channels

@@ -96,7 +96,7 @@ def read_stack(path: Path) -> np.ndarray:
 
 
 def _as_levels(path: Path, image: np.ndarray, by_percentile: bool) -> np.ndarray:
-    """Values of types other than uint8 and uint16 as uint16 or float32 in 0..1; no level is lost."""
+    """Values of other types than uint8 and uint16 as uint16, or float32 in 0..1, losslessly."""
     if image.dtype.kind not in "iufb":
         raise DataError(path, f"values of type {image.dtype}", "numbers")
     low, high = float(image.min()), float(image.max())

@@ -4,7 +4,7 @@ Plans and messages call them partners. For a picture x and the folder thermal th
 this order:
 
     train/thermal/x.png            next to train/x.jpg
-    thermal/train/x.png            next to images/train/x.jpg: thermal replaces images, the rest stays
+    thermal/train/x.png            next to images/train/x.jpg: thermal replaces images
     thermal/train/x.png            next to train/x.jpg, one folder up
     thermal/x.png                  next to rgb/x.jpg, one folder up
 """
@@ -197,7 +197,7 @@ def _by_stem(place: Path, images: set[Path]) -> dict[str, list[Path]]:
 
 
 def _places(folder: Path, name: str) -> list[Path]:
-    """Where files paired with a folder's images may be, in the order in which they are looked for."""
+    """Where files paired with a folder's images may be, in the order of the search."""
     places = [folder / name]
     if "images" in folder.parts:
         # the last folder of that name: the data set may itself lie below another one called images

@@ -19,8 +19,8 @@ FAR = 4  # times what is expected, up or down: 14 bits in files of 16 pass, 12 d
 class ValueRange:
     """The largest stored value of each channel over the images seen; 0 where it tells nothing.
 
-    It tells nothing of 8 bits without a value scale and of floating point, whose range is fixed, and
-    of percentiles, which follow each image.
+    It tells nothing of 8 bits without a value scale and of floating point, whose range is fixed,
+    and of percentiles, which follow each image.
     """
 
     def __init__(self, channels: Sequence[Channel]) -> None:

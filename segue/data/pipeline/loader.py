@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,8 +45,8 @@ class _Watched(Dataset):
     reading: (workers, 3) float64 in shared memory; of each worker its process id, the index of the
     record that it reads (-1: none), and since when, in seconds of the monotonic clock.
 
-    Our errors are returned, not raised: torch would rebuild them in the main process from their text
-    alone, without place, expectation and next step.
+    Our errors are returned, not raised: torch would rebuild them in the main process from their
+    text alone, without place, expectation and next step.
     """
 
     samples: Dataset
@@ -166,7 +167,8 @@ def _next(
 
 def _image(samples: Dataset, record: int) -> Path:
     """The image file of a record; a cache keeps the samples that it was made of as `samples`."""
-    records: Sequence[Record] = getattr(samples, "samples", samples).records  # type: ignore[attr-defined]
+    read_from: Any = getattr(samples, "samples", samples)
+    records: Sequence[Record] = read_from.records
     return records[record].image
 
 

@@ -29,8 +29,8 @@ Position = tuple[int, int]  # epoch, index of a record
 class Samples(Dataset):
     """Records as (inputs, target), a pure function of (seed, epoch, index).
 
-    Inputs are {"images": (C, H, W)}, uint8 or float32 in 0..1, in the frame of `view`; the target is
-    described in `structures/target.py`. Nothing depends on which worker did what before.
+    Inputs are {"images": (C, H, W)}, uint8 or float32 in 0..1, in the frame of `view`; the target
+    is described in `structures/target.py`. Nothing depends on which worker did what before.
 
     class_names: the classes that are trained, in the order of their labels; other objects and
     crowds are left out. with_masks: whether masks are rasterised. views: None draws a new view of
@@ -99,7 +99,8 @@ def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
     """Read a record's pixels (C, H, W), of the size that is annotated.
 
     uint8 as stored, or float32 in 0..1 where the file has more levels or a value scale is set. Some
-    exports have a row or column more or less than they say: it is cut off, or the last one repeated.
+    exports have a row or column more or less than they say: it is cut off, or the last one
+    repeated.
 
     Raises:
         DataError: if a file is missing, damaged, or differs in size by more than that.
@@ -191,7 +192,7 @@ def _frame_corners(frame: np.ndarray) -> np.ndarray:
 
 
 def _window(point_sets: list[np.ndarray], height: int, width: int) -> tuple[int, int, int, int]:
-    """Whole pixels x0, y0, x1, y1 that hold all points, inside the grid; empty if there are none."""
+    """Whole pixels x0, y0, x1, y1 that hold all points inside the grid; empty without points."""
     if not point_sets:
         return (0, 0, 0, 0)
     points = np.concatenate(point_sets)
@@ -207,8 +208,8 @@ class StepSampler:
     `start` on.
 
     The order follows from (seed, epoch). A step's batch is `images_per_step` records of that order,
-    the last one of an epoch perhaps fewer; process `rank` of `world` takes every world-th of them, so
-    that the batch is the same for any number of processes.
+    the last one of an epoch perhaps fewer; process `rank` of `world` takes every world-th of them,
+    so that the batch is the same for any number of processes.
     """
 
     records: int

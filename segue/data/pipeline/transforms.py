@@ -1,4 +1,5 @@
-"""Augmentation and resizing of image and objects together, from the file's pixels to a model's frame.
+"""Augmentation and resizing of image and objects together, from the file's pixels to a model's
+frame.
 
 torchvision v2 on uint8 does the work. Outlines of masks travel as points of a tensor type of our
 own: v2's KeyPoints mean pixel centres when they flip (x -> W - 1 - x) but continuous coordinates
@@ -29,10 +30,10 @@ class Augment(Settings):
     slow and rarely helps.
 
     flip, vertical_flip, crop: probability of each. crop_area: smallest share of the image's area
-    that a crop keeps. brightness, contrast, saturation: largest relative change of r, g and b, where
-    there are all three; other channels are no light. drop: probability that a channel is dropped
-    from a view, that is set to its mean; the name may also be that of a partner folder, for all its
-    channels, or several joined by +, which are dropped together.
+    that a crop keeps. brightness, contrast, saturation: largest relative change of r, g and b,
+    where there are all three; other channels are no light. drop: probability that a channel is
+    dropped from a view, that is set to its mean; the name may also be that of a partner folder, for
+    all its channels, or several joined by +, which are dropped together.
     """
 
     flip: float = Field(0.5, ge=0, le=1)
@@ -139,8 +140,8 @@ class View:
     def __call__(
         self, image: Tensor, boxes_xyxy: Tensor, points: Tensor, seed: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Image (C, H, W), uint8 or float32 in 0..1, boxes (N, 4) and points (P, 2) in its pixels ->
-        the same three in the frame.
+        """Image (C, H, W), uint8 or float32 in 0..1, boxes (N, 4) and points (P, 2) in its pixels
+        -> the same three in the frame.
 
         Boxes are clipped to the frame and may have become empty; points are not clipped, because
         an outline is rasterised inside the frame anyway. All random choices follow from `seed`; the
@@ -155,7 +156,10 @@ class View:
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(seed)
             image, boxes_xyxy, points = self.transform(*sample)
-        return tuple(t.as_subclass(torch.Tensor) for t in (image, boxes_xyxy, points))  # type: ignore[return-value]
+        image, boxes_xyxy, points = (
+            tensor.as_subclass(torch.Tensor) for tensor in (image, boxes_xyxy, points)
+        )
+        return image, boxes_xyxy, points
 
 
 class _ColourJitter(v2.Transform):

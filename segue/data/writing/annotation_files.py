@@ -143,7 +143,9 @@ def to_yolo(record: Record, labels: Mapping[str, int], outlines: bool) -> str:
 
 
 def pages(record: Record, class_name: str) -> np.ndarray:
-    """The masks of a class as pages of a label image (P, H, W), uint16: several where objects overlap."""
+    """The masks of a class as pages of a label image (P, H, W), uint16: several where objects
+    overlap.
+    """
     masks = [a.mask for a in _drawable(record) if a.class_name == class_name and a.mask is not None]
     bitmaps = [bitmap(Rle(record.height, record.width, _counts(mask, record))) for mask in masks]
     regions = [Region.of(*placed) for placed in bitmaps]

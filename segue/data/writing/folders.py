@@ -1,4 +1,4 @@
-"""Data sets as whole folders: read, with every defect refused, and written, complete or not at all."""
+"""Data sets as folders: read, refusing every defect, and written, complete or not at all."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ DISTANCE_COST = 0.06  # the same for cuts that follow from the outline alone, no
 
 
 def split_clumps(mask: np.ndarray, by_level: np.ndarray, radius: float, apart: float) -> np.ndarray:
-    """Labels (H, W) of the objects of a mask: each clump whole, cut between its best levels, or cut at
-    its necks, whichever gives the best ellipses.
+    """Labels (H, W) of the objects of a mask: each clump whole, cut between its best levels, or cut
+    at its necks, whichever gives the best ellipses.
 
     by_level: labels of `best_objects`. radius: of a typical object, in pixels. apart: how close two
     centres may be, in radii.

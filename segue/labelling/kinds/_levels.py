@@ -1,9 +1,9 @@
 """Objects by level: components of rising thresholds nest, and each object is clearest at one level.
 
-Components of all thresholds make a tree (a max-tree, or component tree). Each is compared with the ellipse of the same moments;
-walking from the highest level down, a component stands for itself if it is about as good an ellipse
-as those inside it are together. So two nuclei that touch at a low level are two, if there is a
-level at which they are apart.
+Components of all thresholds make a tree (a max-tree, or component tree). Each is compared with the
+ellipse of the same moments; walking from the highest level down, a component stands for itself if
+it is about as good an ellipse as those inside it are together. So two nuclei that touch at a low
+level are two, if there is a level at which they are apart.
 """
 
 from __future__ import annotations
@@ -64,10 +64,11 @@ def ellipse_fits(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def best_objects(
     plane: np.ndarray, thresholds: np.ndarray, smallest: float, opened_by: int
 ) -> np.ndarray:
-    """Labels (H, W), int32, of the objects of a plane (H, W), each at the threshold that shows it best.
+    """Labels (H, W), int32, of the objects of a plane (H, W), each at the threshold that shows it
+    best.
 
-    thresholds: rising. smallest: area of an object, in pixels. opened_by: radius, in pixels, of what
-    counts as a speck.
+    thresholds: rising. smallest: area of an object, in pixels. opened_by: radius, in pixels, of
+    what counts as a speck.
     """
     levels, inside = _levels(plane, thresholds, smallest, opened_by)
     # from the top down: is a component as good an ellipse as the best of what is inside it?

@@ -24,7 +24,7 @@ def near_junctions(skeleton: np.ndarray, margin: float) -> np.ndarray:
 
 
 def pieces(lines: np.ndarray) -> list[np.ndarray]:
-    """Lines, bool (H, W) without junctions, as points (P, 2: x, y) in order, at least two of each."""
+    """Lines, bool (H, W) without junctions, as points (P, 2: x, y) in order, P at least 2."""
     labels, _ = ndimage.label(lines, structure=np.ones((3, 3)))
     lines_of_points = []
     for number, window in enumerate(ndimage.find_objects(labels), 1):

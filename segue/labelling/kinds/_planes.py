@@ -1,4 +1,4 @@
-"""The plane of an image in which objects stand out, bright, from 0 to 1: every kind starts there."""
+"""The plane of an image in which objects stand out, bright, in 0..1: every kind starts there."""
 
 from __future__ import annotations
 

@@ -63,9 +63,9 @@ class Settings(base.Settings):
 class _Tube:
     """One tube.
 
-    points: (P, 2), x and y along the middle, half a pixel apart. halves: (P,) half widths in pixels.
-    seen: share of the length that is not in a gap, 0..1. rise: how much brighter the middle is than
-    both sides.
+    points: (P, 2), x and y along the middle, half a pixel apart. halves: (P,) half widths in
+    pixels. seen: share of the length that is not in a gap, 0..1. rise: how much brighter the middle
+    is than both sides.
     """
 
     points: np.ndarray

@@ -62,7 +62,10 @@ def test_a_folder_without_any_partner_is_said_once_with_those_that_have_some(ren
         (data / "train" / "warm").mkdir(exist_ok=True)
         Image.open(path).convert("L").save(data / "train" / "warm" / path.name)
     channels = [*"rgb", {"name": "heat", "folder": "heat"}]
-    said = r"no image has a partner in a folder heat, for channel heat; expected folder: one of warm \(3 images\)"
+    said = (
+        r"no image has a partner in a folder heat, for channel heat; "
+        r"expected folder: one of warm \(3 images\)"
+    )
     with pytest.raises(DataError, match=said):
         read_splits(Data.model_validate({"root": data, "channels": channels}))
     files = {

@@ -212,8 +212,16 @@ def test_other_types_of_numbers_keep_their_levels_or_are_refused(tmp_path, value
     assert distinct(image) == levels and image.min() > -3 and image.max() < 3
 
 
-@pytest.mark.parametrize("fields", [{"percentiles": (1, 99)}, {"scale": "percentile", "percentiles": (99, 1)},
-                                    {"plane": -1}, {"scale": 0}, {"scale": "percentiles"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"percentiles": (1, 99)},
+        {"scale": "percentile", "percentiles": (99, 1)},
+        {"plane": -1},
+        {"scale": 0},
+        {"scale": "percentiles"},
+    ],
+)
 def test_settings_that_mean_nothing_are_one_error(fields):
     with pytest.raises(ValidationError, match="1 validation error"):
         Channel.model_validate({"name": "grey", **fields})

@@ -1,5 +1,5 @@
-"""`segue data split`, `scale` and `convert`: write a data set in other splits, at another size, or in
-another format.
+"""`segue data split`, `scale` and `convert`: write a data set in other splits, at another size, or
+in another format.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def split_data(
 ) -> str:
     """Write a data set in splits; views of one field of view, by their names, go to one split.
 
-    Existing splits are pooled first. pattern: see `scene_groups.group_of`. Returns what was written.
+    Existing splits are pooled first. pattern: see `scene_groups.group_of`. Returns what was
+    written.
 
     Raises:
         DataError: if the data set has errors, or fewer groups than splits.

@@ -16,7 +16,8 @@ from segue.errors import DataError
 
 
 def describe_data(root: Path, pattern: str | None, as_json: bool) -> str:
-    """Text or JSON of the figures of each split, of groups in several splits, and of the problems met.
+    """Text or JSON of the figures of each split, of groups in several splits, and of the problems
+    met.
 
     Several annotation files for one split (of two sources, say) are counted file by file. pattern:
     see `scene_groups.group_of`.

@@ -24,7 +24,8 @@ from segue.run.console import Console
 def label_folder(
     images: Path, out: Path, job: LabelJob, valid: float, keep_doubtful: bool, replace: bool = False
 ) -> Path:
-    """Label every image, report doubtful ones, write annotations and sheet.html; returns the folder.
+    """Label every image, report doubtful ones, write annotations and sheet.html; returns the
+    folder.
 
     valid: share of the images to validate on, from 0 to below 1. replace: overwrite labels in `out`
     that are of other images, or were made with other settings.

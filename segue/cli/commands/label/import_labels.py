@@ -37,8 +37,8 @@ class ImportOptions:
     """Options of the command.
 
     classes: accepted in addition to the data set's. held: share of the fields to hold back, 0 to
-    below 1. picked: the folder of `label pick`; if None, the one in which the labels lie. group: see
-    `scene_groups.group_of`. keep_unreviewed: take images in which nothing was changed.
+    below 1. picked: the folder of `label pick`; if None, the one in which the labels lie. group:
+    see `scene_groups.group_of`. keep_unreviewed: take images in which nothing was changed.
     """
 
     classes: tuple[str, ...] = ()
@@ -113,8 +113,8 @@ def _reviewed(
             )
         elif image.untouched:
             console.say(
-                f"{image.name}: {image.untouched} of {count} objects are as they were picked, to the "
-                "point"
+                f"{image.name}: {image.untouched} of {count} objects are as they were "
+                "picked, to the point"
             )
         elif not count:
             console.say(f"{image.name}: no objects; it says that there are none")

@@ -38,7 +38,7 @@ class PickOptions:
 def assessor_from_checkpoint(
     checkpoint: Path, threshold: float, device: str, tile: str | None
 ) -> tuple[Assessor, dict[str, int]]:
-    """Assess with a checkpoint, whole images or tile by tile; returns the ids of its classes, too."""
+    """Assess with a checkpoint, whole images or tile by tile; returns its class ids, too."""
     predictor = load(checkpoint, device)
     known = predictor.card.data.get("classes", {})
     ids = {name: known.get(name, number) for number, name in enumerate(predictor.class_names, 1)}
@@ -115,8 +115,8 @@ def pick_images(
         options.out, picks, assessor.source, ids, {"images": str(root), "source": assessor.source}
     )
     console.say(
-        f"correct {options.out}/labelme, {options.out}/cvat or {options.out}/coco (overlays show what "
-        "was found)"
+        f"correct {options.out}/labelme, {options.out}/cvat or {options.out}/coco "
+        "(overlays show what was found)"
     )
     into = options.labels or "DATASET"
     console.say(f"next: segue label import {options.out}/labelme --into {into}")
@@ -184,7 +184,8 @@ def _say_if_blind(
     empty = sum(not len(candidate.assessment.detections) for candidate in candidates)
     if assessor.threshold is None or 2 * empty <= len(candidates):
         return
-    message = f"the model finds nothing above {assessor.threshold:g} in {empty} of {len(candidates)} images"
+    images_of = f"{empty} of {len(candidates)} images"
+    message = f"the model finds nothing above {assessor.threshold:g} in {images_of}"
     advice = "train longer, lower --threshold or pick with --kind tubes|blobs"
     if empty == len(candidates):
         raise DataError(images, message, "objects to correct", advice)
