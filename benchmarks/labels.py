@@ -30,10 +30,10 @@ from segue.data.images import image_io as image_files
 from segue.data.records import Record
 from segue.evaluation.overlay import as_picture
 from segue.labelling import kinds
-from segue.labelling.auto import Job, find, read_any
+from segue.labelling.auto import LabelJob, find, read_any
 from segue.labelling.kinds import Shape, blobs, tubes
 from segue.labelling.kinds._planes import clearest
-from segue.labelling.pictures import drawn
+from segue.labelling.pictures import draw_shapes
 from segue.structures.masks import Polygon, bitmap
 
 DARK_BELOW = 100  # mean grey value: fluorescence is below, stained tissue above
@@ -41,50 +41,55 @@ DARK_BELOW = 100  # mean grey value: fluorescence is below, stained tissue above
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One image: objects there, found, and found rightly; the share of true overlap kept; whether
-    it had a doubt.
+    """One image: how many objects it has, how many were detected, and how many of these match; the
+    share of true overlap that is kept; whether the image was doubtful.
     """
 
     group: str
     true: int
-    found: int
-    right: int
+    detected: int
+    matched: int
     overlap: float
     doubtful: bool = False
 
     @property
     def f1(self) -> float:
-        return 2 * self.right / max(self.true + self.found, 1)
+        return 2 * self.matched / max(self.true + self.detected, 1)
 
 
 def score(
-    group: str, found: Sequence[Shape | Drawn], truth: Sequence[Shape | Drawn], doubt: str = ""
+    group: str, detected: Sequence[Shape | Drawn], truth: Sequence[Shape | Drawn], doubt: str = ""
 ) -> Score:
-    """Found objects against the true ones of an image."""
-    ious = np.array([[iou(one, other) for other in truth] for one in found]).reshape(
-        len(found), len(truth)
-    )
+    """Detected objects against the true ones of an image."""
+    ious = np.zeros((len(detected), len(truth)))
+    for row, shape in enumerate(detected):
+        ious[row] = [iou(shape, other) for other in truth]
     rows, columns = linear_sum_assignment(-np.where(ious > 0.5, ious, 0))
-    shared, kept = covers(truth), covers(found)
+    shared, kept = covers(truth), covers(detected)
     both = sum(1 for pixel, count in shared.items() if count > 1 and kept.get(pixel, 0) > 1)
     overlap = both / max(sum(count > 1 for count in shared.values()), 1)
     return Score(
-        group, len(truth), len(found), int((ious[rows, columns] > 0.5).sum()), overlap, bool(doubt)
+        group,
+        len(truth),
+        len(detected),
+        int((ious[rows, columns] > 0.5).sum()),
+        overlap,
+        bool(doubt),
     )
 
 
-def iou(one: Shape | Drawn, other: Shape | Drawn) -> float:
-    x0, y0 = max(one.x, other.x), max(one.y, other.y)
-    x1 = min(one.x + one.mask.shape[1], other.x + other.mask.shape[1])
-    y1 = min(one.y + one.mask.shape[0], other.y + other.mask.shape[0])
+def iou(first: Shape | Drawn, second: Shape | Drawn) -> float:
+    x0, y0 = max(first.x, second.x), max(first.y, second.y)
+    x1 = min(first.x + first.mask.shape[1], second.x + second.mask.shape[1])
+    y1 = min(first.y + first.mask.shape[0], second.y + second.mask.shape[0])
     if x1 <= x0 or y1 <= y0:
         return 0.0
-    parts = [
+    bits = [
         shape.mask[y0 - shape.y : y1 - shape.y, x0 - shape.x : x1 - shape.x]
-        for shape in (one, other)
+        for shape in (first, second)
     ]
-    both = int((parts[0] & parts[1]).sum())
-    return both / (int(one.mask.sum()) + int(other.mask.sum()) - both)
+    both = int((bits[0] & bits[1]).sum())
+    return both / (int(first.mask.sum()) + int(second.mask.sum()) - both)
 
 
 def covers(shapes: Sequence[Shape | Drawn]) -> dict[tuple[int, int], int]:
@@ -111,26 +116,26 @@ def by_otsu(image: np.ndarray) -> list[Drawn]:
 
 
 def truth_of(record: Record) -> list[Drawn]:
-    found = []
+    truth = []
     for annotation in record.annotations:
         assert annotation.mask is not None and not isinstance(annotation.mask, Polygon)
         bits, x, y = bitmap(annotation.mask)
-        found.append(Drawn(x, y, bits))
-    return found
+        truth.append(Drawn(x, y, bits))
+    return truth
 
 
 def nuclei(root: Path, overlays: Path | None) -> dict[str, list[Score]]:
     """Scores of all images of a data set with manual masks."""
     rows: dict[str, list[Score]] = {"Otsu": [], "segue": []}
-    job = Job(kinds.get("blobs"), blobs.Settings(), "nucleus")
+    job = LabelJob(kinds.get("blobs"), blobs.Settings(), "nucleus")
     for split in read_splits(Data(root=root)).values():
         for record in split.records:
             pixels, truth = read_any(record.image), truth_of(record)
             group = "fluorescence" if pixels.float().mean() < DARK_BELOW else "bright background"
-            found = find(pixels, job, None)
-            rows["segue"].append(score(group, found.shapes, truth, found.doubt))
+            finding = find(pixels, job, None)
+            rows["segue"].append(score(group, finding.shapes, truth, finding.doubt))
             rows["Otsu"].append(score(group, by_otsu(pixels.permute(1, 2, 0).numpy()), truth))
-            _show(overlays, record.image.name, image_files.read(record.image), found.shapes)
+            _show(overlays, record.image.name, image_files.read(record.image), finding.shapes)
     return rows
 
 
@@ -145,10 +150,10 @@ def fields(count: int, side: int, overlays: Path | None) -> dict[str, list[Score
             ("segue", tubes.Settings()),
             ("segue, nothing joined", tubes.Settings(gap=0)),
         ):
-            found = find(pixels, Job(kinds.get("tubes"), settings, "tube"), None)
-            rows[name].append(score("tubes", found.shapes, truth, found.doubt))
+            finding = find(pixels, LabelJob(kinds.get("tubes"), settings, "tube"), None)
+            rows[name].append(score("tubes", finding.shapes, truth, finding.doubt))
             if name == "segue":
-                _show(overlays, f"tubes-{seed}.png", pixels, found.shapes)
+                _show(overlays, f"tubes-{seed}.png", pixels, finding.shapes)
         rows["Otsu"].append(score("tubes", by_otsu(pixels.permute(1, 2, 0).numpy()), truth))
     return rows
 
@@ -156,7 +161,7 @@ def fields(count: int, side: int, overlays: Path | None) -> dict[str, list[Score
 def _show(overlays: Path | None, name: str, pixels: torch.Tensor, shapes: Sequence[Shape]) -> None:
     if overlays:
         overlays.mkdir(parents=True, exist_ok=True)
-        picture: Image.Image = drawn(as_picture(pixels), shapes)
+        picture: Image.Image = draw_shapes(as_picture(pixels), shapes)
         picture.save(overlays / name)
 
 
@@ -167,19 +172,19 @@ def table(rows: dict[str, list[Score]], with_overlap: bool) -> str:
     ]
     lines.append("|---|" + "---:|" * (4 if with_overlap else 5))
     for name, scores in rows.items():
-        groups = dict.fromkeys([*(one.group for one in scores), "all"])
+        groups = dict.fromkeys([*(score.group for score in scores), "all"])
         for group in groups if len(groups) > 2 else ["all"]:
-            some = [one for one in scores if group in ("all", one.group)]
-            pooled = 2 * sum(s.right for s in some) / sum(s.true + s.found for s in some)
+            chosen = [score for score in scores if group in ("all", score.group)]
+            pooled = 2 * sum(s.matched for s in chosen) / sum(s.true + s.detected for s in chosen)
             line = (
-                f"| {name}, {group} | {len(some)} | {np.mean([s.f1 for s in some]):.3f} | "
+                f"| {name}, {group} | {len(chosen)} | {np.mean([s.f1 for s in chosen]):.3f} | "
                 f"{pooled:.3f} |"
             )
-            rest = [s.f1 for s in some if not s.doubtful]
+            rest = [s.f1 for s in chosen if not s.doubtful]
             if with_overlap:
-                line += f" {np.mean([s.overlap for s in some]):.3f} |"
+                line += f" {np.mean([s.overlap for s in chosen]):.3f} |"
             else:
-                line += f" {len(some) - len(rest)} | {np.mean(rest):.3f} |"
+                line += f" {len(chosen) - len(rest)} | {np.mean(rest):.3f} |"
             lines.append(line)
     return "\n".join(lines)
 

@@ -44,8 +44,12 @@ def main() -> None:
     print(f"detector: box_ap {detector['box_ap']:.3f}, box_ap50 {detector['box_ap50']:.3f} (test)")
     print("| mask_head | epochs | parameters | untrained | mask_ap | mask_ap50 | ms a step |")
     with tempfile.TemporaryDirectory() as runs:
-        for head, epochs in (("dot", args.epochs), ("dot", 2 * args.epochs), ("attention-nano", args.epochs),
-                             ("attention", args.epochs)):  # fmt: skip
+        for head, epochs in (
+            ("dot", args.epochs),
+            ("dot", 2 * args.epochs),
+            ("attention-nano", args.epochs),
+            ("attention", args.epochs),
+        ):
             folder = (
                 run_plan(masks_plan(args.run, head, epochs, Path(runs)), Console(quiet=True))
                 / "1-masks"

@@ -54,16 +54,24 @@ def data_of(folder: Path, seed: int) -> tuple[Path, Path]:
 def plan_of(name: str, folder: Path, seed: int, trained: list[dict[str, Any]]) -> Plan:
     """A plan of pico on the CPU with these stages."""
     common = {
-        "task": "joint", "images_per_step": 8, "workers": 0, "evaluate_every_steps": 100,
-        "optimizer": {"lr": 1e-3, "clip": 1.0}, "augment": {"crop": 0.3, "vertical_flip": 0.5},
-    }  # fmt: skip
+        "task": "joint",
+        "images_per_step": 8,
+        "workers": 0,
+        "evaluate_every_steps": 100,
+        "optimizer": {"lr": 1e-3, "clip": 1.0},
+        "augment": {"crop": 0.3, "vertical_flip": 0.5},
+    }
     return Plan.model_validate(
         {
-            "name": name, "seed": seed, "device": "cpu", "runs": folder / "runs", "data": trained[0]["data"],
+            "name": name,
+            "seed": seed,
+            "device": "cpu",
+            "runs": folder / "runs",
+            "data": trained[0]["data"],
             "model": {"family": "mask2former", "size": "pico", "queries": 20},
             "stages": [{**common, **stage} for stage in trained],
         }
-    )  # fmt: skip
+    )
 
 
 def noisy_stage(data: Path, steps: int, noise: dict[str, Any]) -> dict[str, Any]:

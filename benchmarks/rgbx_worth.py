@@ -69,15 +69,25 @@ def divided(data: Path, folder: Path, seed: int) -> dict[str, Any]:
 def trained(data: dict[str, Any], folder: Path, seed: int, fusion: str, steps: int) -> CocoMetrics:
     """What the selected checkpoint finds in the test images."""
     stage = {
-        "name": "boxes", "steps": steps, "evaluate_every_steps": max(steps // 4, 1), "images_per_step": 4, "workers": 0,
-        "optimizer": {"lr": 1e-3, "clip": 1.0}, "augment": {"vertical_flip": 0.5},
-    }  # fmt: skip
+        "name": "boxes",
+        "steps": steps,
+        "evaluate_every_steps": max(steps // 4, 1),
+        "images_per_step": 4,
+        "workers": 0,
+        "optimizer": {"lr": 1e-3, "clip": 1.0},
+        "augment": {"vertical_flip": 0.5},
+    }
     plan = Plan.model_validate(
         {
-            "name": f"{fusion}-{seed}", "seed": seed, "device": "cpu", "runs": folder / "runs", "data": data,
-            "model": {"family": "rgbx_rcnn", "size": "pico", "resolution": SIDE, "fusion": fusion}, "stages": [stage],
+            "name": f"{fusion}-{seed}",
+            "seed": seed,
+            "device": "cpu",
+            "runs": folder / "runs",
+            "data": data,
+            "model": {"family": "rgbx_rcnn", "size": "pico", "resolution": SIDE, "fusion": fusion},
+            "stages": [stage],
         }
-    )  # fmt: skip
+    )
     run = run_plan(plan, Console())
     return build.measure(
         read_dataset(plan.data), "test", load(run, "cpu").chain, 4, 0, lambda: None

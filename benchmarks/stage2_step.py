@@ -5,8 +5,10 @@
 Four ways to do a step on the same images, interleaved, medians of all rounds:
 
     joint     everything learns, in as many query groups as rfdetr trains with (13)
-    naive     the detector's gradients switched off and nothing else: train mode, all groups, masks in the matching
-    frozen    the detector frozen as segue freezes it: eval, no recording, one group, matched by class and box
+    naive     the detector's gradients switched off and nothing else: train mode, all groups, masks
+              in the matching
+    frozen    the detector frozen as segue freezes it: eval, no recording, one group, matched by
+              class and box
     cached    the frozen detector's outputs read from memory
 
 Time is this process's CPU seconds (wall seconds on a GPU); memory is the peak above what was there

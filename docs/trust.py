@@ -64,7 +64,7 @@ ROWS = {
 
 @dataclass
 class Row:
-    """What became of a promise: faults by what they were, tests that passed, were skipped, failed."""
+    """The outcome of a promise: faults by kind, and tests that passed, were skipped or failed."""
 
     faults: Counter[str] = field(default_factory=Counter)
     passed: int = 0
@@ -168,11 +168,13 @@ def page(rows: dict[str, Row]) -> str:
         sum(row.passed for row in rows.values()),
         sum(row.faults.total() for row in rows.values()),
     )
+    day = time.strftime("%Y-%m-%d")
     return f"""# What was broken on purpose
 
-Peers fail quietly; here a promise is a test that injects the fault. Written on {time.strftime("%Y-%m-%d")} by
+Peers fail quietly; here a promise is a test that injects the fault. Written on {day} by
 `python docs/trust.py` for {version}:
-{faults:,} faults in {tests} tests. How each of them is injected is in the tests, most of them under `tests/faults`.
+{faults:,} faults in {tests} tests. How each of them is injected is in the tests, most of them under
+`tests/faults`.
 
 {table(rows)}
 `python docs/trust.py --rows P1 P4` runs and prints some of the rows.

@@ -122,7 +122,7 @@ def test_info_tells_levels_and_two_sources_file_by_file(data, tmp_path):
         < text.index("algorithm 1")
         < text.index("manual_train: 1 images")
     )
-    assert "1 groups lie in several parts: a (algorithmic_train, manual_train)" in text
+    assert "1 groups are in several splits: a (algorithmic_train, manual_train)" in text
 
 
 def test_a_split_keeps_twins_together_and_every_object(data, flat, tmp_path):
@@ -145,7 +145,7 @@ def test_a_split_keeps_twins_together_and_every_object(data, flat, tmp_path):
     )
     assert "12 groups stayed together" in text and digest(flat) == before
     read_dataset(Data(root=tmp_path / "parts"))
-    assert "lie in several parts" not in data("info", tmp_path / "parts")[1]
+    assert "in several splits" not in data("info", tmp_path / "parts")[1]
     again = data(
         "split", tmp_path / "parts", "--out", tmp_path / "again", "--shares", "1,1", "--link"
     )

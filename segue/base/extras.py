@@ -8,8 +8,8 @@ from typing import Any
 from segue.errors import PlanError
 
 
-def extra(module: str, purpose: str) -> Any:
-    """A module that comes with the extra `labels`.
+def import_extra(module: str, purpose: str) -> Any:
+    """Import a module that comes with the extra `labels`. purpose: what the user asked for.
 
     Raises:
         PlanError: if it is not installed.

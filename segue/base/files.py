@@ -9,9 +9,12 @@ from typing import Any
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> Path:
-    """Replace a JSON file in one rename, flushed to disk; its folder is made where it is missing.
+    """Replace a JSON file in one rename, flushed to disk; make its folder where it is missing.
 
-    indent: spaces a level, for files that people read; None writes one line.
+    indent: spaces for each level, for files that people read; None writes one line.
+
+    Raises:
+        OSError: if it cannot be written; what was there before is then left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".writing")

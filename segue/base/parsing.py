@@ -21,13 +21,17 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        OSError: if it cannot be read. ValueError: if it is no JSON, or nested too deep.
+        OSError: if it cannot be read. ValueError: if it is not JSON, or nested too deep.
     """
     return parse_json(path.read_bytes())
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Raises ValueError if it is no JSON, or nested too deep."""
+    """The content of a JSON text.
+
+    Raises:
+        ValueError: if it is not JSON, or nested too deep.
+    """
     try:
         return json.loads(text)
     except RecursionError:
@@ -35,10 +39,10 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """The content of a YAML text, all scalars as text (`no` is a name, too) and all tags ignored.
+    """The content of a YAML text; all scalars are text (`no` may be a name), all tags are ignored.
 
     Raises:
-        ValueError: if it is no YAML, nested too deep, or too large.
+        ValueError: if it is not YAML, nested too deep, or too large.
     """
     check_yaml(text)
     loader = yaml.BaseLoader(text)
@@ -51,7 +55,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def check_yaml(text: str) -> None:
-    """Look at a YAML text event by event, which needs no recursion.
+    """Check a YAML text event by event, which needs no recursion.
 
     Raises:
         ValueError: if it is nested deeper than DEEPEST, or has more than MOST_NODES values when
@@ -81,4 +85,4 @@ def check_yaml(text: str) -> None:
             if total > MOST_NODES:
                 raise ValueError(f"more than {MOST_NODES} values, aliases followed")
     except yaml.YAMLError:
-        return  # whoever reads it says where
+        return  # whoever reads the text reports the place

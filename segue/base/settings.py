@@ -1,7 +1,7 @@
 """The base of everything a plan file can set: frozen, and an unknown key is an error.
 
-Each room defines the settings it consumes; `segue.plan` puts them together and adds file, line and
-the nearest name to every complaint.
+Each folder defines the settings it consumes; `segue.plan` combines them, and adds file, line and
+the nearest name to every error.
 """
 
 from __future__ import annotations

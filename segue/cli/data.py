@@ -11,19 +11,21 @@ from segue.errors import show
 
 data = App(
     name="data",
-    help="Data sets: what is in them, what is wrong with them, and merging, splitting, scaling "
-    "and converting them.",
+    help="Count, audit, merge, split, scale and convert data sets.",
 )
-Group = Annotated[str | None, Parameter(help="Regular expression: its first group names what belongs together; "
-                                             "without one, what it matches is no part of the name.")]  # fmt: skip
+GROUP_HELP = (
+    "Regular expression: its first group names what belongs together; without one, what it matches "
+    "is removed from the name."
+)
+Group = Annotated[str | None, Parameter(help=GROUP_HELP)]
 Link = Annotated[
-    bool, Parameter(negative="", help="Give image files a second name instead of copying them.")
+    bool, Parameter(negative="", help="Hard-link image files instead of copying them.")
 ]
 
 
 @data.command
 def info(folder: Path, *, group: Group = None, json: bool = False) -> None:
-    """Count images, objects of each class and source, sizes, and groups that lie in several parts.
+    """Count images, objects of each class and source, sizes, and groups that are in several splits.
 
     Parameters
     ----------
@@ -51,8 +53,7 @@ def audit(
         A new folder for findings.json, quarantine.json (for data.quarantine of a plan) and
         audit.html.
     quick
-        Annotations and the headers of images only: no image is decoded, no two pictures are
-        compared.
+        Read annotations and image headers only: decode no image, and compare no two.
     json
         Print the findings as JSON.
     """
@@ -71,17 +72,17 @@ def merge(
     sources: str = "",
     link: Link = False,
 ) -> None:
-    """Write one data set from two: classes united by name, sources kept.
+    """Merge two data sets into one: unite classes by name, keep sources.
 
     Parameters
     ----------
     out
         A new folder.
     same
-        Of an image that is in both: keep the objects made by hand (else the first's), or those of
+        For an image that is in both: keep the objects made by hand (or the first's), or those of
         both.
     sources
-        What the objects of the two are, such as algorithm,manual; as their files say if left out.
+        Sources of the objects of each, such as algorithm,manual; default: as their files say.
     """
     from segue.cli.commands.data.merge import merge_data
     from segue.data.writing import folders
@@ -100,16 +101,16 @@ def split(
     group: Group = None,
     link: Link = False,
 ) -> None:
-    """Write a data set in train, valid and test; views of one field of view stay in one part.
+    """Split a data set into train, valid and test; keep views of one field in one split.
 
     Parameters
     ----------
     out
         A new folder.
     shares
-        Of train, valid and perhaps test.
+        Shares of train and valid, or of train, valid and test.
     seed
-        Another seed is another split.
+        Seed of the random split.
     """
     from segue.cli.commands.data.change import split_data
     from segue.data.writing import folders
@@ -119,16 +120,16 @@ def split(
 
 @data.command
 def scale(folder: Path, *, out: Path, factor: float | None = None, side: int | None = None) -> None:
-    """Write a data set with its images and objects at another size.
+    """Resize the images and objects of a data set.
 
     Parameters
     ----------
     out
         A new folder.
     factor
-        0.5 for half the width and height.
+        Factor for width and height, such as 0.5.
     side
-        Pixels of the longer side, instead of a factor.
+        Length of the longer side in pixels, instead of a factor.
     """
     from segue.cli.commands.data.change import scale_data
 
@@ -144,16 +145,17 @@ def convert(
     quarantine: Path | None = None,
     link: Link = False,
 ) -> None:
-    """Write a data set in another format, with its images and their partners.
+    """Convert a data set to another format, with its images and their partners.
 
     Parameters
     ----------
     to
-        voc and yolo have boxes, yolo-seg outlines, masks label images (TIFF); the others both.
+        voc and yolo hold boxes, yolo-seg outlines, masks label images (TIFF); the others hold both
+        boxes and masks.
     out
         A new folder.
     quarantine
-        A list that segue data audit wrote: what it names is left out.
+        Leave out what this list, written by segue data audit, names.
     """
     from segue.cli.commands.data.change import convert_data
     from segue.data.writing import folders

@@ -11,7 +11,7 @@ from segue.errors import show
 
 label = App(
     name="label",
-    help="Labels: from classical image processing, and by hand with what is found as a start.",
+    help="Label images with classical image processing, and by hand starting from its labels.",
 )
 
 
@@ -29,8 +29,8 @@ def auto(
     keep_doubtful: Annotated[bool, Parameter(negative="")] = False,
     replace: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Label images from nothing: a data set with masks, overlays, and a sheet of what was found and
-    what is doubtful.
+    """Label images by image processing: write a data set with masks, overlays, and a page that
+    shows objects and doubts.
 
     Parameters
     ----------
@@ -42,22 +42,21 @@ def auto(
     kind
         tubes (long and thin, crossing) or blobs (roundish, touching).
     out
-        The data set's folder. Images in it are second names of yours and take no space.
+        The data set's folder. Images in it are hard links to yours and take no space.
     scale
-        Micrometres per pixel; read from TIFF files that say it. Without it lengths are thousandths
-        of the image.
+        Micrometres per pixel; default: as TIFF files say. Without it lengths are thousandths of the
+        image's longer side.
     channel
-        Name (red, green, blue) or number from 0 of the channel to look at; else the one with the
+        Name (red, green, blue) or number from 0 of the channel to use; default: the one with the
         clearest objects.
     class_name
-        What the objects are called; else tube or blob.
+        Class name of the objects; default: tube or blob.
     show_steps
-        Write a picture of every step too.
+        Write a picture of every step, too.
     valid
-        Share of the images held back for validation; files that show the same field of view stay
-        together.
+        Share of the images to hold back for validation; views of one field stay together.
     keep_doubtful
-        Put images with a doubt into the data set as well.
+        Put doubtful images into the data set, too.
     replace
         Replace the labels in --out, though they are of other settings or images, or there are
         labels by hand.
@@ -86,8 +85,8 @@ def pick(
     tile: str | None = None,
     json: bool = False,
 ) -> None:
-    """Pick the images that are worth labelling by hand, and write what is found in them for CVAT,
-    LabelMe and COCO.
+    """Pick the images that are worth labelling by hand, and write their objects for CVAT, LabelMe
+    and COCO.
 
     Parameters
     ----------
@@ -96,34 +95,39 @@ def pick(
     settings
         key=value for the kind, as in label auto.
     count
-        How many.
+        How many images to pick.
     checkpoint
-        A checkpoint, stage or run folder, or a file as predict takes, to look with.
+        Detect objects with this checkpoint, stage or run folder, or file as predict takes.
     kind
-        Look with image processing, tubes or blobs, if there is no checkpoint; else the labels are
-        taken.
+        Detect tubes or blobs by image processing; without it and --checkpoint, take the labels.
     labels
-        The data set of label auto: images in it that are labelled by hand are not picked, nor
-        others of their fields.
+        The data set of label auto: do not pick images that it has labels by hand for, nor other
+        views of their fields.
     group
         Regular expression: its first group names the field of view, of which one image is picked.
     out
         A new folder for the list, overlays and the files of each program.
     threshold
-        Lowest score that counts as found by the checkpoint.
+        Lowest score of an object that the checkpoint detects.
     scale
         Micrometres per pixel, as in label auto.
     channel
-        The channel to look at, as in label auto.
+        The channel to use, as in label auto.
     class_name
-        What objects are called, as in label auto.
+        Class name of the objects, as in label auto.
     tile
-        Let the checkpoint look at squares of so many pixels, or auto, as in predict.
+        Cut images into tiles of so many pixels, or auto, as in predict.
     json
         Print the list as JSON.
     """
     from segue.cli.commands.label.auto import job_of
-    from segue.cli.commands.label.pick import Asked, kind_eye, label_eye, model_eye, pick_images
+    from segue.cli.commands.label.pick import (
+        PickOptions,
+        assessor_from_checkpoint,
+        assessor_from_kind,
+        assessor_from_labels,
+        pick_images,
+    )
     from segue.errors import DataError, PlanError
 
     if not images.exists():
@@ -137,12 +141,14 @@ def pick(
             "a model, which sees every image at one size, or no tiles",
         )
     if checkpoint:
-        eye, ids = model_eye(checkpoint, threshold, device, tile)
+        assessor, ids = assessor_from_checkpoint(checkpoint, threshold, device, tile)
     elif kind:
-        eye, ids = kind_eye(job_of(kind, settings, channel, class_name, scale, False))
+        assessor, ids = assessor_from_kind(
+            job_of(kind, settings, channel, class_name, scale, False)
+        )
     else:
-        eye, ids = label_eye(labels)
-    show(pick_images(images, eye, ids, Asked(count, labels, group, out), json))
+        assessor, ids = assessor_from_labels(labels)
+    show(pick_images(images, assessor, ids, PickOptions(count, labels, group, out), json))
 
 
 @label.command(name="import")
@@ -156,27 +162,27 @@ def import_(
     group: str | None = None,
     keep_unreviewed: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Read labels that were corrected by hand, check them, and add them to a data set for the
-    second stage.
+    """Check labels that were corrected by hand, and add them to a data set for the second stage.
 
     Parameters
     ----------
     corrected
         A file or folder of CVAT, LabelMe, VIA or COCO.
     into
-        The data set of label auto; images that it does not have become second names in it.
+        The data set of label auto; images that it lacks are hard-linked into it.
     classes
-        A class that the data set does not have yet; again for each.
+        Accept a class that the data set does not have yet; repeat for each.
     held
-        Share of the fields of view to hold back for validation; others of a field that is held back
-        are, too.
+        Share of the fields of view to hold back for validation, with all views of them.
     picked
-        The folder of label pick that the labels were made from, if they do not lie in it.
+        The folder of label pick that the labels come from, if they do not lie in it.
     group
         Regular expression: its first group names the field of view.
     keep_unreviewed
-        Take images in which nothing was changed since label pick as well.
+        Take images in which nothing was changed since label pick, too.
     """
-    from segue.cli.commands.label.import_labels import Import, import_labels
+    from segue.cli.commands.label.import_labels import ImportOptions, import_labels
 
-    show(import_labels(corrected, into, Import(classes, held, picked, group, keep_unreviewed)))
+    show(
+        import_labels(corrected, into, ImportOptions(classes, held, picked, group, keep_unreviewed))
+    )

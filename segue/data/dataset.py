@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from segue.base.settings import Settings
 from segue.data import formats, quarantine
-from segue.data.images import multi_file
+from segue.data.images import multi_file, paired_files
 from segue.data.problems import Place, Problem
 from segue.data.records import Split, refuse_errors
 from segue.data.splitting import SplitShares, split_by_shares
@@ -173,7 +173,7 @@ def _compare_channels(splits: dict[str, Split], data: Data, place: Path) -> None
         set says.
     """
     pictures = [record.image for split in splits.values() for record in split.records]
-    multi_file.refuse_unknown_folders(pictures, data.channels, place)
+    paired_files.refuse_unknown_folders(pictures, data.channels, place)
     in_image = [channel for channel in data.channels if channel.folder is None]
     for split in splits.values() if "channels" in data.model_fields_set else ():
         described = f"its description calls the channels {', '.join(split.channels)}"

@@ -1,4 +1,4 @@
-"""Which images show the same thing, and a split into parts that never separates them.
+"""Which images show the same scene, and a split that never separates them.
 
 A field of view is often several files: its colours, its planes in depth, its points in time, its
 quadrants, copies of it. With one of them in training and another in validation a model is measured
@@ -16,7 +16,8 @@ from segue.errors import DataError
 from segue.structures.seeds import order
 
 COLOURS = (
-    "green|grey|gray|red|blue|cyan|magenta|yellow|dapi|hoechst|gfp|rfp|yfp|cfp|egfp|mcherry|tdtomato|fitc|tritc|cy[357]"
+    "green|grey|gray|red|blue|cyan|magenta|yellow"
+    "|dapi|hoechst|gfp|rfp|yfp|cfp|egfp|mcherry|tdtomato|fitc|tritc|cy[357]"
     "|bf|brightfield|phase|dic|fluo|rgb|merged?|composite|overlay|colou?r"
 )
 # Words between separators that say which view of a field this is, not which field. `s1`, `f01` and
@@ -24,7 +25,8 @@ COLOURS = (
 VIEW = re.compile(
     rf"(?:{COLOURS}|(?:ch|channel|w|c)\d{{1,2}}(?:{COLOURS})?"
     r"|(?:z|t|zplane|plane|slice|page|frame|time|tp)\d+|(?:z|t|c)(?=$)"
-    r"|(?:tile|quad|quadrant|crop|patch|part)\d*|[tb][lr]|(?:top|bottom|upper|lower)-?(?:left|right)|r\d+c\d+"
+    r"|(?:tile|quad|quadrant|crop|patch|part)\d*"
+    r"|[tb][lr]|(?:top|bottom|upper|lower)-?(?:left|right)|r\d+c\d+"
     r"|copy\d*|processed|mip|maxproj|projection|resized)"
 )
 # numbers behind such a word are its own
@@ -63,8 +65,8 @@ def group_of(name: str, pattern: str | None = None) -> str:
         ) from None
     if not search.groups:
         return search.sub("", whole)
-    found = search.search(whole)
-    return found[1] or "" if found else whole
+    match = search.search(whole)
+    return match[1] or "" if match else whole
 
 
 def _field(stem: str) -> str:
@@ -84,23 +86,23 @@ def _field(stem: str) -> str:
 
 def groups(names: Iterable[str], pattern: str | None = None) -> dict[str, list[str]]:
     """The names of each group; groups and names are sorted."""
-    found: dict[str, list[str]] = {}
+    members_of: dict[str, list[str]] = {}
     for name in sorted(set(names)):
-        found.setdefault(group_of(name, pattern), []).append(name)
-    return dict(sorted(found.items()))
+        members_of.setdefault(group_of(name, pattern), []).append(name)
+    return dict(sorted(members_of.items()))
 
 
 def split_groups(
     names: Iterable[str], shares: Mapping[str, float], seed: int, pattern: str | None = None
 ) -> dict[str, list[str]]:
-    """Names of each part, in sorted order, whole groups only: a function of the set of names, the
-    shares and the seed.
+    """The sorted names of each split, whole groups only, from the set of names, shares and seed
+    alone.
 
-    shares: how much of the images each part should have, in any unit. Large groups are dealt first,
-    each to the part that lacks most; every part gets at least one group.
+    shares: how much of the images each split should get, in any unit. Large groups are dealt first,
+    each to the split that lacks most images; every split gets at least one group.
 
     Raises:
-        DataError: if a share is not above 0, or there are fewer groups than parts.
+        DataError: if a share is not above 0, or there are fewer groups than splits.
     """
     wrong = {
         part: share for part, share in shares.items() if not (math.isfinite(share) and share > 0)
@@ -109,22 +111,22 @@ def split_groups(
         raise DataError("shares", f"{wrong or 'none'}", "a number above 0 for each part")
     together = list(groups(names, pattern).items())
     if len(together) < len(shares):
-        count, named = (
-            sum(len(members) for _, members in together),
-            ", ".join(name for name, _ in together[:5]),
-        )
-        found = f"{count} images in {len(together)} groups ({named}) for {len(shares)} parts"
+        count = sum(len(members) for _, members in together)
+        named = ", ".join(name for name, _ in together[:5])
+        too_few = f"{count} images in {len(together)} groups ({named}) for {len(shares)} parts"
         raise DataError(
             "split",
-            found,
+            too_few,
             "at least a group for each part",
             "--group REGEX, if the groups are not right",
         )
     shuffled = [together[index] for index in order(len(together), seed, "split")]
-    shuffled.sort(key=lambda group: -len(group[1]))  # stable: groups of one size stay shuffled
+    # stable, so that groups of one size stay shuffled; large ones first, as in bin packing
+    shuffled.sort(key=lambda group: -len(group[1]))
     total = sum(len(members) for _, members in together) / sum(shares.values())
     parts: dict[str, list[str]] = {part: [] for part in shares}
     for left, (_, members) in zip(range(len(shuffled), 0, -1), shuffled, strict=True):
+        # as many groups remain as splits are empty: each of these gets one
         empty = [part for part in parts if not parts[part]]
         choice = empty if len(empty) >= left else list(parts)
         neediest = max(choice, key=lambda part: shares[part] * total - len(parts[part]))

@@ -1,6 +1,4 @@
-"""Data that is one part, split_by_shares by the plan: nothing is written, the same files give the same
-parts.
-"""
+"""A data set without splits, split by the plan; equal files give equal splits."""
 
 from __future__ import annotations
 
@@ -16,11 +14,11 @@ from segue.errors import DataError
 
 
 class SplitShares(Settings):
-    """Shares of the images that become valid and test; train is what is left.
+    """Shares of the images that become valid and test, 0 to 1; train is the rest.
 
     Views of one scene stay together, by their names as `segue data split` reads them. group: a
-    regular expression that finds the scene in a name (see `groups.group_of`); `(.*)` makes every
-    image its own.
+    regular expression that finds the scene in a name (see `scene_groups.group_of`); `(.*)` makes
+    every image a scene of its own.
     """
 
     valid: float = Field(0.15, gt=0, lt=1)
@@ -38,11 +36,10 @@ class SplitShares(Settings):
 def split_by_shares(
     splits: dict[str, Split], division: SplitShares, root: Path
 ) -> dict[str, Split]:
-    """The only part there is as train, valid and, if it has a share, test. Records are in the order
-    of their names.
+    """Split a single split into train, valid and, if it has a share, test; records sorted by name.
 
     Raises:
-        DataError: if there are several parts, or fewer scenes than parts.
+        DataError: if there are several splits already, or fewer scenes than splits.
     """
     if len(splits) != 1:
         raise DataError(
@@ -57,7 +54,7 @@ def split_by_shares(
         "valid": division.valid,
         "test": division.test,
     }
-    shares = {part: share for part, share in shares.items() if share}
+    shares = {name: share for name, share in shares.items() if share}
     names = names_in(whole.records)
     try:
         dealt = split_groups(names, shares, division.seed, division.group)
@@ -67,10 +64,10 @@ def split_by_shares(
         )
         raise DataError(f"{root}: data.split", error.found, error.expected, run) from None
     order = sorted(range(len(names)), key=names.__getitem__)
-    parts = {}
-    for part, chosen in dealt.items():
-        mine = set(chosen)
-        records = [whole.records[number] for number in order if names[number] in mine]
-        problems = whole.problems if part == "train" else []  # said once
-        parts[part] = replace(whole, name=part, records=records, problems=problems)
-    return parts
+    new_splits = {}
+    for name, members in dealt.items():
+        chosen = set(members)
+        records = [whole.records[number] for number in order if names[number] in chosen]
+        problems = whole.problems if name == "train" else []  # reported once
+        new_splits[name] = replace(whole, name=name, records=records, problems=problems)
+    return new_splits

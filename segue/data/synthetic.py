@@ -1,9 +1,9 @@
-"""A small instance-segmentation data set, drawn: microscopy-like cells, rods and tubes with exact,
-overlapping masks.
+"""A small synthetic data set for instance segmentation: microscopy-like cells, rods and tubes with
+exact, overlapping masks.
 
 For the demo and the tests: real enough to learn from, made in seconds, the same on every machine
-for a seed. An object's polygon is the truth and the picture is drawn from it, so a crossing belongs
-to both tubes.
+for a seed. An object's polygon is the ground truth and the image is rendered from it, so a crossing
+belongs to both tubes.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ def render_dataset(
     seed: int = 0,
     objects: tuple[int, int] = (3, 10),
 ) -> Path:
-    """Write `images[part]` PNG files of side x side pixels for each part, with COCO polygons;
-    returns root.
+    """Write PNG files of side x side pixels for each split, with COCO polygons; returns root.
 
-    objects: fewest and most in an image, but for a few images that stay empty.
+    images: how many for each split. objects: fewest and most in an image; EMPTY_SHARE of the images
+    have none.
     """
-    for part, count in images.items():
-        folder = root / part
+    for split, count in images.items():
+        folder = root / split
         folder.mkdir(parents=True, exist_ok=True)
-        rng = np.random.default_rng([seed, sorted(("test", "train", "valid", part)).index(part)])
+        rng = np.random.default_rng([seed, sorted(("test", "train", "valid", split)).index(split)])
         entries: dict[str, list] = {"images": [], "annotations": [], "categories": []}
         entries["categories"] = [{"id": i, "name": name} for i, name in enumerate(CLASSES, 1)]
         for number in range(count):
-            found = (
-                0 if rng.random() < EMPTY_SHARE else int(rng.integers(objects[0], objects[1] + 1))
-            )
-            pixels, shapes = render_image(rng, side, found)
-            name = f"{part}_{number:04d}.png"
+            wanted = 0
+            if rng.random() >= EMPTY_SHARE:
+                wanted = int(rng.integers(objects[0], objects[1] + 1))
+            pixels, shapes = render_image(rng, side, wanted)
+            name = f"{split}_{number:04d}.png"
             Image.fromarray(pixels).save(folder / name, compress_level=1)
             entries["images"].append(
                 {"id": number, "file_name": name, "height": side, "width": side}
@@ -72,15 +72,17 @@ def _annotation(entries: dict[str, list], image: int, kind: str, polygon: np.nda
 def render_image(
     rng: np.random.Generator, side: int, objects: int
 ) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
-    """One picture, uint8 (side, side, 3), and its objects as (class, polygon (V, 2) in pixels,
-    inside the image).
+    """An image, uint8 (side, side, 3), and its objects as (class, polygon (V, 2) in pixels, inside
+    the image).
+
+    objects: how many to try for; fewer where they would cover each other.
     """
     uneven = Image.fromarray(rng.normal(0.15, 0.03, (5, 5)).astype(np.float32))
     light = np.asarray(uneven.resize((side, side), Image.Resampling.BICUBIC), dtype=np.float64)
     canvas = np.repeat(light[..., None], 3, axis=2)
     shapes: list[tuple[str, np.ndarray]] = []
     boxes: list[tuple[np.ndarray, np.ndarray]] = []
-    for _ in range(objects * 4):
+    for _ in range(objects * 4):  # some are refused below
         if len(shapes) == objects:
             break
         kind = CLASSES[int(rng.integers(3))]
@@ -100,7 +102,7 @@ def render_image(
 def _share_covered(
     low: np.ndarray, high: np.ndarray, other: tuple[np.ndarray, np.ndarray]
 ) -> float:
-    """How much of a box another one covers."""
+    """The share of a box's area, 0..1, that another box covers; boxes as lower and upper corner."""
     overlap = np.clip(np.minimum(high, other[1]) - np.maximum(low, other[0]), 0, None).prod()
     return float(overlap / max((high - low).prod(), 1e-9))
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segue.base.extras import extra
+from segue.base.extras import import_extra
 from segue.inference.skeletons import skeleton
 from segue.structures.detections import Detections
 from segue.structures.regions import Region
@@ -75,7 +75,9 @@ def shape(bits: np.ndarray, x: int = 0, y: int = 0) -> dict[str, float | int]:
     orientation, aspect = axes(bits)
     return {
         "area": len(rows),
-        "perimeter": float(extra("skimage.measure", "measurements").perimeter(np.pad(bits, 1))),
+        "perimeter": float(
+            import_extra("skimage.measure", "measurements").perimeter(np.pad(bits, 1))
+        ),
         "length": line.length + line.to_ends,
         "skeleton_length": line.length,
         "width_mean": line.width_mean,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tifffile
 
-from segue.base.extras import extra
+from segue.base.extras import import_extra
 from segue.errors import DataError
 from segue.structures.detections import Detections
 from segue.structures.outlines import rings_of
@@ -70,7 +70,7 @@ def rois(found: Detections) -> list[roifile.ImagejRoi]:
         PlanError: if roifile is not installed. DataError: if the image is too large for ImageJ's
         coordinates.
     """
-    roifile = extra("roifile", "regions")
+    roifile = import_extra("roifile", "regions")
     if max(found.size) > FURTHEST:
         raise DataError(
             "regions", f"an image of {max(found.size)} px", f"at most {FURTHEST} px, for ImageJ"

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from segue import models
 from segue.data.images import image_io as image_files
-from segue.data.images import multi_file
+from segue.data.images import multi_file, paired_files
+from segue.data.images.value_scale import value_scaled
 from segue.data.pipeline.transforms import View
 from segue.errors import DataError
 from segue.models.parts.chain import Chain
@@ -122,7 +123,7 @@ class Predictor:
             )
         if pixels.dtype == torch.uint8 and all(channel.scale is None for channel in channels):
             return pixels
-        return image_files.scaled(pixels, channels)
+        return value_scaled(pixels, channels)
 
 
 def pictures_in(path: Path, channels: Sequence[Channel] = ()) -> list[Path]:
@@ -139,7 +140,7 @@ def pictures_in(path: Path, channels: Sequence[Channel] = ()) -> list[Path]:
     found = sorted(
         p for p in path.rglob("*") if p.suffix.lower() in image_files.SUFFIXES and p.name[0] != "."
     )
-    found = multi_file.without_paired_files(found, path, channels)
+    found = paired_files.without_paired_files(found, path, channels)
     if not found:
         raise DataError(path, "no images" if path.is_dir() else "no such file or folder", "images")
     return found

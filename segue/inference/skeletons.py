@@ -23,7 +23,7 @@ from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from segue.base.extras import extra
+from segue.base.extras import import_extra
 
 Graph = dict[int, dict[int, float]]  # pixel -> its neighbours and how far they are
 
@@ -52,7 +52,7 @@ def skeleton(bits: np.ndarray) -> Skeleton:
         PlanError: if scikit-image is not installed.
     """
     padded = np.pad(bits, 1)
-    line = extra("skimage.morphology", "measurements").skeletonize(padded)
+    line = import_extra("skimage.morphology", "measurements").skeletonize(padded)
     if not line.any():
         return Skeleton()
     # Distances are measured to the next pixel's centre; the outline is half a pixel nearer.

@@ -1,9 +1,8 @@
-"""Labels by hand added to a data set, so that nothing is measured on a field of view that was
-trained on.
+"""Labels by hand added to a data set, without measuring on a field of view that was trained on.
 
-An image goes where others of its field are: to the training part, or to the part that is held back.
-What is held back by hand leaves the algorithm's training part, too. A file that changes is kept
-beside, as NAME.bak.
+An image goes where others of its field are: to the training split, or to the one that is held back.
+What is held back by hand leaves the algorithm's training split, too. A file that changes is kept as
+NAME.bak.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from segue.data.writing.coco import coco
 from segue.data.writing.coco_merge import Content, combined
 from segue.data.writing.folders import link
 from segue.errors import DataError
-from segue.labelling.read_corrections import Corrected
+from segue.labelling.read_corrections import CorrectedImage
 from segue.labelling.sources import ALGORITHMIC, MANUAL, Sources, image_name
 
 TRAIN = "train"
@@ -29,15 +28,17 @@ SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Division:
-    """The part of each image, by name, and the fields whose labels of the algorithm must leave its
-    training part.
+class SplitAssignment:
+    """Which split each image goes to.
 
-    free: how many fields could be held back, neither trained on by hand nor held back before.
+    held: the split that is held back, valid or test. split_of: by name of the image. leaving:
+    fields whose labels of the algorithm must leave its training split. pattern: see
+    `scene_groups.group_of`. free: how many fields could be held back: neither trained on by hand
+    nor held back before.
     """
 
     held: str
-    part_of: dict[str, str]
+    split_of: dict[str, str]
     leaving: frozenset[str]
     pattern: str | None = None
     free: int = 0
@@ -46,86 +47,94 @@ class Division:
         return group_of(name, self.pattern)
 
 
-def divide(names: Sequence[str], sources: Sources, share: float, pattern: str | None) -> Division:
-    """Which images are trained on and which held back.
+def assign_splits(
+    names: Sequence[str], sources: Sources, share: float, pattern: str | None
+) -> SplitAssignment:
+    """Assign images, by name, to training or to the split that is held back.
 
-    share: to hold back of those whose field is not held back yet, nor trained on by hand; of one
-    field none is.
+    share: of the free fields to hold back, 0 to 1; of a single free field nothing is held back.
     """
-    known = (
-        word
-        for source in (MANUAL, ALGORITHMIC)
-        for word in HELD
-        if f"{source}_{word}" in sources.splits
-    )
-    held = next(known, HELD[-1])
+    # the split that the data set holds back already, by hand or by the algorithm
+    known = []
+    for source in (MANUAL, ALGORITHMIC):
+        known += [split for split in HELD if f"{source}_{split}" in sources.splits]
+    held = known[0] if known else HELD[-1]
     homes: dict[str, str] = {}
     settled: set[str] = set()
-    for split, name, _ in sorted(sources.named(), key=lambda one: not one[0].startswith(MANUAL)):
-        source, _, part = split.partition("_")
+    # labels by hand first: where they are decides for their field
+    named = sorted(sources.named(), key=lambda entry: not entry[0].startswith(MANUAL))
+    for file, name, _ in named:
+        source, _, split = file.partition("_")
         group = group_of(name, pattern)
-        if part in (TRAIN, *HELD):
-            home = homes.setdefault(group, TRAIN if part == TRAIN else held)
+        if split in (TRAIN, *HELD):
+            home = homes.setdefault(group, TRAIN if split == TRAIN else held)
             if source == MANUAL or home != TRAIN:
                 settled.add(group)
-    part_of = {name: homes.get(group_of(name, pattern), TRAIN) for name in names}
+    split_of = {name: homes.get(group_of(name, pattern), TRAIN) for name in names}
     free = [name for name in names if group_of(name, pattern) not in settled]
     fields = len(groups(free, pattern))
     if share and fields > 1:
         dealt = split_groups(free, {TRAIN: 1 - share, held: share}, SEED, pattern)
-        part_of |= {name: part for part, some in dealt.items() for name in some}
-    kept = {group_of(name, pattern) for name, part in part_of.items() if part != TRAIN}
-    return Division(
+        for split, members in dealt.items():
+            split_of |= dict.fromkeys(members, split)
+    kept = {group_of(name, pattern) for name, split in split_of.items() if split != TRAIN}
+    return SplitAssignment(
         held,
-        part_of,
+        split_of,
         frozenset(group for group in kept if homes.get(group) == TRAIN),
         pattern,
         fields,
     )
 
 
-def extend(
+def add_corrections(
     into: Path,
-    images: Sequence[Corrected],
+    images: Sequence[CorrectedImage],
     sources: Sources,
-    division: Division,
+    assignment: SplitAssignment,
     ids: Mapping[str, int],
 ) -> list[str]:
-    """Write the files by hand of each part, and those of the algorithm that change; a line for
-    each.
+    """Write the manual file of each split, and the algorithm's files that change; returns a line
+    for each.
 
-    An image that was in such a file before has its new objects.
+    An image that was in such a file before gets its new objects. ids: of the classes.
+
+    Raises:
+        DataError: if the algorithm would have nothing left to train on.
     """
-    said = []
-    for part in (TRAIN, division.held):
-        chosen = [one.record for one in images if division.part_of[one.name] == part]
+    lines = []
+    for split in (TRAIN, assignment.held):
+        chosen = [image.record for image in images if assignment.split_of[image.name] == split]
         if chosen:
             numbered = [replace(record, id=number) for number, record in enumerate(chosen, 1)]
             content = coco(numbered, ids, lambda record: image_name(record.image, into))
-            path = file_of(into, MANUAL, part)
+            path = file_of(into, MANUAL, split)
             names = {entry["file_name"] for entry in content["images"]}
             kept = _parted(_content(path), names)[0] if path.exists() else None
             before = f"{len(kept['images'])} images kept, " if kept and kept["images"] else ""
             bak = _write(path, combined(kept, content) if kept else content)
-            said.append(
+            lines.append(
                 f"{path}: {before}{len(chosen)} new or corrected, {_objects(chosen)} objects{bak}"
             )
-    return said + (_moved(into, sources, division) if division.leaving else [])
+    return lines + (_moved(into, sources, assignment) if assignment.leaving else [])
 
 
-def _moved(into: Path, sources: Sources, division: Division) -> list[str]:
-    """Takes the fields that are held back from what the algorithm's labels train on."""
-    path, target = file_of(into, ALGORITHMIC, TRAIN), file_of(into, ALGORITHMIC, division.held)
+def _moved(into: Path, sources: Sources, assignment: SplitAssignment) -> list[str]:
+    """Move fields that are held back by hand out of the algorithm's training split.
+
+    Stage 1 would otherwise train on what the second stage is measured on.
+    """
+    path, target = file_of(into, ALGORITHMIC, TRAIN), file_of(into, ALGORITHMIC, assignment.held)
     names = {
         image_name(record.image, into)
         for record in sources.splits[f"{ALGORITHMIC}_{TRAIN}"].records
-        if division.group(image_name(record.image, into)) in division.leaving
+        if assignment.group(image_name(record.image, into)) in assignment.leaving
     }
     left, gone = _parted(_content(path), names)
     if not left["images"]:
         found = (
             "all its images are of fields that are held back "
-            f"({', '.join(sorted(division.leaving)[:3])})"
+            f"({', '.join(sorted(assignment.leaving)[:3])})"
         )
         raise DataError(
             path, found, "some to train on", "a smaller --held, or more labels from label auto"
@@ -134,23 +143,23 @@ def _moved(into: Path, sources: Sources, division: Division) -> list[str]:
     bak = _write(path, left)
     count = len(gone["images"])
     return [
-        f"{path}: {count} images of fields held back by hand went to {target.name}{bak}; stage 1 "
-        "starts anew"
+        f"{path}: {count} images of fields held back by hand moved to {target.name}{bak}; stage 1 "
+        "has to be trained again"
     ]
 
 
-def file_of(into: Path, source: str, part: str) -> Path:
-    """The annotation file of a source and part."""
-    return into / "annotations" / f"{source}_{part}_annotations.json"
+def file_of(into: Path, source: str, split: str) -> Path:
+    """The annotation file of a source and split."""
+    return into / "annotations" / f"{source}_{split}_annotations.json"
 
 
 def _content(path: Path) -> Content:
-    """A file that was read, and found to be right, before."""
+    """A file that `read_sources` has checked."""
     return read_json(path)
 
 
 def _parted(content: Content, names: Collection[str]) -> tuple[Content, Content]:
-    """A file without some of its images, and with those only."""
+    """A file without the images called `names`, and with those only."""
     ids = {image["id"] for image in content["images"] if image["file_name"] in names}
     parts = []
     for inside in (False, True):
@@ -163,7 +172,7 @@ def _parted(content: Content, names: Collection[str]) -> tuple[Content, Content]
 
 
 def _write(path: Path, content: Content) -> str:
-    """Write a file and keep the one that was there, unless it is the same; says so."""
+    """Write a file and keep the one that was there, unless it is the same; returns a remark."""
     if not path.exists() or _content(path) == content:
         write_json(path, content)
         return ""

@@ -32,22 +32,22 @@ from segue.data.writing.folders import link
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture
 from segue.labelling.kinds import Finding, Kind, Show, unseen
-from segue.labelling.pictures import drawn, step_picture
+from segue.labelling.pictures import draw_shapes, step_picture
 from segue.structures.masks import encoded
 
 DOUBTFUL = "doubtful"
-PARTS = ("train", "valid", DOUBTFUL)
-# what a length of a setting is in where no scale is known: this share of the longer side
+SPLITS = ("train", "valid", DOUBTFUL)
+# the unit of lengths in settings where the pixel size is unknown: a share of the longer side
 UNIT = 1e-3
 MOST_CHANNELS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One image, its objects as a record, and how they were found. um: micrometres per pixel, if
-    known.
+    """One labelled image.
 
-    overlay: the picture of its objects, below the data set's folder.
+    name: its path below the folder of images. um: micrometres per pixel, None if unknown. overlay:
+    the picture of its objects, below the data set's folder.
     """
 
     name: Path
@@ -58,10 +58,11 @@ class Labelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What is asked for: one kind of object, with its settings, in all images.
+class LabelJob:
+    """What to label in all images: one kind of object, with its settings.
 
-    um: their scale if it is given.
+    um: micrometres per pixel; None if each image is to say it. show_steps: whether a picture of
+    each step is written.
     """
 
     kind: Kind
@@ -72,15 +73,18 @@ class Job:
 
 
 def label_images(
-    paths: Sequence[Path], root: Path, out: Path, job: Job, tick: Callable[[int, int], None]
+    paths: Sequence[Path], root: Path, out: Path, job: LabelJob, tick: Callable[[int, int], None]
 ) -> Iterator[Labelled]:
-    """Label images below `root` one by one; writes overlays, steps if asked for, and the image's
-    link below `out`.
+    """Label images below `root` one by one; write overlays, steps and links to the images below
+    `out`.
+
+    tick: called with the number of images done and in all.
 
     Raises:
-        DataError: if an image cannot be read, before any is labelled; or if another one stands at
-        its place in `out`.
+        DataError: if an image cannot be read, before any is labelled; if its place in `out` holds
+        another image; or if the kind refuses it.
     """
+    # read all before the first is labelled: a damaged file is to end the command before it writes
     for path in paths:
         read_any(path)
     names = [path.relative_to(root) for path in paths]
@@ -96,32 +100,34 @@ def label_images(
             raise DataError(
                 f"{path}: {error.where}", error.found, error.expected, error.next_step
             ) from None
-        _save(drawn(as_picture(pixels), finding.shapes), out / overlay)
+        _save(draw_shapes(as_picture(pixels), finding.shapes), out / overlay)
         record = record_of(
-            placed(path, out / "images" / name), pixels, finding, number, job.class_name
+            place_image(path, out / "images" / name), pixels, finding, number, job.class_name
         )
         tick(number, len(paths))
         yield Labelled(name, record, finding, um, overlay)
 
 
-def find(pixels: Tensor, job: Job, um: float | None, show: Show = unseen) -> Finding:
-    """The objects in an image (C, H, W), each length in its unit."""
+def find(pixels: Tensor, job: LabelJob, um: float | None, show: Show = unseen) -> Finding:
+    """The objects in an image (C, H, W). um: micrometres per pixel, None if unknown.
+
+    Raises:
+        DataError: if the image has no channel that the settings name.
+    """
     return job.kind.find(
         pixels.permute(1, 2, 0).numpy(), job.settings, _pixels_per_unit(pixels, um), show
     )
 
 
-def settled(job: Job, finding: Finding, pixels: Tensor, um: float | None) -> Job:
-    """The job with what was found out about an image: channel, polarity, and the size of a typical
-    object.
-    """
-    found: dict[str, Any] = {
+def with_estimates(job: LabelJob, finding: Finding, pixels: Tensor, um: float | None) -> LabelJob:
+    """The job with the channel, polarity and typical size that were estimated from an image."""
+    estimates: dict[str, Any] = {
         "channel": finding.plane,
         "polarity": "dark" if finding.dark else "bright",
     }
     if finding.width:
-        found[job.kind.LENGTH] = finding.width / _pixels_per_unit(pixels, um)
-    return replace(job, settings=job.settings.model_copy(update=found))
+        estimates[job.kind.LENGTH] = finding.width / _pixels_per_unit(pixels, um)
+    return replace(job, settings=job.settings.model_copy(update=estimates))
 
 
 def _pixels_per_unit(pixels: Tensor, um: float | None) -> float:
@@ -129,8 +135,7 @@ def _pixels_per_unit(pixels: Tensor, um: float | None) -> float:
 
 
 def read_any(path: Path) -> Tensor:
-    """An image (C, H, W) with all its levels and however many channels it has; grey may come as
-    three equal ones.
+    """Read an image (C, H, W) with all its levels and all its channels; grey as three equal ones.
 
     Raises:
         DataError: if the file is damaged, or has more than MOST_CHANNELS.
@@ -147,9 +152,7 @@ def read_any(path: Path) -> Tensor:
 
 
 def _overlays(names: Sequence[Path]) -> list[Path]:
-    """Where the pictures of the images' objects are: NAME.png; NAME.SUFFIX.png where two images
-    would share one.
-    """
+    """Where the overlays of images are: NAME.png; NAME.SUFFIX.png where two would share one."""
     short = [name.with_suffix(".png") for name in names]
     alone = len({path.as_posix().casefold() for path in short}) == len(names)
     return [
@@ -158,58 +161,57 @@ def _overlays(names: Sequence[Path]) -> list[Path]:
     ]
 
 
-def annotations_of(out: Path, part: str) -> Path:
-    """Where the objects of a part are: train, valid, or the doubtful ones, which are no part that
-    training finds.
-    """
-    return out / "annotations" / f"algorithmic_{part}_annotations.json"
+def annotations_of(out: Path, split: str) -> Path:
+    """The annotation file of a split: train, valid, or doubtful, which training does not read."""
+    return out / "annotations" / f"algorithmic_{split}_annotations.json"
 
 
-def parts(done: Sequence[Labelled], valid: float, keep_doubtful: bool) -> dict[str, list[Labelled]]:
-    """The images of each of PARTS.
+def by_split(
+    done: Sequence[Labelled], valid: float, keep_doubtful: bool
+) -> dict[str, list[Labelled]]:
+    """The images of each of SPLITS; views of one field of view stay together.
 
-    valid: the share held back for validation; none of a single field of view.
+    valid: the share held back for validation; nothing is of a single field of view. keep_doubtful:
+    treat doubtful images as all others.
     """
     trusted = [labelled for labelled in done if keep_doubtful or not labelled.finding.doubt]
     names = [labelled.name.as_posix() for labelled in trusted]
-    shares = (
-        {"train": 1 - valid, "valid": valid} if valid and len(groups(names)) > 1 else {"train": 1.0}
-    )
-    part_of = (
-        {name: part for part, some in split_groups(names, shares, seed=0).items() for name in some}
-        if names
-        else {}
-    )
-    found: dict[str, list[Labelled]] = {part: [] for part in PARTS}
+    shares = {"train": 1.0}
+    if valid and len(groups(names)) > 1:
+        shares = {"train": 1 - valid, "valid": valid}
+    split_of: dict[str, str] = {}
+    for split, members in (split_groups(names, shares, seed=0) if names else {}).items():
+        split_of |= dict.fromkeys(members, split)
+    splits: dict[str, list[Labelled]] = {split: [] for split in SPLITS}
     for labelled in done:
-        found[part_of.get(labelled.name.as_posix(), DOUBTFUL)].append(labelled)
-    return found
+        splits[split_of.get(labelled.name.as_posix(), DOUBTFUL)].append(labelled)
+    return splits
 
 
-def refuse_others(out: Path, names: set[str], job: Job) -> None:
-    """Labels in `out` that the job would not make again are not replaced; doubtful ones, which
-    train nothing, are.
+def refuse_label_loss(out: Path, names: set[str], job: LabelJob) -> None:
+    """Refuse to replace labels in `out` that the job would not make again.
 
-    names: of the images that are labelled now; more than before lose nothing. Labels by hand count,
-    too: they are divided into parts as the algorithm's are.
+    Doubtful labels, which train nothing, may be replaced. names: of the images that are labelled
+    now; more than before lose nothing. Labels by hand count, too: they are split as the algorithm's
+    are, so that a new split would put images that they test on into training.
 
     Raises:
         DataError: if there are such labels.
     """
     for path in sorted((out / "annotations").glob("*_annotations.json")):
-        found = ""
+        loss = ""
         if path.name.startswith("manual_"):
-            found = "labels by hand, which are divided as the algorithm's are"
+            loss = "labels by hand, which are split as the algorithm's are"
         elif path.name.startswith("algorithmic_") and path != annotations_of(out, DOUBTFUL):
-            found = _differs(path, names, job)
-        if found:
+            loss = _differs(path, names, job)
+        if loss:
             raise DataError(
-                path, found, "a new --out", "the same command with --out NEW, or --replace"
+                path, loss, "a new --out", "the same command with --out NEW, or --replace"
             )
 
 
-def _differs(path: Path, names: set[str], job: Job) -> str:
-    """How the labels of a file are others than those that the job makes."""
+def _differs(path: Path, names: set[str], job: LabelJob) -> str:
+    """How the labels of a file differ from those that the job makes; empty if they do not."""
     try:
         content = read_json(path)
         before = dict(content["info"]["made_by"])
@@ -222,8 +224,8 @@ def _differs(path: Path, names: set[str], job: Job) -> str:
     return f"labels of {len(lost)} other images, such as {min(lost)}" if lost else ""
 
 
-def _made_by(job: Job) -> dict[str, Any]:
-    """All that labels depend on but the images."""
+def _made_by(job: LabelJob) -> dict[str, Any]:
+    """Everything that labels depend on, except the images."""
     kind = job.kind.__name__.removeprefix("segue.labelling.kinds.")
     return {
         "kind": kind,
@@ -233,19 +235,20 @@ def _made_by(job: Job) -> dict[str, Any]:
     }
 
 
-def write(out: Path, found: dict[str, list[Labelled]], job: Job) -> None:
-    """An annotation file for each part, with the doubt and the scale of its images; those of empty
-    parts go.
+def write(out: Path, splits: dict[str, list[Labelled]], job: LabelJob) -> None:
+    """Write an annotation file for each split, with the doubt and pixel size of its images.
+
+    The file of an empty split is removed: it would be one of an earlier run.
     """
-    for part, done in found.items():
-        target = annotations_of(out, part)
+    for split, done in splits.items():
+        target = annotations_of(out, split)
         if done:
             write_json(target, _content(out, done, job))
         else:
             target.unlink(missing_ok=True)
 
 
-def _content(out: Path, done: Sequence[Labelled], job: Job) -> dict[str, Any]:
+def _content(out: Path, done: Sequence[Labelled], job: LabelJob) -> dict[str, Any]:
     def name_of(record: Record) -> str:
         return record.image.relative_to(out / "images").as_posix()
 
@@ -258,7 +261,7 @@ def _content(out: Path, done: Sequence[Labelled], job: Job) -> dict[str, Any]:
 
 
 def record_of(path: Path, pixels: Tensor, finding: Finding, number: int, class_name: str) -> Record:
-    """An image with what was found in it, as labels of an algorithm."""
+    """An image (C, H, W) with its objects, as labels of an algorithm. number: the image's id."""
     height, width = pixels.shape[-2:]
     annotations = []
     for shape in finding.shapes:
@@ -271,9 +274,11 @@ def record_of(path: Path, pixels: Tensor, finding: Finding, number: int, class_n
     return Record(path, height, width, number, tuple(annotations))
 
 
-def placed(source: Path, target: Path) -> Path:
-    """The image at its place in the data set, as a second name of the same file where the disk
-    allows it.
+def place_image(source: Path, target: Path) -> Path:
+    """Link an image to its place in the data set, or copy it where the disk cannot link.
+
+    Raises:
+        DataError: if another image is there.
     """
     if target.exists():
         if not filecmp.cmp(source, target, shallow=False):

@@ -1,10 +1,9 @@
-"""Which images to label by hand: those of which a model learns most, and each of them something
-else.
+"""Which images to label by hand: those that teach a model most, and each something else.
 
 An image is worth more the more its views disagree and the more objects it has; both count by rank,
-disagreement twice. The first pick is worth most. Every further one is worth most times how far it
-looks from its nearest neighbour among what is labelled or picked before (greedy k-centre,
-weighted): a copy is worth nothing.
+disagreement twice. Each pick has the largest product of worth and distance to the nearest image
+that is labelled or picked already (greedy k-centre, weighted, after Sener and Savarese, ICLR 2018):
+a copy is worth nothing.
 """
 
 from __future__ import annotations
@@ -17,23 +16,23 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
-from segue.labelling.disagreement import Seen
+from segue.labelling.disagreement import Assessment
 
-SAME = 1e-3  # of the typical distance between two images: nearer ones are copies
+COPY = 1e-3  # of the median distance between two images: nearer ones are copies
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An image that may be picked. name: its path with `/` below its folder. group: the field of
-    view it shows.
+    """An image that may be picked.
 
-    doubt: of the algorithm that labelled it, if it had one.
+    name: its path with `/` below its folder. group: the field of view it shows. doubt: why the
+    algorithm that labelled it does not trust the labels; empty if it does.
     """
 
     name: str
     path: Path
     group: str
-    seen: Seen
+    assessment: Assessment
     doubt: str = ""
 
 
@@ -41,7 +40,8 @@ class Candidate:
 class Pick:
     """A picked image and why.
 
-    distance: to the nearest one labelled or picked before; 1 is what is typical.
+    distance: to the nearest image labelled or picked before, in medians of all distances; None if
+    there was none. nearest: its name.
     """
 
     candidate: Candidate
@@ -53,17 +53,17 @@ class Pick:
 def choose(
     candidates: Sequence[Candidate], count: int, labelled: Sequence[tuple[str, np.ndarray]] = ()
 ) -> list[Pick]:
-    """Up to `count` images, best first; fewer if all others show what is labelled or picked
-    already.
+    """Up to `count` images, best first; fewer if all others show what is labelled or picked.
 
-    labelled: names and features of images that have labels.
+    labelled: names and features (D,) of images that have labels.
     """
     if not candidates:
         return []
+    # by name, so that the pick does not depend on the order of files; equal gains go to the first
     candidates = sorted(candidates, key=lambda candidate: candidate.name)
     names = [candidate.name for candidate in candidates] + [name for name, _ in labelled]
     apart = _distances(
-        [*(c.seen.features for c in candidates), *(features for _, features in labelled)]
+        [*(c.assessment.features for c in candidates), *(features for _, features in labelled)]
     )
     worth, known = _worth(candidates), list(range(len(candidates), len(names)))
     groups: set[str] = set()
@@ -71,9 +71,10 @@ def choose(
     while len(picks) < count:
         nearest = apart[:, known].argmin(1) if known else None
         distance = np.ones(len(names)) if nearest is None else apart[:, known].min(1)
+        # beyond the median distance an image is simply another one: farther is not better
         gain = worth * distance[: len(candidates)].clip(0, 1)
         gain[[c.group in groups for c in candidates]] = 0
-        gain[distance[: len(candidates)] < SAME] = 0
+        gain[distance[: len(candidates)] < COPY] = 0
         best = int(gain.argmax())
         if gain[best] == 0:
             break
@@ -87,39 +88,45 @@ def choose(
 
 
 def _worth(candidates: Sequence[Candidate]) -> np.ndarray:
-    """What each image (N,) is worth by itself, above 0, at most 1."""
-    objects = _ranks([float(len(c.seen.found)) for c in candidates])
-    differ = [c.seen.disagreement for c in candidates if c.seen.disagreement is not None]
+    """What each image is worth by itself (N,), above 0 and at most 1."""
+    objects = _ranks([float(len(c.assessment.detections)) for c in candidates])
+    differ = [
+        c.assessment.disagreement for c in candidates if c.assessment.disagreement is not None
+    ]
     return (2 * _ranks(differ) + objects) / 3 if len(differ) == len(candidates) else objects
 
 
 def _ranks(values: Sequence[float]) -> np.ndarray:
-    """Places in order, 0..1, equal values sharing one; differences of rounding are none."""
+    """Ranks of values (N,), above 0 and below 1; equal values share one.
+
+    Values are compared to six digits, so that rounding does not decide.
+    """
     return (rankdata(np.round(values, 6)) - 0.5) / len(values)
 
 
 def _distances(features: Sequence[np.ndarray]) -> np.ndarray:
-    """Between every two images (N, N); 1 is the median."""
+    """Distances between every two images (N, N), in medians; if half are equal, in maxima."""
     apart = cdist(np.stack(features), np.stack(features))
     typical = np.median(apart[np.triu_indices(len(apart), 1)]) if len(apart) > 1 else 1.0
     return apart / (typical or apart.max() or 1.0)
 
 
 def _reason(candidates: Sequence[Candidate], best: int, distance: float | None, like: str) -> str:
-    seen = candidates[best].seen
-    objects = np.median([len(c.seen.found) for c in candidates])
-    said = [f"{len(seen.found)} objects (median {objects:g})"]
-    if seen.disagreement is not None:
+    """Why an image was picked, for people: each figure next to the median of all candidates."""
+    assessment = candidates[best].assessment
+    objects = np.median([len(c.assessment.detections) for c in candidates])
+    reasons = [f"{len(assessment.detections)} objects (median {objects:g})"]
+    if assessment.disagreement is not None:
         median = np.median(
-            [c.seen.disagreement for c in candidates if c.seen.disagreement is not None]
+            [c.assessment.disagreement for c in candidates if c.assessment.disagreement is not None]
         )
-        said.insert(0, f"views disagree {seen.disagreement:.2f} (median {median:.2f})")
+        reasons.insert(0, f"views disagree {assessment.disagreement:.2f} (median {median:.2f})")
     if distance is not None:
         how = "unlike" if distance >= 0.5 else "somewhat like"
-        said.append(
+        reasons.append(
             f"{how} what is labelled or picked before ({distance:.2f} of the typical distance to "
             f"{like})"
         )
     if candidates[best].doubt:
-        said.append(f"doubtful: {candidates[best].doubt}")
-    return "; ".join(said)
+        reasons.append(f"doubtful: {candidates[best].doubt}")
+    return "; ".join(reasons)

@@ -1,6 +1,4 @@
-"""Pictures of what was found: outlines in many colours, and arrays of any kind as something to look
-at.
-"""
+"""Pictures of detected objects in many colours, and of the steps that led to them."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from segue.labelling.kinds import Shape
 FILL = 0.3
 
 
-def drawn(picture: Image.Image, shapes: Sequence[Shape]) -> Image.Image:
+def draw_shapes(picture: Image.Image, shapes: Sequence[Shape]) -> Image.Image:
     """A picture with every shape filled and outlined in a colour of its own."""
     canvas = np.asarray(picture.convert("RGB")).astype(np.float32)
     for number, shape in enumerate(shapes):
@@ -31,8 +29,8 @@ def drawn(picture: Image.Image, shapes: Sequence[Shape]) -> Image.Image:
 
 
 def step_picture(step: np.ndarray) -> Image.Image:
-    """An array (H, W) as a picture: bool black and white, whole numbers one colour each, others
-    stretched to fit.
+    """An array (H, W) as a picture: bool in black and white, whole numbers as one colour each,
+    other values stretched to 0..255.
     """
     if step.dtype == bool:
         return Image.fromarray(step.astype(np.uint8) * 255)

@@ -1,6 +1,4 @@
-"""The sheet: one HTML page, complete in itself, that shows what was found in every image and what
-is doubtful.
-"""
+"""The sheet: one self-contained HTML page that shows the objects of every image and its doubts."""
 
 from __future__ import annotations
 
@@ -15,20 +13,19 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from segue.labelling.auto import DOUBTFUL, Job, Labelled, annotations_of
+from segue.labelling.auto import DOUBTFUL, LabelJob, Labelled, annotations_of
 
 PICTURE_SIDE = 420
 BINS = 10
 
 
-def write(target: Path, out: Path, found: dict[str, list[Labelled]], job: Job) -> Path:
-    """Write the page to `target`; overlays are read from `out`. Doubtful images come first, then
-    the fullest.
+def write(target: Path, out: Path, splits: dict[str, list[Labelled]], job: LabelJob) -> Path:
+    """Write the page to `target`; overlays are read from `out`.
 
-    found: the images of each part.
+    Doubtful images come first, then those with most objects. splits: the images of each split.
     """
-    images = [(part, labelled) for part, some in found.items() for labelled in some]
-    images.sort(key=lambda one: (not one[1].finding.doubt, -len(one[1].finding.shapes)))
+    images = [(split, labelled) for split, done in splits.items() for labelled in done]
+    images.sort(key=lambda image: (not image[1].finding.doubt, -len(image[1].finding.shapes)))
     qualities = [shape.quality for _, labelled in images for shape in labelled.finding.shapes]
     doubtful = sum(bool(labelled.finding.doubt) for _, labelled in images)
     facts = {
@@ -36,12 +33,11 @@ def write(target: Path, out: Path, found: dict[str, list[Labelled]], job: Job) -
         "images": f"{len(images)}, {doubtful} of them doubtful",
         "objects": str(len(qualities)),
     }
-    for part, some in found.items():
-        if some:
-            name = f"{part} (not trained on)" if part == DOUBTFUL else part
-            facts[name] = (
-                f"{len(some)} images, {annotations_of(out, part).relative_to(out).as_posix()}"
-            )
+    for split, done in splits.items():
+        if done:
+            name = f"{split} (not trained on)" if split == DOUBTFUL else split
+            file = annotations_of(out, split).relative_to(out).as_posix()
+            facts[name] = f"{len(done)} images, {file}"
     template = files("segue.labelling").joinpath("sheet.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(template).render(
@@ -49,20 +45,20 @@ def write(target: Path, out: Path, found: dict[str, list[Labelled]], job: Job) -
         facts=facts,
         settings=job.settings.model_dump(),
         bars=_histogram(qualities),
-        rows=[_row(out, part, labelled) for part, labelled in images],
+        rows=[_row(out, split, labelled) for split, labelled in images],
     )
     target.write_text(page, encoding="utf-8")
     return target
 
 
-def _row(out: Path, part: str, labelled: Labelled) -> dict[str, Any]:
+def _row(out: Path, split: str, labelled: Labelled) -> dict[str, Any]:
     finding, name = labelled.finding, labelled.name.as_posix()
     qualities = [shape.quality for shape in finding.shapes]
     covered = sum(int(shape.mask.sum()) for shape in finding.shapes)
     pixels = labelled.record.height * labelled.record.width
     return {
         "name": name,
-        "part": part,
+        "part": split,
         "link": labelled.overlay.as_posix(),
         "image": _data_uri(Image.open(out / labelled.overlay)),
         "doubt": finding.doubt,

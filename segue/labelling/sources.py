@@ -1,8 +1,8 @@
-"""What a data set knows already: which images were labelled by hand, which by an algorithm, and in
-which part they are.
+"""Where a data set's labels come from: which images were labelled by hand, which by an algorithm,
+and in which split they are.
 
 The data set is what `segue label auto` or organize_unified_dataset.py wrote
-(annotations/SOURCE_PART_annotations.json) or any other one, whose objects say where they come from.
+(annotations/SOURCE_SPLIT_annotations.json), or any other one whose objects have a source.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Sources:
                 yield split_name, image_name(record.image, self.root), record
 
     def manual(self) -> dict[str, Record]:
-        """Images labelled by hand: of the files that are called so, or with an object that says so."""
+        """Images labelled by hand: in a file called so, or with an object of that source."""
         return {name: record for split, name, record in self.named() if _by_hand(split, record)}
 
     def algorithmic(self) -> dict[str, Record]:
@@ -75,12 +75,14 @@ def read_sources(root: Path) -> Sources:
 
 
 def doubts(root: Path) -> dict[str, str]:
-    """What `segue label auto` said of each image that it did not trust, by its name."""
-    found: dict[str, str] = {}
+    """Why `segue label auto` did not trust an image, by its name; of doubtful images only."""
+    doubt_of: dict[str, str] = {}
     for path in sorted((root / "annotations").glob(f"{ALGORITHMIC}_*_annotations.json")):
         images = read_json(path)["images"]
-        found |= {image["file_name"]: str(image["doubt"]) for image in images if image.get("doubt")}
-    return found
+        doubt_of |= {
+            image["file_name"]: str(image["doubt"]) for image in images if image.get("doubt")
+        }
+    return doubt_of
 
 
 def image_name(image: Path, root: Path) -> str:

@@ -34,10 +34,15 @@ TWINS = {
     "planes in folders": ("field4/z01.tif", "field4/z02.tif"),
 }
 STRANGERS = [
-    ("img_1.tif", "img_2.tif"), ("day1/img.tif", "day2/img.tif"), ("plate_C03_s1_w1.tif", "plate_C04_s1_w1.tif"),
-    ("a_s1.tif", "a_s2.tif"), ("img (1).png", "img (2).png"), ("rat_1_green.tif", "rat_2_grey.tif"),
-    ("evergreen_1.png", "ever_1.png"), ("field4/z01.tif", "field5/z01.tif"),
-]  # fmt: skip
+    ("img_1.tif", "img_2.tif"),
+    ("day1/img.tif", "day2/img.tif"),
+    ("plate_C03_s1_w1.tif", "plate_C04_s1_w1.tif"),
+    ("a_s1.tif", "a_s2.tif"),
+    ("img (1).png", "img (2).png"),
+    ("rat_1_green.tif", "rat_2_grey.tif"),
+    ("evergreen_1.png", "ever_1.png"),
+    ("field4/z01.tif", "field5/z01.tif"),
+]
 
 
 @pytest.mark.parametrize("kind", TWINS)

@@ -1,4 +1,4 @@
-"""A data set of label auto and what label pick took of it, for tests of label import."""
+"""A checkpoint for label pick; a data set of label auto and what label pick took of it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ import tifffile
 
 from benchmarks.rendered_fields import render_field
 from segue.cli.app import main
+from tests.labelling.one_eyed import saved
 from tests.labelling.scoring import levels
 
 TRAINED = ("a.tif", "b_green.tif", "b_red.tif", "plate/d.tif")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return saved(tmp_path_factory.mktemp("one-eyed") / "selected")
 
 
 @pytest.fixture(scope="module")

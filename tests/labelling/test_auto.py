@@ -1,4 +1,4 @@
-"""segue label auto: a folder of images becomes a data set; what is doubtful is said and left out."""
+"""segue label auto: a folder of images becomes a data set; doubtful images are left out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.rendered_fields import render_field, render_fields
 from segue.cli.app import main
-from segue.labelling.auto import Job, find, read_any
+from segue.labelling.auto import LabelJob, find, read_any
 from segue.labelling.kinds import blobs
 from tests.labelling.scoring import levels
 
@@ -221,7 +221,7 @@ def test_any_number_of_channels_can_be_looked_at(tmp_path):
         tifffile.imwrite(tmp_path / "stack.tif", stack, imagej=True, metadata={"axes": "CYX"})
         pixels = read_any(tmp_path / "stack.tif")
         assert pixels.shape == (channels, 160, 160)
-        finding = find(pixels, Job(blobs, blobs.Settings(), "nucleus"), None)
+        finding = find(pixels, LabelJob(blobs, blobs.Settings(), "nucleus"), None)
         assert finding.plane == "1" and len(finding.shapes) >= 11
 
 

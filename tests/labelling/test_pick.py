@@ -7,116 +7,16 @@ import json
 import hotcoco.mask as coco_mask
 import numpy as np
 import pytest
-import tifffile
-import torch
 from PIL import Image, ImageDraw
 
-from benchmarks.rendered_fields import render_field
 from segue.cli.app import main
-from segue.cli.commands.label.auto import job_of
 from segue.data.dataset import Data, read_splits
-from segue.inference.loading import load
-from segue.labelling.auto import find, settled
-from segue.labelling.disagreement import Seen, disagreement, mirror, of_kind, of_model
+from segue.labelling.disagreement import Assessment
 from segue.labelling.pick import Candidate, choose
-from segue.structures.detections import Detections
 from segue.structures.masks import coco_rle
-from segue.structures.regions import Region
-from tests.data.images.test_value_scale import SIDE, channels, saved_model, write_stack
 from tests.labelling import one_eyed
 from tests.labelling.one_eyed import BLUE, GREEN, RED, paint, saved
-from tests.labelling.scoring import levels
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return saved(tmp_path_factory.mktemp("one-eyed") / "selected")
-
-
-def picked(capsys, *arguments: object) -> tuple[list[dict], str]:
-    """The list, as JSON, and what was said."""
-    capsys.readouterr()
-    assert main(["label", "pick", *map(str, arguments), "--json"]) == 0
-    said = capsys.readouterr()
-    return json.loads(said.out), said.err
-
-
-def names(entries: list[dict]) -> list[str]:
-    return [entry["image"] for entry in entries]
-
-
-def squares(*objects: tuple[int, int, int, float]) -> Detections:
-    """Squares x, y, side with scores in an image of 60 px."""
-    regions = tuple(Region.of(np.ones((side, side), dtype=bool), x, y) for x, y, side, _ in objects)
-    boxes = torch.tensor([region.window for region in regions], dtype=torch.float32).reshape(-1, 4)
-    labels = torch.zeros(len(objects), dtype=torch.int64)
-    return Detections(
-        boxes, torch.tensor([o[3] for o in objects]), labels, ("cell",), (60, 60), regions=regions
-    )
-
-
-def test_views_agree_by_overlap_and_scores():
-    a = squares((5, 5, 10, 0.8), (30, 30, 10, 0.8))
-    assert disagreement(a, [a]) == pytest.approx(0, abs=1e-6)
-    assert disagreement(a, [squares()]) == disagreement(squares((5, 40, 10, 0.8)), [a]) == 1
-    assert disagreement(squares(), [squares()]) == 0
-    # two of three halves agree
-    assert disagreement(a, [squares((5, 5, 10, 0.8))]) == pytest.approx(1 / 3)
-    assert disagreement(a, [squares((5, 5, 10, 0.4), (30, 30, 10, 0.4))]) == pytest.approx(1 / 3)
-    half = squares((5, 10, 10, 0.8), (30, 30, 10, 0.8))  # one moved by half of its side: IoU 1/3
-    assert disagreement(a, [half]) == pytest.approx(1 - (1 + 1 / 3) / 2)
-    assert disagreement(a, [a, squares()]) == pytest.approx(0.5, abs=1e-6)
-
-
-def test_an_object_is_paired_once():
-    twice = squares((5, 5, 10, 0.8), (5, 5, 10, 0.8))
-    assert disagreement(squares((5, 5, 10, 0.8)), [twice]) == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize(("seed", "count"), [(2, 8), (3, 5), (3, 8), (4, 12)])
-def test_a_field_that_is_found_whole_is_not_in_doubt_because_half_of_it_is_small(
-    tmp_path, seed, count
-):
-    """At 80 px these few blobs are too little for a guess of their size, which was 4 times too
-    large.
-    """
-    field, _ = render_field(np.random.default_rng(seed), 160, "blobs", count)
-    Image.fromarray((field * 255).clip(0, 255).astype(np.uint8)).convert("RGB").save(
-        tmp_path / "a.png"
-    )
-    seen = of_kind(job_of("blobs", (), "", "", None, False)).look(tmp_path / "a.png", "a.png")
-    assert count <= len(seen.found) <= count + 2 and 0 < seen.disagreement < 0.6
-
-
-@pytest.mark.parametrize("kind", ["blobs", "tubes"])
-@pytest.mark.parametrize("um", [None, 0.5])
-def test_what_was_found_out_about_an_image_gives_the_same_objects_again(kind, um):
-    field, _ = render_field(np.random.default_rng(0), 200, kind, 12)
-    pixels = (
-        torch.from_numpy(np.stack([np.zeros_like(field), 1 - field]) * 255).round().to(torch.uint8)
-    )
-    job = job_of(kind, (), "", "", None, False)
-    first = find(pixels, job, um)
-    again = settled(job, first, pixels, um)
-    assert (again.settings.channel, again.settings.polarity) == ("1", "dark") and first.width > 0
-    second = find(pixels, again, um)
-    assert (
-        second.width == pytest.approx(first.width, abs=0.1)
-        and len(second.shapes) == len(first.shapes) > 5
-    )
-
-
-@pytest.mark.parametrize("axes", [(-1,), (-2,), (-2, -1)])
-def test_a_mirrored_view_comes_back_to_the_pixel(checkpoint, tmp_path, axes):
-    paint(tmp_path / "a.png", (30, 40, 9, RED), (90, 70, 14, GREEN))
-    predictor = load(checkpoint)
-    pixels = predictor.pixels(tmp_path / "a.png")
-    found = predictor.predict_ready(pixels, 0.5)
-    back = mirror(predictor.predict_ready(pixels.flip(axes), 0.5), axes)
-    assert len(found) == 2 and {repr(r) for r in back.regions} == {
-        repr(found.region(i)) for i in range(2)
-    }
-    assert sorted(back.boxes_xyxy.tolist()) == sorted(found.boxes_xyxy.tolist())
+from tests.labelling.picking import names, picked, squares
 
 
 def test_an_image_whose_views_disagree_comes_before_one_on_which_they_agree(
@@ -155,7 +55,9 @@ def test_where_views_agree_fuller_images_come_first(checkpoint, tmp_path, capsys
 def candidates(*groups: tuple[str, str, float, list[float]]) -> list[Candidate]:
     """name, field, disagreement and features of images with one object each."""
     return [
-        Candidate(name, None, field, Seen(squares((5, 5, 10, 0.8)), value, np.array(features)))  # type: ignore[arg-type]
+        Candidate(
+            name, None, field, Assessment(squares((5, 5, 10, 0.8)), value, np.array(features))
+        )  # type: ignore[arg-type]
         for name, field, value, features in groups
     ]
 
@@ -253,126 +155,8 @@ def test_labelled_images_and_their_fields_are_no_candidates(checkpoint, tmp_path
     )
 
 
-@pytest.fixture(scope="module")
-def handed(tmp_path_factory):
-    """Two 12-bit TIFFs and a PNG of nuclei, picked with image processing."""
-    folder = tmp_path_factory.mktemp("handed")
-    (folder / "images" / "plate").mkdir(parents=True)
-    for number, name in enumerate(("a.tif", "plate/a.tif")):
-        field, _ = render_field(np.random.default_rng(number), 160, "blobs", 12)
-        tifffile.imwrite(folder / "images" / name, levels(field)[..., 0])
-    field, _ = render_field(np.random.default_rng(2), 160, "blobs", 12)
-    Image.fromarray((field * 255).clip(0, 255).astype(np.uint8)).save(folder / "images" / "b.png")
-    arguments = [
-        "--count",
-        "3",
-        "--kind",
-        "blobs",
-        "--class",
-        "nucleus",
-        "--out",
-        str(folder / "out"),
-    ]
-    assert main(["label", "pick", str(folder / "images"), *arguments]) == 0
-    return folder
-
-
-def test_every_program_gets_the_images_with_what_was_found(handed):
-    listed = json.loads((handed / "out" / "pick.json").read_text())["picked"]
-    assert sorted(names(listed)) == ["a.tif", "b.png", "plate/a.tif"]
-    assert all(0 < entry["disagreement"] < 0.5 and entry["objects"] >= 3 for entry in listed)
-    objects = {entry["file"]: entry["objects"] for entry in listed}
-    for program in ("cvat", "labelme", "coco"):
-        (split,) = read_splits(Data(root=handed / "out" / program)).values()
-        assert split.problems == []
-        assert {r.image.stem: len(r.annotations) for r in split.records} == objects
-        assert all(
-            a.mask is not None and a.class_name == "nucleus"
-            for r in split.records
-            for a in r.annotations
-        )
-        # what is no TIFF opens everywhere
-        assert {r.image.suffix for r in split.records} == {".png"}
-        for record in split.records:
-            with Image.open(record.image) as picture:
-                assert picture.size == (160, 160) and picture.mode in ("L", "RGB")
-    assert len(list((handed / "out" / "overlays").iterdir())) == 3
-
-
-def test_the_list_says_why_and_is_the_same_again(handed, capsys):
-    arguments = [str(handed / "images"), "--count", "3", "--kind", "blobs"]
-    assert main(["label", "pick", *arguments, "--out", str(handed / "again")]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    listed = json.loads((handed / "out" / "pick.json").read_text())["picked"]
-    assert lines == [
-        f"{number}. {entry['image']}: {entry['reason']}" for number, entry in enumerate(listed, 1)
-    ]
-    assert all("of the typical distance to" in line for line in lines[1:])
-
-
-def test_labels_that_there_are_are_handed_out_and_said_to_be_one_view(handed, capsys):
-    where = ("--out", str(handed / "labels"), "--keep-doubtful")
-    assert main(["label", "auto", str(handed / "images"), "--kind", "blobs", *where]) == 0
-    more = ("--labels", handed / "labels", "--out", handed / "one-view")
-    found, said = picked(capsys, handed / "images", "--count", 9, *more)
-    assert "labels are one view" in said and "3 images, not 9: there are no more" in said
-    assert all(entry["disagreement"] is None and entry["objects"] >= 3 for entry in found)
-    path = handed / "labels" / "annotations" / "algorithmic_train_annotations.json"
-    (content := json.loads(path.read_text()))["images"][0]["doubt"] = "hardly stands out"
-    path.write_text(json.dumps(content))
-    found, _ = picked(capsys, handed / "images", "--count", 9, *more[:-1], handed / "doubted")
-    doubted = [
-        entry["image"]
-        for entry in found
-        if entry["reason"].endswith("; doubtful: hardly stands out")
-    ]
-    assert doubted == [content["images"][0]["file_name"]]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("--count", "0", "--kind", "blobs"), "--count: 0; expected at least 1"),
-        (
-            ("--count", "2"),
-            "nothing to look at images with; expected --checkpoint CKPT, --kind tubes|blobs",
-        ),
-        (("--count", "2", "--kind", "blobs", "--checkpoint", "x"), "both are given"),
-        (("--count", "2", "--kind", "blob"), "--kind blob: unknown; expected blobs?"),
-        (("--count", "2", "--checkpoint", "nowhere"), "nowhere: no such folder"),
-        (
-            ("--count", "2", "--kind", "blobs", "--labels", "nowhere"),
-            "nowhere: no such folder; expected a data set",
-        ),
-        (
-            ("--count", "2", "--kind", "blobs", "--tile", "auto"),
-            "--tile: without --checkpoint; expected a model",
-        ),
-        (("--count", "2", "--kind", "blobs", "--out", "."), ".: exists; expected --out"),
-        (("--count", "2", "--kind", "blobs", "--group", "("), "no regular expression"),
-    ],
-)
-def test_what_cannot_be_done_is_one_line(arguments, words, handed, tmp_path, capsys):
-    out = () if "--out" in arguments else ("--out", str(tmp_path / "out"))
-    assert main(["label", "pick", str(handed / "images"), *arguments, *out]) == 2
-    error = capsys.readouterr().err
-    assert (
-        words in error and len(error.strip().splitlines()) == 1 and not (tmp_path / "out").exists()
-    )
-
-
-def test_the_frozen_features_tell_images_apart_and_do_not_depend_on_position(checkpoint, tmp_path):
-    eye = of_model(load(checkpoint), 0.5)
-    a = paint(tmp_path / "a.png", (30, 40, 9, RED))
-    moved = paint(tmp_path / "b.png", (80, 70, 9, RED))
-    other = paint(tmp_path / "c.png", (30, 40, 9, GREEN))
-    assert np.allclose(eye.features(a), eye.features(moved)) and not np.allclose(
-        eye.features(a), eye.features(other)
-    )
-
-
 def test_tiles_show_a_model_what_is_too_small_in_a_large_image(checkpoint, tmp_path, capsys):
-    """Pairs of discs, 1 px apart, in an image that is four times as large as what the model sees."""
+    """Pairs of discs, 1 px apart, in an image four times as large as what the model sees."""
     (tmp_path / "images").mkdir()
     large = Image.new("RGB", (4 * one_eyed.SIDE, 4 * one_eyed.SIDE))
     places = [(x + step, y) for x, y in ((60, 60), (126, 300), (400, 250)) for step in (0, 14)]
@@ -408,10 +192,41 @@ def test_tiles_show_a_model_what_is_too_small_in_a_large_image(checkpoint, tmp_p
     assert shares[None][0] < len(places) and shares[None][1] < 0.9
 
 
-def test_a_model_looks_at_the_plane_it_was_trained_on(tmp_path):
-    write_stack(tmp_path / "z.tif", "Z")
-    predictor = saved_model(tmp_path / "model", channels(255, plane=2))
-    planes = [np.full((SIDE, SIDE), value, dtype=np.uint8) for value in (3, 5)]
-    trained_on, largest = (predictor.features(predictor.pixels(plane)).numpy() for plane in planes)
-    seen = of_model(predictor, 0.5).look(tmp_path / "z.tif", "z.tif").features
-    assert np.array_equal(seen, trained_on) and not np.array_equal(seen, largest)
+def test_a_model_that_is_blind_to_most_images_is_said_and_one_that_is_to_all_is_refused(
+    tmp_path, capsys
+):
+    checkpoint = saved(tmp_path / "selected")
+    for name in "abc":
+        paint(
+            tmp_path / "images" / f"{name}.png",
+            *([(30, 40, 9, RED)] if name == "a" else []),
+            grey=ord(name) % 7,
+        )
+    arguments = [
+        "label",
+        "pick",
+        str(tmp_path / "images"),
+        "--count",
+        "1",
+        "--checkpoint",
+        str(checkpoint),
+        "--out",
+    ]
+    assert main([*arguments, str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().err
+    assert (
+        "warning: the model finds nothing above 0.5 in 2 of 3 images: train longer, lower "
+        "--threshold" in said
+    )
+    (tmp_path / "images" / "a.png").unlink()
+    assert main([*arguments, str(tmp_path / "none")]) == 2
+    assert (
+        "nothing above 0.5 in 2 of 2 images; expected objects to correct; next: train"
+        in capsys.readouterr().err
+    )
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_that_is_not_there_is_said_first(tmp_path, capsys):
+    assert main(["label", "pick", str(tmp_path / "nowhere"), "--count", "3"]) == 2
+    assert "nowhere: no such file or folder; expected images" in capsys.readouterr().err

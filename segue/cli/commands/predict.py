@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from segue import models
-from segue.base.extras import extra
+from segue.base.extras import import_extra
 from segue.base.files import write_json
 from segue.data.images.pixel_size import pixel_size_um
 from segue.data.images.value_range import ValueRange
@@ -70,9 +70,9 @@ class PredictOptions:
                 raise PlanError("--write", f"'{word}'", "some of " + ",".join(OUTPUTS))
         # A missing library is an error now, not after the first image.
         if "measurements" in outputs:
-            extra("skimage", "measurements")
+            import_extra("skimage", "measurements")
         if "rois" in outputs:
-            extra("roifile", "regions")
+            import_extra("roifile", "regions")
         if um_per_px is not None and not 0 < um_per_px < 1e6:
             raise PlanError("--scale", f"{um_per_px:g}", "micrometres per pixel, above 0")
         return cls(tile, grid, overlap, settings_of(refine), um_per_px, outputs)

@@ -29,7 +29,7 @@ from segue.errors import DataError, show
 from segue.evaluation.overlay import as_picture
 from segue.inference.predict import pictures_in
 from segue.labelling import kinds
-from segue.labelling.auto import Job, find, read_any, record_of
+from segue.labelling.auto import LabelJob, find, read_any, record_of
 from segue.run.console import Console
 
 CLASS = "myotube"
@@ -120,7 +120,7 @@ def processed(
         return Processed(name, replace(same, image=target, id=len(done) + 1), twin.doubt)
     seen = resized(pixels, sides[1])
     tubes = kinds.get("tubes")
-    finding = find(seen, Job(tubes, tubes.Settings(), CLASS), um=None)
+    finding = find(seen, LabelJob(tubes, tubes.Settings(), CLASS), um=None)
     record = resized_record(record_of(target, seen, finding, len(done) + 1, CLASS), height, width)
     return Processed(name, record, finding.doubt)
 

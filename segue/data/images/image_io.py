@@ -1,10 +1,10 @@
 """Reading images: 8 and 16 bit, any number of channels, never fewer levels than the file has.
 
-JPEG is decoded by simplejpeg, TIFF by tifffile (`stacks.py`), .npy by numpy, the rest by PIL. The
-reasons: PIL and OpenCV give pixels for a JPEG with a flipped byte without a word, simplejpeg
-refuses it (and torchvision's decoders are to be removed; its PNG decoder ends the process on a
-damaged file). PIL silently turns 16-bit colour into 8 bits, so a PNG of that kind needs the extra
-`tiff` (imagecodecs).
+JPEG is decoded by simplejpeg, TIFF by tifffile (`tiff.py`), .npy by numpy, the rest by PIL. Why:
+PIL and OpenCV silently return pixels for a JPEG with a flipped byte, simplejpeg refuses it;
+torchvision's decoders are to be removed, and its PNG decoder ends the process on a damaged file.
+PIL silently reduces 16-bit colour to 8 bits, so a PNG of that kind needs the extra `tiff`
+(imagecodecs).
 """
 
 from __future__ import annotations
@@ -31,38 +31,28 @@ from segue.structures.channels import Channel
 ORIENTATION = 0x0112  # the EXIF tag
 TIFF = (".tif", ".tiff")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"}
-# What PIL may take a file for, whatever its name: among the others are some that start programs
-# (EPS).
+# What PIL may take a file for, whatever its name: some other formats start programs (EPS).
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF")
 # Headers are read first; a file that claims more than this is refused before anything is decoded.
 MOST_PIXELS = 100_000_000
 # What decoders raise for bytes that are not what they expect.
 UNREADABLE = (
-    *(
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        OSError,
-        RuntimeError,
-        SyntaxError,
-        TypeError,
-    ),
-    *(ValueError, struct.error, UnidentifiedImageError, tifffile.TiffFileError),
-)
+    ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError,
+    TypeError, ValueError, struct.error, UnidentifiedImageError, tifffile.TiffFileError,
+)  # fmt: skip
 
 
 def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
-    """The image (C, H, W) with exactly these channels: uint8 or uint16 as stored, or float32 in
+    """Read an image (C, H, W) with exactly these channels: uint8 or uint16 as stored, or float32 in
     0..1.
 
-    channels: a plan's, or how many; what they take of a file with others is said in `taken`.
-    Orientation marks (EXIF) are followed, as annotation tools do. Whole numbers of other types
-    become uint16. Floating point beyond 0..1 is moved there, smallest and largest value, if all
-    channels are scaled by percentile, which it does not change; otherwise it is an error.
+    channels: a plan's, or how many; `channel_selection` says what they take of a file with others.
+    EXIF orientation is followed, as annotation tools do. Whole numbers of other types become
+    uint16. Floating point beyond 0..1 is mapped to 0..1 by its smallest and largest value if all
+    channels are scaled by percentiles, which that does not change; otherwise it is an error.
 
     Raises:
-        DataError: if the file is missing, damaged, too large or has other channels or planes.
+        DataError: if the file is missing, damaged, too large, or has other channels or planes.
     """
     wanted = [Channel(name="any")] * channels if isinstance(channels, int) else channels
     image = channel_selection.project_planes(
@@ -74,16 +64,21 @@ def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
 
 
 def read_for_display(path: Path) -> Tensor:
-    """The image (C, H, W) to look at: all its channels, the largest value of its planes, of
-    whatever type.
+    """Read an image (C, H, W) for people: all channels, the maximum projection of the planes.
+
+    uint8 and uint16 as stored, other types as float32 of any range.
+
+    Raises:
+        DataError: if the file is missing, damaged or too large.
     """
     image = read_stack(path).max(0)
-    known = image if image.dtype in (np.uint8, np.uint16) else image.astype(np.float32)
-    return torch.from_numpy(np.ascontiguousarray(known))
+    if image.dtype not in (np.uint8, np.uint16):
+        image = image.astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(image))
 
 
 def read_stack(path: Path) -> np.ndarray:
-    """All planes and channels (P, C, H, W) of whatever type, as stored.
+    """Read all planes and channels (P, C, H, W), of the type and with the values that are stored.
 
     Raises:
         DataError: if the file is missing, damaged or too large.
@@ -102,7 +97,7 @@ def read_stack(path: Path) -> np.ndarray:
 
 
 def _as_levels(path: Path, image: np.ndarray, by_percentile: bool) -> np.ndarray:
-    """Values of other types than uint8 and uint16 as uint16 or float32 in 0..1, without losing any."""
+    """Values of other types than uint8 and uint16 as uint16, or float32 in 0..1, losslessly."""
     if image.dtype.kind not in "iufb":
         raise ImageError("damaged image", path, f"values of type {image.dtype}", "numbers")
     low, high = float(image.min()), float(image.max())
@@ -113,6 +108,7 @@ def _as_levels(path: Path, image: np.ndarray, by_percentile: bool) -> np.ndarray
     if low >= 0 and high <= 65535 and (image.dtype.kind != "f" or (image == np.rint(image)).all()):
         return image.astype(np.uint16)
     if by_percentile:
+        # in float64: float32 would merge neighbouring levels that lie far from 0
         return ((image.astype(np.float64) - low) / max(high - low, 1e-300)).astype(np.float32)
     expected = "0..1, whole numbers up to 65535, or scale: percentile for all of data.channels"
     raise ImageError(
@@ -123,59 +119,8 @@ def _as_levels(path: Path, image: np.ndarray, by_percentile: bool) -> np.ndarray
     )
 
 
-def scaled(image: Tensor, channels: Sequence[Channel]) -> Tensor:
-    """Values (C, H, W) as float32, each channel by its scale; no two values become one.
-
-    Floating point has been scaled already, so that it is left alone except by percentiles.
-    """
-    largest = 1.0 if image.is_floating_point() else float(torch.iinfo(image.dtype).max)
-    values = image.float()
-    if all(channel.scale != "percentile" for channel in channels):
-        if image.is_floating_point():
-            return values
-        return (
-            values / torch.tensor([channel.scale or largest for channel in channels])[:, None, None]
-        )
-    rows = []
-    for number, channel in enumerate(channels):
-        if channel.scale == "percentile":
-            rows.append(_between_percentiles(image[number], values[number], channel.percentiles))
-        else:
-            rows.append(
-                values[number]
-                / (largest if image.is_floating_point() else channel.scale or largest)
-            )
-    return torch.stack(rows)
-
-
-def _between_percentiles(
-    stored: Tensor, values: Tensor, percentiles: tuple[float, float]
-) -> Tensor:
-    """Values (H, W) with the lower percentile at 0 and the higher at 1.
-
-    What lies outside continues as a logarithm: a few hot pixels do not reach far, and no level is
-    lost to clipping.
-    """
-    low, high = _percentiles(stored.numpy(), percentiles)
-    if high <= low:  # nearly all of the image is one value
-        low, high = float(values.min()), float(values.max())
-    values = (values - low) / (high - low if high > low else 1.0)
-    values = torch.where(values > 1, 1 + values.clamp_min(1).log(), values)
-    return torch.where(values < 0, -(-values.clamp_max(0)).log1p(), values)
-
-
-def _percentiles(stored: np.ndarray, percentiles: tuple[float, float]) -> tuple[float, float]:
-    """The smallest stored values that at least these shares of all values do not exceed."""
-    if stored.dtype.kind == "f":
-        low, high = np.percentile(stored, percentiles, method="inverted_cdf")
-        return float(low), float(high)
-    up_to = np.bincount(stored.ravel()).cumsum()  # 20 times faster than sorting
-    low, high = np.searchsorted(up_to, np.array(percentiles) / 100 * up_to[-1])
-    return float(low), float(high)
-
-
 def size(path: Path) -> tuple[int, int]:
-    """Height and width as `read` gives them, from the header alone.
+    """Height and width in pixels as `read` returns them, from the header alone.
 
     Raises:
         DataError: if there is no such file, or its header cannot be read.
@@ -187,14 +132,14 @@ def size(path: Path) -> tuple[int, int]:
             height, width, *_ = _header_of_array(path)[0]
             return height, width
         with _quiet_open(path) as image:
-            turned = orientation(image) in (5, 6, 7, 8)
+            turned = orientation(image) in (5, 6, 7, 8)  # by 90 degrees: the sides swap
             return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def orientation(image: Image.Image) -> int:
-    """1..8, as an EXIF mark in the header says.
+    """The EXIF orientation, 1 (upright) to 8, as the header says.
 
-    A PNG's may also be after its pixels, which are not decoded for it.
+    PIL decodes all pixels of a PNG to find a mark behind them; such a mark is not looked for.
     """
     unmarked = image.format == "PNG" and "exif" not in image.info
     return 1 if unmarked else image.getexif().get(ORIENTATION, 1)
@@ -212,16 +157,14 @@ def bits(path: Path) -> int:
         if path.suffix.lower() == ".npy":
             return _header_of_array(path)[1].itemsize * 8
         with _quiet_open(path) as image:
-            return (
-                16
-                if image.mode.startswith("I") or (path.suffix == ".png" and _is_16_bit_colour(path))
-                else 8
-            )
+            # PIL calls 16-bit grey I or I;16, but 16-bit colour RGB, as it does 8-bit colour
+            sixteen = image.mode.startswith("I")
+            return 16 if sixteen or (path.suffix == ".png" and _is_16_bit_colour(path)) else 8
 
 
 @contextmanager
 def _header_of(path: Path) -> Iterator[None]:
-    """Whatever goes wrong while a header is read is said of the file."""
+    """Turn whatever goes wrong while a header is read into an error that names the file."""
     try:
         yield
     except DataError:
@@ -236,10 +179,10 @@ def _header_of(path: Path) -> Iterator[None]:
 
 
 def check_size(path: Path) -> None:
-    """Refuse, from the header alone, an image of more than MOST_PIXELS, or of none.
+    """Refuse, from the header alone, an image of more than MOST_PIXELS pixels, or of none.
 
     Raises:
-        DataError: if the image is too large. OSError and others if the header cannot be read.
+        DataError: if the image is too large or empty. UNREADABLE: if the header cannot be read.
     """
     if path.suffix.lower() in TIFF:
         pixels = math.prod(tiff.shape(path)[2:])
@@ -256,17 +199,15 @@ def _header_of_array(path: Path) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of an .npy file, from its header.
 
     Raises:
-        DataError: if it is no array of numbers with height and width, or too large. ValueError: if
-        it is no .npy file.
+        DataError: if it is no array of numbers with height and width, or too large.
+        ValueError: if it is no .npy file.
     """
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read(file)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     if dtype.kind not in "iufb" or len(shape) not in (2, 3) or math.prod(shape) > tiff.MOST_VALUES:
         raise ImageError(
             "damaged image",
@@ -278,7 +219,7 @@ def _header_of_array(path: Path) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _decode(path: Path) -> np.ndarray:
-    """(P, C, H, W) as stored; only TIFF files have more planes than one."""
+    """(P, C, H, W) as stored; only TIFF files have more than one plane."""
     suffix = path.suffix.lower()
     if suffix in TIFF:
         return tiff.read(path)
@@ -306,10 +247,11 @@ def _decode_picture(path: Path) -> np.ndarray:
         if image.format == "JPEG":
             kind = "GRAY" if image.mode == "L" else "RGB"
             pixels = simplejpeg.decode_jpeg(path.read_bytes(), colorspace=kind)
-            orientation = image.getexif().get(ORIENTATION, 1)
-            return _turned(pixels, orientation)
-        kept = image if image.mode in ("L", "RGB", "RGBA", "I;16") else image.convert("RGB")
-        return np.array(ImageOps.exif_transpose(kept))
+            return _turned(pixels, image.getexif().get(ORIENTATION, 1))
+        # palettes, CMYK and single bits become RGB; the modes listed keep what is stored
+        if image.mode not in ("L", "RGB", "RGBA", "I;16"):
+            image = image.convert("RGB")
+        return np.array(ImageOps.exif_transpose(image))
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -324,7 +266,7 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _quiet_open(path: Path) -> Image.Image:
-    """PIL's lazily read image; its own limits on pixels become ours, which is stricter."""
+    """PIL's lazily read image; PIL's own limit on pixels becomes ours, which is stricter."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
@@ -336,10 +278,9 @@ def _quiet_open(path: Path) -> Image.Image:
 
 
 def _is_16_bit_colour(path: Path) -> bool:
-    """Whether a PNG has 16 bits in more than one channel."""
+    """Whether a PNG has 16 bits in more than one channel (PNG specification, 11.2.1 IHDR)."""
     with path.open("rb") as file:
-        # signature 8, IHDR length and name 8, width and height 8, depth, colour type
-        header = file.read(26)
+        header = file.read(26)  # 8 signature, 8 IHDR length and name, 8 sides, depth, colour type
     return header[24:26] in (b"\x10\x02", b"\x10\x04", b"\x10\x06")
 
 
@@ -347,12 +288,12 @@ def _decode_16_bit_png(path: Path) -> np.ndarray:
     try:
         import imagecodecs
     except ImportError:
-        found = "a PNG with 16 bits in several channels"
+        content = "a PNG with 16 bits in several channels"
         raise ImageError(
-            "damaged image", path, found, "the extra that reads it", 'pip install "segue[tiff]"'
+            "damaged image", path, content, "the extra that reads it", 'pip install "segue[tiff]"'
         ) from None
     with _quiet_open(path) as image:
-        image.verify()  # checksums, because the decoder does not look at them
+        image.verify()  # checksums, which imagecodecs does not check
     return imagecodecs.png_decode(path.read_bytes())
 
 

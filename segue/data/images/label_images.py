@@ -1,9 +1,7 @@
-"""Label images: pictures whose values number objects. Read from whatever people have, written so
-that all is kept.
+"""Label images: pictures whose values number objects; 0 is the background.
 
-0 is no object. Where objects overlap, a picture holds one number for each pixel: what is written
-then is a TIFF with several pages, objects that overlap on different ones, so that none loses a
-pixel.
+A pixel holds one number. Where objects overlap, a TIFF with several pages is written, overlapping
+objects on different pages, so that none loses a pixel.
 """
 
 from __future__ import annotations
@@ -27,11 +25,11 @@ from segue.structures.regions import Region, intersection, is_empty
 EXPECTED = "one channel in which each object has a whole number"
 LARGEST = 2**31
 LEAST_PIECE = 0.01  # of an object's area; smaller pieces are specks
-NEAR = np.ones((3, 3))  # pixels that meet at a corner are one piece
+NEIGHBOURS = np.ones((3, 3))  # pixels that meet at a corner are one piece
 
 
 def read(path: Path) -> np.ndarray:
-    """The pages of a label image (P, H, W), int64 from 0. Colours of a palette are its numbers.
+    """Read the pages of a label image (P, H, W) as int64, from 0. Of a palette the indices count.
 
     Raises:
         DataError: if the file is damaged or too large, or holds something else than whole numbers
@@ -51,6 +49,7 @@ def read(path: Path) -> np.ndarray:
         picture_file or (suffix in image_io.TIFF and tiff.has_transparency(path))
     ):
         stack = stack[:, :-1]
+    # a palette is decoded to colours; tools that write label images so mean its indices
     if stack.shape[1] == 3 and picture_file:
         with Image.open(path, formats=image_io.FORMATS) as picture:
             if picture.mode == "P":
@@ -97,12 +96,12 @@ def pages_of(image: Record, path: Path, problems: list[Problem]) -> np.ndarray |
         return None
     height, width = pages.shape[1:]
     if (height, width) != (image.height, image.width):
-        found = f"a mask of {width} x {height} pixels"
+        sides = f"a mask of {width} x {height} pixels"
         problems.append(
             Problem(
                 "mask of another size",
                 Place(str(path), image=str(image.image)),
-                found,
+                sides,
                 f"{image.width} x {image.height}, as {image.image}",
             )
         )
@@ -111,27 +110,32 @@ def pages_of(image: Record, path: Path, problems: list[Problem]) -> np.ndarray |
 
 
 def objects(page: np.ndarray) -> list[tuple[int, Rle, int]]:
-    """Number, mask and count of pieces of every object of a page (H, W), in order of the numbers."""
+    """Number, mask and count of pieces of every object of a page (H, W), in order of the numbers.
+
+    Pieces smaller than LEAST_PIECE of the object are not counted: they are specks.
+    """
+    # find_objects needs numbers without gaps: those of a page may lie anywhere below 2**31
     present, compact = np.unique(page, return_inverse=True)
     compact = compact.reshape(page.shape) + (present[0] != 0)
-    found = []
+    listed = []
     for number, window in zip(
         present[present != 0].tolist(), ndimage.find_objects(compact), strict=True
     ):
         bits = page[window] == number
-        pieces, count = ndimage.label(bits, NEAR)
+        pieces, count = ndimage.label(bits, NEIGHBOURS)
         if count > 1:
             count = int((np.bincount(pieces.ravel())[1:] >= LEAST_PIECE * bits.sum()).sum())
-        found.append((number, encoded(bits, window[1].start, window[0].start, *page.shape), count))
-    return found
+        listed.append((number, encoded(bits, window[1].start, window[0].start, *page.shape), count))
+    return listed
 
 
 def layers(regions: Sequence[Region], height: int, width: int) -> np.ndarray:
-    """Objects, numbered from 1 in their order, on as few pages (P, H, W) uint16 as this takes; none
-    overlaps there.
+    """Objects on pages (P, H, W), uint16, numbered from 1 in their order; none overlap on a page.
+
+    Each object goes to the first page on which its pixels are free.
 
     Raises:
-        DataError: if there are more objects than numbers.
+        DataError: if there are more objects than 16 bits can number.
     """
     if len(regions) > np.iinfo(np.uint16).max:
         raise DataError(
@@ -151,7 +155,7 @@ def layers(regions: Sequence[Region], height: int, width: int) -> np.ndarray:
 
 
 def write(path: Path, pages: np.ndarray) -> None:
-    """Pages (P, H, W) or one (H, W) as a compressed TIFF."""
+    """Write pages (P, H, W), or a single one (H, W), as a TIFF compressed without loss."""
     tifffile.imwrite(
         path,
         pages,

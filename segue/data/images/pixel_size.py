@@ -10,12 +10,13 @@ import tifffile
 
 # Micrometres in each unit, as ImageJ and OME write it.
 UNITS = {
-    "nm": 1e-3, "nanometer": 1e-3, "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0, "microns": 1.0,
-    "micrometer": 1.0, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "centimeter": 1e4, "m": 1e6, "inch": 25_400.0,
+    "nm": 1e-3, "nanometer": 1e-3, "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0,
+    "microns": 1.0, "micrometer": 1.0, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "centimeter": 1e4,
+    "m": 1e6, "inch": 25_400.0,
 }  # fmt: skip
 RESOLUTION_UNITS = {2: 25_400.0, 3: 1e4}  # TIFF's inch and centimetre
-# Larger pixels than this, in a file without a microscope's metadata, are a setting for printers: 72
-# dpi are 353 um.
+# um; larger pixels, in a file without a microscope's metadata, are a setting for printers: 72 dpi
+# are 353 um
 LARGEST = 20.0
 
 
@@ -23,8 +24,8 @@ def pixel_size_um(path: Path) -> float | None:
     """The side of a pixel in micrometres from a TIFF file's OME or ImageJ metadata or its
     resolution tags.
 
-    None where nothing is said, where it is no length ("pixel"), where pixels are not square (more
-    than 1 % apart), or where the file is no readable TIFF.
+    None where the file gives none, or no length ("pixel"), where pixels are not square (sides more
+    than 1 % apart), or where the file is no readable TIFF: a size is a help, never required.
     """
     if path.suffix.lower() not in (".tif", ".tiff"):
         return None

@@ -1,7 +1,7 @@
-"""TIFF files as stacks: what is a plane and what a channel follows from the axes the file names.
+"""TIFF files as stacks (P, C, H, W): the axes that a file names tell planes from channels.
 
-ImageJ and OME name theirs (Z, T and others are planes; C and S channels); pages of a file without
-names are planes.
+ImageJ and OME name theirs (C and S are channels; Z, T and all others planes). Pages of a file
+without names are planes.
 """
 
 from __future__ import annotations
@@ -15,53 +15,54 @@ import tifffile
 from segue.data.images.image_error import ImageError
 
 MOST_VALUES = 1_000_000_000  # of a whole stack, which is decoded at once
-MOST_BYTES = 4_000_000_000
-LARGEST_TILE = 1 << 24
-# Narrower pages are no images: tifffile writes an array H x W x C so, unless told that C are
-# channels.
+MOST_BYTES = 4_000_000_000  # of the same
+LARGEST_TILE = 1 << 24  # values
+# Narrower pages are no images: unless told that C are channels, tifffile writes an array H x W x C
+# as H pages of W x C.
 NARROWEST = 16
 
 
 def shape(path: Path) -> tuple[int, int, int, int]:
-    """Planes, channels, height and width, from the headers.
+    """Planes, channels, height and width, from the headers alone.
 
     Raises:
-        DataError: if the file holds images of several shapes, or the stack is too large.
+        DataError: if the file holds images of several shapes, or the stack is too large. What
+        tifffile raises (`image_io.UNREADABLE`): if the headers are damaged.
     """
     with tifffile.TiffFile(path) as file:
         axes, sizes = _layout(path, file)
-    planes, channels, height, width = (
-        math.prod(sizes[position] for position in positions) for positions in _sorted(axes)
-    )
+    planes, channels, height, width = _lengths(axes, sizes)
     return planes, channels, height, width
 
 
 def read(path: Path) -> np.ndarray:
-    """The whole stack (P, C, H, W) as stored.
+    """Read the whole stack (P, C, H, W), of the type and with the values that are stored.
 
     Raises:
-        DataError: as `shape` does; and what tifffile raises if the file is damaged.
+        DataError: as `shape` does. What tifffile raises: if the file is damaged.
     """
     with tifffile.TiffFile(path) as file:
         axes, sizes = _layout(path, file)
         values = np.stack([series.asarray() for series in _full_size(file)])
-    kinds = _sorted(axes)
-    shape = [math.prod(sizes[position] for position in positions) for positions in kinds]
-    return (
-        values.reshape(sizes)
-        .transpose([position for positions in kinds for position in positions])
-        .reshape(shape)
-    )
+    # bring axes of one meaning together, then merge them: T and Z, say, become planes
+    order: list[int] = []
+    for positions in _positions(axes):
+        order += positions
+    return values.reshape(sizes).transpose(order).reshape(_lengths(axes, sizes))
 
 
 def item_bits(path: Path) -> int:
-    """Bits of a value as it is decoded: 16 for a file of 12."""
+    """Bits of a value as it is decoded, which is 16 for a file of 12.
+
+    Raises:
+        What tifffile raises (`image_io.UNREADABLE`): if the headers are damaged.
+    """
     with tifffile.TiffFile(path) as file:
         return file.series[0].dtype.itemsize * 8
 
 
 def has_transparency(path: Path) -> bool:
-    """Whether the file calls its last channel transparency."""
+    """Whether the file declares its last channel to be transparency (the tag ExtraSamples)."""
     with tifffile.TiffFile(path) as file:
         extra = file.pages.first.extrasamples
     return bool(extra) and extra[-1] in (
@@ -80,8 +81,8 @@ def _layout(path: Path, file: tifffile.TiffFile) -> tuple[str, list[int]]:
     counts the images.
     """
     series = _full_size(file)
-    shapes = list(dict.fromkeys(tuple(one.shape) for one in series))
-    if len(shapes) != 1 or len({one.dtype for one in series}) != 1:
+    shapes = list(dict.fromkeys(tuple(image.shape) for image in series))
+    if len(shapes) != 1 or len({image.dtype for image in series}) != 1:
         sizes = ", ".join(" x ".join(map(str, shape)) for shape in shapes[:4])
         raise ImageError(
             "damaged image",
@@ -108,8 +109,9 @@ def _layout(path: Path, file: tifffile.TiffFile) -> tuple[str, list[int]]:
             f"a stack of {' x '.join(map(str, sizes))} values",
             f"at most {most}",
         )
+    # A tile is decoded whole, however little of it lies in the image: a small image may claim a
+    # tile that fills the memory.
     chunk = math.prod(series[0].keyframe.chunks)
-    # decoded whole, however little of it is the image
     if chunk > max(math.prod(sizes), LARGEST_TILE):
         raise ImageError(
             "image too large",
@@ -120,10 +122,17 @@ def _layout(path: Path, file: tifffile.TiffFile) -> tuple[str, list[int]]:
     return "I" + axes, sizes
 
 
-def _sorted(axes: str) -> tuple[list[int], list[int], list[int], list[int]]:
+def _positions(axes: str) -> tuple[list[int], list[int], list[int], list[int]]:
     """Positions of the axes that are planes, channels, height and width."""
-    found: dict[str, list[int]] = {"plane": [], "channel": [], "Y": [], "X": []}
+    planes, channels = [], []
     for position, letter in enumerate(axes):
-        kind = letter if letter in "YX" else "channel" if letter in "CS" else "plane"
-        found[kind].append(position)
-    return found["plane"], found["channel"], found["Y"], found["X"]
+        if letter in "CS":
+            channels.append(position)
+        elif letter not in "YX":
+            planes.append(position)
+    return planes, channels, [axes.index("Y")], [axes.index("X")]
+
+
+def _lengths(axes: str, sizes: list[int]) -> list[int]:
+    """Planes, channels, height and width of axes with these sizes."""
+    return [math.prod(sizes[at] for at in positions) for positions in _positions(axes)]

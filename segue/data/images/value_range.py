@@ -1,5 +1,6 @@
-"""How many of its levels a file uses: 12 bits in files of 16 are nearly black to a model that is
-not told.
+"""Whether images have the value range that a model was trained on.
+
+12 bits in files of 16 are nearly black to a model whose value scale is that of 16 bits.
 """
 
 from __future__ import annotations
@@ -12,15 +13,14 @@ from torch import Tensor
 from segue.structures.channels import Channel
 
 LARGEST = 65535  # of 16 bits
-FAR = 4  # times; two bits less than there are, as 14 of 16
+FAR = 4  # times what is expected, up or down: 14 bits in files of 16 pass, 12 do not
 
 
 class ValueRange:
-    """The largest value of each channel over images that pass by, as stored; 0 where the file says
-    what it means.
+    """The largest stored value of each channel over the images seen; 0 where it tells nothing.
 
-    That is of 8 bits without a scale, of floating point, and of percentiles, which follow each
-    image.
+    It tells nothing of 8 bits without a value scale and of floating point, whose range is fixed,
+    and of percentiles, which follow each image.
     """
 
     def __init__(self, channels: Sequence[Channel]) -> None:
@@ -28,7 +28,7 @@ class ValueRange:
         self.largest = [0.0] * len(channels)
 
     def update(self, stored: Tensor) -> None:
-        """An image (C, H, W) as `partners.read` gives it."""
+        """Take an image (C, H, W), as `multi_file.read` returns it, into account."""
         if stored.is_floating_point():
             return
         for row, channel in enumerate(self.channels):
@@ -38,16 +38,16 @@ class ValueRange:
                 self.largest[row] = max(self.largest[row], float(stored[row].numpy().max()))
 
     def mismatch(self) -> str:
-        """What to say where values are far from those that the scale of a trained model expects;
-        else nothing.
+        """A message where values are far from what the trained model's value scale expects; else
+        the empty text.
         """
         for largest, channel in zip(self.largest, self.channels, strict=True):
             if channel.scale == "percentile" or not largest:
                 continue
             expected = channel.scale or LARGEST
             if largest > 1 and not expected / FAR <= largest <= expected * FAR:
-                takes = (
-                    f"the model expects values up to {expected:g} (segue inspect tells its scales)"
+                return (
+                    f"channel {channel.name}: the largest value is {largest:g}; the model expects "
+                    f"values up to {expected:g} (segue inspect tells its scales)"
                 )
-                return f"channel {channel.name}: the largest value is {largest:g}; {takes}"
         return ""

@@ -40,7 +40,7 @@ class CorruptedView(View):
     def __call__(
         self, image: Tensor, boxes_xyxy: Tensor, points: Tensor, seed: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `View` does it: boxes and points stay where the channels that are not moved have them."""
+        """As `View.__call__`; boxes and points stay with the channels that are not moved."""
         image = displace_channels(image, self.displaced, right=self.right, down=self.down)
         image, boxes_xyxy, points = super().__call__(image, boxes_xyxy, points, seed)
         if self.missing:

@@ -1,5 +1,6 @@
-"""From samples to the batch of each optimizer step, by workers that are watched: one that hangs or
-dies is named.
+"""From samples to the batch of each optimizer step, by watched workers.
+
+A worker that hangs or dies ends the run with the name of the image it was reading.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,14 +26,13 @@ from segue.data.records import Record
 from segue.errors import DataError, SegueError
 from segue.structures.target import Batch, Target, collate
 
-# seconds until an image that a worker is still reading is taken for one that never ends
-READ_TIMEOUT = 300.0
-POLL_INTERVAL = 5.0  # seconds between two looks at workers that keep us waiting
+READ_TIMEOUT = 300.0  # seconds after which reading one image is taken to hang
+POLL_INTERVAL = 5.0  # seconds between two looks at the workers while a batch is late
 
 
 def _leave_signals_to_the_main_process(_worker: int) -> None:
-    """A stop signal often reaches a whole process group; workers must live until the main process
-    has saved.
+    """Ignore stop signals in a worker: they often reach the whole process group, and workers must
+    live until the main process has saved.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
@@ -39,18 +40,21 @@ def _leave_signals_to_the_main_process(_worker: int) -> None:
 
 @dataclass(frozen=True)
 class _Watched(Dataset):
-    """Samples whose workers note in `at`, shared by all, what they are at: process, record (-1:
-    none), and since when.
+    """Samples whose workers note what they are reading.
 
-    Our errors are returned, because torch cannot carry them out of a worker process in one piece.
+    reading: (workers, 3) float64 in shared memory; of each worker its process id, the index of the
+    record that it reads (-1: none), and since when, in seconds of the monotonic clock.
+
+    Our errors are returned, not raised: torch would rebuild them in the main process from their
+    text alone, without place, expectation and next step.
     """
 
     samples: Dataset
-    at: Tensor
+    reading: Tensor
 
     def __getitem__(self, position: Position) -> tuple[dict[str, Tensor], Target] | SegueError:
         worker = get_worker_info()
-        row = self.at[worker.id if worker else 0]
+        row = self.reading[worker.id if worker else 0]
         row.copy_(torch.tensor([os.getpid(), position[1], time.monotonic()], dtype=torch.float64))
         try:
             return self.samples[position]
@@ -68,66 +72,67 @@ def _collate(samples: list[tuple[dict[str, Tensor], Target] | SegueError]) -> Ba
 
 
 def loader(samples: Dataset, steps: StepSampler, workers: int = 0) -> Iterator[Batch]:
-    """Batches of whole steps. Any number of workers gives the same batches.
+    """Yield this process's share of the batch of each optimizer step, for any number of workers the
+    same.
 
     Raises:
-        DataError: if an image cannot be read, if reading it takes longer than READ_TIMEOUT, or if it
-        ends the worker.
+        DataError: if an image cannot be read, if reading it takes longer than READ_TIMEOUT, or if
+        it ends the worker.
     """
-    at = torch.full((max(workers, 1), 3), -1.0, dtype=torch.float64).share_memory_()
+    reading = torch.full((max(workers, 1), 3), -1.0, dtype=torch.float64).share_memory_()
     with warnings.catch_warnings():
-        # more workers than cores: as the plan says
+        # torch warns of more workers than cores, which is for the plan to decide
         warnings.filterwarnings("ignore", "This DataLoader will create")
         batches: DataLoader[Batch | SegueError] = DataLoader(
-            _Watched(samples, at),
+            _Watched(samples, reading),
             batch_sampler=steps,  # type: ignore[arg-type]
             num_workers=workers,
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
             timeout=POLL_INTERVAL if workers else 0,
             worker_init_fn=_leave_signals_to_the_main_process,
-            # Members of a sweep come from a fork server, and would start workers through it: a toy
-            # took 31 s, not 2.
+            # A sweep's runs come from a fork server and would start their workers through it, which
+            # imports everything again: 31 s for a toy, not 2.
             multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-            # so that making an iterator draws nothing from the global generator
+            # a generator of its own: making an iterator would draw from the global one
             generator=torch.Generator(),
         )
         before = signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL
-        left = iter(batches)
+        remaining = iter(batches)
     if workers and signal.getsignal(signal.SIGCHLD) is not before:
-        # torch's would raise in the middle of whatever we are at
+        # torch's handler would raise in the middle of whatever the main process does
         signal.signal(signal.SIGCHLD, before)
     try:
-        while (batch := _next(left, samples, at)) is not None:
+        while (batch := _next(remaining, samples, reading)) is not None:
             if isinstance(batch, SegueError):
                 raise batch
             yield batch
     finally:
-        del left  # ends the workers, also where somebody keeps the error and with it this frame
+        # ends the workers even where somebody keeps the error, and with it this frame
+        del remaining
 
 
 def _next(
-    left: Iterator[Batch | SegueError], samples: Dataset, at: Tensor
+    remaining: Iterator[Batch | SegueError], samples: Dataset, reading: Tensor
 ) -> Batch | SegueError | None:
-    """The next batch, however long it takes, as long as no single image takes too long; None at the
-    end.
+    """The next batch, or None at the end; an error where a worker died or an image takes too long.
+
+    A batch may take any time as long as no single image takes longer than READ_TIMEOUT.
     """
-    # records that were late when we looked last, and since when
-    seen: set[tuple[int, float]] = set()
+    overdue_before: set[tuple[int, float]] = set()  # record, and since when, at the look before
     while True:
         try:
-            return next(left, None)
+            return next(remaining, None)
         except (RuntimeError, OSError, EOFError) as error:
-            # the last two from a connection that broke with a worker
+            # OSError and EOFError: the connection to a worker broke
             timed_out = str(error).startswith("DataLoader timed out")
             if not timed_out:
                 time.sleep(0.5)  # a process that is being ended closes its connections first
                 active_children()  # takes note of those that have ended
-            busy = [
-                (int(process), int(record), since)
-                for process, record, since in at.tolist()
-                if record >= 0
-            ]
+            busy = []
+            for process, record, since in reading.tolist():
+                if record >= 0:
+                    busy.append((int(process), int(record), since))
             gone = [record for process, record, _ in busy if not _alive(process)]
             if not timed_out and not gone and "exited unexpectedly" not in str(error):
                 raise
@@ -140,13 +145,15 @@ def _next(
                 "a lower workers:, or the data without this file; the same command goes on from "
                 "what was saved",
             )
-        overdue = {
-            (record, since) for _, record, since in busy if time.monotonic() - since > READ_TIMEOUT
-        }
-        late, seen = [record for record, _ in seen & overdue], overdue
-        # at two looks: of a run that was paused all are, at the first one after it goes on
+        overdue = set()
+        for _, record, since in busy:
+            if time.monotonic() - since > READ_TIMEOUT:
+                overdue.add((record, since))
+        # Late at two looks in a row: after a pause of the whole machine all are late at the first.
+        late = [record for record, _ in overdue_before & overdue]
+        overdue_before = overdue
         if late:
-            # one that hangs does not end when it is told to, and we would wait for it
+            # a worker that hangs ignores a request to end, and torch would wait for it
             for process, _, _ in busy:
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
@@ -159,8 +166,9 @@ def _next(
 
 
 def _image(samples: Dataset, record: int) -> Path:
-    """The file of a record of samples, or of cached ones."""
-    records: Sequence[Record] = getattr(samples, "samples", samples).records  # type: ignore[attr-defined]
+    """The image file of a record; a cache keeps the samples that it was made of as `samples`."""
+    read_from: Any = getattr(samples, "samples", samples)
+    records: Sequence[Record] = read_from.records
     return records[record].image
 
 

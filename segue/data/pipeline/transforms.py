@@ -1,9 +1,10 @@
-"""Image and objects together, from the file's pixels to the frame a model sees.
+"""Augmentation and resizing of image and objects together, from the file's pixels to a model's
+frame.
 
 torchvision v2 on uint8 does the work. Outlines of masks travel as points of a tensor type of our
 own: v2's KeyPoints mean pixel centres when they flip (x -> W - 1 - x) but continuous coordinates
 when they resize, which moves polygons by a pixel at every flip. Masks are drawn after the last
-transform, never warped.
+transform, never warped: warping would blur their edges once for each step.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ GREY = torch.tensor([0.299, 0.587, 0.114])  # luma of r, g, b (ITU-R BT.601)
 
 
 class Augment(Settings):
-    """Random changes of training images. All are light; hue is left alone because it is slow and
-    rarely helps.
+    """Random augmentation of training images. All of it is mild; hue is left alone because it is
+    slow and rarely helps.
 
-    flip, vertical_flip, crop: probability of each. crop_area: smallest part of the image a crop
-    keeps. brightness, contrast, saturation: largest relative change of r, g and b, where there are
-    all three; no other channel is light. drop: how likely a channel is missing from a view, at its
-    mean; the name may also be that of a partner folder, for all its channels, or several joined by
-    +, which go together.
+    flip, vertical_flip, crop: probability of each. crop_area: smallest share of the image's area
+    that a crop keeps. brightness, contrast, saturation: largest relative change of r, g and b,
+    where there are all three; other channels are no light. drop: probability that a channel is
+    dropped from a view, that is set to its mean; the name may also be that of a partner folder, for
+    all its channels, or several joined by +, which are dropped together.
     """
 
     flip: float = Field(0.5, ge=0, le=1)
@@ -49,13 +50,14 @@ class Points(tv_tensors.TVTensor):
     """x, y in continuous pixels, (P, 2): (0, 0) is the image's corner, not the first pixel's
     centre.
 
-    Knows how to flip, crop, pad and resize; v2 passes it through any other transform unchanged.
+    The kernels below flip, crop, pad and resize it; v2 passes it through any other transform
+    unchanged. canvas_size: height and width of the image that the points are in.
     """
 
     canvas_size: tuple[int, int]
 
     @classmethod
-    def at(cls, data: Tensor, canvas_size: tuple[int, int]) -> Points:
+    def of(cls, data: Tensor, canvas_size: tuple[int, int]) -> Points:
         points = data.as_subclass(cls)
         points.canvas_size = canvas_size
         return points
@@ -68,25 +70,25 @@ def _plain(points: Points) -> Tensor:
 @VF.register_kernel(VF.horizontal_flip, Points)
 def _(points: Points) -> Points:
     x, y = _plain(points).unbind(-1)
-    return Points.at(torch.stack([points.canvas_size[1] - x, y], -1), points.canvas_size)
+    return Points.of(torch.stack([points.canvas_size[1] - x, y], -1), points.canvas_size)
 
 
 @VF.register_kernel(VF.vertical_flip, Points)
 def _(points: Points) -> Points:
     x, y = _plain(points).unbind(-1)
-    return Points.at(torch.stack([x, points.canvas_size[0] - y], -1), points.canvas_size)
+    return Points.of(torch.stack([x, points.canvas_size[0] - y], -1), points.canvas_size)
 
 
 @VF.register_kernel(VF.resize, Points)
 def _(points: Points, size: list[int], *_args: Any, **_kwargs: Any) -> Points:
     (old_height, old_width), (height, width) = points.canvas_size, size
     scale = torch.tensor([width / old_width, height / old_height], dtype=points.dtype)
-    return Points.at(_plain(points) * scale, (height, width))
+    return Points.of(_plain(points) * scale, (height, width))
 
 
 @VF.register_kernel(VF.crop, Points)
 def _(points: Points, top: int, left: int, height: int, width: int) -> Points:
-    return Points.at(_plain(points) - torch.tensor([left, top]), (height, width))
+    return Points.of(_plain(points) - torch.tensor([left, top]), (height, width))
 
 
 @VF.register_kernel(VF.pad, Points)
@@ -94,7 +96,7 @@ def _(points: Points, padding: list[int], *_args: Any, **_kwargs: Any) -> Points
     left, top, right, bottom = padding
     height, width = points.canvas_size
     moved = _plain(points) + torch.tensor([left, top])
-    return Points.at(moved, (height + top + bottom, width + left + right))
+    return Points.of(moved, (height + top + bottom, width + left + right))
 
 
 @VF.register_kernel(VF.resized_crop, Points)
@@ -106,8 +108,10 @@ def _(
 
 
 class View:
-    """Turns a decoded image with boxes and outline points into the frame of height x width a model
-    sees.
+    """Resizes, and augments, a decoded image with boxes and outline points to a model's frame.
+
+    height, width: of the frame, in pixels. augment: None for evaluation, which only resizes.
+    channels: those of the image, which tell colours from others.
     """
 
     def __init__(
@@ -136,29 +140,33 @@ class View:
     def __call__(
         self, image: Tensor, boxes_xyxy: Tensor, points: Tensor, seed: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Image (C, H, W), boxes (N, 4) and points (P, 2) in its pixels -> the same three in the
-        frame.
+        """Image (C, H, W), uint8 or float32 in 0..1, boxes (N, 4) and points (P, 2) in its pixels
+        -> the same three in the frame.
 
-        Boxes are clipped to the frame and may have become empty; points are not clipped. All random
-        choices follow from `seed`; the global generator is left as it was.
+        Boxes are clipped to the frame and may have become empty; points are not clipped, because
+        an outline is rasterised inside the frame anyway. All random choices follow from `seed`; the
+        global generator, which v2 draws from, is left as it was.
         """
         size = (image.shape[-2], image.shape[-1])
         sample = (
             tv_tensors.Image(image),
             tv_tensors.BoundingBoxes(boxes_xyxy, format="XYXY", canvas_size=size),  # type: ignore[call-overload]
-            Points.at(points, size),
+            Points.of(points, size),
         )
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(seed)
             image, boxes_xyxy, points = self.transform(*sample)
-        return tuple(t.as_subclass(torch.Tensor) for t in (image, boxes_xyxy, points))  # type: ignore[return-value]
+        image, boxes_xyxy, points = (
+            tensor.as_subclass(torch.Tensor) for tensor in (image, boxes_xyxy, points)
+        )
+        return image, boxes_xyxy, points
 
 
 class _ColourJitter(v2.Transform):
-    """Brightness, contrast and saturation of r, g and b in one matrix product; other channels are
-    left alone.
+    """Brightness, contrast and saturation of r, g and b; other channels are left alone.
 
-    v2's ColorJitter makes the same changes one after another, over the whole image each time.
+    v2's ColorJitter makes the same changes one after another, over the whole image each time. All
+    three are linear in r, g and b, so that one matrix and one offset do them at once.
     """
 
     _transformed_types = (tv_tensors.Image,)
@@ -171,6 +179,7 @@ class _ColourJitter(v2.Transform):
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         brightness, contrast, saturation = (1 + (2 * torch.rand(3) - 1) * self.largest).tolist()
+        # saturation mixes a pixel with its own grey, contrast with the mean grey of the image
         mixed = saturation * torch.eye(3) + (1 - saturation) * GREY.expand(3, 3)
         return {"matrix": brightness * contrast * mixed, "lift": brightness * (1 - contrast)}
 
@@ -180,20 +189,19 @@ class _ColourJitter(v2.Transform):
         pixels = inpt.as_subclass(torch.Tensor)
         flat = pixels[self.rows].flatten(1).float()
         changed = params["matrix"] @ flat + params["lift"] * (GREY @ flat.mean(1))
-        # floating point is not cut off at 0 and 1: that would make levels equal
+        # floating point is not clamped to 0..1: that would make levels equal
         if pixels.dtype == torch.uint8:
             changed.clamp_(0, 255)
         changed = changed.to(pixels.dtype).view(3, *pixels.shape[1:])
-        rows = [
-            changed[self.rows.index(row)] if row in self.rows else pixels[row]
-            for row in range(len(pixels))
-        ]
-        return tv_tensors.wrap(torch.stack(rows), like=inpt)
+        planes = list(pixels)
+        for row, plane in zip(self.rows, changed, strict=True):
+            planes[row] = plane
+        return tv_tensors.wrap(torch.stack(planes), like=inpt)
 
 
 def at_mean(image: Tensor, rows: Collection[int], channels: Sequence[Channel]) -> Tensor:
-    """An image (C, H, W), uint8 or in 0..1, as float32 in 0..1 with these channels at their mean: 0
-    for the network.
+    """A copy of an image (C, H, W), uint8 or in 0..1, as float32 in 0..1, the channels `rows` at
+    their mean, which is 0 for the network.
     """
     values = image / 255 if image.dtype == torch.uint8 else image.to(torch.float32, copy=True)
     for row in rows:
@@ -202,8 +210,9 @@ def at_mean(image: Tensor, rows: Collection[int], channels: Sequence[Channel]) -
 
 
 class ChannelDropout(v2.Transform):
-    """Each entry's channels go to their mean with its probability; a view that would lose all of
-    them keeps all.
+    """Channel dropout: each entry's channels are set to their mean with its probability.
+
+    A view that would lose all channels keeps all: nothing could be learned from it.
     """
 
     _transformed_types = (tv_tensors.Image,)
@@ -216,12 +225,10 @@ class ChannelDropout(v2.Transform):
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         drawn = torch.rand(len(self.groups)) < self.chances
-        rows = {
-            row
-            for group, dropped in zip(self.groups, drawn.tolist(), strict=True)
-            if dropped
-            for row in group
-        }
+        rows: set[int] = set()
+        for group, dropped in zip(self.groups, drawn.tolist(), strict=True):
+            if dropped:
+                rows.update(group)
         return {"rows": sorted(rows) if len(rows) < len(self.channels) else []}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:

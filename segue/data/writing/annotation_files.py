@@ -1,9 +1,8 @@
-"""Records as files of other programs: LabelMe, CVAT, Pascal VOC and YOLO. The counterparts of their
-readers.
+"""Records as files of other programs: LabelMe, CVAT, Pascal VOC and YOLO; `formats/` reads them.
 
 Run lengths become polygons by tracing (`structures/outlines.py`: an IoU of at least 0.95, measured
-0.998 on average). Objects without a mask are rectangles. Crowds are left out, but for VOC, whose
-difficult objects they are. Sources are CVAT's alone, and there only whether a person drew a shape.
+0.998 on average). Objects without a mask become rectangles. Crowds are left out except for VOC,
+where they are the difficult objects. Only CVAT records a source: whether a person drew the shape.
 """
 
 from __future__ import annotations
@@ -22,7 +21,10 @@ from segue.structures.regions import Region
 
 
 def to_labelme(record: Record, image_path: str) -> dict[str, Any]:
-    """The content of an image's JSON file. image_path: the image from where that file will be."""
+    """The content of an image's JSON file; points in pixels, to a hundredth.
+
+    image_path: the image as seen from that file. The rings of one object share a group_id.
+    """
     shapes = []
     for number, annotation in enumerate(_drawable(record), 1):
         rings = _rings(annotation)
@@ -52,7 +54,10 @@ def to_labelme(record: Record, image_path: str) -> dict[str, Any]:
 
 
 def to_cvat(records: Iterable[tuple[Record, str]]) -> str:
-    """A CVAT for images 1.1 document of records with the names of their images."""
+    """An XML document, CVAT for images 1.1, of records with the names of their images.
+
+    Points in pixels, to a hundredth. The rings of one object share a group_id.
+    """
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
     for number, (record, name) in enumerate(records):
@@ -82,8 +87,8 @@ def to_cvat(records: Iterable[tuple[Record, str]]) -> str:
 def to_voc(record: Record, name: str) -> str:
     """A Pascal VOC document of a record's boxes, in whole pixels counted from 1, as VOC's own are.
 
-    name: of the image. The database is called so that other readers of the file, ours too, know how
-    they are counted.
+    name: of the image. The database's name tells readers of the file, ours too, how pixels are
+    counted: many tools write VOC files that count from 0.
     """
     root = Element("annotation")
     SubElement(root, "filename").text = name
@@ -104,7 +109,7 @@ def to_voc(record: Record, name: str) -> str:
         ):
             SubElement(thing, key).text = text
         x0, y0, x1, y1 = (round(value) for value in annotation.box_xyxy)
-        # a thin box at the edge has a pixel, too
+        # a thin box at the edge still covers a pixel
         x0, y0 = min(x0, record.width - 1), min(y0, record.height - 1)
         box = SubElement(thing, "bndbox")
         for key, value in (
@@ -119,10 +124,10 @@ def to_voc(record: Record, name: str) -> str:
 
 
 def to_yolo(record: Record, labels: Mapping[str, int], outlines: bool) -> str:
-    """The lines of a record's label file. labels: the number of each class name, from 0.
+    """The lines of a record's label file: class number, then shares of the image's sides in 0..1.
 
-    outlines: of the objects that have masks, each as one ring: pieces apart are joined by slits;
-    else boxes of all.
+    labels: the number of each class name, from 0. outlines: write the objects that have masks, each
+    as one ring, separate pieces joined by slits; otherwise cx, cy, w, h of all objects.
     """
     side, lines = np.array([record.width, record.height]), []
     for annotation in _drawable(record):
@@ -138,7 +143,9 @@ def to_yolo(record: Record, labels: Mapping[str, int], outlines: bool) -> str:
 
 
 def pages(record: Record, class_name: str) -> np.ndarray:
-    """The masks of a class as pages of a label image (P, H, W): several, where objects overlap."""
+    """The masks of a class as pages of a label image (P, H, W), uint16: several where objects
+    overlap.
+    """
     masks = [a.mask for a in _drawable(record) if a.class_name == class_name and a.mask is not None]
     bitmaps = [bitmap(Rle(record.height, record.width, _counts(mask, record))) for mask in masks]
     regions = [Region.of(*placed) for placed in bitmaps]
@@ -166,7 +173,7 @@ def _drawable(record: Record) -> list[Annotation]:
 
 
 def _rings(annotation: Annotation) -> list[np.ndarray]:
-    """The polygon (V, 2) of each part of an object; none for a box."""
+    """The rings (V, 2) of an object's outline, in pixels; an empty list for a box."""
     if annotation.mask is None:
         return []
     polygon = annotation.mask if isinstance(annotation.mask, Polygon) else traced(annotation.mask)

@@ -19,8 +19,9 @@ def coco(
 ) -> dict[str, Any]:
     """The content of a file: images with the records' ids, and their objects, numbered from 1.
 
-    categories: the id of each class name. name_of: a record's `file_name`. Area is that of the mask
-    where there is one. `source` and `quality` are written where they are not a manual label's.
+    categories: the id of each class name. name_of: a record's `file_name`. bbox is x, y, w, h in
+    pixels, to a hundredth; area is that of the mask where there is one, else of the box. `source`
+    and `quality`, which COCO does not have, are written where they differ from a manual label's.
     """
     content: dict[str, Any] = {"images": [], "annotations": []}
     content["categories"] = [{"id": number, "name": name} for name, number in categories.items()]

@@ -10,12 +10,13 @@ Content = dict[str, Any]
 
 
 def combined(first: Content, second: Content) -> Content:
-    """Both files as one: categories united by name, images by file name, everything numbered anew
-    from the first's.
+    """Both files as one: categories united by name, images by file name.
+
+    What the first file has keeps its ids; what only the second has gets the next free ones.
 
     Raises:
-        DataError: if an image has another size in the other file, or an entry lacks what it is
-        found by.
+        DataError: if an image has another size in the other file, an entry has no id or name, or an
+        annotation refers to an image or category that is not there.
     """
     content = {
         **second,
@@ -42,8 +43,8 @@ def combined(first: Content, second: Content) -> Content:
     )
     for number, entry in enumerate(second["annotations"], last + 1):
         if entry.get("image_id") not in images or entry.get("category_id") not in categories:
-            found = f"image_id {entry.get('image_id')!r}, category_id {entry.get('category_id')!r}"
-            raise DataError(f"annotation {entry.get('id')}", found, "ids that the file has")
+            ids = f"image_id {entry.get('image_id')!r}, category_id {entry.get('category_id')!r}"
+            raise DataError(f"annotation {entry.get('id')}", ids, "ids that the file has")
         moved = {
             "image_id": images[entry["image_id"]],
             "category_id": categories[entry["category_id"]],
@@ -53,7 +54,9 @@ def combined(first: Content, second: Content) -> Content:
 
 
 def _joined(entries: list[dict], more: list[dict], key: str) -> dict[Any, int]:
-    """Add to `entries` what they lack, found by `key`; returns the new id of each old id of `more`."""
+    """Add to `entries` those of `more` whose `key` they lack; returns the new id of each id of
+    `more`.
+    """
     for entry in (*entries, *more):
         if not isinstance(entry.get("id"), int) or not isinstance(entry.get(key), str):
             raise DataError(

@@ -1,6 +1,4 @@
-"""Data sets as whole folders: read, with every defect refused, and written anew, complete or not at
-all.
-"""
+"""Data sets as folders: read, refusing every defect, and written, complete or not at all."""
 
 from __future__ import annotations
 
@@ -23,26 +21,27 @@ from segue.data.formats import WHOLE
 from segue.data.formats._coco_files import ROBOFLOW
 from segue.data.formats.masks import OBJECT
 from segue.data.images import label_images
-from segue.data.images.multi_file import find_paired_files
+from segue.data.images.paired_files import find_paired_files
 from segue.data.records import Record, Split, names_in, refuse_errors
 from segue.data.writing import annotation_files
 from segue.data.writing.coco import coco
 from segue.errors import DataError, PlanError
 
-Kind = Literal["coco", "labelme", "cvat", "voc", "yolo", "yolo-seg", "masks"]
+OutputFormat = Literal["coco", "labelme", "cvat", "voc", "yolo", "yolo-seg", "masks"]
 YOLO = ("yolo", "yolo-seg")
 WITH_CROWDS = ("coco", "voc")
 ONLY_BOXES, ONLY_MASKS = ("voc", "yolo"), ("yolo-seg", "masks")
 SEVERAL = "pages of masks"  # which is counted
-Put = Callable[[Path, Path], Path]
-Named = tuple[Record, str]
-Beside = Mapping[str, Mapping[Path, Sequence[Path]]]
+# brings an image file to a place; returns where it is, which may have another suffix
+PlaceFile = Callable[[Path, Path], Path]
+NamedRecord = tuple[Record, str]  # with the name of its image: a path with /
+PairedFiles = Mapping[str, Mapping[Path, Sequence[Path]]]  # by folder, then by image
 
 
 def read_folder(root: Path, without: Path | None = None) -> dict[str, Split]:
-    """The parts of a data set folder (or annotation file), which must be without errors.
+    """Read the splits of a data set folder (or annotation file), which must be free of errors.
 
-    without: a list that `segue data audit --out` wrote; what it names is left out.
+    without: a quarantine list that `segue data audit --out` wrote; what it names is left out.
 
     Raises:
         DataError: the first error there is, or if there is no such list.
@@ -52,8 +51,8 @@ def read_folder(root: Path, without: Path | None = None) -> dict[str, Split]:
     return splits
 
 
-def named(records: Sequence[Record]) -> list[Named]:
-    """Records with the names of their images."""
+def named(records: Sequence[Record]) -> list[NamedRecord]:
+    """Records with the names of their images: paths with `/` below the folder that holds all."""
     return list(zip(records, names_in(records), strict=True))
 
 
@@ -61,8 +60,10 @@ def named(records: Sequence[Record]) -> list[Named]:
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to write into that gets the name `out` when everything is in it.
 
+    Whatever fails before, nothing is left behind.
+
     Raises:
-        PlanError: if `out` exists: nothing of anybody's is replaced.
+        PlanError: if `out` exists: nobody's files are replaced.
     """
     if out.exists():
         raise PlanError(out, "exists", "a name that is free")
@@ -70,7 +71,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     unfinished = Path(tempfile.mkdtemp(prefix=out.name + ".writing-", dir=out.parent))
     try:
         yield unfinished
-        unfinished.chmod(0o755)
+        unfinished.chmod(0o755)  # mkdtemp's is for the user alone
         os.rename(unfinished, out)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -78,12 +79,13 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def copy(image: Path, target: Path) -> Path:
+    """Copy a file; returns where it is."""
     shutil.copyfile(image, target)
     return target
 
 
 def link(image: Path, target: Path) -> Path:
-    """A second name of the same file, or a copy where the disk is another."""
+    """Hard-link a file, or copy it where the target is on another disk; returns where it is."""
     try:
         os.link(image.resolve(), target)
     except OSError:
@@ -91,9 +93,9 @@ def link(image: Path, target: Path) -> Path:
     return target
 
 
-def paired_files_of(root: Path, splits: Mapping[str, Split]) -> Beside:
-    """Pictures of other cameras that lie beside a data set's images, by the name of their folder
-    and the image.
+def paired_files_of(root: Path, splits: Mapping[str, Split]) -> PairedFiles:
+    """The files that a data set's images are paired with, by the name of their folder, then by
+    image (see `find_paired_files`).
     """
     pictures = [record.image for split in splits.values() for record in split.records]
     return find_paired_files(pictures, root)
@@ -101,83 +103,89 @@ def paired_files_of(root: Path, splits: Mapping[str, Split]) -> Beside:
 
 def write_folder(
     out: Path,
-    parts: Mapping[str, Sequence[Named]],
+    splits: Mapping[str, Sequence[NamedRecord]],
     ids: Mapping[str, int],
-    kind: Kind = "coco",
-    put: Put = copy,
-    beside: Beside | None = None,
+    kind: OutputFormat = "coco",
+    put: PlaceFile = copy,
+    beside: PairedFiles | None = None,
 ) -> str:
-    """Write a data set: for each part (WHOLE: the folder itself) images and annotations; says what
-    it wrote.
+    """Write a data set: images and annotations of each split; returns a text that says what.
 
-    parts: records with the names their images get; folders in them become part of the name. ids: of
-    the classes, for COCO, and their order for YOLO. put: brings an image to a place; returns where
-    it is, which may have another suffix. beside: partners of the images, which go along.
+    splits: by name, WHOLE for the folder itself; records with the names their images get, in which
+    folders become part of the name. ids: of the classes, for COCO, and their order for YOLO. put:
+    brings an image to its place. beside: files paired with the images, which go along.
 
     Raises:
         PlanError: if `out` exists. DataError: if a name cannot be used in a format.
     """
-    said, count, beside = [], Counter[str](), beside or {}
+    summary, count, beside = [], Counter[str](), beside or {}
     with new_folder(out) as unfinished:
-        for part, records in parts.items():
-            folder = unfinished if part == WHOLE else unfinished / part
-            written = _put_part(folder, records, kind, put, beside, count)
-            _annotate(folder, written, ids, kind, count)
+        for split, records in splits.items():
+            folder = unfinished if split == WHOLE else unfinished / split
+            written = _write_images(folder, records, kind, put, beside, count)
+            _write_annotations(folder, written, ids, kind, count)
             objects = sum(len(record.annotations) for record, _ in records)
-            said.append(f"{part} {len(records)} images, {objects} objects")
+            summary.append(f"{split} {len(records)} images, {objects} objects")
         if kind in YOLO:
             keys = {"train": "train", "valid": "val", "test": "test"}
-            places = {keys[part]: f"{part}/images" for part in parts if part != WHOLE}
+            places = {keys[split]: f"{split}/images" for split in splits if split != WHOLE}
             text = yaml.safe_dump(
                 {**places, "names": sorted(ids, key=lambda name: ids[name])}, sort_keys=False
             )
             (unfinished / "data.yaml").write_text(text, encoding="utf-8")
-    lines = [f"{out}: " + "; ".join(said)]
+    lines = [f"{out}: " + "; ".join(summary)]
     if count[SEVERAL]:
         lines.append(f"{count[SEVERAL]} masks have several pages, because objects overlap")
-    images = sum(map(len, parts.values()))
+    images = sum(map(len, splits.values()))
     lines += [f"{name}: {count[name]} partners of {images} images go along" for name in beside]
     return "\n".join(lines)
 
 
-def _put_part(
+def _write_images(
     folder: Path,
-    records: Sequence[Named],
-    kind: Kind,
-    put: Put,
-    beside: Beside,
+    records: Sequence[NamedRecord],
+    kind: OutputFormat,
+    put: PlaceFile,
+    beside: PairedFiles,
     count: Counter[str],
 ) -> list[Record]:
-    """The images of a part, and their partners, in their places; count: of partners, by folder."""
+    """Bring the images of a split, and the files paired with them, to their places.
+
+    Returns the records of the images where they are now, numbered from 1. count: how many images
+    have paired files in each folder; added to.
+    """
     place = folder / "images" if kind in ("cvat", "masks", *YOLO) else folder
     place.mkdir(parents=True, exist_ok=True)
     written, taken = [], set()
-    placed: dict[Path, Path] = {}
+    placed: dict[Path, Path] = {}  # where each source went
     for number, (record, name) in enumerate(records, 1):
         target = place / _free(name.replace("/", "_"), taken)
         image = put(record.image, target)
         _claim(image, record.image, placed, folder)
         written.append(replace(record, image=image, id=number))
-        for other, partners in beside.items():
-            count[other] += record.image in partners
-            for partner in partners.get(record.image, ()):
-                goal = folder / other / (target.stem + partner.suffix)
-                if goal in placed and (
-                    placed[goal] == partner or placed[goal].read_bytes() == partner.read_bytes()
-                ):
-                    continue
-                _claim(goal, partner, placed, folder)
+        for other, files_of in beside.items():
+            count[other] += record.image in files_of
+            for file in files_of.get(record.image, ()):
+                # next to the image's new name, so that it is found there again
+                goal = folder / other / (target.stem + file.suffix)
+                if goal in placed and _same_bytes(placed[goal], file):
+                    continue  # shared by two images, as x.png and x.tif
+                # before it is put there, and after, because `put` may choose another suffix
+                _claim(goal, file, placed, folder)
                 goal.parent.mkdir(exist_ok=True)
-                _claim(put(partner, goal), partner, placed, folder)
+                _claim(put(file, goal), file, placed, folder)
     return written
 
 
+def _same_bytes(first: Path, second: Path) -> bool:
+    return first == second or first.read_bytes() == second.read_bytes()
+
+
 def _claim(place: Path, source: Path, placed: dict[Path, Path], folder: Path) -> None:
-    """Note which file is in a place of `folder`; two may be meant for one because both get another
-    suffix.
+    """Note in `placed` that a source went to a place of `folder`.
 
     Raises:
-        DataError: if another file is there.
+        DataError: if another source is there: two names may become one when suffixes change.
     """
     first = placed.setdefault(place, source)
     if first != source:
@@ -185,10 +193,20 @@ def _claim(place: Path, source: Path, placed: dict[Path, Path], folder: Path) ->
         raise DataError(source, f"a second {name}; the first is {first}", "other names of images")
 
 
-def _annotate(
-    folder: Path, records: Sequence[Record], ids: Mapping[str, int], kind: Kind, count: Counter[str]
+def _write_annotations(
+    folder: Path,
+    records: Sequence[Record],
+    ids: Mapping[str, int],
+    kind: OutputFormat,
+    count: Counter[str],
 ) -> None:
-    """The annotation files of images that are in their places."""
+    """Write the annotation files of images that are in their places.
+
+    count: of masks with several pages; added to.
+
+    Raises:
+        DataError: if two images, or an image and a class, would share a file's name.
+    """
     if kind == "coco":
         write_json(folder / ROBOFLOW, coco(records, ids, lambda record: record.image.name))
         return
@@ -199,8 +217,8 @@ def _annotate(
     stems: set[str] = set()
     alike = set(ids) & {record.image.stem for record in records} - {OBJECT}
     if kind == "masks" and alike:
-        found = "called like an image, so that its folder of masks could be that image's"
-        raise DataError(f"class {min(alike)}", found, "another name, or another format")
+        clash = "called like an image, so that its folder of masks could be that image's"
+        raise DataError(f"class {min(alike)}", clash, "another name, or another format")
     for record in records:
         name = record.image.name
         if record.image.stem in stems:
@@ -217,28 +235,22 @@ def _annotate(
         elif kind == "masks":
             count[SEVERAL] += _write_masks(folder / "masks", record, ids)
         else:
-            labels = {
-                name: number for number, name in enumerate(sorted(ids, key=lambda name: ids[name]))
-            }
+            names = sorted(ids, key=lambda name: ids[name])
+            labels = {name: number for number, name in enumerate(names)}
             (folder / "labels").mkdir(exist_ok=True)
             text = annotation_files.to_yolo(record, labels, kind == "yolo-seg")
             (folder / "labels" / f"{record.image.stem}.txt").write_text(text, encoding="utf-8")
 
 
 def _write_masks(folder: Path, record: Record, ids: Mapping[str, int]) -> int:
-    """The label image of each class of a record, or an empty one; returns how many have several
-    pages.
+    """Write the label image of each class of a record; returns how many have several pages.
+
+    A record without objects gets an empty one: a missing file would mean that it is not labelled.
     """
     several = 0
-    shown = {annotation.class_name for annotation in record.annotations} or {
-        next(iter(ids), OBJECT)
-    }
-    for name in shown:
-        if (
-            name in (".", "..")
-            or name.startswith(".")
-            or any(letter in name for letter in '/\\:*?"<>|')
-        ):
+    names = {annotation.class_name for annotation in record.annotations}
+    for name in names or {next(iter(ids), OBJECT)}:
+        if name.startswith(".") or any(letter in name for letter in '/\\:*?"<>|'):
             raise DataError(
                 f"class {name}", "a name that no folder can have", "another name, or another format"
             )
@@ -253,7 +265,10 @@ def _write_masks(folder: Path, record: Record, ids: Mapping[str, int]) -> int:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """The name, with a number if another image of another folder has it."""
+    """The name, with a number if an image of another folder has it; added to `taken`.
+
+    Case is ignored, because some disks ignore it.
+    """
     path, number = Path(name), 1
     while name.casefold() in taken:
         number += 1

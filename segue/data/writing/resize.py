@@ -1,4 +1,4 @@
-"""Images and their objects at another size."""
+"""Images and their objects resized."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from segue.structures.masks import Mask, Polygon, bitmap, encoded, raster_bitmap
 
 
 def resized_record(record: Record, height: int, width: int) -> Record:
-    """The record with all its objects for an image of height x width; the image's path stays."""
+    """The record with all its objects for an image of height x width pixels; the path stays."""
     ratio = np.array([width / record.width, height / record.height])
-    objects = [_scaled(annotation, ratio, height, width) for annotation in record.annotations]
+    objects = [_resized(annotation, ratio, height, width) for annotation in record.annotations]
     return replace(record, height=height, width=width, annotations=tuple(objects))
 
 
-def _scaled(annotation: Annotation, ratio: np.ndarray, height: int, width: int) -> Annotation:
+def _resized(annotation: Annotation, ratio: np.ndarray, height: int, width: int) -> Annotation:
     x0, y0, x1, y1 = (float(v) for v in np.array(annotation.box_xyxy) * np.tile(ratio, 2))
     mask: Mask | None = annotation.mask
     if isinstance(mask, Polygon):
         mask = Polygon(tuple(ring * ratio for ring in mask.rings))
     elif mask is not None:
+        # the corners of the bitmap, moved: pixels are sampled there, not at whole multiples
         bits, x, y = bitmap(mask)
         frame = (np.array([[0, 0], [bits.shape[1], 0], [0, bits.shape[0]]]) + (x, y)) * ratio
         left, top = np.floor(frame[0]).astype(int)
@@ -43,12 +44,16 @@ def _scaled(annotation: Annotation, ratio: np.ndarray, height: int, width: int) 
 
 
 def write_resized(image: Path, target: Path, height: int, width: int) -> Path:
-    """Write an image at another size with all its levels, planes and channels; returns where.
+    """Write an image of height x width pixels with all its levels, planes and channels.
 
-    TIFF and npy stay what they are, with the physical size of the new pixels; others become PNG, or
-    TIFF where PNG would lose levels.
+    Returns where: TIFF and npy stay what they are, TIFF with the physical size of the new pixels;
+    others become PNG, which is lossless, or TIFF where PNG would lose levels or channels.
+
+    Raises:
+        DataError: if the image is missing, damaged or too large.
     """
     stack = image_io.read_stack(image)
+    # averaging makes values between levels, in float32; the stored type is restored below
     smooth = F.interpolate(
         torch.from_numpy(stack.astype(np.float32)), (height, width), mode="bilinear", antialias=True
     )
@@ -79,8 +84,9 @@ def write_resized(image: Path, target: Path, height: int, width: int) -> Path:
 
 
 def _write_tiff(target: Path, values: np.ndarray, side: float | None) -> None:
-    """A stack (P, C, H, W) as ImageJ writes it (where it has such values), with the side of a pixel
-    in um.
+    """Write a stack (P, C, H, W) as ImageJ does, with the side of a pixel in um.
+
+    Values of types that ImageJ does not have are written as plain TIFF.
     """
     understood = values.dtype in (np.uint8, np.uint16, np.float32)
     metadata = {"axes": "ZCYX", **({"unit": "um"} if side else {})}

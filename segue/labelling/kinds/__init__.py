@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from segue.base import settings as base
-from segue.base.extras import extra
+from segue.base.extras import import_extra
 from segue.base.plugins import check_contract, find_module, modules_in
 
 Show = Callable[[str, np.ndarray], None]
@@ -92,7 +92,7 @@ def get(name: str) -> Kind:
         PlanError: if there is none, it lacks some of what a kind has to have, or scikit-image is
             not installed.
     """
-    extra("skimage", f"--kind {name}")
+    import_extra("skimage", f"--kind {name}")
     module = find_module(__name__, names(), name, f"--kind {name}")
     check_contract(module, Kind, f"--kind {name}")
     return cast(Kind, module)

@@ -1,10 +1,9 @@
-"""Objects by level: every threshold has its components, they nest, and each object is best at a
-level of its own.
+"""Objects by level: components of rising thresholds nest, and each object is clearest at one level.
 
-Components of all thresholds make a tree. Each is compared with the ellipse of the same moments;
-walking from the highest level down, a component stands for itself if it is about as good an ellipse
-as those inside it are together. So two nuclei that touch at a low level are two, if there is a
-level at which they are apart.
+Components of all thresholds make a tree (a max-tree, or component tree). Each is compared with the
+ellipse of the same moments; walking from the highest level down, a component stands for itself if
+it is about as good an ellipse as those inside it are together. So two nuclei that touch at a low
+level are two, if there is a level at which they are apart.
 """
 
 from __future__ import annotations
@@ -17,15 +16,16 @@ from skimage import morphology
 
 # how much worse an object may be than its own brighter core: prefers whole objects
 SOLE_MARGIN = 0.05
-MANY_MARGIN = 0.03  # how much worse a whole may be than its parts
+MANY_MARGIN = 0.03  # how much worse a whole may be than its pieces together
 
 
 @dataclass(slots=True)
 class _Level:
-    """Components at one threshold, numbered from 1; index 0 is what lies below.
+    """The N components at one threshold, numbered from 1; index 0 is what lies below.
 
-    numbers: (P,) the component of each pixel of the lowest level. parents: the component of the
-    next lower level.
+    numbers: (P,) the component of each pixel of the lowest level. areas: (N + 1,) in pixels. fits:
+    (N + 1,) IoU with an ellipse. parents: (N + 1,) the component of the next lower level. itself:
+    (N + 1,) bool, whether a component stands for itself rather than for those inside it.
     """
 
     numbers: np.ndarray
@@ -36,8 +36,8 @@ class _Level:
 
 
 def ellipse_fits(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Areas, and the IoU with the ellipse of the same moments, of objects 0 (nothing) to N of
-    labels (H, W).
+    """Areas in pixels, and the IoU with the ellipse of the same moments, of the objects of labels
+    (H, W); both (N + 1,), from 0, which is the background.
     """
     where = np.flatnonzero(labels)
     which = labels.ravel()[where]
@@ -49,12 +49,14 @@ def ellipse_fits(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     areas = np.bincount(which, minlength=count).astype(np.float64)
     dx, dy = x - mean(x)[which], y - mean(y)[which]
-    # a pixel has a width of its own
+    # 1/12 is the variance of a square of side 1: a pixel is an area, not a point
     xx, yy, xy = mean(dx * dx) + 1 / 12, mean(dy * dy) + 1 / 12, mean(dx * dy)
     determinant = np.maximum(xx * yy - xy * xy, 1e-6)
     distance = (yy[which] * dx * dx - 2 * xy[which] * dx * dy + xx[which] * dy * dy) / determinant[
         which
     ]
+    # a uniform ellipse reaches to two standard deviations along each axis, and its area is
+    # 4 pi sqrt(det)
     inside = np.bincount(which, distance <= 4, count)
     return areas, inside / np.maximum(areas + 4 * np.pi * np.sqrt(determinant) - inside, 1)
 
@@ -62,19 +64,24 @@ def ellipse_fits(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def best_objects(
     plane: np.ndarray, thresholds: np.ndarray, smallest: float, opened_by: int
 ) -> np.ndarray:
-    """Labels (H, W) of the objects of a plane, each at the threshold that shows it best; thresholds
-    rise.
+    """Labels (H, W), int32, of the objects of a plane (H, W), each at the threshold that shows it
+    best.
+
+    thresholds: rising. smallest: area of an object, in pixels. opened_by: radius, in pixels, of
+    what counts as a speck.
     """
     levels, inside = _levels(plane, thresholds, smallest, opened_by)
+    # from the top down: is a component as good an ellipse as the best of what is inside it?
     best = levels[-1].fits
     for level, above in zip(levels[-2::-1], levels[:0:-1], strict=True):
         weights = np.where(above.areas >= smallest, above.areas, 0)
         total = np.bincount(above.parents, weights, len(level.areas))
-        parts = np.bincount(above.parents, weights * best, len(level.areas)) / np.maximum(total, 1)
+        pieces = np.bincount(above.parents, weights * best, len(level.areas)) / np.maximum(total, 1)
         several = np.bincount(above.parents, weights > 0, len(level.areas)) > 1
-        level.itself = level.fits + np.where(several, MANY_MARGIN, SOLE_MARGIN) >= parts
-        best = np.maximum(level.fits, parts)
-    found = np.zeros(len(inside), dtype=np.int32)
+        level.itself = level.fits + np.where(several, MANY_MARGIN, SOLE_MARGIN) >= pieces
+        best = np.maximum(level.fits, pieces)
+    # from the bottom up: the first component that stands for itself is an object
+    chosen = np.zeros(len(inside), dtype=np.int32)
     count, reached = 0, np.ones(1, dtype=bool)
     for level in levels:
         reached = reached[level.parents]
@@ -82,17 +89,17 @@ def best_objects(
         numbers = np.zeros(len(reached), dtype=np.int32)
         numbers[taken] = count + 1 + np.arange(len(taken))
         count += len(taken)
-        found = np.where(numbers[level.numbers] > 0, numbers[level.numbers], found)
+        chosen = np.where(numbers[level.numbers] > 0, numbers[level.numbers], chosen)
         reached &= ~level.itself
     labels = np.zeros(plane.shape, dtype=np.int32)
-    labels.ravel()[inside] = found
+    labels.ravel()[inside] = chosen
     return labels
 
 
 def _levels(
     plane: np.ndarray, thresholds: np.ndarray, smallest: float, opened_by: int
 ) -> tuple[list[_Level], np.ndarray]:
-    """The tree, lowest level first, and the flat positions (P,) of the pixels of the lowest level."""
+    """The tree, lowest level first, and the flat positions (P,) of the lowest level's pixels."""
     levels: list[_Level] = []
     inside = np.zeros(0, dtype=np.int64)
     for threshold in thresholds:

@@ -14,7 +14,7 @@ AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
 
 
 def near_junctions(skeleton: np.ndarray, margin: float) -> np.ndarray:
-    """What of an image is within `margin` pixels of where lines of a skeleton (H, W) meet."""
+    """Pixels within `margin` pixels of where lines of a skeleton (H, W) meet, bool (H, W)."""
     junctions = skeleton & (
         ndimage.convolve(skeleton.astype(np.int32), AROUND, mode="constant") > 2
     )
@@ -24,35 +24,38 @@ def near_junctions(skeleton: np.ndarray, margin: float) -> np.ndarray:
 
 
 def pieces(lines: np.ndarray) -> list[np.ndarray]:
-    """Lines (H, W) without junctions as points (P, 2: x, y) in order, at least two of each."""
+    """Lines, bool (H, W) without junctions, as points (P, 2: x, y) in order, P at least 2."""
     labels, _ = ndimage.label(lines, structure=np.ones((3, 3)))
-    found = []
+    lines_of_points = []
     for number, window in enumerate(ndimage.find_objects(labels), 1):
         points = np.argwhere(labels[window] == number) + [window[0].start, window[1].start]
         if len(points) >= 2:
-            found.append(_in_order(points)[:, ::-1].astype(np.float64))
-    return found
+            lines_of_points.append(_in_order(points)[:, ::-1].astype(np.float64))
+    return lines_of_points
 
 
 def _in_order(points: np.ndarray) -> np.ndarray:
     """Points of a thin line (P, 2) from one end to the other; a ring starts anywhere."""
-    left = {(int(y), int(x)) for y, x in points}
+    remaining = {(int(y), int(x)) for y, x in points}
 
-    def beside(point: tuple[int, int]) -> list[tuple[int, int]]:
+    def neighbours(point: tuple[int, int]) -> list[tuple[int, int]]:
+        """Points next to it; those that share a side first, so that no corner is cut."""
         y, x = point
         near = [
             (y + dy, x + dx)
             for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
         ]
-        return [other for other in near if other in left]
+        return [other for other in near if other in remaining]
 
-    here = next((point for point in sorted(left) if len(beside(point)) == 1), min(left))
+    here = next(
+        (point for point in sorted(remaining) if len(neighbours(point)) == 1), min(remaining)
+    )
     line = [here]
-    left.remove(here)
-    while following := beside(here):
+    remaining.remove(here)
+    while following := neighbours(here):
         here = following[0]
         line.append(here)
-        left.remove(here)
+        remaining.remove(here)
     return np.array(line)
 
 
@@ -72,9 +75,10 @@ def joined(
     """Pieces that go on in each other, as chains of lines (P, 2) in order and turned to follow one
     another.
 
-    gap: largest distance of two ends. degrees: largest angle between an end's direction and the way
-    to the other end, and the other end's direction. reach: how much of a piece tells its direction.
-    All pairs compete, best first; an end is joined once, and no chain becomes a ring.
+    gap: largest distance of two ends, in pixels. degrees: largest angle between an end's direction
+    and the way to the other end, and between the directions of both ends. reach: length of a piece,
+    in pixels, that its direction is measured on. All pairs compete, best first; an end is joined
+    once, and no chain becomes a ring.
     """
     ends = [
         _end(lines, number, last, reach) for number in range(len(lines)) for last in (False, True)
@@ -83,14 +87,16 @@ def joined(
     partner: dict[int, int] = {}
     chain_of = list(range(len(lines)))
     for _, first, second in sorted(pairs):
-        one, other = _root(chain_of, ends[first].piece), _root(chain_of, ends[second].piece)
-        if first not in partner and second not in partner and one != other:
+        # chains are a union-find forest: equal roots would close a ring
+        chain, other = _root(chain_of, ends[first].piece), _root(chain_of, ends[second].piece)
+        if first not in partner and second not in partner and chain != other:
             partner |= {first: second, second: first}
-            chain_of[one] = other
+            chain_of[chain] = other
     return _chains(lines, partner)
 
 
 def _end(lines: list[np.ndarray], number: int, last: bool, reach: float) -> _End:
+    """The first or last end of a line; its direction is the first principal axis near the end."""
     line = lines[number][::-1] if last else lines[number]
     back = line[np.linalg.norm(line - line[0], axis=1) <= reach]
     centred = back - back.mean(0)
@@ -104,9 +110,7 @@ def _end(lines: list[np.ndarray], number: int, last: bool, reach: float) -> _End
 def _pairs(
     ends: list[_End], gap: float, largest: float, reach: float
 ) -> list[tuple[float, int, int]]:
-    """Pairs of ends that could go on in each other, with what speaks against it: the bend, then the
-    distance.
-    """
+    """Pairs of ends that could go on in each other: (cost of bend and distance, end, end)."""
     if len(ends) < 2:
         return []
     found = []

@@ -1,6 +1,4 @@
-"""The one plane of an image in which objects stand out, bright, from 0 to 1: what every kind begins
-with.
-"""
+"""The plane of an image in which objects stand out, bright, in 0..1: every kind starts there."""
 
 from __future__ import annotations
 
@@ -21,9 +19,11 @@ FIRST_LOOK = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """values: (H, W) in 0..1, objects bright.
+    """One plane of an image.
 
-    dark: whether they were dark. separation: 0..1, of the two classes.
+    values: (H, W) float64 in 0..1, objects bright. name: of the channel. dark: whether objects are
+    dark in the image. separation: 0..1, the share of the variance that lies between the two classes
+    of Otsu's threshold.
     """
 
     values: np.ndarray
@@ -48,6 +48,7 @@ def clearest(image: np.ndarray, channel: str = "", polarity: Polarity = "auto") 
         if not np.ptp(smooth):
             continue
         high = smooth > filters.threshold_otsu(smooth)
+        # objects cover less than half of an image as a rule, and even less of its border
         border = np.concatenate([high[0], high[-1], high[:, 0], high[:, -1]])
         dark = bool(high.mean() + border.mean() > 1) if polarity == "auto" else polarity == "dark"
         share = float(high.mean())
@@ -60,7 +61,7 @@ def clearest(image: np.ndarray, channel: str = "", polarity: Polarity = "auto") 
 
 
 def _planes(image: np.ndarray, channel: str) -> dict[str, np.ndarray]:
-    """Planes by name: grey, colours, or numbers from 0."""
+    """Planes (H, W), float64, by name: grey, red, green, blue, or numbers from 0."""
     count = image.shape[2]
     grey = count == 1 or (count == 3 and (image == image[..., :1]).all())
     called = COLOURS if count == 3 else ("grey",) if count == 1 else tuple(map(str, range(count)))
@@ -79,6 +80,6 @@ def _planes(image: np.ndarray, channel: str) -> dict[str, np.ndarray]:
 
 
 def _stretched(values: np.ndarray) -> np.ndarray:
-    """Values between two outer percentiles as 0..1."""
+    """Values clipped to two outer percentiles, as 0..1: hot pixels would leave the rest dark."""
     low, high = np.percentile(values, (0.5, 99.8))
     return np.clip((values - low) / max(high - low, 1e-9), 0, 1)

@@ -17,15 +17,14 @@ from skimage import feature, filters, measure, morphology, segmentation
 
 from segue.base import settings as base
 from segue.labelling.kinds import Finding, Shape, Show, _levels, unseen
+from segue.labelling.kinds._clumps import split_clumps
 from segue.labelling.kinds._planes import Polarity, clearest
 
 CLASS, LENGTH = "blob", "diameter"
 SMALLEST_RADIUS = 2.5  # pixels; below it shapes are noise
-LEVELS = 24
-MOST_COVERED = 0.6
-LEAST_CLARITY = 2.5
-CUT_COST = 0.03  # how much better ellipses the parts of a clump must be than the whole
-DISTANCE_COST = 0.06  # the same for cuts that follow from the outline alone, not from brightness
+LEVELS = 24  # thresholds that are tried
+MOST_COVERED = 0.6  # share of the image; above it the threshold was probably too low
+LEAST_CLARITY = 2.5  # see _clarity
 
 
 class Settings(base.Settings):
@@ -56,7 +55,13 @@ class Settings(base.Settings):
 def find(
     image: np.ndarray, settings: Settings, pixels_per_unit: float, show: Show = unseen
 ) -> Finding:
-    """Blobs in an image (H, W, C) of any type."""
+    """Detect blobs in an image (H, W, C) of any type.
+
+    pixels_per_unit: pixels of a unit of length in `settings`. show: called after each step.
+
+    Raises:
+        DataError: if the image has no channel that the settings name.
+    """
     chosen = clearest(image, settings.channel, settings.polarity)
     show("1-normalised", chosen.values)
     if not chosen.separation:
@@ -76,7 +81,7 @@ def find(
     thresholds = np.linspace(lowest, max(highest, lowest + 1e-6), LEVELS)
     by_level = _levels.best_objects(plane, thresholds, smallest, _opening(radius))
     show("4-best-levels", by_level)
-    labels = _clumps_apart(mask, by_level, radius, settings)
+    labels = split_clumps(mask, by_level, radius, settings.apart)
     show("5-split", labels)
     labels = _to_half_maximum(plane, labels, radius, background)
     show("6-outlines", labels)
@@ -103,6 +108,7 @@ def _radius(plane: np.ndarray, settings: Settings, pixels_per_unit: float) -> fl
     )
     if not len(peaks):
         return None
+    # the median by area, not by number: specks are many, and cover little
     radii = np.sort(distance[tuple(peaks.T)])
     areas = np.cumsum(radii**2)
     return max(float(radii[np.searchsorted(areas, areas[-1] / 2)]), SMALLEST_RADIUS)
@@ -122,6 +128,7 @@ def _threshold(
     around = filters.threshold_local(
         plane, 2 * round(settings.surroundings * radius) + 1, method="gaussian"
     )
+    # the second term is the inside of large objects, which is no brighter than its surroundings
     inside = np.median(plane[plane > otsu])
     mask = ((plane > around) & (plane > lowest)) | (plane > otsu + 0.6 * (inside - otsu))
     mask = ndimage.binary_fill_holes(morphology.opening(mask, morphology.disk(_opening(radius))))
@@ -130,92 +137,30 @@ def _threshold(
     )
 
 
-def _clumps_apart(
-    mask: np.ndarray, by_level: np.ndarray, radius: float, settings: Settings
-) -> np.ndarray:
-    """Each clump whole, cut between its best levels, or cut at its necks: whichever gives the best
-    ellipses.
-    """
-    mask = mask | (by_level > 0)
-    whole, count = ndimage.label(mask)
-    seeds = _necks_cut(by_level, radius, settings)
-    dim = whole * ~np.isin(whole, whole[seeds > 0])  # clumps that no level picked stay as they are
-    seeds = np.where(dim > 0, dim + seeds.max(), seeds)
-    grown = segmentation.watershed(np.zeros(mask.shape), seeds, mask=mask)
-    ways = ((whole, 0.0), (grown, CUT_COST), (_necks_cut(whole, radius, settings), DISTANCE_COST))
-    best, chosen = np.full(count + 1, -np.inf), np.zeros(count + 1, dtype=int)
-    for number, (labels, cost) in enumerate(ways):
-        areas, fits = _levels.ellipse_fits(labels)
-        clump = np.zeros(len(areas), dtype=int)
-        clump[labels.ravel()] = whole.ravel()
-        fits = fits - 0.3 * (areas < np.pi * radius**2 / 2)
-        score = (
-            np.bincount(clump, areas * fits, count + 1)
-            / np.maximum(np.bincount(clump, areas, count + 1), 1)
-            - cost
-        )
-        chosen[score > best] = number
-        best = np.maximum(best, score)
-    result = np.zeros_like(whole)
-    for number, (labels, _) in enumerate(ways):
-        result = np.where((chosen[whole] == number) & (labels > 0), labels + result.max(), result)
-    return result
-
-
-def _necks_cut(labels: np.ndarray, radius: float, settings: Settings) -> np.ndarray:
-    """Each object cut by a watershed from the points deepest inside, if its parts are better
-    ellipses than itself.
-    """
-    result, count = np.zeros_like(labels), 0
-    for region in measure.regionprops(labels):
-        whole = np.pad(region.image, 1)
-        depth = ndimage.gaussian_filter(
-            np.asarray(ndimage.distance_transform_edt(whole)), 0.1 * radius
-        )
-        apart = max(2, round(settings.apart * radius))
-        peaks = feature.peak_local_max(
-            depth, min_distance=apart, labels=whole.astype(int), exclude_border=False
-        )
-        pieces = whole.astype(np.int32)
-        if len(peaks) > 1:
-            seeds = np.zeros(whole.shape, dtype=np.int32)
-            seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-            parts = segmentation.watershed(-depth, seeds, mask=whole)
-            if _mean_fit(parts) > _mean_fit(pieces):
-                pieces = parts
-        view = result[region.slice]
-        view[region.image] = pieces[1:-1, 1:-1][region.image] + count
-        count += int(pieces.max())
-    return result
-
-
-def _mean_fit(labels: np.ndarray) -> float:
-    """How good ellipses the objects are; larger ones count more."""
-    areas, fits = _levels.ellipse_fits(labels)
-    return float((areas * fits).sum() / areas.sum())
-
-
 def _to_half_maximum(
     plane: np.ndarray, labels: np.ndarray, radius: float, background: float
 ) -> np.ndarray:
-    """Each outline moved to half-way between the object's inside and its surroundings, within its
-    own zone.
+    """Each outline moved to half-way between the object's inside and its surroundings.
+
+    A threshold for the whole image makes bright objects too large and dim ones too small. An object
+    stays in its own zone, so that it does not grow into its neighbours.
     """
     zones = segmentation.expand_labels(labels, distance=max(2, 0.35 * radius))
     moved, reach = np.zeros_like(labels), int(max(3, 0.5 * radius))
     for region in measure.regionprops(labels):
         window = _around(region.bbox, reach)
-        values, own = plane[window], labels[window] == region.label
+        values, inside = plane[window], labels[window] == region.label
         outside = values[labels[window] == 0]
         around = float(np.median(outside)) if outside.size > 10 else background
-        half = (np.percentile(values[own], 75) + around) / 2
+        half = (np.percentile(values[inside], 75) + around) / 2
         mask = morphology.opening(
             (zones[window] == region.label) & (values > half), morphology.disk(_opening(radius))
         )
-        parts, count = ndimage.label(ndimage.binary_fill_holes(mask))
+        # what falls apart keeps its largest piece: an object is in one piece
+        pieces, count = ndimage.label(ndimage.binary_fill_holes(mask))
         if count:
-            largest = int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
-            moved[window][parts == largest] = region.label
+            largest = int(np.argmax(np.bincount(pieces.ravel())[1:])) + 1
+            moved[window][pieces == largest] = region.label
     return moved
 
 
@@ -249,28 +194,30 @@ def _shapes(
 def _rise(plane: np.ndarray, labels: np.ndarray, region: Any, width: int) -> float:
     """How much brighter an object is than the darker part of a ring around it."""
     window = _around(region.bbox, width + 1)
-    own = labels[window] == region.label
-    ring = ndimage.binary_dilation(own, iterations=width) & ~own
+    inside = labels[window] == region.label
+    ring = ndimage.binary_dilation(inside, iterations=width) & ~inside
     return (
-        float(np.median(plane[window][own]) - np.percentile(plane[window][ring], 30))
+        float(np.median(plane[window][inside]) - np.percentile(plane[window][ring], 30))
         if ring.any()
         else 0.0
     )
 
 
 def _clarity(plane: np.ndarray, labels: np.ndarray, radius: float) -> float:
-    """How far objects rise above the spread of what is around them; about 2 in pure noise, 3 and
-    more in images.
+    """How far objects rise above the deviation of what is around them, the median of all.
+
+    About 2 in pure noise, whose maxima are clarities as objects; 3 and more in images.
     """
     empty = ~ndimage.binary_dilation(labels > 0, iterations=2)
-    found = []
+    clarities = []
     for region in measure.regionprops(labels):
         window = _around(region.bbox, round(radius) + 2)
         values = plane[window][empty[window]]
         if values.size > 10:
+            # 1.4826: from median absolute to standard deviation
             spread = 1.4826 * np.median(np.abs(values - np.median(values))) + 1e-3
-            found.append(_rise(plane, labels, region, max(2, round(0.2 * radius))) / spread)
-    return float(np.median(found)) if found else 0.0
+            clarities.append(_rise(plane, labels, region, max(2, round(0.2 * radius))) / spread)
+    return float(np.median(clarities)) if clarities else 0.0
 
 
 def _doubt(shapes: tuple[Shape, ...], clarity: float, covered: float, settings: Settings) -> str:
@@ -286,16 +233,16 @@ def _doubt(shapes: tuple[Shape, ...], clarity: float, covered: float, settings: 
             "diameter=SIZE"
         )
     if clarity < LEAST_CLARITY:
-        found = (
+        reason = (
             f"objects rise only {clarity:.1f} times as high as their surroundings vary, "
             "which noise does too"
         )
-        return f"{found}; try {higher}, diameter=SIZE or another --channel"
+        return f"{reason}; try {higher}, diameter=SIZE or another --channel"
     mean = float(np.mean([shape.quality for shape in shapes]))
     if mean < settings.trust:
-        found = (
+        reason = (
             f"objects are unlike ellipses or hardly stand out: mean quality {mean:.3f}, "
             f"below {settings.trust:g}"
         )
-        return f"{found}; try {higher} or diameter=SIZE"
+        return f"{reason}; try {higher} or diameter=SIZE"
     return ""

@@ -61,9 +61,11 @@ class Settings(base.Settings):
 
 @dataclass(frozen=True, slots=True)
 class _Tube:
-    """points: (P, 2) along the middle, half a pixel apart.
+    """One tube.
 
-    halves: (P,) half widths. seen: share not in a gap.
+    points: (P, 2), x and y along the middle, half a pixel apart. halves: (P,) half widths in
+    pixels. seen: share of the length that is not in a gap, 0..1. rise: how much brighter the middle
+    is than both sides.
     """
 
     points: np.ndarray
@@ -75,7 +77,13 @@ class _Tube:
 def find(
     image: np.ndarray, settings: Settings, pixels_per_unit: float, show: Show = unseen
 ) -> Finding:
-    """Tubes in an image (H, W, C) of any type."""
+    """Detect tubes in an image (H, W, C) of any type.
+
+    pixels_per_unit: pixels of a unit of length in `settings`. show: called after each step.
+
+    Raises:
+        DataError: if the image has no channel that the settings name.
+    """
     chosen = clearest(image, settings.channel, settings.polarity)
     if not chosen.separation:
         return Finding((), chosen.name, chosen.dark, 0.0, "the image is one even colour")
@@ -126,7 +134,10 @@ def _threshold(ridges: np.ndarray, width: float, settings: Settings) -> np.ndarr
 
 
 def _noise(values: np.ndarray) -> float:
-    """The deviation of pixels from their neighbours, which structures hardly touch."""
+    """The standard deviation of the noise, from second differences, which structures hardly change.
+
+    0.6745 turns the median absolute value into a deviation; sqrt(6) is that of 1, -2, 1.
+    """
     across = values[:, 2:] - 2 * values[:, 1:-1] + values[:, :-2]
     return max(float(np.median(np.abs(across))) / 0.6745 / 6**0.5, 1e-6)
 
@@ -138,7 +149,7 @@ def _tube(
     line = np.concatenate(chain)
     line = _to_junction(_to_junction(line, near, width)[::-1], near, width)
     points = resampled(line)
-    # of points half a pixel apart
+    # sigma is half a width, as points are half a pixel apart: a skeleton zigzags by a pixel
     points = ndimage.gaussian_filter1d(points, width, axis=0, mode="nearest")
     length = float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
     if length < settings.least * width:
@@ -149,7 +160,7 @@ def _tube(
 
 
 def _to_junction(line: np.ndarray, near: np.ndarray, width: float) -> np.ndarray:
-    """A line (P, 2) that ends where another one was cut off goes on, straight, to where they meet."""
+    """A line (P, 2) that was cut off at a junction, extended straight to where the lines meet."""
     x, y = line[-1].astype(int)
     if not near[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].any():
         return line
@@ -176,9 +187,11 @@ def _half_widths(points: np.ndarray, plane: np.ndarray, width: float) -> tuple[n
     middle = profiles[0, :, :3].mean(1)
     floor = profiles.min(2)  # 2, P
     half = (middle + floor)[..., None] / 2
+    # the first offset below half maximum; where there is none, the last
     outside = (profiles < half).argmax(2)
     outside[(profiles >= half).all(2)] = len(offsets) - 1
     halves = offsets[outside].mean(0)
+    # a crossing tube widens the profile: the median over 6 widths along the line ignores it
     window = max(3, int(2 * 6 * width) | 1)
     steady = ndimage.median_filter(halves, size=min(window, len(halves) | 1), mode="nearest")
     return np.clip(steady, 0.3 * width, 1.0 * width), float(np.median(middle - floor.mean(0)))

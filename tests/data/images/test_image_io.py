@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageOps
 
 from segue.data.images import image_io
+from segue.data.images.value_scale import value_scaled
 from segue.errors import DataError
 from segue.structures.channels import RGB, Channel
 
@@ -139,4 +140,4 @@ def test_a_missing_file_is_named(tmp_path):
 def test_values_are_divided_by_each_channels_scale():
     channels = (RGB[0], Channel(name="thermal", scale=1000))
     values = torch.tensor([[[65535]], [[500]]], dtype=torch.uint16)
-    assert image_io.scaled(values, channels).flatten().tolist() == [1.0, 0.5]
+    assert value_scaled(values, channels).flatten().tolist() == [1.0, 0.5]

@@ -1,3 +1,5 @@
+"""None"""
+
 from __future__ import annotations
 
 import numpy as np
@@ -6,13 +8,14 @@ import torch
 import torchvision.transforms.v2.functional as VF
 from torchvision import tv_tensors
 
-from segue.data.pipeline.corruptions import CorruptedView, displace_channels
-from segue.data.pipeline.transforms import Augment, Points, View, _Colour
+from segue.data.pipeline.transforms import Augment, Points, View, _ColourJitter
 from segue.models.parts.layers import Normalise
 from segue.structures.channels import RGB, Channel
 from segue.structures.masks import raster_polygon
 
 OUTLINE = torch.tensor([[12.0, 8.0], [41.0, 15.0], [33.0, 38.0], [9.0, 30.0]])
+
+
 BOX = torch.tensor([[9.0, 8.0, 41.0, 38.0]])
 
 
@@ -44,7 +47,7 @@ def test_image_boxes_and_points_stay_together_through_every_augmentation(seed):
 
 
 def test_a_flip_is_exact_for_points():
-    points = Points.at(OUTLINE, (48, 48))
+    points = Points.of(OUTLINE, (48, 48))
     image = tv_tensors.Image(picture())
     mirrored = VF.horizontal_flip(points).as_subclass(torch.Tensor)
     assert torch.equal(mirrored, torch.stack([48 - OUTLINE[:, 0], OUTLINE[:, 1]], 1))
@@ -132,37 +135,11 @@ def test_never_are_all_channels_dropped_and_dropping_changes_no_other_choice():
     assert torch.equal(image, View(48, 48, Augment(), FIVE)(five(), BOX, OUTLINE, 5)[0])
 
 
-def test_a_displaced_channel_moves_by_pixels_of_the_image_and_repeats_its_edge():
-    view = CorruptedView((96, 96), FIVE, displaced=[0, 3], right=3, down=-2)
-    expected = five()
-    for row in (0, 3):
-        expected[row] = torch.from_numpy(
-            np.pad(five()[row].numpy(), ((0, 2), (3, 0)), mode="edge")[2:, :-3]
-        )
-    image, boxes, points = view(five(), BOX, OUTLINE, 0)
-    fitted, same_boxes, same_points = View(96, 96)(expected, BOX, OUTLINE, 0)
-    assert (
-        torch.equal(image, fitted)
-        and torch.equal(boxes, same_boxes)
-        and torch.equal(points, same_points)
-    )
-    far = displace_channels(five(), [0], right=-500, down=0)
-    assert torch.equal(far[0], five()[0][:, -1:].expand(-1, 48)) and torch.equal(
-        far[1:], five()[1:]
-    )
-
-
-def test_a_missing_channel_is_zero_for_the_network():
-    image = CorruptedView((48, 48), FIVE, missing=[0, 2])(five(torch.uint8), BOX, OUTLINE, 0)[0]
-    values, whole = Normalise(FIVE)(image[None])[0], Normalise(FIVE)(five(torch.uint8)[None])[0]
-    assert not values[[0, 2]].any() and torch.equal(values[[1, 3, 4]], whole[[1, 3, 4]])
-
-
 def test_colour_changes_are_those_of_torchvision_in_one_go():
     photo = torch.randint(
         0, 256, (3, 40, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    jitter = _Colour((0.3, 0.3, 0.3), RGB)
+    jitter = _ColourJitter((0.3, 0.3, 0.3), RGB)
     torch.manual_seed(3)
     params = jitter.make_params([])
     torch.manual_seed(3)

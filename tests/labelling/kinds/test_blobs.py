@@ -13,7 +13,7 @@ from segue.base.settings import Settings
 from segue.data.dataset import Data, read_splits
 from segue.errors import DataError
 from segue.labelling import kinds
-from segue.labelling.auto import Job, find, read_any
+from segue.labelling.auto import LabelJob, find, read_any
 from segue.labelling.kinds import blobs
 from segue.labelling.kinds._planes import clearest
 from segue.structures.masks import bitmap
@@ -171,7 +171,9 @@ def test_real_nuclei_are_found_and_poor_images_are_doubtful(sample_data):
     scores = []
     for split in read_splits(Data(root=sample_data("nuclei-28"))).values():
         for record in split.records:
-            finding = find(read_any(record.image), Job(blobs, blobs.Settings(), "nucleus"), None)
+            finding = find(
+                read_any(record.image), LabelJob(blobs, blobs.Settings(), "nucleus"), None
+            )
             truth = [
                 Drawn(x, y, bits) for bits, x, y in (bitmap(a.mask) for a in record.annotations)
             ]

@@ -21,7 +21,7 @@ def look(image, pixels_per_unit=SIDE / 1000, **settings):
     return tubes.find(image, tubes.Settings(**settings), pixels_per_unit)
 
 
-def drawn(*lines, width=7.0, side=200):
+def draw_shapes(*lines, width=7.0, side=200):
     """An image of straight or bent lines ((x, y), ...), and each line's pixels."""
     image, truth = np.zeros((side, side)), []
     for line in lines:
@@ -48,7 +48,7 @@ def test_crowded_tubes_in_uneven_light_are_found(field, found):
 
 
 def test_a_crossing_belongs_to_both_tubes():
-    image, truth = drawn(((20, 30), (180, 170)), ((30, 160), (170, 40)))
+    image, truth = draw_shapes(((20, 30), (180, 170)), ((30, 160), (170, 40)))
     shapes = look(image).shapes
     assert len(shapes) == 2 == right(shapes, truth, 200)
     shared = full(truth[0], 200) & full(truth[1], 200)
@@ -57,25 +57,25 @@ def test_a_crossing_belongs_to_both_tubes():
 
 
 def test_without_joining_the_same_crossing_is_four_pieces():
-    image, _ = drawn(((20, 30), (180, 170)), ((30, 160), (170, 40)))
+    image, _ = draw_shapes(((20, 30), (180, 170)), ((30, 160), (170, 40)))
     assert len(look(image, gap=0).shapes) == 4
 
 
 def test_a_gap_is_bridged_and_a_wide_one_is_not():
-    narrow, _ = drawn(((20, 100), (85, 100)), ((105, 100), (180, 100)))
+    narrow, _ = draw_shapes(((20, 100), (85, 100)), ((105, 100), (180, 100)))
     assert len(look(narrow, gap=5).shapes) == 1
-    wide, _ = drawn(((20, 100), (70, 100)), ((130, 100), (180, 100)))
+    wide, _ = draw_shapes(((20, 100), (70, 100)), ((130, 100), (180, 100)))
     assert len(look(wide, gap=5).shapes) == 2
 
 
 def test_a_sharp_corner_is_two_tubes():
-    image, _ = drawn(((20, 60), (100, 60)), ((104, 66), (104, 170)))
+    image, _ = draw_shapes(((20, 60), (100, 60)), ((104, 66), (104, 170)))
     assert len(look(image).shapes) == 2
 
 
 @pytest.mark.parametrize("width", [4.0, 7.0, 12.0])
 def test_masks_are_as_wide_as_the_tubes(width):
-    image, truth = drawn(((30, 30), (110, 60), (170, 110)), width=width)
+    image, truth = draw_shapes(((30, 30), (110, 60), (170, 110)), width=width)
     shapes = look(image).shapes
     assert len(shapes) == 1
     assert abs(shapes[0].mask.sum() / truth[0].mask.sum() - 1) < 0.2
@@ -83,8 +83,8 @@ def test_masks_are_as_wide_as_the_tubes(width):
 
 def test_tubes_of_different_widths_keep_their_own():
     thin, thick = (
-        drawn(((20, 40), (180, 50)), width=4.0),
-        drawn(((20, 140), (180, 150)), width=10.0),
+        draw_shapes(((20, 40), (180, 50)), width=4.0),
+        draw_shapes(((20, 140), (180, 150)), width=10.0),
     )
     shapes = look(np.maximum(thin[0], thick[0])).shapes
     assert len(shapes) == 2 == right(shapes, [thin[1][0], thick[1][0]], 200)
@@ -93,7 +93,7 @@ def test_tubes_of_different_widths_keep_their_own():
 
 
 def test_an_image_of_half_the_size_has_the_same_tubes():
-    image, truth = drawn(
+    image, truth = draw_shapes(
         ((20, 30), (180, 170)), ((30, 160), (170, 40)), ((100, 10), (60, 190)), width=9.0
     )
     half = look(levels(halved(image[..., 0] / 4095)), 0.1)
@@ -126,7 +126,7 @@ def test_noise_blobs_and_an_empty_image_are_doubtful():
 
 
 def test_a_width_may_be_given_in_units():
-    image, _ = drawn(((20, 30), (180, 170)))
+    image, _ = draw_shapes(((20, 30), (180, 170)))
     assert look(image, pixels_per_unit=2, width=3.5).width == 7
 
 

@@ -1,5 +1,5 @@
-"""`segue data split`, `scale` and `convert`: a data set written anew, in other parts, at another
-size, for others.
+"""`segue data split`, `scale` and `convert`: write a data set in other splits, at another size, or
+in another format.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from segue.data.writing.folders import (
     ONLY_BOXES,
     ONLY_MASKS,
     WITH_CROWDS,
-    Kind,
-    Named,
-    Put,
+    NamedRecord,
+    OutputFormat,
+    PlaceFile,
     named,
     paired_files_of,
     read_folder,
@@ -28,30 +28,39 @@ from segue.data.writing.resize import resized_record, write_resized
 from segue.errors import DataError, PlanError
 from segue.structures.masks import coco_rle
 
-PARTS = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test")
 
 
-def split_data(root: Path, out: Path, shares: str, seed: int, pattern: str | None, put: Put) -> str:
-    """Write a data set in parts; views of one field of view, by their names, go to one part.
+def split_data(
+    root: Path, out: Path, shares: str, seed: int, pattern: str | None, put: PlaceFile
+) -> str:
+    """Write a data set in splits; views of one field of view, by their names, go to one split.
 
-    Parts that there are already are pooled first.
+    Existing splits are pooled first. pattern: see `scene_groups.group_of`. Returns what was
+    written.
+
+    Raises:
+        DataError: if the data set has errors, or fewer groups than splits.
+        PlanError: if `shares` are no numbers, or `out` exists.
     """
     splits = read_folder(root)
-    pooled: dict[str, list[Named]] = {}
+    pooled: dict[str, list[NamedRecord]] = {}
     for split in splits.values():
         for record, name in named(split.records):
             pooled.setdefault(name, []).append((record, name))
     dealt = split_groups(pooled, _shares(shares), seed, pattern)
-    parts = {
-        part: [each for name in names for each in pooled[name]] for part, names in dealt.items()
-    }
+    chosen: dict[str, list[NamedRecord]] = {}
+    for split_name, names in dealt.items():
+        chosen[split_name] = []
+        for name in names:
+            chosen[split_name] += pooled[name]
     together = groups(pooled, pattern)
-    said = write_folder(
-        out, parts, class_ids(splits.values()), "coco", put, paired_files_of(root, splits)
+    summary = write_folder(
+        out, chosen, class_ids(splits.values()), "coco", put, paired_files_of(root, splits)
     )
     largest = max(together, key=lambda group: len(together[group]))
     return (
-        f"{said}\n{len(together)} groups stayed together; the largest, {largest}, has "
+        f"{summary}\n{len(together)} groups stayed together; the largest, {largest}, has "
         f"{len(together[largest])} images"
     )
 
@@ -64,18 +73,23 @@ def _shares(text: str) -> dict[str, float]:
         values = []
     if not 2 <= len(values) <= 3:
         raise PlanError("--shares", text, "two or three numbers, such as 0.8,0.1,0.1")
-    return dict(zip(PARTS, values, strict=False))
+    return dict(zip(SPLITS, values, strict=False))
 
 
 def scale_data(root: Path, out: Path, factor: float | None, side: int | None) -> str:
-    """Write a data set with images and objects at another size: times `factor`, or the longer side
-    `side` pixels.
+    """Write a data set with resized images and objects; returns what was written.
+
+    factor: for width and height. side: of the longer side, in pixels; one of the two is given.
+
+    Raises:
+        DataError: if the data set has errors. PlanError: if not one of the two is given, or `out`
+        exists.
     """
     if (factor is None) == (side is None) or (factor or side or 0) <= 0:
         raise PlanError("scale", f"--factor {factor}, --side {side}", "one of them, above 0")
     splits = read_folder(root)
     sizes: dict[Path, tuple[int, int]] = {}
-    parts: dict[str, list[Named]] = {}
+    parts: dict[str, list[NamedRecord]] = {}
     for name, split in splits.items():
         parts[name] = []
         for record, image in named(split.records):
@@ -85,10 +99,9 @@ def scale_data(root: Path, out: Path, factor: float | None, side: int | None) ->
             parts[name].append((resized_record(record, *size), image))
 
     beside = paired_files_of(root, splits)
-    for found in beside.values():
-        sizes |= {
-            partner: sizes[image] for image, partners in found.items() for partner in partners
-        }
+    for files_of in beside.values():
+        for image_file, files in files_of.items():
+            sizes |= dict.fromkeys(files, sizes[image_file])
 
     def put(image: Path, target: Path) -> Path:
         return write_resized(image, target, *sizes[image])
@@ -97,10 +110,9 @@ def scale_data(root: Path, out: Path, factor: float | None, side: int | None) ->
 
 
 def convert_data(
-    root: Path, out: Path, kind: Kind, put: Put, quarantined: Path | None = None
+    root: Path, out: Path, kind: OutputFormat, put: PlaceFile, quarantined: Path | None = None
 ) -> str:
-    """Write a data set in another format; says what that has no place for, and what was left out as
-    wrong.
+    """Write a data set in another format; returns what was written, and what was left out and why.
 
     quarantined: the list of an audit; what it names is left out.
 
@@ -122,37 +134,37 @@ def convert_data(
     without = next((record for record, a in objects if a.mask is None and not a.crowd), None)
     if without is not None and kind in ONLY_MASKS:
         count = len(objects) - crowds - masks
-        found = (
+        missing = (
             f"{count} of {len(objects) - crowds} objects have no mask (first: one of "
             f"{without.image.name})"
         )
         raise DataError(
             root,
-            found,
+            missing,
             f"masks, which are all that {kind} has",
             "--to coco, labelme or cvat, or yolo or voc",
         )
     parts = {name: named(split.records) for name, split in splits.items()}
     blank = 0
     for name, records in parts.items() if kind in ONLY_MASKS else ():
-        parts[name] = [(_shown(record), image) for record, image in records]
+        parts[name] = [(_with_pixels(record), image) for record, image in records]
         blank += sum(
             len(r.annotations) - len(s.annotations)
             for (r, _), (s, _) in zip(records, parts[name], strict=True)
         )
-    said = [
+    lines = [
         write_folder(
             out, parts, class_ids(splits.values()), kind, put, paired_files_of(root, splits)
         )
     ]
     if blank:
-        said.append(
+        lines.append(
             f"{blank} objects are left out: their masks have no pixel, and {kind} has nothing else"
         )
     if crowds and kind not in WITH_CROWDS:
-        said.append(f"{crowds} crowd regions are left out: {kind} has none")
+        lines.append(f"{crowds} crowd regions are left out: {kind} has none")
     if masks and kind in ONLY_BOXES:
-        said.append(f"{masks} masks are left out, their boxes stay: {kind} has boxes only")
+        lines.append(f"{masks} masks are left out, their boxes stay: {kind} has boxes only")
     dropped = [
         problem
         for split in splits.values()
@@ -161,11 +173,11 @@ def convert_data(
     ]
     if dropped:
         first = f"{dropped[0].where}: {dropped[0].found}"
-        said.append(f"{len(dropped)} things that are wrong are left out (first: {first})")
-    return "\n".join(said)
+        lines.append(f"{len(dropped)} things that are wrong are left out (first: {first})")
+    return "\n".join(lines)
 
 
-def _shown(record: Record) -> Record:
+def _with_pixels(record: Record) -> Record:
     """The record without objects whose masks have no pixel, such as slivers between two."""
     height, width = record.height, record.width
     kept = [

@@ -16,12 +16,16 @@ from segue.errors import DataError
 
 
 def describe_data(root: Path, pattern: str | None, as_json: bool) -> str:
-    """Text or JSON of each part's figures, of groups that lie in several parts, and of the problems
+    """Text or JSON of the figures of each split, of groups in several splits, and of the problems
     met.
 
-    A folder with several annotation files for one part (of two sources, say) is told file by file.
+    Several annotation files for one split (of two sources, say) are counted file by file. pattern:
+    see `scene_groups.group_of`.
+
+    Raises:
+        DataError: if there is no data set that can be read.
     """
-    splits = _parts(root)
+    splits = _read(root)
     parts = {name: part_figures(split, pattern) for name, split in splits.items()}
     homes: dict[str, list[str]] = {}
     for name, split in splits.items():
@@ -36,11 +40,11 @@ def describe_data(root: Path, pattern: str | None, as_json: bool) -> str:
         first = ", ".join(
             f"{group} ({', '.join(names)})" for group, names in list(shared.items())[:3]
         )
-        lines.append(f"{len(shared)} groups lie in several parts: {first}")
+        lines.append(f"{len(shared)} groups are in several splits: {first}")
     return "\n".join([*lines, *problems])
 
 
-def _parts(root: Path) -> dict[str, Split]:
+def _read(root: Path) -> dict[str, Split]:
     try:
         return read_splits(Data(root=root))
     except DataError:
@@ -51,9 +55,9 @@ def _parts(root: Path) -> dict[str, Split]:
 
 
 def part_figures(split: Split, pattern: str | None = None) -> dict[str, Any]:
-    """Exact counts of one part.
+    """Exact counts of one split.
 
-    Crowds are counted apart; image headers are read for the depth of values.
+    Crowds are counted separately; image headers are read for the bits of a value.
     """
     objects = [a for record in split.records for a in record.annotations if not a.crowd]
     return {

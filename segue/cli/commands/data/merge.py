@@ -12,16 +12,23 @@ from segue.data.dataset import class_ids
 from segue.data.formats import WHOLE
 from segue.data.records import Record, Split
 from segue.data.scene_groups import group_of
-from segue.data.writing.folders import Named, Put, named, paired_files_of, read_folder, write_folder
+from segue.data.writing.folders import (
+    NamedRecord,
+    PlaceFile,
+    named,
+    paired_files_of,
+    read_folder,
+    write_folder,
+)
 from segue.errors import DataError, PlanError
 
 Same = Literal["manual", "both"]
-Partners = dict[str, dict[Path, Sequence[Path]]]
+PairedFiles = dict[str, dict[Path, Sequence[Path]]]
 SOURCES = ("manual", "algorithm", "model")
 
 
 def merge_data(
-    first: Path, second: Path, out: Path, same: Same, sources: Sequence[str], put: Put
+    first: Path, second: Path, out: Path, same: Same, sources: Sequence[str], put: PlaceFile
 ) -> str:
     """Write the union of two data sets, part by part; classes are united by name and sources kept.
 
@@ -46,19 +53,19 @@ def merge_data(
             "merge", found, "both divided or neither", f"segue data split {whole} --out FOLDER"
         )
     _refuse_leaks(a, b)
-    parts, said, beside = {}, [], _beside((first, a), (second, b))
+    records_of, lines, beside = {}, [], _beside((first, a), (second, b))
     for name in [*a, *(name for name in b if name not in a)]:
         mine, theirs = (named(splits[name].records) if name in splits else [] for splits in (a, b))
-        parts[name], found = _united(mine, theirs, same, beside)
-        said += [f"{name}: {line}" for line in found]
+        records_of[name], remarks = _united(mine, theirs, same, beside)
+        lines += [f"{name}: {line}" for line in remarks]
     ids = class_ids([*a.values(), *b.values()])
-    said += _alike(list(ids)) + _shared_groups(parts)
-    return "\n".join([write_folder(out, parts, ids, "coco", put, beside), *said])
+    lines += _alike(list(ids)) + _shared_groups(records_of)
+    return "\n".join([write_folder(out, records_of, ids, "coco", put, beside), *lines])
 
 
-def _beside(*roots: tuple[Path, dict[str, Split]]) -> Partners:
+def _beside(*roots: tuple[Path, dict[str, Split]]) -> PairedFiles:
     """The partners of the images of both, by folder."""
-    united: Partners = {}
+    united: PairedFiles = {}
     for root, splits in roots:
         for name, found in paired_files_of(root, splits).items():
             united.setdefault(name, {}).update(found)
@@ -83,7 +90,7 @@ def _digest(record: Record) -> str:
 
 
 def _refuse_leaks(a: dict[str, Split], b: dict[str, Split]) -> None:
-    """An image in training here and in validation there would be measured on after it was learned."""
+    """Refuse an image that is in different splits of the two: it would be trained on and tested."""
     homes = {
         _digest(record): (name, record) for name, split in a.items() for record in split.records
     }
@@ -98,12 +105,12 @@ def _refuse_leaks(a: dict[str, Split], b: dict[str, Split]) -> None:
 
 
 def _united(
-    mine: Sequence[Named], theirs: Sequence[Named], same: Same, beside: Partners
-) -> tuple[list[Named], list[str]]:
-    """The records of both, an image that both have once, and what was said about those.
+    mine: Sequence[NamedRecord], theirs: Sequence[NamedRecord], same: Same, beside: PairedFiles
+) -> tuple[list[NamedRecord], list[str]]:
+    """The records of both, an image that both have only once, and remarks about those.
 
-    beside: what lies beside one of an image's two files alone is the other's partner, too, from now
-    on.
+    beside: paired files of either; extended, as a file paired with one copy of an image is paired
+    with the other, too.
     """
     known = {_digest(record): number for number, (record, _) in enumerate(mine)}
     united, kept = list(mine), {"both": 0, "first": 0, "second": 0}
@@ -113,10 +120,10 @@ def _united(
             united.append((record, name))
             continue
         first, name = united[number]
-        for found in beside.values():
-            for one, other in ((first.image, record.image), (record.image, first.image)):
-                if one in found:
-                    found.setdefault(other, found[one])
+        for files_of in beside.values():
+            for image, other in ((first.image, record.image), (record.image, first.image)):
+                if image in files_of:
+                    files_of.setdefault(other, files_of[image])
         if same == "both":
             united[number] = (
                 replace(first, annotations=first.annotations + record.annotations),
@@ -140,7 +147,7 @@ def _by_hand(record: Record) -> bool:
 
 
 def _alike(names: list[str]) -> list[str]:
-    """Class names that are probably one, which is not ours to decide."""
+    """Remarks on class names that are probably one class, which is for a person to decide."""
     plain: dict[str, list[str]] = {}
     for name in names:
         plain.setdefault(name.casefold().strip().rstrip("s"), []).append(name)
@@ -151,14 +158,14 @@ def _alike(names: list[str]) -> list[str]:
     ]
 
 
-def _shared_groups(parts: dict[str, list[Named]]) -> list[str]:
+def _shared_groups(parts: dict[str, list[NamedRecord]]) -> list[str]:
     homes: dict[str, set[str]] = {}
     for part, records in parts.items():
         for _, name in records:
             homes.setdefault(group_of(name), set()).add(part)
     shared = [group for group, found in homes.items() if len(found) > 1]
     return (
-        [f"{len(shared)} groups lie in several parts (first: {shared[0]}); segue data split"]
+        [f"{len(shared)} groups are in several splits (first: {shared[0]}); segue data split"]
         if shared
         else []
     )

@@ -8,19 +8,28 @@ from typing import Any
 from segue.errors import DataError, PlanError
 from segue.inference.predict import pictures_in
 from segue.labelling import kinds, sheet
-from segue.labelling.auto import DOUBTFUL, Job, Labelled, label_images, parts, refuse_others, write
+from segue.labelling.auto import (
+    DOUBTFUL,
+    LabelJob,
+    Labelled,
+    by_split,
+    label_images,
+    refuse_label_loss,
+    write,
+)
 from segue.plan.reading import validated
 from segue.plan.yaml_text import read_yaml
 from segue.run.console import Console
 
 
 def label_folder(
-    images: Path, out: Path, job: Job, valid: float, keep_doubtful: bool, replace: bool = False
+    images: Path, out: Path, job: LabelJob, valid: float, keep_doubtful: bool, replace: bool = False
 ) -> Path:
-    """Label every image, say what is doubtful, write annotations and sheet.html; returns the
+    """Label every image, report doubtful ones, write annotations and sheet.html; returns the
     folder.
 
-    replace: labels in `out` that are of other images, or were made in another way.
+    valid: share of the images to validate on, from 0 to below 1. replace: overwrite labels in `out`
+    that are of other images, or were made with other settings.
 
     Raises:
         DataError: if there are no images, one cannot be read, nothing is left to train on, or
@@ -38,28 +47,27 @@ def label_folder(
     if not paths:
         raise DataError(images, "no images but those that are written here", "images")
     if not replace:
-        refuse_others(out, {path.relative_to(root).as_posix() for path in paths}, job)
+        refuse_label_loss(out, {path.relative_to(root).as_posix() for path in paths}, job)
     console = Console()
     with console.progress("labelling") as tick:
         done = list(label_images(paths, root, out, job, tick))
-    found = parts(done, valid, keep_doubtful)
-    write(out, found, job)
-    page = sheet.write(out / "sheet.html", out, found, job)
+    splits = by_split(done, valid, keep_doubtful)
+    write(out, splits, job)
+    page = sheet.write(out / "sheet.html", out, splits, job)
     for labelled in done:
         if labelled.finding.doubt:
             console.say(f"doubt: {labelled.name}: {labelled.finding.doubt}")
     console.say(f"{_objects(done)} objects in {len(done)} images; look at {page}")
-    if left := found[DOUBTFUL]:
-        said = (
-            f"{len(left)} doubtful images with {_objects(left)} objects are left out of the "
-            "data set"
+    if left := splits[DOUBTFUL]:
+        console.say(
+            f"{len(left)} doubtful images with {_objects(left)} objects are left out of the data "
+            "set; --keep-doubtful puts them in"
         )
-        console.say(f"{said}; --keep-doubtful puts them in")
     if len(left) == len(done):
         raise DataError(
             images, "doubt about every image", "at least one without", f"look at {page}"
         )
-    if not found["valid"]:
+    if not splits["valid"]:
         console.say("all in one part: there is nothing to validate on but the same field of view")
     console.say(f"next: segue check {out}")
     return out
@@ -71,8 +79,8 @@ def _objects(done: list[Labelled]) -> int:
 
 def job_of(
     kind: str, values: tuple[str, ...], channel: str, class_name: str, um: float | None, steps: bool
-) -> Job:
-    """The job that a command line asks for.
+) -> LabelJob:
+    """The job of a command line. values: key=value for the kind. um: micrometres per pixel.
 
     Raises:
         PlanError: for an unknown kind or setting, or a value that it cannot have.
@@ -88,7 +96,7 @@ def job_of(
         content["channel"] = channel
     if um is not None and um <= 0:
         raise PlanError("--scale", f"{um} um per pixel", "more than 0")
-    return Job(
+    return LabelJob(
         module,
         validated(module.Settings, content, f"--kind {kind}", {}),
         class_name or module.CLASS,

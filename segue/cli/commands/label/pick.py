@@ -14,8 +14,8 @@ from segue.inference.loading import load
 from segue.inference.predict import pictures_in
 from segue.inference.tiles import Tiling
 from segue.labelling import disagreement, export_for_annotators
-from segue.labelling.auto import Job
-from segue.labelling.disagreement import Eye
+from segue.labelling.auto import LabelJob
+from segue.labelling.disagreement import Assessor
 from segue.labelling.pick import Candidate, Pick, choose
 from segue.labelling.sources import Sources, doubts, flat, read_sources
 from segue.run.console import Console
@@ -23,10 +23,11 @@ from segue.structures.channels import Channel
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked for.
+class PickOptions:
+    """Options of the command.
 
-    labels: a data set with what is labelled already; group: see `data/scene_groups.py`.
+    count: how many images to pick. labels: a data set with labels that exist already. group: see
+    `scene_groups.group_of`. out: the folder to write.
     """
 
     count: int
@@ -35,92 +36,91 @@ class Asked:
     out: Path = Path("pick")
 
 
-def model_eye(
+def assessor_from_checkpoint(
     checkpoint: Path, threshold: float, device: str, tile: str | None
-) -> tuple[Eye, dict[str, int]]:
-    """Looks with a checkpoint, at whole images or tile by tile; also the ids of its classes."""
+) -> tuple[Assessor, dict[str, int]]:
+    """Assess with a checkpoint, whole images or tile by tile; returns its class ids, too."""
     predictor = load(checkpoint, device)
     known = predictor.card.data.get("classes", {})
     ids = {name: known.get(name, number) for number, name in enumerate(predictor.class_names, 1)}
-    return disagreement.of_model(predictor, threshold, Tiling(side_of(tile, predictor))), ids
+    return disagreement.model_assessor(predictor, threshold, Tiling(side_of(tile, predictor))), ids
 
 
-def kind_eye(job: Job) -> tuple[Eye, dict[str, int]]:
-    """Looks with image processing."""
-    return disagreement.of_kind(job), {job.class_name: 1}
+def assessor_from_kind(job: LabelJob) -> tuple[Assessor, dict[str, int]]:
+    """Assess with image processing; returns the id of its class, too."""
+    return disagreement.kind_assessor(job), {job.class_name: 1}
 
 
-def label_eye(labels: Path | None) -> tuple[Eye, dict[str, int]]:
-    """Takes the labels of the data set.
+def assessor_from_labels(labels: Path | None) -> tuple[Assessor, dict[str, int]]:
+    """Take the algorithm's labels of a data set; returns the ids of its classes, too.
 
     Raises:
         PlanError: if there are none.
     """
     sources = read_sources(labels) if labels else None
-    found = sources.algorithmic() if sources else {}
-    if sources is None or not found:
+    records = sources.algorithmic() if sources else {}
+    if sources is None or not records:
         where = "labels made by hand only" if labels else "nothing to look at images with"
         raise PlanError(
             "label pick",
             where,
             "--checkpoint CKPT, --kind tubes|blobs, or --labels with those of auto",
         )
-    return disagreement.of_labels(
-        {flat(name): record for name, record in found.items()}, list(sources.ids)
+    return disagreement.label_assessor(
+        {flat(name): record for name, record in records.items()}, list(sources.ids)
     ), sources.ids
 
 
-def pick_images(images: Path, eye: Eye, ids: dict[str, int], asked: Asked, as_json: bool) -> str:
+def pick_images(
+    images: Path, assessor: Assessor, ids: dict[str, int], options: PickOptions, as_json: bool
+) -> str:
     """Look at every image, pick, write pre-annotations; returns the list as text or JSON.
 
     Raises:
         DataError: if there is nothing to pick from, an image cannot be read, or a model finds
         nothing in any.
-        PlanError: if the folder to write exists, or no image is asked for.
+        PlanError: if the folder to write exists, or no image is options for.
     """
-    if asked.count < 1:
-        raise PlanError("--count", str(asked.count), "at least 1")
-    if asked.out.exists():
-        raise PlanError(asked.out, "exists", "--out with a name that is free")
+    if options.count < 1:
+        raise PlanError("--count", str(options.count), "at least 1")
+    if options.out.exists():
+        raise PlanError(options.out, "exists", "--out with a name that is free")
     console = Console()
-    paths = _pictures(images, eye.channels)
-    known = read_sources(asked.labels) if asked.labels else None
-    left, by_hand = _unlabelled(paths, known, asked.group, console)
+    paths = _pictures(images, assessor.channels)
+    known = read_sources(options.labels) if options.labels else None
+    left, by_hand = _unlabelled(paths, known, options.group, console)
     if not left:
         raise DataError(
             images,
             "all images, or others of their fields, are labelled by hand",
             "some that are not",
         )
-    candidates = _looked_at(left, eye, asked, console)
-    _say_if_blind(images, candidates, eye, console)
-    if all(candidate.seen.disagreement is None for candidate in candidates):
+    candidates = _looked_at(left, assessor, options, console)
+    _say_if_blind(images, candidates, assessor, console)
+    if all(candidate.assessment.disagreement is None for candidate in candidates):
         console.say(
             "labels are one view: picked by objects and looks alone; --checkpoint or --kind "
             "gives more views"
         )
-    picks = choose(candidates, asked.count, [(name, eye.features(path)) for name, path in by_hand])
-    if len(picks) < asked.count:
+    picks = choose(
+        candidates, options.count, [(name, assessor.features(path)) for name, path in by_hand]
+    )
+    if len(picks) < options.count:
         rest = len(left) - len(picks)
-        found = f"{len(picks)} images, not {asked.count}"
-        console.say(
-            found
-            + (
-                f": the other {rest} show fields or are copies of those"
-                if rest
-                else ": there are no more"
-            )
-        )
+        why = "there are no more"
+        if rest:
+            why = f"the other {rest} show fields or are copies of those"
+        console.say(f"{len(picks)} images, not {options.count}: {why}")
     root = images if images.is_dir() else images.parent
-    export_for_annotators.hand_over(
-        asked.out, picks, eye.source, ids, {"images": str(root), "source": eye.source}
+    export_for_annotators.export_picks(
+        options.out, picks, assessor.source, ids, {"images": str(root), "source": assessor.source}
     )
     console.say(
-        f"correct {asked.out}/labelme, {asked.out}/cvat or {asked.out}/coco (overlays show what "
-        "was found)"
+        f"correct {options.out}/labelme, {options.out}/cvat or {options.out}/coco "
+        "(overlays show what was found)"
     )
-    into = asked.labels or "DATASET"
-    console.say(f"next: segue label import {asked.out}/labelme --into {into}")
+    into = options.labels or "DATASET"
+    console.say(f"next: segue label import {options.out}/labelme --into {into}")
     return json.dumps(export_for_annotators.entries(picks)) if as_json else "\n".join(_lines(picks))
 
 
@@ -132,8 +132,9 @@ def _pictures(images: Path, channels: Sequence[Channel]) -> list[tuple[str, Path
 def _unlabelled(
     paths: Sequence[tuple[str, Path]], known: Sources | None, pattern: str | None, console: Console
 ) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
-    """Images that may be picked, and those with labels by hand, which are not; nor is what shows
-    the same field.
+    """Images that may be picked, and those that are labelled by hand.
+
+    Other views of a field that is labelled by hand are in neither.
     """
     manual = known.manual() if known else {}
     files = {flat(name) for name in manual}
@@ -151,41 +152,45 @@ def _unlabelled(
 
 
 def _looked_at(
-    paths: Sequence[tuple[str, Path]], eye: Eye, asked: Asked, console: Console
+    paths: Sequence[tuple[str, Path]], assessor: Assessor, options: PickOptions, console: Console
 ) -> list[Candidate]:
-    said = (
-        {flat(name): doubt for name, doubt in doubts(asked.labels).items()} if asked.labels else {}
-    )
+    doubt_of: dict[str, str] = {}
+    if options.labels:
+        doubt_of = {flat(name): doubt for name, doubt in doubts(options.labels).items()}
     candidates = []
     with console.progress("looking") as tick:
         for number, (name, path) in enumerate(paths, 1):
-            seen = eye.look(path, flat(name))
+            assessment = assessor.assess(path, flat(name))
             candidates.append(
-                Candidate(name, path, group_of(name, asked.group), seen, said.get(flat(name), ""))
+                Candidate(
+                    name,
+                    path,
+                    group_of(name, options.group),
+                    assessment,
+                    doubt_of.get(flat(name), ""),
+                )
             )
             tick(number, len(paths))
     return candidates
 
 
 def _say_if_blind(
-    images: Path, candidates: Sequence[Candidate], eye: Eye, console: Console
+    images: Path, candidates: Sequence[Candidate], assessor: Assessor, console: Console
 ) -> None:
-    """A model that finds nothing in most images says little about which of them to label; in none,
-    nothing.
+    """Warn of a model that finds nothing in most images: its pick would mean little.
 
     Raises:
-        DataError: if it finds nothing in any.
+        DataError: if it finds nothing in any image.
     """
-    empty = sum(not len(candidate.seen.found) for candidate in candidates)
-    if eye.threshold is None or 2 * empty <= len(candidates):
+    empty = sum(not len(candidate.assessment.detections) for candidate in candidates)
+    if assessor.threshold is None or 2 * empty <= len(candidates):
         return
-    found = (
-        f"the model finds nothing above {eye.threshold:g} in {empty} of {len(candidates)} images"
-    )
+    images_of = f"{empty} of {len(candidates)} images"
+    message = f"the model finds nothing above {assessor.threshold:g} in {images_of}"
     advice = "train longer, lower --threshold or pick with --kind tubes|blobs"
     if empty == len(candidates):
-        raise DataError(images, found, "objects to correct", advice)
-    console.say(f"warning: {found}: {advice}")
+        raise DataError(images, message, "objects to correct", advice)
+    console.say(f"warning: {message}: {advice}")
 
 
 def _lines(picks: Sequence[Pick]) -> list[str]:
