@@ -280,7 +280,7 @@ def test_an_image_is_not_its_own_partner(tmp_path):
 def test_channels_are_told_apart_and_folders_are_relative():
     for folder in ("", "/data/thermal", "../thermal"):
         with pytest.raises(
-            ValidationError, match="expected the name of a folder beside the images"
+            ValidationError, match="expected the name of a folder next to the images"
         ):
             channels({"name": "thermal", "folder": folder})
     with pytest.raises(ValidationError, match="channels: two are called r"):

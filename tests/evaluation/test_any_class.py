@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from segue.cli.app import main
-from segue.cli.commands.evaluate import ANY, _as_one
+from segue.cli.commands.evaluate import ANY, _as_one_class
 from segue.data.dataset import Data, read_splits
 from segue.data.synthetic import CLASSES
 from segue.evaluation.coco_metrics import CocoMetrics
@@ -37,7 +37,7 @@ def truth_as(records, names) -> list[Detections]:
 @pytest.mark.parametrize("names", [("thing",), ("thing", "cell", "other")])
 def test_all_that_is_found_counts_whatever_it_is_called(rendered, names):
     part = read_splits(Data(root=rendered))["valid"]
-    one = _as_one(part)
+    one = _as_one_class(part)
     assert {a.class_name for record in one.records for a in record.annotations} == {ANY}
     assert (
         len(part.class_counts()) > 1 and one.class_counts().total() == part.class_counts().total()

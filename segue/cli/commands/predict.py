@@ -1,5 +1,5 @@
-"""`segue predict`: objects in a folder of images, as pictures, as files for other programs, and as
-numbers.
+"""`segue predict`: detect objects in a folder of images and write them as pictures, as files for
+other programs, and as numbers.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ OURS = ("predictions.coco.json", "measurements.csv", "*.labels.tif", "*.RoiSet.z
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What is done beside finding objects.
+    """How images are cut, what is done with the detections, and what is written of them.
 
-    um_per_px: of all images; None takes what each file says.
+    tile: pixels, or auto. grid: ROWSxCOLUMNS. overlap: a share of a tile's side. um_per_px: the
+    pixel size of all images; None takes what each file says. outputs: some of OUTPUTS.
     """
 
     tile: str | None = None
@@ -78,7 +79,11 @@ class PredictOptions:
         return cls(tile, grid, overlap, settings_of(refine), um_per_px, outputs)
 
     def tiling(self, predictor: Predictor) -> Tiling:
-        """Raises PlanError if tile or grid cannot be understood."""
+        """The tiling for this model.
+
+        Raises:
+            PlanError: if tile, grid or overlap is not understood or out of range.
+        """
         grid = None
         if self.grid is not None:
             rows, _, columns = self.grid.partition("x")
@@ -89,11 +94,11 @@ class PredictOptions:
 
 
 def side_of(tile: str | None, predictor: Predictor) -> int | None:
-    """The side of tiles in pixels, as --tile says; `auto` is that of the model's input, None if
-    there are none.
+    """The side of tiles in pixels, from the value of --tile; `auto` is the longer side of the
+    model's input. None if images are not cut into tiles.
 
     Raises:
-        PlanError: if it cannot be understood.
+        PlanError: if it is neither a number nor auto.
     """
     if tile is None:
         return None
@@ -112,16 +117,18 @@ def predict_to_folder(
     device: str,
     options: PredictOptions | None = None,
 ) -> Path:
-    """Find objects and write what is wanted; returns the path of the COCO file, or of the folder
-    without one.
+    """Detect objects and write the outputs; returns the path of the COCO file, or the folder if
+    there is none.
 
-    Files of an image keep the folders of the images. The COCO file is complete in itself: images,
-    categories (ids from the training data where the checkpoint knows them) and annotations with
-    scores.
+    threshold: the least score, 0..1. Outputs lie in the same subfolders as their images. The COCO
+    file is complete in itself: images, categories (ids from the training data where the checkpoint
+    knows them) and annotations with scores.
 
     Raises:
+        CheckpointError: if no model can be loaded.
+        PlanError: if an option is not understood, or `out` is the folder of the images.
         DataError: if images cannot be read; everything is written for the others first, and each
-        broken one said.
+            broken one is named.
     """
     began, options = time.time_ns(), options or PredictOptions()
     predictor = load(checkpoint, device)
@@ -143,21 +150,19 @@ def predict_to_folder(
         for number, path in enumerate(paths, 1):
             tick(number, len(paths))
             try:
-                pixels, found = predict_file(predictor, path, tiling, threshold)
+                pixels, detections = predict_file(predictor, path, tiling, threshold)
             except DataError as error:
                 broken.append(error)
                 continue
             name = path.relative_to(root)
-            scale = options.um_per_px or micrometres_per_pixel(path)
-            found, steps = refine(found, options.refine, scale)
-            base = (
-                name.with_suffix("").as_posix()
-                if stems[path.with_suffix("")] == 1
-                else name.as_posix()
-            )
-            results.add(name.as_posix(), found, steps)
+            um_per_px = options.um_per_px or micrometres_per_pixel(path)
+            detections, steps = refine(detections, options.refine, um_per_px)
+            # a.png and a.tif in one folder would write the same files: then the suffix stays
+            unique = stems[path.with_suffix("")] == 1
+            base = (name.with_suffix("") if unique else name).as_posix()
+            results.add(name.as_posix(), detections, steps)
             results.levels.see(pixels)
-            results.write(out / base, name.as_posix(), pixels, found, scale)
+            results.write(out / base, name.as_posix(), pixels, detections, um_per_px)
     if len(broken) == len(paths):
         _refuse(broken, images, len(paths))
     console.say(
@@ -177,9 +182,7 @@ def predict_to_folder(
 
 
 def _stale(out: Path, began: int) -> str:
-    """What to say of files that were there before: they may be of other images, or of another
-    threshold.
-    """
+    """A note about files from before: they may be of other images, or of another threshold."""
     older = sorted(
         path for name in OURS for path in out.rglob(name) if path.stat().st_mtime_ns < began
     )
@@ -191,20 +194,20 @@ def _stale(out: Path, began: int) -> str:
 
 
 def _nothing(highest: float, threshold: float, results: _Results) -> str:
-    """What to say where no image has an object that is above the threshold."""
+    """A note for the case that no image has an object above the threshold."""
     if results.objects or highest >= threshold:
         return ""
     lower = f"{highest * 2 / 3:.1g}"
-    seen = (
+    advice = (
         f"the highest score is {highest:.2g}: train longer, or --threshold {lower}"
         if highest
         else "no score is above 0: train longer"
     )
-    return f"nothing above {threshold:g} in {len(results.images)} images; {seen}"
+    return f"nothing above {threshold:g} in {len(results.images)} images; {advice}"
 
 
 def _refuse(broken: Sequence[DataError], images: Path, count: int) -> None:
-    """Say each image of `count` that could not be read, and that there were some.
+    """Name each image, of `count`, that could not be read.
 
     Raises:
         DataError: if there are any.
@@ -223,7 +226,7 @@ def _refuse(broken: Sequence[DataError], images: Path, count: int) -> None:
 
 @dataclass
 class _Results:
-    """What is collected over all images, and the files of each."""
+    """Collects results over all images, and writes the files of each."""
 
     predictor: Predictor
     out: Path
@@ -240,37 +243,41 @@ class _Results:
         self.ids = tuple(known.get(name, number) for number, name in enumerate(names, 1))
         self.levels = Levels(self.predictor.chain.spec.channels)
 
-    def add(self, name: str, found: Detections, steps: list[Step]) -> None:
-        number, (height, width) = len(self.images) + 1, found.size
-        self.objects += len(found)
+    def add(self, name: str, detections: Detections, steps: list[Step]) -> None:
+        """Take an image's detections for the files over all images."""
+        number, (height, width) = len(self.images) + 1, detections.size
+        self.objects += len(detections)
         self.images.append({"id": number, "file_name": name, "height": height, "width": width})
         self.records[name] = steps
         if "coco" in self.options.outputs:
-            for entry in found.to_coco(number, self.ids):
+            for entry in detections.to_coco(number, self.ids):
                 self.annotations.append({"id": len(self.annotations) + 1, **entry})
 
     def write(
-        self, base: Path, name: str, pixels: Tensor, found: Detections, scale: float | None
+        self,
+        base: Path,
+        name: str,
+        pixels: Tensor,
+        detections: Detections,
+        um_per_px: float | None,
     ) -> None:
-        """The files of one image, whose names begin with `base`."""
+        """Write the files of one image, whose names begin with `base`."""
         outputs = self.options.outputs
         base.parent.mkdir(parents=True, exist_ok=True)
         if "overlays" in outputs:
-            draw_detections(as_picture(pixels, self.predictor.chain.spec.channels), found).save(
-                f"{base}.png"
-            )
+            picture = as_picture(pixels, self.predictor.chain.spec.channels)
+            draw_detections(picture, detections).save(f"{base}.png")
         if "labels" in outputs:
-            write_labels(Path(f"{base}.labels.tif"), found)
+            write_labels(Path(f"{base}.labels.tif"), detections)
         if "rois" in outputs:
-            write_rois(Path(f"{base}.RoiSet.zip"), found)
+            write_rois(Path(f"{base}.RoiSet.zip"), detections)
         if "measurements" in outputs:
             channels = [channel.name for channel in self.predictor.chain.spec.channels]
-            self.rows += [
-                {"image": name, **row} for row in measurements(found, pixels, channels, scale)
-            ]
+            rows = measurements(detections, pixels, channels, um_per_px)
+            self.rows += [{"image": name, **row} for row in rows]
 
     def finish(self) -> Path:
-        """The files over all images."""
+        """Write the files over all images; returns the COCO file's path, or the folder."""
         done = summary(self.options.refine, self.records)
         if done["steps"]:
             write_json(self.out / "postprocess.json", done)
