@@ -58,8 +58,8 @@ def evaluate_checkpoint(
 ) -> None:
     """Print the figures; write them and the predictions to the folder `out`, if it is given.
 
-    root: a data set folder, an annotation file (which is one split), or a plan, for its data. split:
-    train, valid or test.
+    root: a data set folder, an annotation file (which is one split), or a plan, for its data.
+    split: train, valid or test.
 
     Raises:
         CheckpointError: if no model can be loaded.
