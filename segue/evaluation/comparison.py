@@ -244,7 +244,7 @@ def cells(row: Row) -> list[str]:
 
 
 def interval(row: Row) -> str:
-    """A run's gain over the one that all are compared with, as text; "" if there is none."""
+    """A run's gain over the one that all are compared with, as text; "" without one."""
     gap = row.difference
     return f"{gap.gain:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), {gap.verdict}" if gap else ""
 

@@ -189,7 +189,7 @@ def find_checkpoint(path: Path) -> Path:
     stage.
 
     Raises:
-        CheckpointError: if there is none.
+        CheckpointError: if there is no checkpoint.
     """
     if (path / checkpoint.CARD).is_file():
         return path

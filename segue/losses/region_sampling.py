@@ -45,8 +45,7 @@ class Drawn:
 
     which (T,) int64: their positions among all places; boxes_xyxy (T, 4): in pixels of the frame;
     match (T,) int64: the object of each, below 0 for none; true_xyxy (T, 4): that object's box, the
-    place itself where there is none; object_weights (T,): the object's weight, 1 where there is
-    none.
+    place itself without an object; object_weights (T,): the object's weight, 1 without an object.
     """
 
     which: Tensor

@@ -41,8 +41,8 @@ def detections(
     )
 
 
-def after(found: Detections, **settings) -> tuple[Detections, list]:
-    return refine(found, Refine(**settings))
+def after(before: Detections, **settings) -> tuple[Detections, list]:
+    return refine(before, Refine(**settings))
 
 
 def test_without_settings_nothing_happens_and_nothing_is_recorded():

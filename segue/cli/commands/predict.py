@@ -29,7 +29,7 @@ def predict_to_folder(
     options: PredictOptions | None = None,
 ) -> Path:
     """Detect objects and write the outputs; returns the path of the COCO file, or the folder if
-    there is none.
+    no such file is written.
 
     threshold: the least score, 0..1. Outputs lie in the same subfolders as their images. The COCO
     file is complete in itself: images, categories (ids from the training data where the checkpoint

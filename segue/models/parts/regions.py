@@ -212,7 +212,7 @@ class Regions:
         )
         return found, scores, [each - 1 for each in labels]
 
-    def asked(self, objects: int, points: int | None) -> list[Tensor]:
+    def mask_loss_tensors(self, objects: int, points: int | None) -> list[Tensor]:
         """What a step asks about the regions of one image, and a prediction with `objects` objects,
         whatever it shows: their classes, boxes and masks. Also on meta tensors, which have no
         values to choose by.
