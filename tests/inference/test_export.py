@@ -56,13 +56,13 @@ def test_labels_number_the_objects_and_smaller_ones_lie_on_top():
 def test_more_objects_than_16_bits_can_number_are_refused():
     one = Region.of(np.ones((1, 1), dtype=bool))
     count = 65_536
-    found = Detections(
+    detections = Detections(
         torch.zeros(count, 4), torch.ones(count), torch.zeros(count, dtype=torch.int64), ("a",), (9, 9),
         regions=(one,) * count,
     )  # fmt: skip
     with pytest.raises(DataError, match="65536 objects; expected at most 65535"):
-        label_image(found)
-    assert label_image(found[:65_535])[0, 0] > 0
+        label_image(detections)
+    assert label_image(detections[:65_535])[0, 0] > 0
 
 
 def rings_in(roi: roifile.ImagejRoi) -> list[np.ndarray]:
@@ -91,11 +91,11 @@ def test_holes_and_pieces_are_in_one_composite_region():
 
 
 def test_a_model_without_masks_gives_its_boxes(painted):
-    found = replace(painted, regions=None)
-    assert [(roi.left, roi.top, roi.right, roi.bottom) for roi in rois(found)] == [
+    boxes_alone = replace(painted, regions=None)
+    assert [(roi.left, roi.top, roi.right, roi.bottom) for roi in rois(boxes_alone)] == [
         r.window for r in painted.regions
     ]
-    assert label_image(found)[0, 30] > 0
+    assert label_image(boxes_alone)[0, 30] > 0
 
 
 def test_class_names_cannot_leave_the_archive(tmp_path):
@@ -117,7 +117,9 @@ def test_a_long_name_is_cut_and_its_score_stays():
     one[20:30, 5:20] = True
     short, long, longer = (with_masks([one], ("i" * count,)) for count in (60, 80, 90))
     poor = replace(long, scores=long.scores - 0.5)
-    drawn = [np.asarray(draw_detections(black, found)) for found in (short, long, longer, poor)]
+    drawn = [
+        np.asarray(draw_detections(black, detections)) for detections in (short, long, longer, poor)
+    ]
     assert np.array_equal(drawn[0], drawn[1]) and np.array_equal(drawn[1], drawn[2])
     assert not np.array_equal(drawn[1], drawn[3])
 
@@ -225,7 +227,7 @@ def test_a_file_of_16_bits_that_says_its_scale_is_measured_in_um_and_in_its_own_
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--grid", "2,2"], "--grid: '2,2'; expected rows x columns"),
         (["--tile", "big"], "--tile: 'big'; expected pixels, or auto (for this model 64)"),
