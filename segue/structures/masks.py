@@ -182,6 +182,7 @@ class PackedMasks:
         return PackedMasks(*(t.to(device, non_blocking=True) for t in self.tensors().values()))
 
     def tensors(self) -> dict[str, Tensor]:
+        """The four fields by name, as cache files hold them."""
         return {
             "bits": self.bits,
             "starts": self.starts,

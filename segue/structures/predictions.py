@@ -88,7 +88,9 @@ class RegionSource(Protocol):
     size: tuple[int, int]
 
     @property
-    def anchors(self) -> Tensor: ...
+    def anchors(self) -> Tensor:
+        """Boxes_xyxy (A, 4) in pixels of the frame, the same for every image of the batch."""
+        ...
 
     def proposals(self, anchors: Tensor) -> list[tuple[Tensor, Tensor]]:
         """For each image the positions (R,) of the R best anchors after non-maximum suppression,

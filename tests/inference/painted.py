@@ -99,7 +99,7 @@ class Exact:
 
 
 class Rough(Exact):
-    """As learned masks are: outlines wander by some 2 px, differently in every tile, and stop 3 px short
+    """As learned masks are: outlines wander by 2 px, differently in each tile, and stop 3 px short
     of its border.
     """
 

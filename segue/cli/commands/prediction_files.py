@@ -181,9 +181,10 @@ class PredictionFiles:
 
 def stale(out: Path, began: int) -> str:
     """A note about files from before: they may be of other images, or of another threshold."""
-    older = sorted(
-        path for name in OURS for path in out.rglob(name) if path.stat().st_mtime_ns < began
-    )
+    older: list[Path] = []
+    for name in OURS:
+        older += [path for path in out.rglob(name) if path.stat().st_mtime_ns < began]
+    older.sort()
     return (
         f"{len(older)} files of an earlier predict stay in {out} (first: {older[0].name})"
         if older
