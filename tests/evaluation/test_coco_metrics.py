@@ -28,9 +28,12 @@ def annotation(rng: np.random.Generator, number: int, crowd: bool = False) -> An
         [[x, y + h / 2], [x + w / 2, y], [x + w, y + h / 2], [x + w / 2, y + h]], dtype=np.float64
     )
     return Annotation(
-        box_xyxy=(x, y, x + w, y + h), class_name=CLASSES[rng.integers(3)], mask=Polygon((outline,)), crowd=crowd,
+        box_xyxy=(x, y, x + w, y + h),
+        class_name=CLASSES[rng.integers(3)],
+        mask=Polygon((outline,)),
+        crowd=crowd,
         id=number,
-    )  # fmt: skip
+    )
 
 
 def records(seed: int) -> list[Record]:

@@ -57,9 +57,13 @@ def test_more_objects_than_16_bits_can_number_are_refused():
     one = Region.of(np.ones((1, 1), dtype=bool))
     count = 65_536
     detections = Detections(
-        torch.zeros(count, 4), torch.ones(count), torch.zeros(count, dtype=torch.int64), ("a",), (9, 9),
+        torch.zeros(count, 4),
+        torch.ones(count),
+        torch.zeros(count, dtype=torch.int64),
+        ("a",),
+        (9, 9),
         regions=(one,) * count,
-    )  # fmt: skip
+    )
     with pytest.raises(DataError, match="65536 objects; expected at most 65535"):
         label_image(detections)
     assert label_image(detections[:65_535])[0, 0] > 0
