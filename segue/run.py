@@ -211,7 +211,7 @@ def train(
         learner=learner,
         training=stage,
         steps_per_epoch=-(-len(samples) // stage.images_per_step),
-        batches=stages.step_batches(samples, cached, stage),
+        batches=stages.step_batches(samples, cached, stage, learner.device),
         evaluate=stages.evaluator(data, stage, learner),
         metric=stage.metric,
         folder=folder,

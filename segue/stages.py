@@ -29,23 +29,9 @@ from segue.structures.seeds import seed_for
 from segue.structures.target import Batch
 from segue.training import cache, optim, processes
 from segue.training.checkpoint import Card
+from segue.training.devices import pick_device as pick_device  # also for scripts, which look for it here
 from segue.training.freeze import digest
 from segue.training.learner import Learner, Progress
-
-
-def pick_device(name: str) -> str:
-    """The device a plan asks for; auto is a GPU if there is one.
-
-    Raises:
-        PlanError: if there is no such device here.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = name.partition(":")
-    there = torch.cuda.device_count() if kind == "cuda" else 1
-    if kind not in ("cpu", "cuda") or not (number or "0").isdigit() or int(number or 0) >= there:
-        raise PlanError("device", f"no {name} here", "auto, cpu" + "".join(f", cuda:{i}" for i in range(there)))
-    return name
 
 
 def stage_seed(plan: Plan, stage: StagePlan) -> int:
@@ -200,14 +186,16 @@ def cached_samples(
         return cache.fill(chain, views, folder / "cache", key, images, learner.device, tick)  # only opens it
 
 
-def step_batches(samples: Samples, cached: Dataset | None, stage: StagePlan) -> Callable[[int, int], Iterable[Batch]]:
+def step_batches(
+    samples: Samples, cached: Dataset | None, stage: StagePlan, device: str
+) -> Callable[[int, int], Iterable[Batch]]:
     """The steps of an epoch from a given step on, this process's share of each; cached ones until the first thaw."""
 
     def batches(epoch: int, start: int) -> Iterable[Batch]:
         share = (processes.rank(), processes.world())
         steps = StepSampler(len(samples), stage.images_per_step, samples.seed, epoch, start, *share)
         live = cached is None or epoch >= min(stage.thaw, default=epoch + 1)
-        return loader(samples if live else cached, steps, stage.workers)
+        return loader(samples if live else cached, steps, stage.workers, device)
 
     return batches
 

@@ -61,8 +61,12 @@ def _collate(samples: list[tuple[dict[str, Tensor], Target] | SegueError]) -> Ba
     return collate(samples)  # type: ignore[arg-type]
 
 
-def loader(samples: Dataset, steps: StepSampler, workers: int = 0) -> Iterator[Batch]:
-    """Batches of whole steps. Any number of workers gives the same batches.
+def loader(
+    samples: Dataset, steps: StepSampler, workers: int = 0, device: torch.device | str = "cpu"
+) -> Iterator[Batch]:
+    """Batches of whole steps, on the CPU. Any number of workers gives the same batches.
+
+    device: where they will be used; for a GPU their memory is page-locked.
 
     Raises:
         DataError: if an image cannot be read, if reading it takes longer than PATIENCE, or if it ends the worker.
@@ -75,7 +79,7 @@ def loader(samples: Dataset, steps: StepSampler, workers: int = 0) -> Iterator[B
             batch_sampler=steps,  # type: ignore[arg-type]
             num_workers=workers,
             collate_fn=_collate,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=torch.device(device).type == "cuda",
             timeout=LOOK if workers else 0,
             worker_init_fn=_leave_signals_to_the_main_process,
             # Members of a sweep come from a fork server, and would start workers through it: a toy took 31 s, not 2.

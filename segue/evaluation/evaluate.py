@@ -42,7 +42,7 @@ def evaluate(
         len(records), images_per_forward * world, seed=0, epoch=0, rank=rank, world=world, shuffle=False
     )
     chain.eval()
-    for batch in loader(samples, steps, workers):
+    for batch in loader(samples, steps, workers, device):
         if len(batch):
             with torch.no_grad():
                 state = chain(batch.to(device).inputs)

@@ -22,6 +22,7 @@ from segue.models.weights import Weights, foreign
 from segue.structures.channels import RGB, Channel
 from segue.structures.detections import Detections
 from segue.training import checkpoint, single_file
+from segue.training.devices import pick_device
 from segue.training.handover import adopt
 
 Picture = str | Path | np.ndarray | Image.Image | Tensor
@@ -125,7 +126,7 @@ def load(source: str | Path, device: str = "auto") -> Predictor:
     card, tensors = single_file.read(path) if path.is_file() else checkpoint.read(find_checkpoint(path))
     with laid_out(path, "a model's card with its weights"):
         chain = model_of(card.spec, tensors, path)
-    return Predictor(chain.to(_device(device)).eval(), card)
+    return Predictor(chain.to(pick_device(device)).eval(), card)
 
 
 def model_of(spec: models.ModelSpec, tensors: Mapping[str, Tensor], where: Path) -> Chain:
@@ -200,7 +201,7 @@ def from_weights(
     Raises:
         HandoverError: if the weights are of another model.
     """
-    family, where = models.get(name), _device(device)
+    family, where = models.get(name), pick_device(device)
     chosen = {**family.options_in(weights.tensors, size, where), **options}
     settled, _ = family.settle(family.Options(**chosen), models.size_of(family, size), 0, where)
     classes = tuple(name for name in weights.classes if name is not None)
@@ -218,7 +219,7 @@ def _adopted(spec: models.ModelSpec, weights: Weights, masks: bool, device: str)
         chain = family.build(spec, masks=keep)
         adopt(chain, weights, drop=() if keep else (head,))
     card = checkpoint.Card(spec=spec, came_from=weights.came_from, data=(weights.card or {}).get("data", {}))
-    return Predictor(chain.to(_device(device)).eval(), card)
+    return Predictor(chain.to(pick_device(device)).eval(), card)
 
 
 def _refuse_larger(spec: models.ModelSpec, masks: bool, weights: Weights) -> None:
@@ -228,10 +229,6 @@ def _refuse_larger(spec: models.ModelSpec, masks: bool, weights: Weights) -> Non
     given = sum(value.numel() for value in weights.tensors.values())
     if claimed > MOST_FRESH * given:
         raise CheckpointError(weights.source, f"{given:,} values for a model of {claimed:,}", "weights of that model")
-
-
-def _device(name: str) -> str:
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def _first(error: Exception) -> str:

@@ -147,6 +147,7 @@ class Peak:
     def __init__(self, device: str) -> None:
         self.device = device
         if device.startswith("cuda"):
+            torch.cuda.init()  # of a GPU with a number there are no statistics before that, only an error
             torch.cuda.reset_peak_memory_stats(device)
         else:
             with suppress(OSError):  # not Linux, or not allowed: then since the process began, or not known
