@@ -182,7 +182,7 @@ def rfdetr_peer(case: Case, batch: Batch, side: int, device: str) -> tuple[nn.Mo
     """The rfdetr package's model and criterion, without its trainer."""
     import rfdetr.config as configs
     from rfdetr.models import build_criterion_from_config, build_model_from_config
-    from rfdetr.utilities.tensors import nested_tensor_from_tensor_list
+    from rfdetr.utilities.tensors import NestedTensor
 
     logging.getLogger("rf-detr").setLevel(logging.ERROR)
     changes = dict(case.theirs)
@@ -200,7 +200,8 @@ def rfdetr_peer(case: Case, batch: Batch, side: int, device: str) -> tuple[nn.Mo
     targets = [{name: value.to(device) for name, value in t.items()} for t in targets]
 
     def loss(pixels: Tensor) -> Tensor:
-        terms = criterion(model(nested_tensor_from_tensor_list(list(pixels)), targets), targets)
+        padding = torch.zeros(len(pixels), side, side, dtype=torch.bool, device=device)
+        terms = criterion(model(NestedTensor(pixels, padding), targets), targets)
         weights = criterion.weight_dict
         return torch.stack([terms[name] * weights[name] for name in terms if name in weights]).sum()
 

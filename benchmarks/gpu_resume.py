@@ -67,7 +67,7 @@ class Trial:
         command += ["--deterministic"] if self.deterministic else []
         command += [f"--kill-after={KILL_AFTER}"] if kill else []
         environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if self.deterministic else dict(os.environ)
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
 
     def compared(self, way: str) -> dict[str, Any]:
         """A run beside the undisturbed one: losses, weights and the rest of the state at their ends."""
@@ -145,6 +145,8 @@ def main() -> None:
     parser.add_argument("--deterministic", action="store_true")
     args = parser.parse_args()
     if args.deterministic:
+        for name in ("flash", "mem_efficient", "cudnn"):  # of attention only one way is the same each time
+            getattr(torch.backends.cuda, f"enable_{name}_sdp")(False)
         torch.use_deterministic_algorithms(True, warn_only=True)
         warnings.filterwarnings("always", ".*does not have a deterministic implementation")
     note = Journal.step
