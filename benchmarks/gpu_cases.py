@@ -7,6 +7,7 @@ trainers do, and have torch's fused AdamW on a GPU, as rfdetr's trainer has.
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -210,7 +211,7 @@ def rfdetr_peer(case: Case, batch: Batch, side: int, device: str) -> tuple[nn.Mo
 
 def detr_peer(case: Case, batch: Batch, side: int, device: str) -> tuple[nn.Module, Loss]:
     """transformers' DETR on timm's ResNet, with losses at every layer."""
-    import transformers
+    transformers: Any = importlib.import_module("transformers")  # its types are not those that it takes
 
     backbone = {
         "model_type": "timm_backbone", "backbone": case.theirs["backbone"], "features_only": True,
@@ -220,14 +221,14 @@ def detr_peer(case: Case, batch: Batch, side: int, device: str) -> tuple[nn.Modu
         backbone_config=backbone, num_queries=case.theirs["num_queries"], num_labels=3, id2label=NAMES, dropout=0.0,
         auxiliary_loss=True,
     )  # fmt: skip
-    model: Any = transformers.DetrForObjectDetection(config).to(device).train()
+    model = transformers.DetrForObjectDetection(config).to(device).train()
     labels = [{"class_labels": t.labels.to(device), "boxes": t.boxes_cxcywh.to(device)} for t in batch.targets]
     return model, lambda pixels: model(pixel_values=pixels, labels=labels).loss
 
 
 def mask2former_peer(case: Case, batch: Batch, side: int, device: str) -> tuple[nn.Module, Loss]:
     """transformers' Mask2Former of our size, without drop-path."""
-    import transformers
+    transformers: Any = importlib.import_module("transformers")  # its types are not those that it takes
 
     size = models.size_of(models.get("mask2former"), case.size)
     swin = transformers.SwinConfig(
@@ -240,7 +241,7 @@ def mask2former_peer(case: Case, batch: Batch, side: int, device: str) -> tuple[
         decoder_layers=size.layers[1] + 1, num_attention_heads=size.attention, num_labels=3, id2label=NAMES,
         num_queries=case.theirs.get("num_queries", size.queries), train_num_points=size.points or 64,
     )  # fmt: skip
-    model: Any = transformers.Mask2FormerForUniversalSegmentation(config).to(device).train()
+    model = transformers.Mask2FormerForUniversalSegmentation(config).to(device).train()
     masks = [m.float().to(device) for m in masks_of(batch)]
     labels = [t.labels.to(device) for t in batch.targets]
     return model, lambda pixels: model(pixel_values=pixels, mask_labels=masks, class_labels=labels).loss

@@ -81,7 +81,7 @@ def launches(step: Callable[[], object]) -> dict[str, Any]:
     ours: Counter[str] = Counter()
     times: Counter[str] = Counter()
     copies: Counter[str] = Counter()
-    for event in profile.events():
+    for event in profile.events() or ():
         if event.device_type != torch.autograd.DeviceType.CUDA:
             continue
         ours[event.name[:80]] += 1

@@ -53,7 +53,7 @@ class Trial:
     def write(self, data: Path, device: str) -> None:
         """A plan for each run: eight steps, each of which is saved."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        model: dict[str, Any] = {"family": self.family, "size": "pico", "resolution": 128}
+        model: dict[str, Any] = {"family": self.family, "size": "pico", "resolution": 160}
         model |= {"groups": 2, "queries": 30} if self.family == "rfdetr" else {}
         stage = {"name": "both", "task": "joint" if self.family == "rfdetr" else "boxes", "epochs": 2}
         stage |= {"images_per_step": 4, "save_every_steps": 1, "workers": 2, "optimizer": {"lr": 1e-3, "clip": 1.0}}

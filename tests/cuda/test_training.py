@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
@@ -71,7 +72,7 @@ def test_a_cached_stage_learns_what_one_without_learns(device, rendered, tmp_pat
 def conditional(rendered, folder, device: str, **changes) -> dict:
     """A detector whose step asks for nothing that a GPU adds up in another order each time."""
     plan = detector_only(rendered, folder, workers=2, **changes)
-    return {**plan, "device": device, "model": {"family": "detr", "size": "resnet18", "resolution": 64}}
+    return {**plan, "device": device, "model": {"family": "detr", "size": "pico", "resolution": 160}}
 
 
 def test_killed_and_resumed_it_is_the_run_that_was_never_killed(device, deterministic, rendered, tmp_path, monkeypatch):
@@ -131,18 +132,19 @@ def test_running_out_of_memory_splits_the_step_and_changes_nothing(gpu, rendered
 
     def step(limit: int) -> tuple[dict[str, float], int, int]:
         """A first step of so many images in so much memory: its numbers, images in a forward, and peak."""
+        gc.collect()
         torch.cuda.empty_cache()
         learner = learner_of(rendered, gpu, resolution=256, masks=False)
         learner.progress.images_per_forward = images
         batch = batch_for(learner.chain, rendered, 16)
         batch.inputs["images"], batch.targets = torch.cat([batch.inputs["images"]] * 2), batch.targets * 2
-        torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.get_device_properties(gpu).total_memory, gpu)
+        torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.get_device_properties(gpu).total_memory)
         try:
             torch.cuda.reset_peak_memory_stats(gpu)
             numbers = train_step(learner, batch)
             return numbers, learner.progress.images_per_forward, torch.cuda.max_memory_reserved(gpu)
         finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, gpu)
+            torch.cuda.set_per_process_memory_fraction(1.0)
 
     torch.cuda.init()
     whole, at_once, peak = step(torch.cuda.get_device_properties(gpu).total_memory)
