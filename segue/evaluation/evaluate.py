@@ -53,7 +53,7 @@ def evaluate(
         shuffle=False,
     )
     chain.eval()
-    for batch in loader(samples, steps, workers):
+    for batch in loader(samples, steps, workers, device):
         if len(batch):
             with torch.no_grad():
                 state = chain(batch.to(device).inputs)

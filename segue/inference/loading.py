@@ -17,6 +17,7 @@ from segue.models.weights import ModelWeights, foreign
 from segue.models.weights.card import Card
 from segue.structures.channels import RGB, Channel
 from segue.training import checkpoint, single_file
+from segue.training.devices import pick_device
 from segue.training.handover import adopt
 
 # A model may have this many times the values its file holds, because some parts, such as a mask
@@ -44,7 +45,7 @@ def load(source: str | Path, device: str = "auto") -> Predictor:
     )
     with laid_out(path, "a model's card with its weights"):
         chain = model_of(card.spec, tensors, path)
-    return Predictor(chain.to(_device(device)).eval(), card)
+    return Predictor(chain.to(pick_device(device)).eval(), card)
 
 
 def model_of(spec: models.ModelSpec, tensors: Mapping[str, Tensor], where: Path) -> Chain:
@@ -136,7 +137,7 @@ def from_weights(
         PlanError: if the family has no such size.
         HandoverError: if the weights are of another model.
     """
-    family, where = models.get(name), _device(device)
+    family, where = models.get(name), pick_device(device)
     chosen = {**family.options_from_weights(weights.tensors, size, where), **options}
     settled, _ = family.resolve_options(
         family.Options(**chosen), models.size_of(family, size), 0, where
@@ -160,7 +161,7 @@ def _adopted(spec: models.ModelSpec, weights: ModelWeights, masks: bool, device:
         adopt(chain, weights, drop=() if keep else (head,))
     data = weights.card.data if weights.card is not None else {}
     card = Card(spec=spec, came_from=weights.came_from, data=data)
-    return Predictor(chain.to(_device(device)).eval(), card)
+    return Predictor(chain.to(pick_device(device)).eval(), card)
 
 
 def _refuse_larger(spec: models.ModelSpec, masks: bool, weights: ModelWeights) -> None:
@@ -177,10 +178,6 @@ def _refuse_larger(spec: models.ModelSpec, masks: bool, weights: ModelWeights) -
         raise CheckpointError(
             weights.source, f"{held:,} values for a model of {claimed:,}", "weights of that model"
         )
-
-
-def _device(name: str) -> str:
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def _first(error: Exception) -> str:

@@ -108,6 +108,6 @@ def step_batches(
         share = (processes.rank(), processes.world())
         steps = StepSampler(len(samples), stage.images_per_step, samples.seed, epoch, start, *share)
         live = cached is None or epoch >= min(stage.thaw, default=epoch + 1)
-        return loader(samples if live else cached, steps, stage.workers)
+        return loader(samples if live else cached, steps, stage.workers, context.device)
 
     return batches

@@ -27,23 +27,6 @@ from segue.training.handover import Report, adopt
 from segue.training.learner import Learner, Progress
 
 
-def pick_device(name: str) -> str:
-    """The device a plan asks for; auto is a GPU if there is one.
-
-    Raises:
-        PlanError: if there is no such device here.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = name.partition(":")
-    there = torch.cuda.device_count() if kind == "cuda" else 1
-    if kind not in ("cpu", "cuda") or not (number or "0").isdigit() or int(number or 0) >= there:
-        raise PlanError(
-            "device", f"no {name} here", "auto, cpu" + "".join(f", cuda:{i}" for i in range(there))
-        )
-    return name
-
-
 def build_model(
     context: StageContext,
     weights: ModelWeights | None,

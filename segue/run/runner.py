@@ -27,6 +27,7 @@ from segue.run.folder import REPORT, RunFolder, key_of
 from segue.run.opening import start_weights
 from segue.run.results import finish_stage, proof_of, write_report
 from segue.training import freeze_benefit, processes
+from segue.training.devices import pick_device
 from segue.training.fit import fit
 from segue.training.freeze import FrozenProof
 from segue.training.journal import Journal
@@ -46,7 +47,7 @@ def run_plan(plan: Plan, console: Console | None = None, only: str | None = None
         SegueError: if something is wrong with the plan, the data, a checkpoint or the training.
         Interrupted: on SIGTERM or SIGINT; what was done is saved.
     """
-    device = build.pick_device(plan.device)
+    device = pick_device(plan.device)
     processes.start(device)
     device = processes.local_device(device)
     console = console or Console()

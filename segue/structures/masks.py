@@ -178,8 +178,13 @@ class PackedMasks:
         """
         return PackedMasks(self.bits, self.starts[chosen], self.windows[chosen], self.grids[chosen])
 
-    def to(self, device: torch.device | str) -> PackedMasks:
-        return PackedMasks(*(t.to(device, non_blocking=True) for t in self.tensors().values()))
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PackedMasks:
+        return PackedMasks(
+            *(t.to(device, non_blocking=non_blocking) for t in self.tensors().values())
+        )
+
+    def pin_memory(self) -> PackedMasks:
+        return PackedMasks(*(t.pin_memory() for t in self.tensors().values()))
 
     def tensors(self) -> dict[str, Tensor]:
         """The four fields by name, as cache files hold them."""

@@ -51,12 +51,25 @@ class Target:
         )
 
     def to(self, device: torch.device | str) -> Target:
-        moved = {
-            field.name: value.to(device)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor | PackedMasks)
+        """The same on a device.
+
+        From pinned memory the copy may still be under way, in its order, when this returns.
+        """
+        return replace(
+            self,
+            **{name: value.to(device, non_blocking=True) for name, value in self._held().items()},
+        )
+
+    def pin_memory(self) -> Target:
+        """The same in page-locked memory, from which a GPU copies while the CPU goes on."""
+        return replace(self, **{name: value.pin_memory() for name, value in self._held().items()})
+
+    def _held(self) -> dict[str, Tensor | PackedMasks]:
+        """The fields that are there and have values on a device."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: value for name, value in values.items() if isinstance(value, Tensor | PackedMasks)
         }
-        return replace(self, **moved)
 
 
 @dataclass(slots=True)
@@ -86,6 +99,14 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         inputs = {name: t.to(device, non_blocking=True) for name, t in self.inputs.items()}
         return Batch(inputs, [target.to(device) for target in self.targets])
+
+    def pin_memory(self) -> Batch:
+        """The same in page-locked memory.
+
+        torch's DataLoader calls this by its name, and pins nothing without it.
+        """
+        inputs = {name: t.pin_memory() for name, t in self.inputs.items()}
+        return Batch(inputs, [target.pin_memory() for target in self.targets])
 
     def counts(self) -> dict[str, float]:
         """What loss terms may be divided by: images, objects, their weights, and the weights of

@@ -21,6 +21,7 @@ from segue.run.console import Console
 from segue.run.context import StageContext
 from segue.run.data import read_all_data
 from segue.run.folder import digest_of, key_of
+from segue.training.devices import pick_device
 
 LONGEST_NAME = 100
 NOT_SWEPT = {
@@ -208,7 +209,7 @@ def _data_of(
 
 def _build(plan: Plan, data: dict[str, DataSet]) -> None:
     """Every stage's model, without values."""
-    device = build.pick_device(plan.device)
+    device = pick_device(plan.device)
     for stage in plan.stages:
         context = StageContext(
             plan, stage, data[stage.name], device, plan.runs, say=lambda line: None

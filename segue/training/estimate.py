@@ -179,6 +179,8 @@ class Peak:
     def __init__(self, device: str) -> None:
         self.device = device
         if device.startswith("cuda"):
+            # of a GPU with a number there are no statistics before that, only an error
+            torch.cuda.init()
             torch.cuda.reset_peak_memory_stats(device)
         else:
             # not Linux, or not allowed: then since the process began, or not known

@@ -20,6 +20,9 @@ from segue.structures.target import Batch
 from segue.training import optim, processes
 from segue.training.learner import Learner, random_state, set_random_state
 
+# What else than torch's own allocator for GPUs says: the one for CPUs, and CUDA's libraries where
+# it left them no room.
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 MOST_SKIPPED = 20  # fp16 steps in a row whose gradients overflowed
 
 
@@ -109,22 +112,26 @@ def exact_sums(device: str) -> Iterator[None]:
     for all that is needed here.
     """
     memory: Any = torch.utils.deterministic
-    before, fill = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
+    before, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    fill = memory.fill_uninitialized_memory
     if device == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
         memory.fill_uninitialized_memory = False  # costs time, and nothing reads it
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
         memory.fill_uninitialized_memory = fill
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error is the accelerator's or the CPU allocator's way of saying that memory ran
-    out.
-    """
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    """Whether an error says that memory ran out: torch's allocators, or CUDA's own libraries."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in str(error) for words in OUT_OF_MEMORY
+    )
 
 
 def _split_smaller(learner: Learner) -> None:

@@ -17,16 +17,34 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from segue.errors import PlanError
+
 BUCKET = 25_000_000  # bytes of gradients summed at once
 TIMEOUT = timedelta(hours=2)  # the others wait while one process evaluates or fills a cache
 
 
 def start(device: str) -> None:
-    """Join the group torchrun describes in the environment; nothing to do for a single process."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        if device.startswith("cuda"):
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=TIMEOUT)
+    """Join the group torchrun describes in the environment; nothing to do for a single process.
+
+    Raises:
+        PlanError: if this machine has not a GPU for each of its processes, or the plan names one
+        for all of them.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        return
+    if device == "cpu":
+        dist.init_process_group("gloo", timeout=TIMEOUT)
+        return
+    own, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if device != "cuda":
+        raise PlanError(
+            "device", f"{device} for several processes", "auto or cuda, of which each takes its own"
+        )
+    if own >= gpus:
+        found = f"process {own + 1} of a machine with {gpus} GPUs"
+        raise PlanError("torchrun", found, "a process for each GPU, or device: cpu")
+    torch.cuda.set_device(own)
+    dist.init_process_group("nccl", timeout=TIMEOUT, device_id=torch.device("cuda", own))
 
 
 def stop() -> None:

@@ -16,6 +16,7 @@ from segue.run import build
 from segue.run.folder import PLAN
 from segue.training import bad_step, checkpoint
 from segue.training.bad_step import Again
+from segue.training.devices import pick_device
 from segue.training.learner import Learner
 
 MOST_NAMES = 5
@@ -81,7 +82,7 @@ def _learner(folder: Path, card: Card, tensors: dict[str, Any], state: dict[str,
             folder, f"of a stage {card.stage!r} that {home / PLAN} has not", "its run's folder"
         )
     try:
-        device = build.pick_device(state["device"])
+        device = pick_device(state["device"])
     except PlanError:
         device = "cpu"
     chain = model_of(card.spec, tensors, folder)

@@ -34,6 +34,7 @@ from segue.run import build
 from segue.run.console import Console
 from segue.run.context import StageContext
 from segue.run.opening import open_weights
+from segue.training.devices import pick_device
 
 FOLDER = "data"  # the section of a data set without a plan
 LISTED = 20  # findings of a kind
@@ -196,7 +197,7 @@ def _plan(findings: Findings, plan: Plan, timed: bool) -> None:
     """
     seen: dict[str, DataSet | None] = {}
     before: dict[str, ModelWeights] = {}
-    device = build.pick_device(plan.device)
+    device = pick_device(plan.device)
     names = {stage.name for stage in plan.stages}
     for stage in plan.stages:
         settings = plan.data_of(stage)

@@ -24,13 +24,13 @@ from segue.evaluation.outcome import read_outcome
 from segue.inference.loading import load
 from segue.inference.speed import MOST_IMAGES, milliseconds
 from segue.plan.reading import load_kept
-from segue.run.build import pick_device
 from segue.run.console import Console
 from segue.run.folder import PLAN, SWEEP, RunFolder
 from segue.run.notes import NOTE
 from segue.run.results import read_predictions
 from segue.sweep.runner import SweepFolder
 from segue.training import checkpoint
+from segue.training.devices import pick_device
 from segue.training.journal import read_rows
 
 STEM = "report"

@@ -14,11 +14,11 @@ import torch
 
 from segue.cli.commands.report import compare_runs, write_page
 from segue.errors import PlanError, TrainingError
-from segue.run.build import pick_device
 from segue.run.console import Console
 from segue.sweep.combinations import Member, members_of
 from segue.sweep.launch import Local, OnRay, Running, SweepJob, join_ray
 from segue.sweep.runner import SweepFolder, train_members
+from segue.training.devices import pick_device
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from segue.models.rfdetr import SIZES as FAMILY_SIZES
 from segue.models.rfdetr import Options
 from segue.models.weights.rfdetr import layout_of
 from segue.plan.schema import Data, Model, Plan, StagePlan
-from segue.run.build import pick_device
 from segue.run.opening import open_weights
+from segue.training.devices import pick_device
 from segue.training.optim import Optimizer, Schedule
 from segue.training.stage import EarlyStop
 

@@ -20,8 +20,8 @@ from segue.errors import CheckpointError, show
 from segue.models.rfdetr import SIZES as FAMILY_SIZES
 from segue.models.rfdetr import Options
 from segue.plan.schema import Data, Model, Plan, StagePlan
-from segue.run.build import pick_device
 from segue.training import checkpoint
+from segue.training.devices import pick_device
 from segue.training.optim import Optimizer, Schedule
 
 SEARCHED = (

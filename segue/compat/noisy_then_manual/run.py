@@ -30,7 +30,7 @@ from segue.inference.loading import from_card, from_weights, load
 from segue.inference.predict import Predictor
 from segue.plan.reading import load_plan
 from segue.plan.schema import Plan
-from segue.run.build import measure, pick_device
+from segue.run.build import measure
 from segue.run.console import Console
 from segue.run.folder import PLAN, digest_of, runs_of
 from segue.run.notes import read_note
@@ -38,6 +38,7 @@ from segue.run.opening import open_weights
 from segue.run.results import write_predictions
 from segue.run.runner import run_plan
 from segue.training import processes
+from segue.training.devices import pick_device
 
 STAGE_1 = "python train_two_stage.py --stage 1"
 

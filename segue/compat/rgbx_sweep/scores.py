@@ -28,9 +28,10 @@ from segue.evaluation.overlay import as_picture, draw_detections, draw_truth
 from segue.inference.loading import load
 from segue.inference.predict import Predictor
 from segue.models import rgbx_rcnn
-from segue.run.build import measure, pick_device
+from segue.run.build import measure
 from segue.structures.channels import IMAGENET, Channel
 from segue.structures.target import Batch, collate
+from segue.training.devices import pick_device
 
 SHOWN = 0.5  # least score of what is drawn
 TIMED = 10  # batches; one more before them warms up

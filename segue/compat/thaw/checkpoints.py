@@ -12,8 +12,8 @@ from segue.compat.thaw.plan import model_of, options_of
 from segue.errors import PlanError
 from segue.inference.loading import from_card, from_weights, load
 from segue.inference.predict import Predictor
-from segue.run.build import pick_device
 from segue.run.opening import open_weights
+from segue.training.devices import pick_device
 
 
 def open_checkpoint(path: str | None, config: Config, device: str) -> Predictor:

@@ -71,9 +71,13 @@ def _collate(samples: list[tuple[dict[str, Tensor], Target] | SegueError]) -> Ba
     return collate(samples)  # type: ignore[arg-type]
 
 
-def loader(samples: Dataset, steps: StepSampler, workers: int = 0) -> Iterator[Batch]:
+def loader(
+    samples: Dataset, steps: StepSampler, workers: int = 0, device: torch.device | str = "cpu"
+) -> Iterator[Batch]:
     """Yield this process's share of the batch of each optimizer step, for any number of workers the
-    same.
+    same. Batches lie on the CPU.
+
+    device: where they will be used; for a GPU their memory is page-locked.
 
     Raises:
         DataError: if an image cannot be read, if reading it takes longer than READ_TIMEOUT, or if
@@ -88,7 +92,7 @@ def loader(samples: Dataset, steps: StepSampler, workers: int = 0) -> Iterator[B
             batch_sampler=steps,  # type: ignore[arg-type]
             num_workers=workers,
             collate_fn=_collate,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=torch.device(device).type == "cuda",
             timeout=POLL_INTERVAL if workers else 0,
             worker_init_fn=_leave_signals_to_the_main_process,
             # A sweep's runs come from a fork server and would start their workers through it, which

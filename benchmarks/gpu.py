@@ -1,0 +1,327 @@
+"""What segue does on a GPU, beside what its users would take instead on the same card.
+
+    python benchmarks/gpu.py [--out gpu.json] [--device cuda] [--only steps resume] [--minutes 6]
+    [--quick]
+
+One JSON file, written anew after each row, and one table. Every section has a time of its own and
+may fail without the others; its traceback is then in the file. Weights are random and images noise,
+so nothing is read from the network.
+
+    machine     what there is, and the two ceilings: operations a second of a product, bytes a second of a copy
+    steps       training steps of each family, beside rfdetr, transformers and torchvision; memory, waits and launches
+    precision   the first losses in fp32, bf16 and fp16, beside those of the CPU in fp32
+    resume      SIGKILL in the middle of a run, and the same command again, beside undisturbed runs
+    predict     1, 8 and 32 images from pixels in memory to detections, beside rfdetr's own predict
+    evaluate    reading, predicting and measuring a data set, of boxes and of masks
+    processes   two processes beside one, where there are two cards
+
+MFU: operations that products and convolutions ask for (as `segue check` counts them), over the
+step's time, over what the data sheet says of the card's bf16. `--quick --device cpu` runs all of it
+on models of a few pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import gpu_cases
+import torch
+import torchvision
+import transformers
+from gpu_cases import DTYPES, FULL, QUICK, Case
+from gpu_inference import evaluated, losses_by_precision, predicted, two_processes
+from gpu_measure import ceilings, datasheet_flops, freed, launches, timed, waits
+from gpu_resume import resumed
+
+from segue import __version__
+from segue.training.estimate import needs
+
+
+@dataclass
+class Bench:
+    """What was found so far, by section, written to the file at every change."""
+
+    device: str
+    quick: bool
+    out: Path
+    ends: float
+    found: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def cuda(self) -> bool:
+        return self.device.startswith("cuda")
+
+    @property
+    def step_seconds(self) -> float:
+        """How long steps of one kind are repeated at most, if they are not too slow for that."""
+        return 0.5 if self.quick else 9.0
+
+    def put(self, section: str, name: str, value: Any) -> None:
+        self.found.setdefault(section, {})[name] = value
+        self.out.write_text(json.dumps(self.found, indent=1, default=str))
+        print(f"[{section}] {name}: {json.dumps(value, default=str)[:300]}", flush=True)
+
+    def attempt(self, section: str, name: str, seconds: float, work: Callable[[], object]) -> None:
+        """Do it, but end what takes longer than it may, and put down what went wrong instead of
+        ending all.
+        """
+        # of a card; two cores take longer even with models of a few pixels
+        seconds *= 1 if self.cuda else 5
+        began, seconds = time.monotonic(), min(seconds, self.ends - time.monotonic())
+        if seconds <= 1:
+            self.put("left out", f"{section}: {name}", "out of time")
+            return
+        try:
+            with limited(seconds):
+                work()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the other sections say what they have to say
+            said = {
+                "error": f"{type(error).__name__}: {error}"[:500],
+                "traceback": traceback.format_exc()[-6000:],
+            }
+            self.put("failed", f"{section}: {name}", said)
+        freed(self.device)
+        self.found.setdefault("seconds", {})[f"{section}: {name}"] = round(
+            time.monotonic() - began, 1
+        )
+
+
+class TooLong(Exception):
+    """A section has used up its time."""
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    def late(_signal: int, _frame: FrameType | None) -> None:
+        raise TooLong(f"not done after {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def machine(bench: Bench) -> None:
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "segue": __version__,
+    }
+    versions |= {"torchvision": torchvision.__version__, "transformers": transformers.__version__}
+    bench.put("machine", "versions", versions)
+    bench.put("machine", "threads", torch.get_num_threads())
+    if bench.cuda:
+        bench.put("machine", "card", torch.cuda.get_device_name(bench.device))
+        bench.put(
+            "machine",
+            "memory_gb",
+            torch.cuda.get_device_properties(bench.device).total_memory / 1e9,
+        )
+        bench.attempt(
+            "machine",
+            "ceilings",
+            20,
+            lambda: bench.put("machine", "ceilings", ceilings(bench.device)),
+        )
+
+
+def steps(bench: Bench) -> None:
+    for case in QUICK if bench.quick else FULL:
+        usual = "bf16" if bench.cuda else "fp32"  # few CPUs compute in half precision
+        for precision in (
+            usual,
+            *(name for name in DTYPES if name != usual and case.name == "nano"),
+        ):
+            bench.attempt(
+                "steps", f"{case.name} {precision}", 60, partial(our_step, bench, case, precision)
+            )
+        if case.peer:
+            bench.attempt(
+                "steps",
+                f"{case.name} {usual}, {case.peer}",
+                60,
+                partial(their_step, bench, case, usual),
+            )
+
+
+def our_step(bench: Bench, case: Case, precision: str) -> None:
+    step, learner, _ = gpu_cases.ours(case, bench.device, precision)
+    row = timed(step, bench.device, bench.step_seconds)
+    row |= {"images": case.images, "at_once": learner.progress.images_per_forward}
+    row |= {
+        "split": row["at_once"] < case.images,
+        "parameters": sum(p.numel() for p in learner.chain.parameters()),
+    }
+    if not case.cached:
+        asked = needs(learner.chain, case.objects)
+        row["flops"] = asked.step * case.images
+        row["flops_per_s"] = row["flops"] / row["ms"] * 1000
+        row["foretold_mb"] = asked.bytes_of(case.images, learner.precision, averaged=False) / 1e6
+        peak = datasheet_flops(bench.device)
+        row |= {"mfu": row["flops_per_s"] / peak} if peak and precision != "fp32" else {}
+    looked_into(bench, f"{case.name} {precision}", row, step)
+
+
+def their_step(bench: Bench, case: Case, precision: str) -> None:
+    step = gpu_cases.theirs(case, bench.device, precision)
+    row = timed(step, bench.device, bench.step_seconds)
+    looked_into(bench, f"{case.name} {precision}, {case.peer}", row, step)
+
+
+def looked_into(bench: Bench, name: str, row: dict[str, Any], step: Callable[[], None]) -> None:
+    """Put down a step's row, and on a GPU again with what one more step waits for and launches."""
+    bench.put("steps", name, row)
+    if bench.cuda:
+        bench.put("steps", name, row := row | waits(step))
+        bench.put("steps", name, row | launches(step))
+
+
+def precision(bench: Bench) -> None:
+    for family in ("rfdetr",) if bench.quick else ("rfdetr", "detr", "mask2former", "rgbx_rcnn"):
+        bench.attempt("precision", family, 20, partial(losses, bench, family))
+
+
+def losses(bench: Bench, family: str) -> None:
+    bench.put(
+        "precision", family, losses_by_precision(family, bench.device, 2 if bench.quick else 10)
+    )
+
+
+def resume(bench: Bench) -> None:
+    rows_in_folder(
+        bench, "resume", 120, lambda folder: resumed(folder, bench.device, bench.quick).items()
+    )
+
+
+def predict(bench: Bench) -> None:
+    rows_in_folder(
+        bench, "predict", 60, lambda folder: predicted(folder, bench.device, bench.quick)
+    )
+
+
+def evaluate(bench: Bench) -> None:
+    rows_in_folder(
+        bench, "evaluate", 60, lambda folder: evaluated(folder, bench.device, bench.quick)
+    )
+
+
+def processes(bench: Bench) -> None:
+    if torch.cuda.device_count() < 2:
+        bench.put("processes", "nccl", "not run: fewer than two GPUs")
+        return
+    rows_in_folder(bench, "processes", 90, lambda folder: [("nccl", two_processes(folder))])
+
+
+def rows_in_folder(
+    bench: Bench, section: str, seconds: float, rows: Callable[[Path], Iterable[tuple[str, Any]]]
+) -> None:
+    """Put down each row as soon as it is there, with a folder to work in."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def work() -> None:
+            for name, row in rows(Path(folder)):
+                bench.put(section, name, row)
+
+        bench.attempt(section, "all", seconds, work)
+
+
+SECTIONS: dict[str, Callable[[Bench], None]] = {
+    "machine": machine,
+    "steps": steps,
+    "precision": precision,
+    "resume": resume,
+    "predict": predict,
+    "evaluate": evaluate,
+    "processes": processes,
+}
+
+
+def table(found: dict[str, Any]) -> str:
+    """The steps, ours beside the peer's, and one line for each other finding."""
+    rows = found.get("steps", {})
+    lines = [f"{'step':34} {'ms':>9} {'peer ms':>9} {'ratio':>6} {'MFU':>6} {'MB':>8} {'peer MB':>8} {'waits':>6} "
+             f"{'launches':>8} {'busy':>5}"]  # fmt: skip
+    for name, row in rows.items():
+        if ", " in name:
+            continue
+        peer = next((other for key, other in rows.items() if key.startswith(name + ", ")), {})
+        ratio = row["ms"] / peer["ms"] if peer else None
+        busy = row["busy_ms"] / row["ms"] if "busy_ms" in row else None
+        cells = [
+            (row["ms"], 9, ".1f"), (peer.get("ms"), 9, ".1f"), (ratio, 6, ".2f"), (row.get("mfu"), 6, ".3f"),
+            (row.get("peak_mb"), 8, ".0f"), (peer.get("peak_mb"), 8, ".0f"), (row.get("waits"), 6, "d"),
+            (row.get("launches"), 8, "d"), (busy, 5, ".2f"),
+        ]  # fmt: skip
+        shown = [
+            f"{value:{width}{kind}}" if value is not None else f"{'-':>{width}}"
+            for value, width, kind in cells
+        ]
+        lines.append(" ".join([f"{name + (' SPLIT' if row.get('split') else ''):34}", *shown]))
+    for section in ("precision", "resume", "predict", "evaluate", "processes", "left out"):
+        lines += [
+            f"{section}: {name}: {brief(row)}" for name, row in found.get(section, {}).items()
+        ]
+    lines += [f"FAILED {name}: {row['error']}" for name, row in found.get("failed", {}).items()]
+    return "\n".join(lines)
+
+
+def brief(row: Any) -> str:
+    if isinstance(row, float):
+        return f"{row:.4g}"
+    if isinstance(row, dict):
+        return ", ".join(
+            f"{name} {'(' + brief(v) + ')' if isinstance(v, dict) else brief(v)}"
+            for name, v in row.items()
+        )
+    return str(row)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"))
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--minutes", type=float, help="altogether; 6, and 20 on a CPU")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        sys.exit("gpu.py: no GPU here; --device cpu --quick shows that it runs")
+    args.minutes = args.minutes or (6.0 if args.device.startswith("cuda") else 20.0)
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    bench = Bench(args.device, args.quick, args.out, time.monotonic() + 60 * args.minutes)
+    for name in args.only:
+        try:
+            SECTIONS[name](bench)
+        except Exception as error:  # noqa: BLE001  # outside of what is attempted, such as a full disk
+            bench.put(
+                "failed",
+                name,
+                {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()},
+            )
+    bench.put("machine", "total_s", round(60 * args.minutes - (bench.ends - time.monotonic()), 1))
+    print(table(bench.found), flush=True)
+
+
+if __name__ == "__main__":
+    main()
