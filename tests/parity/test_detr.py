@@ -164,8 +164,9 @@ def test_every_layer_has_the_loss_that_transformers_gives_it(kind):
         logits.transpose(0, 1),
         boxes.transpose(0, 1),
     )
-    options = {"decoder": kind, "queries": QUERIES}
-    spec = ModelSpec(family="detr", size="pico", classes=CLASSES, options=options)
+    chosen = detr.Options(decoder=kind, queries=QUERIES)
+    options, _ = detr.resolve_options(chosen, detr.SIZES["pico"], 5, "cpu")
+    spec = ModelSpec(family="detr", size="pico", classes=CLASSES, options=options.model_dump())
     loss = detr.criterion(Chain(spec, {}), "boxes", {"classes": 1.0})
     sums = loss(
         detr.predictions(Chain(spec, {}), {"logits": logits, "boxes_cxcywh": boxes}), wanted
