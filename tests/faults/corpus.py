@@ -48,9 +48,8 @@ def image(**fields: Any) -> Plant:
 def text(content: str | bytes) -> Plant:
     def plant(data: Path) -> None:
         path = data / "train" / "_annotations.coco.json"
-        path.write_bytes(
-            content.encode() if isinstance(content, str) else path.read_bytes() + content
-        )
+        whole = isinstance(content, str)
+        path.write_bytes(content.encode() if whole else path.read_bytes() + content)
 
     return plant
 

@@ -60,7 +60,10 @@ def test_a_sample_has_what_is_known_of_it(name, sample_data, promise):
 def test_a_polygon_of_two_points_is_named_with_image_and_object(sample_data):
     found = found_in(sample_data("dirty/tiny-defects-lpbf"))
     finding = next(finding for finding in found if finding.kind == "polygon without area")
-    assert (finding.image, finding.annotation) == (0, 379) and "2 points" in finding.found
+    assert (finding.place.image_id, finding.place.annotation_id) == (
+        0,
+        379,
+    ) and "2 points" in finding.found
 
 
 def test_pictures_with_a_row_less_than_annotated_are_drawn(sample_data):
