@@ -56,8 +56,8 @@ class Findings:
 
     def text(self) -> str:
         lines = [
-            f"{name}\n" + "\n".join(f"  {line}" for line in found)
-            for name, found in self.sections.items()
+            f"{name}\n" + "\n".join(f"  {line}" for line in lines_of_section)
+            for name, lines_of_section in self.sections.items()
         ]
         count = len(self.errors)
         verdict = f"{count} error{'' if count == 1 else 's'}" if count else "ready"
@@ -131,7 +131,7 @@ def _data(
     # a folder alone does not say which it is meant to have
     channels = None if flips is None else settings.channels
     with Console().progress("looking at the data") as tick:
-        found = audit(splits, channels, tick)
+        problems = audit(splits, channels, tick)
     for name, split in splits.items():
         counts = ", ".join(f"{count} {what}" for what, count in split.class_counts().most_common())
         findings.say(section, f"{name}: {len(split.records)} images, {counts or 'no objects'}")
@@ -140,9 +140,9 @@ def _data(
             f"{name}: {_masks(split.records)}; at most {split.most_objects()} objects in an image",
         )
     if flips is False:
-        found = [finding for finding in found if finding.kind != SIDED]
-    for some in counted(found).values():
-        _report(findings, section, some)
+        problems = [finding for finding in problems if finding.kind != SIDED]
+    for of_one_kind in counted(problems).values():
+        _report(findings, section, of_one_kind)
     if findings.errors:
         return None
     if files:
