@@ -196,4 +196,4 @@ def _keys_at(kind: type, place: Place) -> list[str]:
 def _classes_in(annotation: Any) -> list[type]:
     if isinstance(annotation, type):
         return [annotation]
-    return [found for argument in get_args(annotation) for found in _classes_in(argument)]
+    return [inner for argument in get_args(annotation) for inner in _classes_in(argument)]

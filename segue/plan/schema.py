@@ -83,10 +83,10 @@ class Plan(Settings):
             return content
 
         def seen(stage: Any) -> Any:
-            own = stage.get("data") if isinstance(stage, dict) else None
+            settings = stage.get("data") if isinstance(stage, dict) else None
             return (
-                {**stage, "data": {"channels": data["channels"], **own}}
-                if isinstance(own, dict)
+                {**stage, "data": {"channels": data["channels"], **settings}}
+                if isinstance(settings, dict)
                 else stage
             )
 

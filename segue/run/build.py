@@ -121,10 +121,10 @@ def refuse_late_thaws(stage: StagePlan, data: DataSet) -> None:
     epochs = -(-stage.steps // -(-len(data.splits["train"].records) // stage.images_per_step))
     for epoch, thaw in stage.thaw.items():
         if epoch >= epochs:
-            found = f"never happens: {stage.steps} steps are {epochs} epochs here"
+            message = f"never happens: {stage.steps} steps are {epochs} epochs here"
             raise PlanError(
                 f"stage {stage.name}: thaw: {epoch}: {thaw.part}",
-                found,
+                message,
                 "an earlier epoch, or more steps",
             )
 
@@ -140,8 +140,8 @@ def monitored(data: DataSet, stage: StagePlan) -> DataSet:
     valid = data.splits["valid"]
     chosen = valid.records[stage.monitor.start :][: stage.monitor.images]
     if not any(not a.crowd for record in chosen for a in record.annotations):
-        found = f"no objects in {len(chosen)} of {len(valid.records)} validation images"
-        raise PlanError(f"stage {stage.name}: monitor", found, "images with objects")
+        message = f"no objects in {len(chosen)} of {len(valid.records)} validation images"
+        raise PlanError(f"stage {stage.name}: monitor", message, "images with objects")
     return replace(data, splits={**data.splits, "valid": replace(valid, records=chosen)})
 
 

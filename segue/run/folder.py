@@ -241,8 +241,8 @@ class RunFolder:
 
     def _set(self, stage: StagePlan, **changes: Any) -> None:
         """Change what run.json says of a stage; what is not named stays."""
-        begun = StageNote(folder=self.stage_folder(stage).name, state="running")
-        note = self.stages.get(stage.name, begun)
+        new = StageNote(folder=self.stage_folder(stage).name, state="running")
+        note = self.stages.get(stage.name, new)
         self.stages[stage.name] = note.model_copy(update=changes)
         if processes.rank() == 0:
             write_note(self.path, self._note())

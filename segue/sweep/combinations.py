@@ -77,13 +77,13 @@ def swept_keys(arguments: Sequence[str]) -> tuple[dict[str, list[str]], tuple[st
         elif key in NOT_SWEPT:
             raise PlanError(f"sweep {key}", "cannot have several values", f"one: {NOT_SWEPT[key]}")
         elif key in keys or "" in values:
-            found = (
+            message = (
                 "stands here a second time"
                 if key in keys
                 else f"no value between two commas in {text!r}"
             )
             raise PlanError(
-                f"sweep {key}", found, "every key once, as key=a,b,c; null for no value"
+                f"sweep {key}", message, "every key once, as key=a,b,c; null for no value"
             )
         else:
             keys[key] = values
@@ -189,10 +189,10 @@ def _refuse(path: Path, wrong: dict[str, list[str]], names: list[str]) -> None:
             for message, those in wrong.items()
         ]
         bad = {name for those in wrong.values() for name in those}
-        found = "\n  ".join(
+        message = "\n  ".join(
             [f"{len(bad)} of {len(names)} members cannot be trained, so none is", *lines]
         )
-        raise PlanError(path, found)
+        raise PlanError(path, message)
 
 
 def _data_of(

@@ -108,17 +108,17 @@ def run_again(learner: Learner, step: StepSnapshot) -> Again:
     """
     learner.chain.train()
     with first_not_finite(learner.chain) as first:
-        found, terms = _attempt(learner, step.batch, step.rng)
+        message, terms = _attempt(learner, step.batch, step.rng)
     gradients = [
         name
         for name, p in learner.chain.named_parameters()
         if p.grad is not None and not bool(p.grad.isfinite().all())
     ]
     bad = not_finite(terms) or (["the gradient"] if gradients else [])
-    if not found and bad:
-        found = f"{', '.join(bad)} became NaN or infinite"
+    if not message and bad:
+        message = f"{', '.join(bad)} became NaN or infinite"
     alone = [_attempt(learner, part, step.rng)[1] for part in step.batch.split(1)]
-    return Again(found, terms, alone, first[0] if first else "", gradients)
+    return Again(message, terms, alone, first[0] if first else "", gradients)
 
 
 def _attempt(

@@ -154,12 +154,12 @@ def _refuse_too_large(folder: Path, outputs: dict[str, Tensor]) -> None:
     """Nothing infinite is kept: half precision ends at 65504."""
     for name, tensor in outputs.items():
         if not bool(tensor.isfinite().all()):
-            found = (
+            message = (
                 f"{name}, which the frozen parts put out, holds values that half precision "
                 "has no number for"
             )
             raise NonFiniteError(
-                folder, found, "finite values up to 65504", "the stage without cache:"
+                folder, message, "finite values up to 65504", "the stage without cache:"
             )
 
 

@@ -60,8 +60,8 @@ class Needs:
 
     def images_in(self, free: int, precision: torch.dtype, averaged: bool) -> int:
         """About how many images a forward may have in `free` bytes; 0 if not even one fits."""
-        none, one = (self.bytes_of(images, precision, averaged) for images in (0, 1))
-        return max(0, (free - none) // (one - none))
+        fixed, with_one = (self.bytes_of(images, precision, averaged) for images in (0, 1))
+        return max(0, (free - fixed) // (with_one - fixed))
 
 
 class _AsOnDevices(TorchFunctionMode):
@@ -123,23 +123,23 @@ def needs(chain: Chain, objects: int) -> Needs:
         ghost = family.build(spec, masks=chain.has_masks).to("meta")
     ghost.freeze_to(chain.frozen_to)
     images = {"images": torch.zeros(1, len(spec.channels), *family.input_size(spec), device="meta")}
-    own = {tensor.untyped_storage()._cdata for tensor in ghost.state_dict().values()}
+    weights = {tensor.untyped_storage()._cdata for tensor in ghost.state_dict().values()}
     held: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
+        if storage._cdata not in weights:
             held[storage._cdata] = storage.nbytes()
         return tensor
 
     def run() -> list[Tensor]:
         state = ghost(images)
-        asked = family.predictions(ghost, state).mask_loss_tensors(
+        loss_tensors = family.predictions(ghost, state).mask_loss_tensors(
             objects, spec.options.get("points")
         )
         return [
             value
-            for value in (*state.values(), *asked)
+            for value in (*state.values(), *loss_tensors)
             if isinstance(value, Tensor) and value.requires_grad
         ]
 

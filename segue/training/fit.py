@@ -238,9 +238,9 @@ def _save_last(stage: Stage, final: bool = False) -> None:
                 "kept"
             )
             if final or stage.failed_saves >= MOST_FAILED_SAVES:
-                found = f"saving failed {stage.failed_saves} times"
+                message = f"saving failed {stage.failed_saves} times"
                 raise disk.full(
-                    stage.folder, found, error, disk.size_of([weights, state])
+                    stage.folder, message, error, disk.size_of([weights, state])
                 ) from None
     processes.barrier()
 

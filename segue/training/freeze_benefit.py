@@ -170,12 +170,12 @@ def _step(learner: Learner, batch: Batch, position: float) -> tuple[float, int]:
 
 def counted(chain: Chain, step: Callable[[], object]) -> int:
     """Bytes of activations that autograd keeps for backward while `step` runs; weights are none."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in chain.state_dict().values()}
+    weights = {tensor.untyped_storage().data_ptr() for tensor in chain.state_dict().values()}
     held: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
+        if storage.data_ptr() not in weights:
             held[storage.data_ptr()] = storage.nbytes()
         return tensor
 

@@ -103,13 +103,13 @@ def _move_classes(
     kept = [name for name, row in zip(classes, rows, strict=True) if row is not None]
     new = [name for name, row in zip(classes, rows, strict=True) if row is None]
     gone = [name for name in weights.classes if name is not None and name not in classes]
-    said = [f"classes kept by name: {', '.join(kept) or 'none'}"]
+    notes = [f"classes kept by name: {', '.join(kept) or 'none'}"]
     if new:
-        said.append(f"new with fresh rows: {', '.join(new)}")
+        notes.append(f"new with fresh rows: {', '.join(new)}")
     if gone:
         shown = ", ".join(gone[:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")
-        said.append(f"not in this model: {shown}")
-    return said
+        notes.append(f"not in this model: {shown}")
+    return notes
 
 
 def _move_channels(
@@ -126,7 +126,7 @@ def _move_channels(
         return []
     named = {"channels": tuple(Channel(name=name) for name in weights.channels)}
     theirs = weights.card.spec if weights.card is not None else chain.spec.model_copy(update=named)
-    have, said = family.input_convs(theirs, given), []
+    have, notes = family.input_convs(theirs, given), []
     for name, channels in family.input_convs(chain.spec, wanted).items():
         if name not in given or name not in wanted or have.get(name, channels) == channels:
             continue
@@ -134,11 +134,11 @@ def _move_channels(
         mean = given[name].mean(1, keepdim=True).expand_as(wanted[name])
         given[name] = _take(given[name], columns, mean, 1)
         new = [channel for channel, column in zip(channels, columns, strict=True) if column is None]
-        said += [
+        notes += [
             f"channels {', '.join(channels)} by name"
             + (f"; {', '.join(new)} from the mean" if new else "")
         ]
-    return said
+    return notes
 
 
 def _take(have: Tensor, rows: list[int | None], otherwise: Tensor, dim: int) -> Tensor:

@@ -63,10 +63,10 @@ def keep_best(folder: Path, weights: Mapping[str, Tensor], card: Card, most: int
 def kept(folder: Path) -> list[tuple[Path, Card]]:
     """The evaluated weights kept in a stage's folder, best first."""
     paths = [path for path in (folder / KEPT).glob("epoch-*") if path.suffix == ""]
-    found = [
+    checkpoints = [
         (path, checkpoint.read_card(path)) for path in paths if (path / checkpoint.CARD).is_file()
     ]
-    return sorted(found, key=lambda entry: _worth(entry[1]), reverse=True)
+    return sorted(checkpoints, key=lambda entry: _worth(entry[1]), reverse=True)
 
 
 def _worth(card: Card) -> tuple[float, int]:

@@ -54,20 +54,20 @@ def read(path: Path) -> tuple[Card, dict[str, Tensor]]:
     content = foreign.read_pickle(path)
     beside = path.with_suffix(".json")
     try:
-        said = content[CARD] if CARD in content else read_json(beside)
-        return Card.model_validate(said), foreign.state_dict(
+        card = content[CARD] if CARD in content else read_json(beside)
+        return Card.model_validate(card), foreign.state_dict(
             {"model": content.get(WEIGHTS, content)}, path
         )
     except (OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        found = (
+        message = (
             "a card of another version"
             if isinstance(error, ValidationError)
             else f"no card in it, nor {beside.name}"
         )
         raise CheckpointError(
-            path, found, "a checkpoint of segue's: its folder, or a .pth with its card"
+            path, message, "a checkpoint of segue's: its folder, or a .pth with its card"
         ) from None
 
 

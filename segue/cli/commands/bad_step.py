@@ -32,8 +32,8 @@ def describe_bad_step(folder: Path, as_json: bool) -> str:
     card, tensors = checkpoint.read(folder)
     state = checkpoint.read_state(folder)
     with laid_out(folder, "a step that this version kept"):
-        learner, begun = _learner(folder, card, tensors, state), bad_step.snapshot_from(state)
-    again = bad_step.run_again(learner, begun)
+        learner, snapshot = _learner(folder, card, tensors, state), bad_step.snapshot_from(state)
+    again = bad_step.run_again(learner, snapshot)
     if as_json:
         return json.dumps(_plain(card, state, again), indent=2)
     precision = str(learner.precision).removeprefix("torch.")

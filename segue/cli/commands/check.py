@@ -57,8 +57,8 @@ class Findings:
 
     def text(self) -> str:
         lines = [
-            f"{name}\n" + "\n".join(f"  {line}" for line in found)
-            for name, found in self.sections.items()
+            f"{name}\n" + "\n".join(f"  {line}" for line in lines_of_section)
+            for name, lines_of_section in self.sections.items()
         ]
         count = len(self.errors)
         verdict = f"{count} error{'' if count == 1 else 's'}" if count else "ready"

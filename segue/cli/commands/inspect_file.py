@@ -66,19 +66,20 @@ def describe_file(path: Path, as_json: bool) -> str:
         lines += [f"classes    {', '.join(map(str, fit.classes))}"] if any(fit.classes) else []
         lines += [f"use        model: {{family: {fit.family}, size: {fit.size}, weights: {path}}}"]
     lines += ["", f"{'part':24} {'tensors':>8} {'parameters':>14}"]
-    for name, some in parts.items():
-        lines.append(f"{name[:24]:24} {len(some):8} {sum(tensor.numel() for tensor in some):14,}")
+    for name, held in parts.items():
+        values = sum(tensor.numel() for tensor in held)
+        lines.append(f"{name[:24]:24} {len(held):8} {values:14,}")
     return "\n".join(printable(line) for line in lines)
 
 
 def _nearly(parts: Set[str]) -> str:
     """What to say of a file that no reader knows: perhaps it is one of segue's without its card."""
-    own = [name for name in models.names() if parts <= set(models.get(name).PARTS)]
-    said = "no model of segue's"
+    families = [name for name in models.names() if parts <= set(models.get(name).PARTS)]
+    message = "no model of segue's"
     return (
-        f"{said} as a file; named like the parts of {own[0]}: use its checkpoint's folder"
-        if own
-        else said
+        f"{message} as a file; named like the parts of {families[0]}: use its checkpoint's folder"
+        if families
+        else message
     )
 
 
@@ -86,14 +87,14 @@ def best_fit(path: Path) -> Fit | None:
     """The family and size that most of a file's tensors belong to, once its reader has renamed
     them; None if not even half do.
     """
-    found = []
+    fits = []
     for name in models.names():
         with suppress(SegueError), laid_out(path, "weights"):
             weights = models.get(name).import_weights(str(path))
             for size in models.get(name).SIZES:
                 with suppress(SegueError), laid_out(path, "weights"):
-                    found.append(_fit(name, size, weights))
-    best = max(found, key=lambda fit: fit.tensors / max(fit.of, 1), default=None)
+                    fits.append(_fit(name, size, weights))
+    best = max(fits, key=lambda fit: fit.tensors / max(fit.of, 1), default=None)
     return best if best is not None and 2 * best.tensors >= best.of else None
 
 

@@ -52,7 +52,7 @@ class RunRow:
 
 
 def report(targets: Sequence[Path], against: str | None, out: Path | None, as_json: bool) -> None:
-    """Write one run's page again, or compare several (or a sweep's members), and print what came out.
+    """Write one run's page again, or compare several, or a sweep's members; print what came out.
 
     Raises:
         SegueError: if something is not there, or the runs do not answer the same question.

@@ -99,11 +99,11 @@ def sweep_plan(path: Path, arguments: Sequence[str], where: Where, console: Cons
     console.say(f"report: {write_page(page, folder.path)}")
     if missing:
         reasons = [f"{member.name}: {folder.notes[member.name].reason}" for member in missing]
-        found = "\n  ".join(
+        message = "\n  ".join(
             [f"{len(missing)} of {len(members)} members are not complete", *reasons]
         )
         again = shlex.join(["segue", "sweep", str(path), *arguments])
-        raise TrainingError(folder.path, found, next_step=again)
+        raise TrainingError(folder.path, message, next_step=again)
     return folder.path
 
 
@@ -118,8 +118,8 @@ def _on_ray(
     """
     cores, gpus = cluster
     if folder.threads > cores:
-        found = f"{folder.threads} for each member, and the largest node has {cores} cores"
-        raise PlanError("--threads", found, f"at most {cores}")
+        message = f"{folder.threads} for each member, and the largest node has {cores} cores"
+        raise PlanError("--threads", message, f"at most {cores}")
     wanted = int(gpus > 0 and any(member.plan.device != "cpu" for member in members))
 
     def start(job: SweepJob) -> OnRay:
