@@ -23,6 +23,7 @@ from segue.data.dataset import Data, read_dataset
 from segue.plan.schema import Plan
 from segue.run import build
 from segue.run.console import Console
+from segue.run.context import StageContext
 from segue.run.runner import run_plan
 from segue.training.journal import read_rows
 
@@ -90,12 +91,11 @@ def main() -> None:
             plan, console = plan_of(path, runs, args), Timed()
             data = read_dataset(plan.data)
             for stage in plan.stages:
-                chain = build.build_model(plan, stage, data, None, args.device, lambda line: None)
+                context = StageContext(plan, stage, data, args.device, plan.runs, lambda line: None)
+                chain = build.build_model(context, None)
                 chain.freeze_through(stage.freeze)
                 print(f"{path.name} {stage.name}: foretold")
-                for line in needed(chain, stage, data, args.device) + taken(
-                    plan, stage, data, chain, args.device
-                ):
+                for line in needed(context, chain) + taken(context, chain):
                     print(f"  {line}")
             run = run_plan(plan, console)
             for number, stage in enumerate(plan.stages, 1):

@@ -29,6 +29,7 @@ from segue.data.dataset import Data, read_splits
 from segue.data.images import image_io as image_files
 from segue.data.records import Record
 from segue.evaluation.overlay import as_picture
+from segue.labelling import kinds
 from segue.labelling.auto import LabelJob, find, read_any
 from segue.labelling.kinds import Shape, blobs, tubes
 from segue.labelling.kinds._planes import clearest
@@ -126,7 +127,7 @@ def truth_of(record: Record) -> list[Drawn]:
 def nuclei(root: Path, overlays: Path | None) -> dict[str, list[Score]]:
     """Scores of all images of a data set with manual masks."""
     rows: dict[str, list[Score]] = {"Otsu": [], "segue": []}
-    job = LabelJob(blobs, blobs.Settings(), "nucleus")
+    job = LabelJob(kinds.get("blobs"), blobs.Settings(), "nucleus")
     for split in read_splits(Data(root=root)).values():
         for record in split.records:
             pixels, truth = read_any(record.image), truth_of(record)
@@ -149,7 +150,7 @@ def fields(count: int, side: int, overlays: Path | None) -> dict[str, list[Score
             ("segue", tubes.Settings()),
             ("segue, nothing joined", tubes.Settings(gap=0)),
         ):
-            finding = find(pixels, LabelJob(tubes, settings, "tube"), None)
+            finding = find(pixels, LabelJob(kinds.get("tubes"), settings, "tube"), None)
             rows[name].append(score("tubes", finding.shapes, truth, finding.doubt))
             if name == "segue":
                 _show(overlays, f"tubes-{seed}.png", pixels, finding.shapes)

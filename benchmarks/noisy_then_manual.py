@@ -25,7 +25,7 @@ from segue.cli.app import main as segue
 from segue.data.dataset import Data, DataSet, read_dataset
 from segue.evaluation.bootstrap import compare
 from segue.evaluation.coco_metrics import CocoMetrics
-from segue.inference.predict import load
+from segue.inference.loading import load
 from segue.plan.schema import Plan
 from segue.run import build
 from segue.run.console import Console

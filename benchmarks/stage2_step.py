@@ -50,13 +50,13 @@ class Case:
 
 def step_of(way: str, case: Case) -> Callable[[], None]:
     """A function that does one optimizer step in one of the ways."""
-    options, _ = rfdetr.settle(
+    options, _ = rfdetr.resolve_options(
         rfdetr.Options(groups=case.groups), rfdetr.SIZES[case.size], case.objects, case.device
     )
     spec = ModelSpec(family="rfdetr", size=case.size, classes=CLASSES, options=options.model_dump())
     torch.manual_seed(0)
     chain = rfdetr.build(spec, masks=True).to(case.device)
-    batch = batch_of(case.images, rfdetr.input_size(spec)[0], case.objects).to(case.device)
+    batch = batch_of(case.images, spec.options["resolution"], case.objects).to(case.device)
     task = "joint" if way in ("joint", "naive") else "masks"
     if task == "masks":
         chain.freeze_through("decoder")

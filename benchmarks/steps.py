@@ -34,7 +34,7 @@ def batch_of(images: int, side: int, objects: int) -> Batch:
                 labels=torch.from_numpy(rng.integers(0, 3, objects)),
                 boxes_cxcywh=boxes,
                 has_mask=torch.ones(objects, dtype=torch.bool),
-                weights=torch.ones(objects),
+                object_weights=torch.ones(objects),
                 masks=PackedMasks.pack(rasters, windows, side, side),
                 key=number,
             )

@@ -47,13 +47,13 @@ class Case:
 def step_of(way: str, case: Case) -> tuple[Callable[[], None], Chain]:
     """A function that does one optimizer step in one of the ways, and the model it trains."""
     chosen = detr.Options.model_validate({"decoder": case.decoder})
-    options, _ = detr.settle(chosen, detr.SIZES[case.size], case.objects, case.device)
+    options, _ = detr.resolve_options(chosen, detr.SIZES[case.size], case.objects, case.device)
     spec = ModelSpec(
         family="detr", size=case.size, classes=("a", "b", "c"), options=options.model_dump()
     )
     torch.manual_seed(0)
     chain = detr.build(spec, masks=False).to(case.device)
-    batch = batch_of(case.images, detr.input_size(spec)[0], case.objects).to(case.device)
+    batch = batch_of(case.images, spec.options["resolution"], case.objects).to(case.device)
     chain.freeze_through(None if way == "thawed" else "backbone")
     criterion = detr.criterion(chain, "boxes", {})
     optimizer = optim.build(chain, optim.Optimizer())

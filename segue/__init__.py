@@ -14,7 +14,7 @@ _HOMES = {
     "Detections": "segue.structures.detections",
     "Plan": "segue.plan",
     "SegueError": "segue.errors",
-    "load": "segue.inference.predict",
+    "load": "segue.inference.loading",
     "load_plan": "segue.plan",
     "run_plan": "segue.run",
 }

@@ -5,7 +5,7 @@ SegueError (ValueError)            exit code 2
   PlanError                        a plan file or an override that cannot be run
   DataError                        images or annotations that cannot be trained on
   CheckpointError                  a file or folder of weights that cannot be used
-    HandoverError                  weights and model differ in something the stage did not declare fresh
+    HandoverError                  weights and model differ in what the stage did not declare
   TrainingError                    a run that had to stop; exit code 3
     NonFiniteError                 a loss, gradient or weight became NaN or infinite
     OutOfMemoryError               one image alone does not fit
@@ -35,12 +35,20 @@ def show(text: object) -> None:
 
 
 class SegueError(ValueError):
-    """An error with a place, a finding, an expectation and a next command."""
+    """An error with a place, a finding, an expectation and a next step.
+
+    next_step: what to type or change to get further; printed as "next: ...".
+    """
 
     exit_code = 2
 
-    def __init__(self, where: object, found: str, expected: str = "", run: str = "") -> None:
-        self.where, self.found, self.expected, self.run = str(where), found, expected, run
+    def __init__(self, where: object, found: str, expected: str = "", next_step: str = "") -> None:
+        self.where, self.found, self.expected, self.next_step = (
+            str(where),
+            found,
+            expected,
+            next_step,
+        )
         super().__init__(self.message)
 
     @property
@@ -49,14 +57,14 @@ class SegueError(ValueError):
         text = f"{self.where}: {self.found}"
         if self.expected:
             text += f"; expected {self.expected}"
-        if self.run:
-            text += f"; next: {self.run}"
+        if self.next_step:
+            text += f"; next: {self.next_step}"
         return printable(text)
 
     def __reduce__(self) -> tuple:
         # Errors cross process borders (loader workers); the default would pass the message as
         # `where`.
-        return type(self), (self.where, self.found, self.expected, self.run)
+        return type(self), (self.where, self.found, self.expected, self.next_step)
 
 
 class PlanError(SegueError):

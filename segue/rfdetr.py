@@ -15,16 +15,19 @@ from typing import ClassVar
 from torch import Tensor
 
 from segue.errors import PlanError
-from segue.inference.predict import Picture, from_weights, load
+from segue.inference.loading import from_weights, load
+from segue.inference.predict import Picture
 from segue.models.weights.rfdetr import read
 from segue.structures.detections import Detections
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What was found in one image.
+class Prediction:
+    """The objects in one image, under the original's names.
 
-    boxes (N, 4) xyxy pixels, scores (N,), class_ids (N,) from 0, masks (N, H, W).
+    boxes: (N, 4) xyxy in pixels. scores: (N,) from 0 to 1. class_ids: (N,) from 0, in the order of
+    `class_names`. masks: (N, H, W) bool, None without a mask head. detections: the same as segue
+    has them.
     """
 
     boxes: Tensor
@@ -83,17 +86,24 @@ class _RFDETR:
 
     def predict(
         self, images: Picture | Sequence[Picture], threshold: float = 0.5
-    ) -> Found | list[Found]:
+    ) -> Prediction | list[Prediction]:
         """Objects in one image or a list of them; a list of one gives one result, as the original
         does.
+
+        threshold: least score, from 0 to 1.
+
+        Raises:
+            DataError: if an image cannot be read or has other channels than the model.
         """
-        several = isinstance(images, list | tuple) and len(images) != 1
-        given = images if isinstance(images, list | tuple) else [images]
-        found = [
-            Found(d.boxes_xyxy, d.scores, d.labels, d.masks, d)
-            for d in self.predictor.predict(given, threshold)
+        if isinstance(images, Sequence) and not isinstance(images, str):
+            pictures, alone = list(images), len(images) == 1
+        else:
+            pictures, alone = [images], True
+        predictions = [
+            Prediction(d.boxes_xyxy, d.scores, d.labels, d.masks, d)
+            for d in self.predictor.predict(pictures, threshold)
         ]
-        return found if several else found[0]
+        return predictions[0] if alone else predictions
 
 
 class RFDETRPico(_RFDETR):

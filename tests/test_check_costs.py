@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from segue.cli.commands.check import check_target
 from segue.data.dataset import read_dataset
 from segue.plan.schema import Plan
 from segue.run import build
+from segue.run.context import StageContext
 from segue.training.estimate import needs
 from tests.conftest import toy_plan, write_plan
 
@@ -49,26 +51,27 @@ def test_operations_memory_and_time_are_said_of_every_family(rendered, tmp_path,
 
 
 def ready(data, folder, **changes) -> tuple:
-    """A plan of one stage, the stage, its data, and its model, frozen as it begins."""
+    """A plan's only stage, and its model, frozen as it begins."""
     plan = toy_plan(data, folder / "runs", model=PLANS["detr"])
     plan["stages"] = [{**plan["stages"][0], "images_per_step": 2, "start": "elsewhere", **changes}]
     plan = Plan.model_validate(plan)
     stage, read = plan.stages[0], read_dataset(plan.data)
-    chain = build.build_model(plan, stage, read, None, "cpu", lambda line: None)
+    context = StageContext(plan, stage, read, "cpu", folder, lambda line: None)
+    chain = build.build_model(context, None)
     chain.freeze_through(stage.freeze)
-    return plan, stage, read, chain
+    return context, chain
 
 
 def test_a_thaw_is_foretold_with_what_it_costs(rendered, tmp_path):
-    plan, stage, data, chain = ready(
+    context, chain = ready(
         rendered, tmp_path, freeze="encoder", epochs=4, thaw={1: "encoder", 3: "backbone"}
     )
-    lines = [line for line in costs.needed(chain, stage, data, "cpu") if "learn" in line]
+    lines = [line for line in costs.needed(context, chain) if "learn" in line]
     learned = [int(re.search(r"([\d,]+) of", line)[1].replace(",", "")) for line in lines]
     assert [line.split(": ")[0] for line in lines[1:]] == ["after 1 epochs", "after 3 epochs"]
     assert learned[0] < learned[1] < learned[2] == sum(p.numel() for p in chain.parameters())
     assert chain.frozen_label() == "backbone, encoder"
-    lines = costs.taken(plan, stage, data, chain, "cpu")
+    lines = costs.taken(context, chain)
     assert [line.split(" about")[0] for line in lines[1:3]] == [
         "after 1 epochs:",
         "after 3 epochs:",
@@ -80,13 +83,11 @@ def test_the_stage_takes_what_its_epochs_and_validations_take(rendered, tmp_path
     """8 steps an epoch; 3 epochs with 1 s a step, 1 with 5 s; validation at the beginning and after
     each epoch.
     """
-    plan, stage, data, chain = ready(
-        rendered, tmp_path, freeze="encoder", epochs=4, thaw={3: "backbone"}
-    )
+    context, chain = ready(rendered, tmp_path, freeze="encoder", epochs=4, thaw={3: "backbone"})
     probes = iter([costs.Probe(0.8, 0.2, 0, "cpu"), costs.Probe(4.8, 0.2, 0, "cpu")])
     monkeypatch.setattr(costs, "_probe", lambda *_, **__: next(probes))
     monkeypatch.setattr(costs, "_validation", lambda *_: 0.2)
-    lines = costs.taken(plan, stage, data, chain, "cpu")
+    lines = costs.taken(context, chain)
     assert lines[0].endswith("8 s an epoch") and lines[1].endswith("40 s an epoch")
     assert lines[-2:] == [
         "about 1 s a validation of 5 images",
@@ -95,21 +96,19 @@ def test_the_stage_takes_what_its_epochs_and_validations_take(rendered, tmp_path
 
 
 def test_steps_behind_a_cache_are_timed_without_the_frozen_parts(rendered, tmp_path, monkeypatch):
-    plan, stage, data, chain = ready(
-        rendered, tmp_path, freeze="encoder", epochs=4, cache={"views": 2}
-    )
+    context, chain = ready(rendered, tmp_path, freeze="encoder", epochs=4, cache={"views": 2})
     seen, real = [], costs.train_epoch
 
     def watched(learner, batches, *others):
         real(learner, (seen.append(set(batch.inputs)) or batch for batch in batches), *others)
 
     monkeypatch.setattr(costs, "train_epoch", watched)
-    lines = costs.taken(plan, stage, data, chain, "cpu")
+    lines = costs.taken(context, chain)
     assert seen == [{"memory_0"}] * costs.STEPS
     assert lines[0].endswith(" to fill the cache, once") and "from the cache), " in lines[1]
     # would use each view once: the run says that it goes without
-    short = stage.model_copy(update={"epochs": 2})
-    assert "loading" in costs.taken(plan, short, data, chain, "cpu")[0]
+    short = replace(context, stage=context.stage.model_copy(update={"epochs": 2}))
+    assert "loading" in costs.taken(short, chain)[0]
 
 
 def test_a_gpu_loads_while_it_trains_and_a_cpu_does_not():
@@ -127,7 +126,7 @@ def test_a_gpu_loads_while_it_trains_and_a_cpu_does_not():
     [(1, "about 1 images fit in a forward, so steps of 2 are split"), (0, "warning: not even one")],
 )
 def test_it_says_when_a_step_will_not_fit(rendered, tmp_path, monkeypatch, images, words):
-    _, stage, data, chain = ready(rendered, tmp_path)
-    takes = needs(chain, data.most_objects).bytes_of(images, torch.float32, averaged=True)
+    context, chain = ready(rendered, tmp_path)
+    takes = needs(chain, context.data.most_objects).bytes_of(images, torch.float32, averaged=True)
     monkeypatch.setattr(costs, "free_bytes", lambda device: int(1.05 * takes / costs.USED))
-    assert words in costs.needed(chain, stage, data, "cpu")[1]
+    assert words in costs.needed(context, chain)[1]

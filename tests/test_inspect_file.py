@@ -13,8 +13,8 @@ import torch
 
 from segue.cli.app import main
 from segue.models.weights import mask2former as mask2former_files
+from segue.models.weights.card import Card
 from segue.training import single_file
-from segue.training.checkpoint import Card
 from tests.models.pico import build
 
 

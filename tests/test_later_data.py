@@ -9,7 +9,7 @@ import pytest
 from segue.errors import DataError
 from segue.plan.schema import Plan
 from segue.run.console import Console
-from segue.run.folder import read_note
+from segue.run.notes import read_note
 from segue.run.runner import run_plan
 from segue.training import checkpoint
 from tests.conftest import toy_plan
@@ -39,7 +39,7 @@ def test_a_stage_runs_before_the_data_of_the_next_are_made_and_the_same_run_goes
     shutil.copytree(rendered, tmp_path / "made later")
     assert run_plan(plan, QUIET) == first and run_plan(plan, QUIET) == first
     assert (first / "1-detector" / "steps.csv").stat().st_mtime_ns == trained
-    assert [read_note(first)["stages"][name]["state"] for name in ("detector", "masks")] == [
+    assert [read_note(first).stages[name].state for name in ("detector", "masks")] == [
         "complete"
     ] * 2
 

@@ -20,7 +20,7 @@ def model(tmp_path_factory) -> Path:
     """A model of random weights that knows cells and rods."""
     folder = tmp_path_factory.mktemp("one-file") / "model"
     family = models.get("rfdetr")
-    options, _ = family.settle(
+    options, _ = family.resolve_options(
         family.Options(resolution=64, queries=30), models.size_of(family, "pico"), 0, "cpu"
     )
     spec = models.ModelSpec(

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from segue.cli.app import main
 from segue.cli.commands import evaluate as command
 from segue.errors import PlanError
-from segue.inference.predict import load
+from segue.inference.loading import load
 from segue.models.parts.layers import Normalise
 from segue.plan import recipes
 from segue.plan.reading import from_values

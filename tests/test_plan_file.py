@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from segue.errors import PlanError
-from segue.plan.reading import load_plan, parse, read_yaml
+from segue.plan.reading import load_plan, parse
+from segue.plan.yaml_text import read_yaml
 
 PLAN = """\
 name: toy
@@ -55,9 +56,10 @@ def test_a_plan_is_read_with_defaults_for_what_it_leaves_out():
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1e-4", 1e-4), ("1.5E3", 1500.0), (".5", 0.5), ("-3", -3), ("0x10", 16), ("0o17", 15), ("010", 10),
-        ("no", "no"), ("on", "on"), ("yes", "yes"), ("true", True), ("False", False), ("~", None), ("", None),
-        ("1_000", "1_000"), ("12:30", "12:30"), ("2024-01-01", "2024-01-01"), (".inf", float("inf")), ("'7'", "7"),
+        ("1e-4", 1e-4), ("1.5E3", 1500.0), (".5", 0.5), ("-3", -3), ("0x10", 16), ("0o17", 15),
+        ("010", 10), ("no", "no"), ("on", "on"), ("yes", "yes"), ("true", True), ("False", False),
+        ("~", None), ("", None), ("1_000", "1_000"), ("12:30", "12:30"),
+        ("2024-01-01", "2024-01-01"), (".inf", float("inf")), ("'7'", "7"),
     ],
 )  # fmt: skip
 def test_scalars_are_those_of_yaml_1_2(text, value):

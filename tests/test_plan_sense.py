@@ -1,4 +1,4 @@
-"""Plans that could be written but could not work are refused before anything runs, or runs again."""
+"""Plans that could not work are refused before anything runs, or runs again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from segue.errors import PlanError
 from segue.models import rfdetr
 from segue.plan.reading import from_values
-from segue.run.folder import read_note
+from segue.run.notes import read_note
 from segue.training import checkpoint
 from tests.conftest import ROOT, toy_plan
 from tests.toy import run
@@ -66,7 +66,7 @@ def test_other_classes_of_the_same_files_are_another_run(rendered, tmp_path):
     first = run(toy_plan(rendered, tmp_path, **short), "detector")
     data = {"root": str(rendered), "classes": ["tube", "cell", "rod"]}
     second = run({**toy_plan(rendered, tmp_path, **short), "data": data}, "detector")
-    assert second != first and "reused_from" not in read_note(second)["stages"]["detector"]
+    assert second != first and read_note(second).stages["detector"].reused_from is None
     assert checkpoint.read_card(second / "1-detector" / "selected").spec.classes == (
         "tube",
         "cell",

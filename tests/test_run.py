@@ -12,7 +12,8 @@ import yaml
 from segue.errors import DataError, HandoverError, PlanError
 from segue.plan.reading import load_plan
 from segue.plan.schema import Plan
-from segue.run.folder import read_note
+from segue.run.folder import RunFolder
+from segue.run.notes import read_note
 from segue.training import checkpoint
 from segue.training.journal import read_rows
 from tests.conftest import toy_plan, write_plan
@@ -21,7 +22,7 @@ from tests.toy import run
 
 @pytest.fixture(scope="module")
 def finished(rendered, tmp_path_factory):
-    return run(toy_plan(rendered, tmp_path_factory.mktemp("run")))
+    return run(toy_plan(rendered, tmp_path_factory.mktemp("run")), drawn=True)
 
 
 def test_a_run_leaves_what_the_readme_promises(finished):
@@ -82,8 +83,8 @@ def test_the_same_plan_again_has_nothing_to_do(finished, rendered):
 def test_a_changed_second_stage_reuses_the_first(finished, rendered, promise):
     again = run(toy_plan(rendered, finished.parent, masks={"epochs": 1}))
     assert again.name == "toy-2"
-    note = read_note(again)["stages"]
-    assert note["detector"]["reused_from"] == "toy-1" and "reused_from" not in note["masks"]
+    note = read_note(again).stages
+    assert note["detector"].reused_from == "toy-1" and note["masks"].reused_from is None
     assert [row["epoch"] for row in read_rows(again / "2-masks" / "epochs.csv")] == [0, 1]
     promise("P14", 1, "plans edited between two runs")
 
@@ -100,10 +101,8 @@ def test_a_stage_refuses_a_parent_that_is_not_complete(rendered, tmp_path, promi
     note = json.loads((first / "run.json").read_text())
     note["stages"]["detector"]["state"] = "interrupted"
     (first / "run.json").write_text(json.dumps(note))
-    from segue.run.folder import RunFolder
-
     plan = Plan.model_validate(toy_plan(rendered, tmp_path))
-    folder = RunFolder(first, plan, True, note["stages"], note["digest"])
+    folder = RunFolder.read(first, plan)
     with pytest.raises(HandoverError, match="detector: is interrupted"):
         folder.complete_parent(plan.stages[0])
     promise("P14", 1, "parents that were not finished")

@@ -97,7 +97,7 @@ def swept(rendered, tmp_path_factory) -> Iterator[Swept]:
         stop_once_there(steps[NAMES[4]])
         commands.append(command(*arguments))
         Path("slow").unlink()
-        states = [note["state"] for note in SweepFolder.read(sweep).notes.values()]
+        states = [note.state for note in SweepFolder.read(sweep).notes.values()]
         saved = len(losses(steps[NAMES[4]].parent))
         commands.append(command(*arguments))
         yield Swept(plan, sweep, commands, page, kept, states, saved)
@@ -249,8 +249,8 @@ def test_a_stage_that_members_have_in_common_is_trained_once(rendered, tmp_path)
     first.end(stage, "complete", 7)
     assert second.finished(stage, key) and not second.finished(stage, "another")
     assert (
-        second.stages["detector"]["reused_from"] == "lr=1e-3/toy-1"
-        and second.stages["detector"]["peak_bytes"] == 7
+        second.stages["detector"].reused_from == "lr=1e-3/toy-1"
+        and second.stages["detector"].peak_bytes == 7
     )
     assert torch.equal(checkpoint.read(second.selected(stage))[1]["w"], torch.ones(3))
 

@@ -11,7 +11,7 @@ import pytest
 
 from segue.errors import PlanError
 from segue.sweep import launch
-from segue.sweep.launch import Job, OnRay, join_ray
+from segue.sweep.launch import OnRay, SweepJob, join_ray
 from segue.sweep.runner import LOG, reason_of
 from tests.test_sweep import command, stop_once_there, toy_sweep
 from tests.toy import losses, same_tensors
@@ -96,14 +96,14 @@ def test_a_job_cancelled_on_ray_saves_and_stops(cluster, rendered, tmp_path, mon
 
 @pytest.mark.slow
 def test_a_job_whose_worker_is_gone_failed_and_its_log_says_so(cluster, tmp_path, monkeypatch):
-    def dies(job: Job) -> int:
+    def dies(job: SweepJob) -> int:
         import os
 
         os.kill(os.getpid(), signal.SIGKILL)
         return 0
 
     monkeypatch.setattr(launch, "run_here", dies)
-    running = OnRay(Job(tmp_path, tmp_path / LOG, tmp_path, 1), 0)
+    running = OnRay(SweepJob(tmp_path, tmp_path / LOG, tmp_path, 1), 0)
     deadline = time.monotonic() + 60
     while (code := running.code()) is None and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from segue.plan.schema import Plan
+from segue.run import results
 from segue.run.console import Console
 from segue.run.runner import run_plan
 from segue.training import checkpoint
@@ -15,8 +16,12 @@ from segue.training.journal import Journal, read_rows
 from tests.conftest import toy_plan
 
 
-def run(plan: dict, only: str | None = None) -> Path:
-    return run_plan(Plan.model_validate(plan), Console(quiet=True), only)
+def run(plan: dict, only: str | None = None, drawn: bool = False) -> Path:
+    """Run a plan. To draw the report takes a third of a toy's time: only if `drawn`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not drawn:
+            patch.setattr(results, "render", lambda *_: "not drawn")
+        return run_plan(Plan.model_validate(plan), Console(quiet=True), only)
 
 
 def detector_only(data: Path, runs: Path, **changes) -> dict:

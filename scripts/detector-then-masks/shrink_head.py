@@ -1,27 +1,11 @@
 """Keep some classes of a checkpoint, in every head and by name.
 
-Stage 2 does not need it: it matches classes itself.
+    python scripts/detector-then-masks/shrink_head.py --in_ckpt best.pt --out_ckpt few.pth \\
+        --keep cell rod
 """
 
-from __future__ import annotations
-
-import argparse
-from pathlib import Path
-
-from common import main
-
-from segue.cli.commands.head import keep_classes
-from segue.errors import show
-
-
-def command() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--in_ckpt", type=Path, required=True)
-    parser.add_argument("--out_ckpt", type=Path, required=True)
-    parser.add_argument("--keep", nargs="+", required=True, metavar="NAME")
-    args = parser.parse_args()
-    show(keep_classes(args.in_ckpt, args.out_ckpt, args.keep))
-
+from segue.compat.common import main
+from segue.compat.detector_then_masks.shrink_head import command
 
 if __name__ == "__main__":
     main(command)

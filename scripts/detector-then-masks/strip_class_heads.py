@@ -1,25 +1,10 @@
-"""Remove the class heads of a checkpoint, the decoder's and every encoder group's; all else is
-kept.
+"""Remove the class heads of a checkpoint.
+
+python scripts/detector-then-masks/strip_class_heads.py best.pt stripped.pth
 """
 
-from __future__ import annotations
-
-import argparse
-from pathlib import Path
-
-from common import main
-
-from segue.cli.commands.head import strip_heads
-from segue.errors import show
-
-
-def command() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
-    args = parser.parse_args()
-    show(strip_heads(args.source, args.target))
-
+from segue.compat.common import main
+from segue.compat.detector_then_masks.strip_class_heads import command
 
 if __name__ == "__main__":
     main(command)

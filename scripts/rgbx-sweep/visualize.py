@@ -1,49 +1,10 @@
-"""Draw sample --vis of the data: its truth, each further channel, and what --model finds, if there
-is such a file.
+"""Draw a sample of the data, and what a model finds in it.
+
+python scripts/rgbx-sweep/visualize.py --data data --vis 0
 """
 
-from __future__ import annotations
-
-from single_flags import parse
-from sweep_plan import data_of
-from sweep_run import main
-from sweep_scores import drawn, open_model
-
-from segue.data.dataset import Data, read_splits
-from segue.data.records import refuse_errors
-from segue.errors import DataError, show
-from segue.plan.reading import validated
-
-
-def command() -> None:
-    args = parse(__doc__, {"results_dir", "vis"})
-    content = {**data_of(args), "split": None}
-    data = validated(Data, content, "command line", {})
-    splits = read_splits(data)
-    refuse_errors(
-        [problem for split in splits.values() for problem in split.problems],
-        f"segue check {args.data}",
-    )
-    records = [record for split in splits.values() for record in split.records]
-    number = args.vis or 0
-    if number >= len(records):
-        raise DataError(f"--vis {number}", f"{len(records)} images", f"0 to {len(records) - 1}")
-    predictor = open_model(args.model, args.backbone, args.device) if args.model.is_file() else None
-    classes = tuple(dict.fromkeys(name for split in splits.values() for name in split.categories))
-    args.results_dir.mkdir(parents=True, exist_ok=True)
-    target = args.results_dir / f"sample_{number}.png"
-    channels = predictor.chain.spec.channels if predictor is not None else data.channels
-    drawn(predictor, records[number], channels, classes).save(target)
-    found = (
-        "with what the model finds"
-        if predictor is not None
-        else f"without a model: no {args.model}"
-    )
-    show(
-        f"{target}: {records[number].image.name}, {len(records[number].annotations)} objects, "
-        f"{found}"
-    )
-
+from segue.compat.common import main
+from segue.compat.rgbx_sweep.visualize import command
 
 if __name__ == "__main__":
     main(command)

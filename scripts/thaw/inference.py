@@ -1,117 +1,13 @@
-"""Draw what a checkpoint finds in images, with one of two presets: clean, or debug to see what it
-nearly found.
+"""Draw what a checkpoint finds in images.
+
+    python scripts/thaw/inference.py images/ --config my.yaml --checkpoint last.ckpt \\
+        --preset debug
 """
 
-from __future__ import annotations
-
-import argparse
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from checkpoints import open_checkpoint
-from config import read
-from torch import Tensor
-
-from segue.cli.app import guarded
-from segue.data.pipeline.transforms import View
-from segue.errors import PlanError, show
-from segue.evaluation.overlay import as_picture, draw_detections
-from segue.inference.predict import pictures_in
-from segue.models import detr
-from segue.models.parts.chain import Chain, State
-from segue.models.parts.postprocess import best_queries, detections
-from segue.structures.detections import Detections
-
-DEFAULT = Path(__file__).parent / "configs" / "default.yaml"
-
-
-@dataclass(frozen=True)
-class Preset:
-    """score: least probability of the class.
-
-    background: most probability of "no object". margin: to the next class.
-    """
-
-    score: float
-    background: float
-    margin: float
-    boxes: int
-
-
-PRESETS = {"clean": Preset(0.75, 0.5, 0.2, 12), "debug": Preset(0.25, 0.65, 0.05, 25)}
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "images", type=Path, nargs="?", help="a file or folder; the configuration's val_data_dir"
-    )
-    parser.add_argument("--config", type=Path, default=DEFAULT)
-    parser.add_argument(
-        "--checkpoint", help="the configuration's train.checkpoint_path if left out"
-    )
-    parser.add_argument("--preset", choices=PRESETS, default="clean")
-    parser.add_argument("--out", type=Path, default=Path("outputs/inference"))
-    parser.add_argument("--device", default="auto")
-    return parser.parse_args()
-
-
-def command() -> None:
-    args = parse()
-    config = read(args.config)
-    predictor = open_checkpoint(args.checkpoint, config, args.device)
-    given = args.images or config.data.val_data_dir
-    root = given if given.is_dir() else given.parent
-    if args.out.resolve() == root.resolve():
-        raise PlanError(
-            "--out", f"{args.out} is the folder of the images", "another, so that none is replaced"
-        )
-    for path in pictures_in(given):
-        pixels = predictor.pixels(path)
-        found = find(predictor.chain, pixels, PRESETS[args.preset])
-        target = args.out / f"{path.relative_to(root)}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draw_detections(as_picture(pixels), found).save(target)
-        listed = zip(found.labels.tolist(), found.scores.tolist(), strict=True)
-        show(
-            f"{path.name}: "
-            + (", ".join(f"{found.class_names[k]} {s:.2f}" for k, s in listed) or "nothing")
-        )
-
-
-@torch.inference_mode()
-def find(chain: Chain, pixels: Tensor, preset: Preset) -> Detections:
-    """The objects in an image (C, H, W) that pass a preset; of too many, those with the highest
-    scores.
-    """
-    framed, _, _ = View(*detr.input_size(chain.spec))(
-        pixels, torch.zeros(0, 4), torch.zeros(0, 2), seed=0
-    )
-    state = chain.eval()({"images": framed[None].to(next(chain.parameters()).device)})
-    scores, margin, background = probabilities(chain, state)
-    unclear = (margin < preset.margin) | (background > preset.background)
-    chosen = best_queries(scores.masked_fill(unclear[..., None], 0.0), preset.boxes)
-    return detections(chain, state, chosen, [(pixels.shape[-2], pixels.shape[-1])])[0].above(
-        preset.score
-    )
-
-
-def probabilities(chain: Chain, state: State) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each class (B, Q, K), how far the best is ahead of the next, and of "no object" (both (B,
-    Q)).
-
-    Conditional DETR asks for each class by itself; there, "no object" is what its best class is
-    not.
-    """
-    logits = state["logits"][:, -1].float()
-    plain = logits.shape[-1] > len(chain.spec.classes)
-    scores = logits.softmax(-1)[..., :-1] if plain else logits.sigmoid()
-    best = scores.topk(min(2, scores.shape[-1]), -1).values
-    margin = best[..., 0] - best[..., 1] if best.shape[-1] > 1 else best[..., 0]
-    return scores, margin, logits.softmax(-1)[..., -1] if plain else 1 - best[..., 0]
-
+from segue.compat.common import main
+from segue.compat.thaw.inference import command
 
 if __name__ == "__main__":
-    sys.exit(guarded(command, Path(__file__).name))
+    main(lambda: command(Path(__file__).parent / "configs" / "default.yaml"))

@@ -229,10 +229,17 @@ def predict(
     write
         Some of overlays,coco,labels,rois,measurements.
     """
-    from segue.cli.commands.predict import Wanted, predict_to_folder
+    from segue.cli.commands.predict import PredictOptions, predict_to_folder
 
-    wanted = Wanted.of((tile, grid, overlap), refine or [], scale, write)
-    show(predict_to_folder(checkpoint, images, out, threshold, device, wanted))
+    options = PredictOptions.of(
+        tile=tile,
+        grid=grid,
+        overlap=overlap,
+        refine=refine or [],
+        um_per_px=scale,
+        write=write,
+    )
+    show(predict_to_folder(checkpoint, images, out, threshold, device, options))
 
 
 @app.command
@@ -270,10 +277,10 @@ def evaluate(
     any_class
         Take all classes, of the model and of the data, as one: is it found, whatever it is called?
     """
-    from segue.cli.commands.evaluate import Asked, evaluate_checkpoint
+    from segue.cli.commands.evaluate import EvaluateOptions, evaluate_checkpoint
 
     evaluate_checkpoint(
-        checkpoint, data, split, out, json, Asked(without or (), shift or (), any_class)
+        checkpoint, data, split, out, json, EvaluateOptions(without or (), shift or (), any_class)
     )
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from segue.data.images import image_io
 from segue.evaluation.bootstrap import Difference
 from segue.evaluation.coco_metrics import CocoMetrics
+from segue.evaluation.outcome import StageOutcome
 from segue.evaluation.overlay import as_picture, draw_detections, draw_truth
 from segue.structures.channels import RGB, Channel
 from segue.structures.detections import Detections
@@ -36,11 +37,11 @@ class StagePage:
     """
 
     name: str
-    outcome: dict[str, Any]
+    outcome: StageOutcome
     steps: list[dict[str, float]]
     epochs: list[dict[str, float]]
     metrics: CocoMetrics
-    found: list[Detections]
+    detections: list[Detections]
     channels: tuple[Channel, ...] = RGB
     gains: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -63,14 +64,13 @@ def render(title: str, facts: dict[str, str], pages: Sequence[StagePage]) -> str
 def _stage(page: StagePage) -> dict[str, Any]:
     kinds = page.metrics.kinds
     rows = []
-    for part in ("valid", "test"):
-        if part in page.outcome:
-            figures = page.outcome[part]
-            rows += [{"part": part, "kind": kind, "figures": _row(figures, kind)} for kind in kinds]
+    for split, measured in page.outcome.splits():
+        for kind in kinds:
+            rows.append({"part": split, "kind": kind, "figures": _row(measured.figures, kind)})
     classes = [
         {
             "name": name,
-            "values": [page.outcome["valid"][f"{kind}_ap_by_class"].get(name) for kind in kinds],
+            "values": [page.outcome.valid.ap_by_class[kind].get(name) for kind in kinds],
         }
         for name in page.metrics.class_names
     ]
@@ -84,7 +84,7 @@ def _stage(page: StagePage) -> dict[str, Any]:
             {"text": str(gain), "verdict": gain.verdict.replace(" ", "-")} for gain in page.gains
         ],
         "notes": page.notes,
-        "parts": page.outcome["parts"],
+        "parts": page.outcome.parts,
         "curves": [_loss_curve(page), _metric_curve(page)],
     }
 
@@ -122,7 +122,7 @@ def _metric_curve(page: StagePage) -> str:
                 style,
                 label=f"{kind}_{what}",
             )
-    axes.axvline(page.outcome["epoch"], color="grey", linewidth=0.8, linestyle=":")
+    axes.axvline(page.outcome.epoch, color="grey", linewidth=0.8, linestyle=":")
     axes.set(xlabel="epoch", title="validation (dotted: selected)", ylim=(0, None))
     axes.legend(fontsize=7, frameon=False)
     return svg(figure)
@@ -150,7 +150,9 @@ def _pictures(pages: Sequence[StagePage]) -> list[dict[str, Any]]:
         record = last.records[index]
         picture = as_picture(image_io.read_for_display(record.image), own)
         truth = draw_truth(picture, record, last.class_names, "mask" in last.kinds)
-        found = [draw_detections(picture, page.found[index].above(SHOWN_SCORE)) for page in pages]
+        found = [
+            draw_detections(picture, page.detections[index].above(SHOWN_SCORE)) for page in pages
+        ]
         rows.append(
             {"name": record.image.name, "images": [_data_uri(image) for image in (truth, *found)]}
         )

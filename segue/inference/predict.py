@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -17,18 +17,14 @@ from segue.data.images import image_io as image_files
 from segue.data.images import multi_file, paired_files
 from segue.data.images.value_scale import value_scaled
 from segue.data.pipeline.transforms import View
-from segue.errors import CheckpointError, DataError, laid_out
+from segue.errors import DataError
 from segue.models.parts.chain import Chain
-from segue.models.weights import Weights, foreign
-from segue.structures.channels import RGB, Channel
+from segue.structures.channels import Channel
 from segue.structures.detections import Detections
-from segue.training import checkpoint, single_file
-from segue.training.handover import adopt
+from segue.training import checkpoint
 
 Picture = str | Path | np.ndarray | Image.Image | Tensor
 DEFAULT_MOST = 300
-# times what a file holds: what a model may have beside it, such as a mask head, is less
-MOST_FRESH = 4
 
 
 @dataclass(slots=True)
@@ -89,7 +85,8 @@ class Predictor:
         with torch.inference_mode():
             state = self.chain.eval().run(inputs, 0, 1, learn=False)
         # (1, C, h, w)
-        maps = [value for name, value in state.items() if name not in inputs and value.ndim == 4]
+        added = [value for name, value in state.items() if name not in inputs]
+        maps = [value for value in added if isinstance(value, Tensor) and value.ndim == 4]
         return torch.cat([one[0].float().mean((1, 2)) for one in maps]).cpu()
 
     def _framed(self, pixels: Tensor) -> dict[str, Tensor]:
@@ -127,192 +124,6 @@ class Predictor:
         if pixels.dtype == torch.uint8 and all(channel.scale is None for channel in channels):
             return pixels
         return value_scaled(pixels, channels)
-
-
-def load(source: str | Path, device: str = "auto") -> Predictor:
-    """A model from a checkpoint folder, a stage's or a run's folder (its last finished stage), or a
-    file of scripts/.
-
-    device: auto takes a GPU if there is one. Files must say what model they hold, as .pth and .ckpt
-    of the scripts do. Others need what a card would say: see `segue.rfdetr` and `from_weights`.
-
-    Raises:
-        CheckpointError: if there is no checkpoint, it is damaged, or it is a file that does not say
-        enough.
-    """
-    path = Path(source)
-    if path.is_file() and not single_file.has_card(path):
-        return from_card(_weights_of_file(path), device=device)
-    card, tensors = (
-        single_file.read(path) if path.is_file() else checkpoint.read(find_checkpoint(path))
-    )
-    with laid_out(path, "a model's card with its weights"):
-        chain = model_of(card.spec, tensors, path)
-    return Predictor(chain.to(_device(device)).eval(), card)
-
-
-def model_of(spec: models.ModelSpec, tensors: Mapping[str, Tensor], where: Path) -> Chain:
-    """The model of a card with its weights, built only after one without memory was found to have
-    just these tensors.
-
-    Raises:
-        CheckpointError: if they are of another one. A card may claim a model that fits into no
-        machine.
-    """
-    family = models.get(spec.family)
-    masks = any(name.startswith(family.PARTS[-1] + ".") for name in tensors)
-    with torch.device("meta"):
-        wanted = family.build(spec, masks=masks).state_dict()
-    for name in sorted(wanted.keys() | tensors.keys()):
-        sides = [tuple(some[name].shape) if name in some else "none" for some in (wanted, tensors)]
-        if sides[0] != sides[1]:
-            raise CheckpointError(where, f"{name} of {sides[1]}", f"{sides[0]}, as its card says")
-    chain = family.build(spec, masks=masks)
-    chain.load_state_dict(tensors)
-    return chain
-
-
-def _weights_of_file(path: Path) -> Weights:
-    """The weights in a file that has a card; only families that come with segue are looked for.
-
-    Raises:
-        CheckpointError: if it has none, with the folder that may be meant.
-    """
-    content = foreign.read_pickle(path)
-    settings = content.get("hyper_parameters")
-    known = content.get("segue") or (settings.get("model") if isinstance(settings, dict) else None)
-    name = known.get("family") if isinstance(known, dict) else None
-    weights = models.get(name).import_weights(str(path)) if name in models.names() else None
-    if weights is None or weights.card is None or weights.card["spec"]["family"] != name:
-        try:
-            beside = f"the folder {find_checkpoint(path.parent)}"
-        except CheckpointError:
-            beside = "a folder with card.json, such as runs/NAME-1/2-masks/selected"
-        raise CheckpointError(
-            path, "a file of weights alone, without the model they are of", beside
-        )
-    return weights
-
-
-def from_card(weights: Weights, masks: bool = True, device: str = "auto") -> Predictor:
-    """A predictor from weights whose card says all of their model. masks: whether to keep a mask
-    head they have.
-
-    Raises:
-        CheckpointError: if the card is of no model that can be built.
-        HandoverError: if the weights are of another model than the card.
-    """
-    try:
-        spec = models.ModelSpec.model_validate((weights.card or {})["spec"])
-        family = models.get(spec.family)
-        models.size_of(family, spec.size)
-        family.Options(**spec.options)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            weights.source, f"describes no model that can be built ({_first(error)})"
-        ) from None
-    return _adopted(spec, weights, masks, device)
-
-
-def from_weights(
-    weights: Weights,
-    name: str,
-    size: str,
-    masks: bool,
-    device: str,
-    channels: tuple[Channel, ...] = RGB,
-    **options: Any,
-) -> Predictor:
-    """A predictor from a foreign file's weights of family `name`; what the options leave open is as
-    in the weights.
-
-    masks: whether to keep a mask head that the weights have. channels: how values become those it
-    was trained on.
-
-    Raises:
-        HandoverError: if the weights are of another model.
-    """
-    family, where = models.get(name), _device(device)
-    chosen = {**family.options_in(weights.tensors, size, where), **options}
-    settled, _ = family.settle(family.Options(**chosen), models.size_of(family, size), 0, where)
-    classes = tuple(name for name in weights.classes if name is not None)
-    channels = family.normalised(settled, channels)
-    spec = models.ModelSpec(
-        family=name, size=size, classes=classes, channels=channels, options=settled.model_dump()
-    )
-    return _adopted(spec, weights, masks, where)
-
-
-def _adopted(spec: models.ModelSpec, weights: Weights, masks: bool, device: str) -> Predictor:
-    family = models.get(spec.family)
-    head = family.PARTS[-1]
-    keep = masks and any(name.startswith(head + ".") for name in weights.tensors)
-    with laid_out(weights.source, "weights of a model that its card describes"):
-        _refuse_larger(spec, keep, weights)
-        chain = family.build(spec, masks=keep)
-        adopt(chain, weights, drop=() if keep else (head,))
-    card = checkpoint.Card(
-        spec=spec, came_from=weights.came_from, data=(weights.card or {}).get("data", {})
-    )
-    return Predictor(chain.to(_device(device)).eval(), card)
-
-
-def _refuse_larger(spec: models.ModelSpec, masks: bool, weights: Weights) -> None:
-    """Refuse a model of several times what its file holds before it takes memory; a hand-over
-    compares the rest.
-    """
-    with torch.device("meta"):
-        claimed = sum(
-            value.numel()
-            for value in models.get(spec.family).build(spec, masks=masks).state_dict().values()
-        )
-    given = sum(value.numel() for value in weights.tensors.values())
-    if claimed > MOST_FRESH * given:
-        raise CheckpointError(
-            weights.source, f"{given:,} values for a model of {claimed:,}", "weights of that model"
-        )
-
-
-def _device(name: str) -> str:
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
-def _first(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:160]
-
-
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint folder meant by a path: itself, a stage's `selected`, or that of a run's last
-    stage.
-
-    Raises:
-        CheckpointError: if there is none.
-    """
-    if (path / checkpoint.CARD).is_file():
-        return path
-    if (path / "selected" / checkpoint.CARD).is_file():
-        return path / "selected"
-    stages = sorted(path.glob("*/selected/" + checkpoint.CARD), key=_stage_number)
-    finished = [
-        card.parent
-        for card in stages
-        if _stage_number(card) and checkpoint.read_card(card.parent).complete
-    ]
-    if finished:
-        return finished[-1]
-    found = (
-        "no such folder"
-        if not path.exists()
-        else f"no {'finished stage' if stages else 'checkpoint'} in it"
-    )
-    such = stages[-1].parent if stages else "runs/NAME-1/2-masks/selected"
-    raise CheckpointError(path, found, f"a folder with card.json, such as {such}")
-
-
-def _stage_number(card: Path) -> int:
-    """2 for 2-masks/selected/card.json; 0 for what is no stage of this run, such as 2-masks.old-1."""
-    number, _, name = card.parent.parent.name.partition("-")
-    return int(number) if number.isdigit() and ".old-" not in name else 0
 
 
 def pictures_in(path: Path, channels: Sequence[Channel] = ()) -> list[Path]:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from segue.data.writing.coco import coco
 from segue.data.writing.folders import link
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture
-from segue.labelling.kinds import Finding, Show, unseen
+from segue.labelling.kinds import Finding, Kind, Show, unseen
 from segue.labelling.pictures import draw_shapes, step_picture
 from segue.structures.masks import encoded
 
@@ -65,7 +64,7 @@ class LabelJob:
     each step is written.
     """
 
-    kind: ModuleType
+    kind: Kind
     settings: Settings
     class_name: str
     um: float | None = None
@@ -98,7 +97,7 @@ def label_images(
             finding = find(pixels, job, um, show)
         except DataError as error:
             raise DataError(
-                f"{path}: {error.where}", error.found, error.expected, error.run
+                f"{path}: {error.where}", error.found, error.expected, error.next_step
             ) from None
         _save(draw_shapes(as_picture(pixels), finding.shapes), out / overlay)
         record = record_of(

@@ -22,7 +22,7 @@ from segue.structures.target import Target
 ClassTerm = Literal["iou_aware_bce", "focal", "softmax_ce"]
 
 
-class Weights(Settings):
+class LossWeights(Settings):
     """What each term counts in the total loss; a term of weight 0 is not computed."""
 
     classes: float = 1.0
@@ -35,10 +35,10 @@ class Weights(Settings):
         return {name: weight for name, weight in self.model_dump().items() if weight}
 
 
-TERMS = tuple(Weights.model_fields)
+TERMS = tuple(LossWeights.model_fields)
 
 
-def task_weights(task: str, weights: Mapping[str, float], classes: float = 1.0) -> Weights:
+def task_weights(task: str, weights: Mapping[str, float], classes: float = 1.0) -> LossWeights:
     """What a stage of a task (boxes, masks alone, or joint) weighs each term with; `weights` are
     the plan's own.
 
@@ -46,7 +46,7 @@ def task_weights(task: str, weights: Mapping[str, float], classes: float = 1.0) 
     """
     masks = {} if task == "boxes" else {"mask_bce": 5.0, "dice": 5.0}
     boxes = {"classes": 0.0, "l1": 0.0, "giou": 0.0} if task == "masks" else {"classes": classes}
-    return Weights(**{**boxes, **masks, **weights})
+    return LossWeights(**{**boxes, **masks, **weights})
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Criterion:
     suggests if None. noise: what is known to be wrong with the labels.
     """
 
-    weights: Weights
+    weights: LossWeights
     costs: Costs
     queries: int
     class_term: ClassTerm = "iou_aware_bce"
@@ -98,18 +98,20 @@ class Criterion:
         counts: `Batch.counts()` summed over every part of the step on every process.
         """
         weights = self.weights.active()
-        divisors = {name: max(counts["weights"], 1.0) for name in weights}
-        divisors |= {name: max(counts["masked_weights"], 1.0) for name in ("mask_bce", "dice")}
+        divisors = {name: max(counts["object_weights"], 1.0) for name in weights}
+        divisors |= {
+            name: max(counts["masked_object_weights"], 1.0) for name in ("mask_bce", "dice")
+        }
         if self.class_term == "softmax_ce":
             empty = counts["images"] * self.queries - counts["objects"]
-            divisors["classes"] = counts["weights"] + self.no_object * empty
+            divisors["classes"] = counts["object_weights"] + self.no_object * empty
         return torch.stack(
             [weights[name] * value.sum() / divisors[name] for name, value in sums.items()]
         ).sum()
 
     def _class_term(self, predictions: Predictions, targets: list[Target], m: Matches) -> Tensor:
         labels = torch.cat([target.labels for target in targets])[m.target]
-        weights = torch.cat([target.weights for target in targets])[m.target]
+        weights = torch.cat([target.object_weights for target in targets])[m.target]
         logits = predictions.logits.float()
         unsure = None
         if self.noise.missed is not None:
@@ -130,7 +132,7 @@ class Criterion:
     def _box_terms(
         self, predictions: Predictions, targets: list[Target], m: Matches
     ) -> dict[str, Tensor]:
-        weights = torch.cat([target.weights for target in targets])[m.target]
+        weights = torch.cat([target.object_weights for target in targets])[m.target]
         found, given = _box_pairs(predictions, targets, m)
         layers = len(predictions.layers)
         return {
@@ -147,7 +149,7 @@ class Criterion:
         m = m.keep(torch.cat([target.has_mask for target in targets])[m.target])
         m = m.keep(m.layer >= predictions.masks.trained_from)
         given = PackedMasks.cat([target.masks for target in targets if target.masks is not None])
-        weights = torch.cat([target.weights for target in targets])[m.target]
+        weights = torch.cat([target.object_weights for target in targets])[m.target]
         logits = predictions.masks.at(m.image, m.layer, m.query).float()  # (T, h, w)
         # (T, P, 2)
         where = uncertain_points(

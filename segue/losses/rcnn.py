@@ -48,7 +48,7 @@ ANCHORS = Draw(
 REGIONS = Draw(512, 0.25, Matcher(0.5, 0.5), BoxCoder((10.0, 10.0, 5.0, 5.0)))
 
 
-class Weights(Settings):
+class RegionLossWeights(Settings):
     """What each term counts in the total loss; a term of weight 0 is not computed."""
 
     classifier: float = 1.0
@@ -61,14 +61,14 @@ class Weights(Settings):
         return {name: weight for name, weight in self.model_dump().items() if weight}
 
 
-TERMS = tuple(Weights.model_fields)
+TERMS = tuple(RegionLossWeights.model_fields)
 
 
-def task_weights(task: str, weights: Mapping[str, float]) -> Weights:
+def task_weights(task: str, weights: Mapping[str, float]) -> RegionLossWeights:
     """What a stage of a task weighs each term with; `weights` are the plan's own."""
     alone = dict.fromkeys(TERMS, 0.0) if task == "masks" else {}
     masks = {} if task == "boxes" else {"mask": 1.0}
-    return Weights(**{**alone, **masks, **weights})
+    return RegionLossWeights(**{**alone, **masks, **weights})
 
 
 @dataclass(slots=True)
@@ -97,7 +97,7 @@ class RegionCriterion:
     and of masks compared at points.
     """
 
-    weights: Weights
+    weights: RegionLossWeights
     regions: int = REGIONS.count
     noise: Noise = Noise()
 
@@ -139,7 +139,7 @@ class RegionCriterion:
         weights, images = self.weights.active(), max(counts["images"], 1.0)
         divisors = {name: images * self.regions for name in ("classifier", "box_reg")}
         divisors |= {name: images * ANCHORS.count for name in ("objectness", "rpn_box_reg")}
-        divisors["mask"] = max(counts["masked_weights"], 1.0)
+        divisors["mask"] = max(counts["masked_object_weights"], 1.0)
         return torch.stack(
             [weights[name] * value / divisors[name] for name, value in sums.items()]
         ).sum()
@@ -172,7 +172,7 @@ def draw(rule: Draw, boxes_xyxy: Tensor, target: Target, given_xyxy: Tensor, luc
     match = match[which]
     given, weights = boxes_xyxy[which].clone(), torch.ones(len(which), device=which.device)
     given[: len(positive)] = given_xyxy[match[: len(positive)]]
-    weights[: len(positive)] = target.weights[match[: len(positive)]]
+    weights[: len(positive)] = target.object_weights[match[: len(positive)]]
     return Drawn(which, boxes_xyxy[which], match, given, weights)
 
 
@@ -216,7 +216,7 @@ def _box_sum(rule: Draw, d: Drawn, deltas: Tensor) -> Tensor:
 def _region_terms(
     predictions: RegionSource, targets: list[Target], drawn: list[Drawn]
 ) -> dict[str, Tensor]:
-    logits, deltas = predictions.classified([d.boxes_xyxy for d in drawn])
+    logits, deltas = predictions.classify([d.boxes_xyxy for d in drawn])
     labels = torch.cat([_labels(d, target) for d, target in zip(drawn, targets, strict=True)])
     weights = torch.cat([d.weights for d in drawn])
     classifier = (F.cross_entropy(logits, labels, reduction="none") * weights).sum()
@@ -238,7 +238,9 @@ def _labels(d: Drawn, target: Target) -> Tensor:
 def _mask_term(predictions: RegionSource, targets: list[Target], drawn: list[Drawn]) -> Tensor:
     """Sum over objects of the mean cross entropy in the regions drawn for them."""
     kept = [_with_masks(d, target) for d, target in zip(drawn, targets, strict=True)]
-    logits = predictions.outlined([d.boxes_xyxy[rows] for d, rows in zip(drawn, kept, strict=True)])
+    logits = predictions.mask_logits(
+        [d.boxes_xyxy[rows] for d, rows in zip(drawn, kept, strict=True)]
+    )
     parts: Any = logits.split([len(rows) for rows in kept])
     total = logits.sum() * 0
     for d, rows, target, part in zip(drawn, kept, targets, parts, strict=True):
@@ -249,7 +251,7 @@ def _mask_term(predictions: RegionSource, targets: list[Target], drawn: list[Dra
         wanted = _inside(target, objects, d.boxes_xyxy[rows], predictions.size, own.shape[-1])
         values = F.binary_cross_entropy_with_logits(own, wanted, reduction="none").mean((1, 2))
         shares = torch.bincount(objects, minlength=len(target))[objects]
-        total = total + (values * target.weights[objects] / shares).sum()
+        total = total + (values * target.object_weights[objects] / shares).sum()
     return total
 
 

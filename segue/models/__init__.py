@@ -1,39 +1,22 @@
 """Model families: one module each, found by its file name. They share `parts`; `weights` reads
 foreign files.
 
-A family module has
-
-    SIZES: Mapping[str, ...]                   the published sizes (and a small one for CPUs), by name
-    PARTS: tuple[str, ...]                     the chain, input to output; every parameter belongs to one part
-    TASKS: tuple[str, ...]                     what its stages can train: boxes, masks on frozen boxes, or both jointly
-    TERMS: tuple[str, ...]                     the loss's terms, if they are not those of `segue.losses.criterion`
-    Options                                    a Settings class: what a plan may choose beside size and classes
-    settle(options, size, most, device)        options with nothing left open, and what was chosen and why
-    normalised(options, channels) -> channels  with the mean and deviation that the model was pretrained with
-    build(spec, masks) -> Chain                a model with fresh weights, with a mask head if asked for
-    criterion(chain, task, weights)            the loss of a stage: sums for a part of a step, and their total
-    predictions(chain, state) -> Predictions   what the criterion reads
-    postprocess(chain, state, sizes, most) -> list[Detections]
-    input_size(spec), scales(spec, expanded)   height and width of the frame; sides for multi-scale training
-    class_heads(chain)                         names of tensors with one row per class
-    first_layers(spec, tensors)                names of tensors with one column per channel, and these channels
-    import_weights(source) -> Weights          from the file formats people really have
-    options_in(tensors, size, device) -> dict  what weights without a card say about the model's options
-    adapt(weights, spec, fresh) -> notes       changes of layout a hand-over may make without asking; not of parts
-                                               that the stage starts afresh
+What a family module has to have is the Protocol `segue.models.family.Family`.
 """
 
 from __future__ import annotations
 
 import difflib
+from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from pydantic import Field, field_validator
 
-from segue.base.plugins import ALLOWED, find_module, may_be_named, modules_in
+from segue.base.plugins import ALLOWED, check_contract, find_module, may_be_named, modules_in
 from segue.base.settings import Settings
 from segue.errors import PlanError
+from segue.models.family import DEFAULTS, Family
 from segue.structures.channels import RGB, Channel
 
 
@@ -60,7 +43,7 @@ class ModelSpec(Settings):
                 f"family {name}",
                 "a module that a file names",
                 "one of segue's, or yours",
-                said(name),
+                how_to_allow(name),
             )
         return name
 
@@ -71,31 +54,31 @@ class ModelSpec(Settings):
 
 def names() -> list[str]:
     """All families that come with segue, sorted."""
-    return modules_in(__path__)
+    return [name for name in modules_in(__path__) if name != "family"]
 
 
-def get(name: str) -> ModuleType:
+def get(name: str) -> Family:
     """The family module called `name`: one of ours, or a dotted path of yours.
 
     Raises:
-        PlanError: if there is no such family.
+        PlanError: if there is no such family, or it does not keep the contract.
     """
-    family = find_module(__name__, names(), name, f"family {name}")
-    if not all(hasattr(family, part) for part in ("PARTS", "build")):
-        raise PlanError(
-            f"family {name}",
-            "a module that is no model family",
-            "PARTS, build, ... as in segue.models",
-        )
-    return family
+    return _complete(find_module(__name__, names(), name, f"family {name}"), f"family {name}")
 
 
-def said(name: str) -> str:
+@cache
+def _complete(module: ModuleType, where: str) -> Family:
+    """Checked once: the engine asks for its family at every step."""
+    check_contract(module, Family, where, DEFAULTS)
+    return cast(Family, module)
+
+
+def how_to_allow(name: str) -> str:
     """How to allow a module that data name."""
     return f"{ALLOWED}={name} in the environment, if you trust that code"
 
 
-def size_of(family: ModuleType, name: str) -> Any:
+def size_of(family: Family, name: str) -> Any:
     """The family's entry for size `name`.
 
     Raises:

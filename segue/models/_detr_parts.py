@@ -32,8 +32,8 @@ from transformers.models.detr.modeling_detr import (
     DetrSinePositionEmbedding,
 )
 
-from segue.models.parts.chain import State
 from segue.models.parts.layers import PRIOR_BIAS, Normalise
+from segue.models.parts.state import State
 from segue.structures.channels import IMAGENET, Channel
 
 # What timm calls the classifiers of its networks; `segue.models.weights.detr` leaves their tensors
@@ -49,6 +49,7 @@ class Backbone(nn.Module):
     """
 
     reads = ("images",)
+    writes = ("features",)
     net: Any
 
     def __init__(self, name: str, channels: Sequence[Channel], resolution: int) -> None:
@@ -103,12 +104,12 @@ def trained_with(name: str, channels: Sequence[Channel]) -> tuple[Channel, ...]:
     config = timm.get_pretrained_cfg(name) if timm.is_model(name.partition(".")[0]) else None
     if config is None:
         return tuple(channels)
-    own = {
+    published = {
         name: {"mean": mean, "std": std}
         for name, mean, std in zip(IMAGENET, config.mean, config.std, strict=True)
     }
     return tuple(
-        channel.model_copy(update=own[channel.name])
+        channel.model_copy(update=published[channel.name])
         if IMAGENET.get(channel.name) == (channel.mean, channel.std)
         else channel
         for channel in channels
@@ -131,6 +132,7 @@ class Encoder(nn.Module):
     """A 1x1 convolution and self-attention over all cells; gives "memory_0" (B, D, h, w)."""
 
     reads = ("features",)
+    writes = ("memory_0",)
 
     def __init__(self, config: DetrConfig, width: int) -> None:
         super().__init__()
@@ -158,7 +160,7 @@ class Decoder(nn.Module):
     """
 
     reads = ("memory_0",)
-    answers = ("queries", "logits", "boxes_cxcywh")
+    writes = answers = ("queries", "logits", "boxes_cxcywh")
     transformer: Any
 
     def __init__(self, config: DetrConfig, classes: int) -> None:
@@ -181,24 +183,26 @@ class Decoder(nn.Module):
 
     def forward(self, state: State) -> State:
         memory = state["memory_0"]
-        asked = self.query_positions.weight.expand(len(memory), -1, -1)  # (B, Q, D)
-        queries = torch.stack(self.decode(_tokens(memory), _tokens(positions(memory)), asked), 1)
+        query_positions = self.query_positions.weight.expand(len(memory), -1, -1)  # (B, Q, D)
+        queries = torch.stack(
+            self.decode(_tokens(memory), _tokens(positions(memory)), query_positions), 1
+        )
         return {
             "queries": queries,
             "logits": self.logits(queries),
-            "boxes_cxcywh": self.boxes(queries, asked),
+            "boxes_cxcywh": self.boxes(queries, query_positions),
         }
 
-    def decode(self, memory: Tensor, where: Tensor, asked: Tensor) -> list[Tensor]:
+    def decode(self, memory: Tensor, where: Tensor, query_positions: Tensor) -> list[Tensor]:
         """The normed output (B, Q, D) of every layer, from memory and positions (B, S, D) and
         queries (B, Q, D).
         """
-        hidden, outputs = torch.zeros_like(asked), []
+        hidden, outputs = torch.zeros_like(query_positions), []
         for layer in self.transformer.layers:
             hidden = layer(
                 hidden,
                 spatial_position_embeddings=where,
-                object_queries_position_embeddings=asked,
+                object_queries_position_embeddings=query_positions,
                 encoder_hidden_states=memory,
             )
             outputs.append(self.transformer.layernorm(hidden))
@@ -207,7 +211,7 @@ class Decoder(nn.Module):
     def logits(self, queries: Tensor) -> Tensor:
         return torch.cat([self.class_head(queries), self.no_object(queries)], -1)
 
-    def boxes(self, queries: Tensor, asked: Tensor) -> Tensor:
+    def boxes(self, queries: Tensor, query_positions: Tensor) -> Tensor:
         return self.box_head(queries).sigmoid()
 
 
@@ -230,16 +234,16 @@ class ConditionalDecoder(Decoder):
         for parameter in self.box_head.layers[-1].parameters():
             nn.init.zeros_(parameter)
 
-    def decode(self, memory: Tensor, where: Tensor, asked: Tensor) -> list[Tensor]:
-        centres = self.transformer.ref_point_head(asked).sigmoid()  # (B, Q, 2)
-        sine = encode_sinusoidal_position_embedding(centres, asked.shape[-1] // 2)
-        hidden, outputs = torch.zeros_like(asked), []
+    def decode(self, memory: Tensor, where: Tensor, query_positions: Tensor) -> list[Tensor]:
+        centres = self.transformer.ref_point_head(query_positions).sigmoid()  # (B, Q, 2)
+        sine = encode_sinusoidal_position_embedding(centres, query_positions.shape[-1] // 2)
+        hidden, outputs = torch.zeros_like(query_positions), []
         for number, layer in enumerate(self.transformer.layers):
             scale = self.transformer.query_scale(hidden) if number else 1
             hidden = layer(
                 hidden,
                 spatial_position_embeddings=where,
-                query_position_embeddings=asked,
+                query_position_embeddings=query_positions,
                 query_sine_embed=sine * scale,
                 encoder_hidden_states=memory,
                 is_first=number == 0,
@@ -250,9 +254,9 @@ class ConditionalDecoder(Decoder):
     def logits(self, queries: Tensor) -> Tensor:
         return self.class_head(queries)
 
-    def boxes(self, queries: Tensor, asked: Tensor) -> Tensor:
+    def boxes(self, queries: Tensor, query_positions: Tensor) -> Tensor:
         """Offsets are from the reference point, in logits."""
-        centres = self.transformer.ref_point_head(asked)[:, None]  # (B, 1, Q, 2)
+        centres = self.transformer.ref_point_head(query_positions)[:, None]  # (B, 1, Q, 2)
         offsets = self.box_head(queries)
         return torch.cat([offsets[..., :2] + centres, offsets[..., 2:]], -1).sigmoid()
 

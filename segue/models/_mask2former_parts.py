@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,12 +23,14 @@ from transformers.models.mask2former.configuration_mask2former import Mask2Forme
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerModel
 from transformers.models.swin.configuration_swin import SwinConfig
 
-from segue.models.parts.chain import State
+from segue.models.parts.chain import tensors
 from segue.models.parts.layers import Normalise
+from segue.models.parts.state import State
 from segue.structures.channels import Channel
 
-LEVELS = 3  # maps that queries look at in turn: 32, 16 and 8 pixels to a cell
 STAGES = ("stage1", "stage2", "stage3", "stage4")
+MAPS = tuple(f"map_{i}" for i in range(len(STAGES)))
+LEVELS = ("level_0", "level_1", "level_2")  # 32, 16 and 8 pixels to a cell; queries look in turn
 
 
 def configure(swin: dict[str, Any], channels: int, **settings: Any) -> Mask2FormerConfig:
@@ -68,6 +70,7 @@ class Backbone(nn.Module):
     """Swin (arXiv 2103.14030); gives "map_0" to "map_3" (B, C, h, w), 4 to 32 pixels to a cell."""
 
     reads = ("images",)
+    writes = MAPS
 
     def __init__(self, net: nn.Module, channels: Sequence[Channel]) -> None:
         super().__init__()
@@ -76,7 +79,7 @@ class Backbone(nn.Module):
 
     def forward(self, state: State) -> State:
         maps = self.net(self.normalise(state["images"])).feature_maps
-        return {f"map_{i}": features for i, features in enumerate(maps)}
+        return cast(State, dict(zip(MAPS, maps, strict=True)))
 
 
 class PixelDecoder(nn.Module):
@@ -84,18 +87,17 @@ class PixelDecoder(nn.Module):
     D, H/4, W/4).
     """
 
-    reads = tuple(f"map_{i}" for i in range(len(STAGES)))
+    reads = MAPS
+    writes = ("pixels", *LEVELS)
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, state: State) -> State:
-        out = self.net(
-            [state[name] for name in self.reads], output_hidden_states=False, return_dict=True
-        )
-        levels = {f"level_{i}": features for i, features in enumerate(out.multi_scale_features)}
-        return {**levels, "pixels": out.mask_features}
+        out = self.net(tensors(state, MAPS), output_hidden_states=False, return_dict=True)
+        levels = dict(zip(LEVELS, out.multi_scale_features, strict=True))
+        return cast(State, {**levels, "pixels": out.mask_features})
 
 
 class Decoder(nn.Module):
@@ -106,7 +108,8 @@ class Decoder(nn.Module):
     nothing else.
     """
 
-    reads = ("pixels", *(f"level_{i}" for i in range(LEVELS)))
+    reads = ("pixels", *LEVELS)
+    writes = ("logits", "masks")
     answers = ("logits",)
 
     def __init__(self, transformer: Any, classes: int, recompute: bool) -> None:
@@ -118,18 +121,21 @@ class Decoder(nn.Module):
 
     def forward(self, state: State) -> State:
         pixels, net = state["pixels"], self.transformer.decoder
-        levels = [self.level(state[f"level_{i}"], i) for i in range(LEVELS)]
+        maps = tensors(state, LEVELS)
+        levels = [self.level(features, number) for number, features in enumerate(maps)]
         # (Q, B, D)
-        asked = self.transformer.queries_embedder.weight[:, None].expand(-1, len(pixels), -1)
-        hidden = self.transformer.queries_features.weight[:, None].expand_as(asked)
+        query_positions = self.transformer.queries_embedder.weight[:, None].expand(
+            -1, len(pixels), -1
+        )
+        hidden = self.transformer.queries_features.weight[:, None].expand_as(query_positions)
         normed = [net.layernorm(hidden)]
         run: Callable[..., Tensor] = (
             partial(checkpoint, _layer, use_reentrant=False) if self.recompute else _layer
         )
         for number, layer in enumerate(net.layers):
-            size = state[f"level_{number % LEVELS}"].shape[-2:]
-            hidden_from = self.hidden_from(normed[-1], pixels, size)
-            hidden = run(layer, hidden, asked, *levels[number % LEVELS], hidden_from)
+            turn = number % len(LEVELS)
+            hidden_from = self.hidden_from(normed[-1], pixels, maps[turn].shape[-2:])
+            hidden = run(layer, hidden, query_positions, *levels[turn], hidden_from)
             normed.append(net.layernorm(hidden))
         queries = torch.stack(normed).permute(2, 0, 1, 3)  # (B, L, Q, D)
         logits = torch.cat([self.class_head(queries), self.no_object(queries)], -1)
@@ -164,17 +170,22 @@ class Decoder(nn.Module):
 
 
 def _layer(
-    layer: Any, hidden: Tensor, asked: Tensor, keys: Tensor, values: Tensor, hidden_from: Tensor
+    layer: Any,
+    hidden: Tensor,
+    query_positions: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    hidden_from: Tensor,
 ) -> Tensor:
     """One decoder layer: masked attention to the image, attention among queries, two linear layers;
     all (., B, D).
     """
-    found, _ = layer.cross_attn(
-        hidden + asked, keys, values, attn_mask=hidden_from, need_weights=False
+    attended, _ = layer.cross_attn(
+        hidden + query_positions, keys, values, attn_mask=hidden_from, need_weights=False
     )
-    hidden = layer.cross_attn_layer_norm(hidden + found)
-    found, _ = layer.self_attn(hidden, position_embeddings=asked)
-    hidden = layer.self_attn_layer_norm(hidden + found)
+    hidden = layer.cross_attn_layer_norm(hidden + attended)
+    attended, _ = layer.self_attn(hidden, position_embeddings=query_positions)
+    hidden = layer.self_attn_layer_norm(hidden + attended)
     return layer.final_layer_norm(hidden + layer.fc2(layer.activation_fn(layer.fc1(hidden))))
 
 

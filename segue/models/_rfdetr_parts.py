@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +24,15 @@ from transformers.models.rf_detr.modeling_rf_detr import (
     refine_bboxes,
 )
 
-from segue.models.parts.chain import State
+from segue.models.parts.chain import tensors
 from segue.models.parts.layers import PRIOR_BIAS, Normalise
+from segue.models.parts.state import State
 from segue.structures.channels import Channel
+
+
+def memories(levels: int) -> tuple[str, ...]:
+    """Names of the projector's maps, finest first."""
+    return tuple(f"memory_{level}" for level in range(levels))
 
 
 class Backbone(nn.Module):
@@ -34,6 +41,7 @@ class Backbone(nn.Module):
     """
 
     reads = ("images",)
+    writes = ("features",)
 
     def __init__(self, config: RfDetrConfig, channels: Sequence[Channel]) -> None:
         super().__init__()
@@ -57,13 +65,15 @@ class Projector(nn.Module):
 
     def __init__(self, config: RfDetrConfig, scales: Sequence[float]) -> None:
         super().__init__()
+        self.writes = memories(len(scales))
         self.levels = nn.ModuleList(_Level(config, scale) for scale in scales)
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
                 module.eps = 1e-6
 
     def forward(self, state: State) -> State:
-        return {f"memory_{i}": level(state["features"]) for i, level in enumerate(self.levels)}
+        maps = (level(state["features"]) for level in self.levels)
+        return cast(State, dict(zip(self.writes, maps, strict=True)))
 
 
 class _Level(nn.Module):
@@ -104,11 +114,12 @@ class Decoder(nn.Module):
     """
 
     answers = ("queries", "logits", "boxes_cxcywh")
+    writes = (*answers, "groups", "enc_queries", "enc_logits", "enc_boxes_cxcywh")
 
     def __init__(self, config: RfDetrConfig, levels: int, classes: int) -> None:
         super().__init__()
         width, groups, queries = config.d_model, config.group_detr, config.num_queries
-        self.reads = tuple(f"memory_{i}" for i in range(levels))
+        self.reads = memories(levels)
         self.groups, self.num_queries = groups, queries
         self.transformer = RfDetrDecoder(config)
         self.reference_points = nn.Embedding(groups * queries, 4)
@@ -139,10 +150,10 @@ class Decoder(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, state: State) -> State:
-        memories = [state[name] for name in self.reads]
+        maps = tensors(state, self.reads)
         groups = self.groups if self.training else 1
-        memory = torch.cat([m.flatten(2).transpose(1, 2) for m in memories], 1)  # (B, S, D)
-        shapes = [(m.shape[-2], m.shape[-1]) for m in memories]
+        memory = torch.cat([m.flatten(2).transpose(1, 2) for m in maps], 1)  # (B, S, D)
+        shapes = [(m.shape[-2], m.shape[-1]) for m in maps]
         proposals = [self._propose(memory, shapes, group) for group in range(groups)]
         enc_queries, enc_logits, enc_boxes = (
             torch.cat(parts, 1) for parts in zip(*proposals, strict=True)
@@ -154,14 +165,15 @@ class Decoder(nn.Module):
         )
         features = self._rows(self.query_features, groups, count)
         queries = self._decode(memory, shapes, reference, features)  # (B, L, Q, D)
-        added = {
+        added: State = {
             "groups": groups,
             "queries": queries,
             "logits": self.class_head(queries),
             "boxes_cxcywh": refine_bboxes(reference[:, None], self.box_head(queries)),
         }
         if self.training:
-            added |= {"enc_queries": enc_queries[:, None], "enc_logits": enc_logits[:, None]}
+            added["enc_queries"] = enc_queries[:, None]
+            added["enc_logits"] = enc_logits[:, None]
             added["enc_boxes_cxcywh"] = enc_boxes[:, None]
         return added
 

@@ -41,8 +41,8 @@ SIZES = {
     "medium": Size(576, 16, 2, 4),
     "base": Size(560, 14, 4, 3, taps=(2, 5, 8, 11), grid=37),
     "large": Size(
-        560, 14, 4, 3, taps=(2, 5, 8, 11), grid=37, encoder=(768, 12, 12), width=384, heads=(12, 24), points=4,
-        scales=(2.0, 0.5),
+        560, 14, 4, 3, taps=(2, 5, 8, 11), grid=37, encoder=(768, 12, 12), width=384,
+        heads=(12, 24), points=4, scales=(2.0, 0.5),
     ),
     "large-2026": Size(704, 16, 2, 4),
     "seg-preview": Size(432, 12, 2, 4, 200),

@@ -12,17 +12,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 from transformers.models.segformer.configuration_segformer import SegformerConfig
 from transformers.models.segformer.modeling_segformer import SegformerModel
 
-from segue.models.parts.chain import State
+from segue.models.parts.chain import tensors
 from segue.models.parts.fusion import Kind, Level
 from segue.models.parts.layers import Normalise
 from segue.models.parts.regions import PYRAMID
+from segue.models.parts.state import State
 from segue.structures.channels import Channel
 
 LEVELS = tuple(f"level_{i}" for i in range(4))  # of strides 4, 8, 16, 32
@@ -62,8 +63,8 @@ class Stream(nn.Module):
         self.positions = list(positions)
         self.normalise = Normalise(channels)
         config = SegformerConfig(
-            num_channels=len(channels), depths=mit.depths, hidden_sizes=mit.widths, num_attention_heads=mit.heads,
-            drop_path_rate=0.0,
+            num_channels=len(channels), depths=mit.depths, hidden_sizes=mit.widths,
+            num_attention_heads=mit.heads, drop_path_rate=0.0,
         )  # fmt: skip
         self.stages = SegformerModel(config).stages
 
@@ -85,16 +86,16 @@ class Streams(nn.Module):
         super().__init__()
         self.streams = nn.ModuleList(streams)
         self.alone = alone
-        self.begun = tuple(f"{name}_{i}" for i in range(len(streams)))
+        first_maps = tuple(f"{name}_{number}" for number in range(len(streams)))
+        self.writes = LEVELS if alone else first_maps
 
     def forward(self, state: State) -> State:
-        begun = [stream.begin(state["images"]) for stream in self.streams]
-        if not self.alone:
-            return dict(zip(self.begun, begun, strict=True))
-        maps, (stream,) = begun, self.streams
-        for number in range(1, len(LEVELS)):
-            maps.append(stream.stages[number](maps[-1]))
-        return dict(zip(LEVELS, maps, strict=True))
+        maps = [stream.begin(state["images"]) for stream in self.streams]
+        if self.alone:  # there is nobody to wait for: the later stages follow at once
+            (stream,) = self.streams
+            for number in range(1, len(LEVELS)):
+                maps.append(stream.stages[number](maps[-1]))
+        return cast(State, dict(zip(self.writes, maps, strict=True)))
 
 
 class Fusion(nn.Module):
@@ -104,12 +105,13 @@ class Fusion(nn.Module):
     The streams' weights are their own parts'; here is only the way to them.
     """
 
+    writes = LEVELS
     levels: Any
 
     def __init__(self, parts: Sequence[Streams], kind: Kind, mit: Mit, zero_init: bool) -> None:
         super().__init__()
         self.parts = tuple(parts)  # a tuple's modules are not this one's
-        self.reads = tuple(name for part in parts for name in part.begun)
+        self.reads = tuple(name for part in parts for name in part.writes)
         others = len(self.reads) - 1
         self.levels = nn.ModuleList(
             Level(kind, width, heads, others, zero_init)
@@ -117,7 +119,7 @@ class Fusion(nn.Module):
         )
 
     def forward(self, state: State) -> State:
-        maps = [state[name] for name in self.reads]
+        maps = tensors(state, self.reads)
         streams = [stream for part in self.parts for stream in part.streams]
         fused = {}
         for number, (name, level) in enumerate(zip(LEVELS, self.levels, strict=True)):
@@ -127,7 +129,7 @@ class Fusion(nn.Module):
                 ]
             maps = level.rectified(maps)
             fused[name] = level(maps)
-        return fused
+        return cast(State, fused)
 
 
 class Neck(nn.Module):
@@ -136,12 +138,12 @@ class Neck(nn.Module):
     """
 
     reads = LEVELS
-    answers = PYRAMID
+    writes = answers = PYRAMID
 
     def __init__(self, widths: Sequence[int], width: int) -> None:
         super().__init__()
         self.fpn = FeaturePyramidNetwork(list(widths), width, LastLevelMaxPool())
 
     def forward(self, state: State) -> State:
-        maps = self.fpn(OrderedDict((name, state[name]) for name in LEVELS))
-        return dict(zip(PYRAMID, maps.values(), strict=True))
+        maps = self.fpn(OrderedDict(zip(LEVELS, tensors(state, LEVELS), strict=True)))
+        return cast(State, dict(zip(PYRAMID, maps.values(), strict=True)))

@@ -7,7 +7,7 @@ there are, what a stage learns, and how to read the answer. A size is named afte
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from segue.base.settings import Settings
-from segue.errors import HandoverError, PlanError
+from segue.errors import PlanError
 from segue.losses.criterion import Criterion, task_weights
 from segue.losses.matcher import Costs
 from segue.models import ModelSpec
@@ -31,12 +31,13 @@ from segue.models._detr_parts import (
     trained_with,
 )
 from segue.models.parts import mask_heads
-from segue.models.parts.chain import Chain, State
+from segue.models.parts.chain import Chain
 from segue.models.parts.layers import sides_around
 from segue.models.parts.postprocess import best_pairs, best_queries, detections
-from segue.models.weights import Weights as Loaded
+from segue.models.parts.queries import QueryLayout, keep_queries, resolve_queries
+from segue.models.parts.state import State
+from segue.models.weights import ModelWeights, hub
 from segue.models.weights import detr as files
-from segue.models.weights import hub
 from segue.structures.channels import Channel
 from segue.structures.detections import Detections
 from segue.structures.predictions import Predictions
@@ -73,7 +74,7 @@ SIZES = {
 
 class Options(Settings):
     """What a plan may choose. None is decided from the size, the weights and the data, and then
-    said.
+    reported.
 
     decoder: plain (DETR's own; needs hundreds of epochs from nothing) or conditional. backbone: any
     of timm's names, instead of the size's. resolution: side of the square input in pixels. queries:
@@ -92,54 +93,63 @@ class Options(Settings):
     mask_head: Literal["dot", "attention", "attention-nano"] = "attention"
 
 
-def settle(
+class ResolvedOptions(Options):
+    """Options with nothing left open, as a checkpoint's card keeps them."""
+
+    decoder: Literal["plain", "conditional"]
+    backbone: str
+    resolution: int = Field(gt=0)
+    queries: int = Field(gt=0)
+    width: int = Field(gt=0)
+
+
+def resolve_options(
     options: Options, size: Size, most_objects: int, device: str
-) -> tuple[Options, list[str]]:
-    """Options with nothing left open, and a sentence for each number that was chosen.
+) -> tuple[ResolvedOptions, list[str]]:
+    """Options with nothing left open, and a note for each number that was chosen here.
 
     most_objects: the largest number of objects in one image of the data.
 
     Raises:
         PlanError: if an option does not fit the size or the data.
     """
-    said: list[str] = []
-    decoder = options.decoder or "conditional"
-    name = options.backbone or size.backbone
-    resolution, width = options.resolution or size.resolution, options.width or size.width
-    stride, patches = layout_of(name, resolution)
-    if patches and resolution % stride:  # they must cover the image; convolutions do not mind
-        nearest = max(stride, round(resolution / stride) * stride)
-        if options.resolution is not None:
-            raise PlanError(
-                "model.resolution", f"{resolution}", f"a multiple of {stride}, such as {nearest}"
-            )
-        said.append(f"resolution {nearest} instead of {resolution}: {name} has patches of {stride}")
-        resolution = nearest
-    if width % (4 * size.heads):
-        nearest = max(1, round(width / (4 * size.heads))) * 4 * size.heads
-        raise PlanError(
-            "model.width", f"{width}", f"a multiple of {4 * size.heads}, such as {nearest}"
-        )
-    queries = options.queries
-    if queries is None:
-        # as published
-        usual = size.queries * (3 if decoder == "conditional" and size.queries >= 100 else 1)
-        queries = max(usual, -(-most_objects * 5 // 4))  # a quarter more than the fullest image
-        if queries != usual:
-            said.append(
-                f"queries {queries} instead of {usual}: an image has {most_objects} objects"
-            )
-    if most_objects > queries:
-        found = f"{queries} for an image with {most_objects} objects"
-        raise PlanError("model.queries", found, f"at least {most_objects}", "set model.queries")
-    chosen = {
+    decoder, backbone = options.decoder or "conditional", options.backbone or size.backbone
+    resolution, notes = _resolve_resolution(options, size, backbone)
+    width, step = options.width or size.width, 4 * size.heads
+    if width % step:  # each head has sine positions of x and y, each a sine and a cosine
+        nearest = max(1, round(width / step)) * step
+        raise PlanError("model.width", f"{width}", f"a multiple of {step}, such as {nearest}")
+    # 100 queries for the plain decoder and 300 for the conditional one, as published
+    published = size.queries * (3 if decoder == "conditional" and size.queries >= 100 else 1)
+    queries, query_notes = resolve_queries(options.queries, published, most_objects)
+    resolved = {
         "decoder": decoder,
-        "backbone": name,
+        "backbone": backbone,
         "resolution": resolution,
         "width": width,
         "queries": queries,
     }
-    return options.model_copy(update=chosen), said
+    return ResolvedOptions.model_validate(options.model_dump() | resolved), notes + query_notes
+
+
+def _resolve_resolution(options: Options, size: Size, backbone: str) -> tuple[int, list[str]]:
+    """The side of the square input in pixels, and a note if the size's own does not fit.
+
+    Raises:
+        PlanError: if the plan's resolution does not fit the backbone's patches.
+    """
+    resolution = options.resolution or size.resolution
+    stride, patches = layout_of(backbone, resolution)
+    # patches must cover the image; convolutions do not mind
+    if not patches or not resolution % stride:
+        return resolution, []
+    nearest = max(stride, round(resolution / stride) * stride)
+    if options.resolution is not None:
+        raise PlanError(
+            "model.resolution", f"{resolution}", f"a multiple of {stride}, such as {nearest}"
+        )
+    note = f"resolution {nearest} instead of {resolution}: {backbone} has patches of {stride}"
+    return nearest, [note]
 
 
 def layout_of(backbone: str, resolution: int) -> tuple[int, bool]:
@@ -158,20 +168,18 @@ def layout_of(backbone: str, resolution: int) -> tuple[int, bool]:
         ) from None
 
 
-def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+def with_pretraining_stats(
+    options: ResolvedOptions, channels: tuple[Channel, ...]
+) -> tuple[Channel, ...]:
     """The channels with the mean and deviation that the backbone was trained with, where they have
     ImageNet's.
     """
-    assert options.backbone is not None, "settle first"
     return trained_with(options.backbone, channels)
 
 
 def build(spec: ModelSpec, masks: bool) -> Chain:
     """A model with fresh weights, drawn from the global generator; with a mask head if `masks`."""
-    size, options = SIZES[spec.size], Options(**spec.options)
-    assert options.backbone and options.resolution and options.queries and options.width, (
-        "settle first"
-    )
+    size, options = SIZES[spec.size], ResolvedOptions(**spec.options)
     conditional = options.decoder == "conditional"
     settings = configure(
         conditional, d_model=options.width, num_queries=options.queries, dropout=options.dropout,
@@ -197,8 +205,7 @@ def criterion(chain: Chain, task: str, weights: dict[str, float]) -> Criterion:
     """The loss of a stage: softmax with a row for "no object" (plain), or the focal loss
     (conditional).
     """
-    options = Options(**chain.spec.options)
-    assert options.queries is not None, "settle first"
+    options = ResolvedOptions(**chain.spec.options)
     plain = options.decoder == "plain"
     classes = 1.0 if plain else 2.0
     compares_masks = task == "joint" and isinstance(
@@ -237,37 +244,16 @@ def postprocess(
     return detections(chain, state, chosen, sizes)
 
 
-def input_size(spec: ModelSpec) -> tuple[int, int]:
-    """Height and width images are resized to, in pixels."""
-    side = Options(**spec.options).resolution or SIZES[spec.size].resolution
-    return side, side
-
-
-def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
+def multiscale_sides(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
     """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
     of a cell.
     """
-    base, _ = input_size(spec)
-    stride, _ = layout_of(spec.options["backbone"], base)
-    return sides_around(base, stride, 2 * stride, expanded)
+    options = ResolvedOptions(**spec.options)
+    stride, _ = layout_of(options.backbone, options.resolution)
+    return sides_around(options.resolution, stride, 2 * stride, expanded)
 
 
-def class_heads(chain: Chain) -> list[str]:
-    """Every tensor with one row per class. "No object" is none."""
-    return ["decoder.class_head.weight", "decoder.class_head.bias"]
-
-
-def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
-    """The first convolution, whose second dimension is the input channels."""
-    convolutions = (
-        name
-        for name, tensor in tensors.items()
-        if name.startswith("backbone.") and tensor.dim() == 4
-    )
-    return {name: spec.channel_names for name in list(convolutions)[:1]}
-
-
-def import_weights(source: str) -> Loaded:
+def import_weights(source: str) -> ModelWeights:
     """From a file, folder or hub id: facebookresearch/detr, transformers, Lightning, or a backbone
     of timm's.
     """
@@ -275,24 +261,22 @@ def import_weights(source: str) -> Loaded:
     return files.read(path if path.exists() else hub.download(source))
 
 
-def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
+def options_from_weights(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
     """What weights without a card say about the model."""
     return files.layout_of(tensors)
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
-    """Drop queries the model does not have, in place. More cannot be made up.
+def adapt_weights(
+    weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
+) -> list[str]:
+    """Drop queries the model does not have, in place.
 
     Raises:
-        HandoverError: if the weights have fewer.
+        HandoverError: if the weights have fewer than the model.
     """
-    name, wanted = "decoder.query_positions.weight", spec.options["queries"]
-    have = len(weights[name]) if name in weights else wanted
-    if wanted > have:
-        raise HandoverError(
-            "model.queries", f"{wanted}, but the weights have {have}", f"model.queries: {have}"
-        )
-    if wanted == have:
+    table = "decoder.query_positions.weight"
+    if table not in weights:
         return []
-    weights[name] = weights[name][:wanted].clone()
-    return [f"queries {have} -> {wanted}: the first {wanted} kept"]
+    have = QueryLayout(len(weights[table]))
+    wanted = QueryLayout(ResolvedOptions(**spec.options).queries)
+    return keep_queries(weights, [table], have, wanted)

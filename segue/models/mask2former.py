@@ -19,18 +19,18 @@ from torch import Tensor
 
 from segue.base.settings import Settings
 from segue.errors import PlanError
-from segue.losses.criterion import Criterion, Weights
+from segue.losses.criterion import Criterion, LossWeights
 from segue.losses.matcher import Costs
 from segue.models import ModelSpec
 from segue.models._mask2former_parts import configure, parts_of
-from segue.models.parts.chain import Chain, State
+from segue.models.parts.chain import Chain
 from segue.models.parts.layers import sides_around
 from segue.models.parts.postprocess import best_pairs, boxes_around
-from segue.models.weights import Weights as Loaded
-from segue.models.weights import hub
+from segue.models.parts.queries import QueryLayout, keep_queries, resolve_queries
+from segue.models.parts.state import State
+from segue.models.weights import ModelWeights, hub
 from segue.models.weights import mask2former as files
 from segue.structures.boxes import scale_xy
-from segue.structures.channels import Channel
 from segue.structures.detections import Detections
 from segue.structures.predictions import Predictions
 
@@ -70,7 +70,7 @@ SIZES = {
 
 class Options(Settings):
     """What a plan may choose. None is decided from the size, the weights and the data, and then
-    said.
+    reported.
 
     resolution: side of the square input in pixels. queries: objects an image can have. no_object:
     weight of queries without an object. points: at how many points masks are compared. recompute:
@@ -85,17 +85,26 @@ class Options(Settings):
     recompute: bool = False
 
 
-def settle(
+class ResolvedOptions(Options):
+    """Options with nothing left open, as a checkpoint's card keeps them.
+
+    points None is a choice, too: a sixteenth of the mask's cells, as small sizes compare them.
+    """
+
+    resolution: int = Field(gt=0)
+    queries: int = Field(gt=0)
+
+
+def resolve_options(
     options: Options, size: Size, most_objects: int, device: str
-) -> tuple[Options, list[str]]:
-    """Options with nothing left open, and a sentence for each number that was chosen.
+) -> tuple[ResolvedOptions, list[str]]:
+    """Options with nothing left open, and a note for each number that was chosen here.
 
     most_objects: the largest number of objects in one image of the data.
 
     Raises:
         PlanError: if an option does not fit the size or the data.
     """
-    said: list[str] = []
     resolution, least = options.resolution or size.resolution, COARSEST * size.window
     if resolution % STRIDE or resolution < least:
         nearest = max(least, round(resolution / STRIDE) * STRIDE)
@@ -104,29 +113,15 @@ def settle(
             f"{resolution}",
             f"a multiple of {STRIDE} from {least} on, as {nearest}",
         )
-    queries = options.queries
-    if queries is None:
-        # a quarter more than the fullest image
-        queries = max(size.queries, -(-most_objects * 5 // 4))
-        if queries != size.queries:
-            said.append(
-                f"queries {queries} instead of {size.queries}: an image has {most_objects} objects"
-            )
-    if most_objects > queries:
-        found = f"{queries} for an image with {most_objects} objects"
-        raise PlanError("model.queries", found, f"at least {most_objects}", "set model.queries")
-    chosen = {"resolution": resolution, "queries": queries, "points": options.points or size.points}
-    return options.model_copy(update=chosen), said
-
-
-def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
-    """The channels as they are: Swin was trained with ImageNet's mean and deviation."""
-    return channels
+    queries, notes = resolve_queries(options.queries, size.queries, most_objects)
+    points = options.points or size.points
+    resolved = {"resolution": resolution, "queries": queries, "points": points}
+    return ResolvedOptions.model_validate(options.model_dump() | resolved), notes
 
 
 def build(spec: ModelSpec, masks: bool) -> Chain:
     """A model with fresh weights, drawn from the global generator; there is none without masks."""
-    size, options = SIZES[spec.size], Options(**spec.options)
+    size, options = SIZES[spec.size], ResolvedOptions(**spec.options)
     swin = {
         "embed_dim": size.embed,
         "depths": size.depths,
@@ -135,7 +130,8 @@ def build(spec: ModelSpec, masks: bool) -> Chain:
     }
     config = configure(
         swin, len(spec.channels), hidden_dim=size.width, num_queries=options.queries,
-        encoder_layers=size.layers[0], decoder_layers=size.layers[1] + 1, num_attention_heads=size.attention,
+        encoder_layers=size.layers[0], decoder_layers=size.layers[1] + 1,
+        num_attention_heads=size.attention,
         encoder_feedforward_dim=size.ffn[0], dim_feedforward=size.ffn[1],
     )  # fmt: skip
     return Chain(spec, parts_of(config, spec.channels, len(spec.classes), options.recompute))
@@ -145,10 +141,9 @@ def criterion(chain: Chain, task: str, weights: dict[str, float]) -> Criterion:
     """The loss as published: softmax with a row for "no object", and masks compared at points.
 
     Raises:
-        PlanError: if a term of boxes is asked for.
+        PlanError: if the plan weighs a term of boxes.
     """
-    options = Options(**chain.spec.options)
-    assert options.queries is not None, "settle first"
+    options = ResolvedOptions(**chain.spec.options)
     if weights.get("l1") or weights.get("giou"):
         raise PlanError(
             "loss",
@@ -157,7 +152,7 @@ def criterion(chain: Chain, task: str, weights: dict[str, float]) -> Criterion:
         )
     weighed = {"classes": 2.0, "l1": 0.0, "giou": 0.0, "mask_bce": 5.0, "dice": 5.0, **weights}
     return Criterion(
-        Weights(**weighed),
+        LossWeights(**weighed),
         Costs(classes=2.0, l1=0.0, giou=0.0, mask_bce=5.0, dice=5.0),
         queries=options.queries,
         class_term="softmax_ce",
@@ -185,7 +180,7 @@ def postprocess(
     logits, masks = state["logits"][:, -1].float(), state["masks"]
     scores, queries, labels = best_pairs(logits.softmax(-1)[..., :-1], most)
     last = torch.full_like(queries[0], state["logits"].shape[1] - 1)
-    found = []
+    results = []
     for i, (height, width) in enumerate(sizes):
         shown = masks.at(torch.full_like(queries[i], i), last, queries[i]).float()
         inside = shown > 0
@@ -196,34 +191,24 @@ def postprocess(
         shown = shown[order].cpu()
         boxes_xyxy = scale_xy(boxes_around(shown), width, height)
         names = (chain.spec.classes, (height, width))
-        found.append(Detections(boxes_xyxy, values.cpu(), labels[i][order].cpu(), *names, shown))
-    return found
+        results.append(Detections(boxes_xyxy, values.cpu(), labels[i][order].cpu(), *names, shown))
+    return results
 
 
-def input_size(spec: ModelSpec) -> tuple[int, int]:
-    """Height and width images are resized to, in pixels."""
-    side = Options(**spec.options).resolution or SIZES[spec.size].resolution
-    return side, side
-
-
-def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
+def multiscale_sides(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
     """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
     of 32 pixels.
     """
-    return sides_around(input_size(spec)[0], COARSEST, COARSEST * SIZES[spec.size].window, expanded)
+    least = COARSEST * SIZES[spec.size].window
+    return sides_around(spec.options["resolution"], COARSEST, least, expanded)
 
 
-def class_heads(chain: Chain) -> list[str]:
-    """Every tensor with one row per class. "No object" is none."""
-    return ["decoder.class_head.weight", "decoder.class_head.bias"]
-
-
-def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+def input_convs(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     """The tensor whose second dimension is the input channels."""
     return {"backbone.net.swin.embeddings.patch_embeddings.projection.weight": spec.channel_names}
 
 
-def import_weights(source: str) -> Loaded:
+def import_weights(source: str) -> ModelWeights:
     """From a file, folder or hub id: facebookresearch/Mask2Former (.pkl, .pth), transformers, or
     Swin alone.
     """
@@ -231,28 +216,30 @@ def import_weights(source: str) -> Loaded:
     return files.read(path if path.exists() else hub.download(source))
 
 
-def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
+def options_from_weights(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
     """What weights without a card say about the model."""
     return {"queries": len(tensors[files.KEY])} if files.KEY in tensors else {}
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
+def adapt_weights(
+    weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
+) -> list[str]:
     """Drop queries the model does not have, or add what is missing, in place.
 
     The published sizes have 100 queries, or 200. More, which only a plan that asks for them gets,
-    are drawn with the mean and deviation of those there are: they begin where queries lie, but as
-    none of them.
+    are drawn with the mean and deviation of those there are: they begin where queries lie, but at
+    no query's place.
     """
-    wanted = spec.options["queries"]
-    have = len(weights[files.KEY]) if files.KEY in weights else wanted
-    if wanted == have:
+    if files.KEY not in weights:
         return []
-    for name in (files.KEY, files.POSITIONS):
+    have, wanted = len(weights[files.KEY]), ResolvedOptions(**spec.options).queries
+    tables = (files.KEY, files.POSITIONS)
+    if wanted <= have:
+        return keep_queries(weights, tables, QueryLayout(have), QueryLayout(wanted))
+    for name in tables:
         rows = weights[name]
-        noise = torch.randn(
-            max(wanted - have, 0), rows.shape[1], generator=torch.Generator().manual_seed(wanted)
-        )
-        weights[name] = torch.cat([rows[:wanted], rows.mean(0) + rows.std(0) * noise])
-    if wanted < have:
-        return [f"queries {have} -> {wanted}: the first {wanted} kept"]
+        # a generator of its own: the model's fresh weights must not depend on this
+        generator = torch.Generator().manual_seed(wanted)
+        noise = torch.randn(wanted - have, rows.shape[1], generator=generator)
+        weights[name] = torch.cat([rows, rows.mean(0) + rows.std(0) * noise])
     return [f"queries {have} -> {wanted}: {wanted - have} new ones, drawn like those there are"]

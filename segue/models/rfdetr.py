@@ -9,7 +9,7 @@ answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,13 +26,13 @@ from segue.models import ModelSpec
 from segue.models._rfdetr_parts import Backbone, Decoder, Projector
 from segue.models._rfdetr_sizes import SIZES, Size
 from segue.models.parts import mask_heads
-from segue.models.parts.chain import Chain, State
+from segue.models.parts.chain import Chain
 from segue.models.parts.layers import sides_around
 from segue.models.parts.postprocess import best_pairs, detections
-from segue.models.weights import Weights as Loaded
-from segue.models.weights import hub
+from segue.models.parts.queries import QueryLayout, keep_queries, resolve_queries
+from segue.models.parts.state import State
+from segue.models.weights import ModelWeights, hub
 from segue.models.weights import rfdetr as files
-from segue.structures.channels import Channel
 from segue.structures.detections import Detections
 from segue.structures.predictions import Predictions
 
@@ -42,7 +42,7 @@ TASKS = ("boxes", "masks", "joint")
 
 class Options(Settings):
     """What a plan may choose. None is decided from the size, the data and the device, and then
-    said.
+    reported.
 
     resolution: side of the square input in pixels. queries: objects an image can have. groups:
     copies of the queries that learn side by side (13 upstream; each costs time and speeds
@@ -56,67 +56,53 @@ class Options(Settings):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
-def settle(
+class ResolvedOptions(Options):
+    """Options with nothing left open, as a checkpoint's card keeps them."""
+
+    resolution: int = Field(gt=0)
+    queries: int = Field(gt=0)
+    groups: int = Field(gt=0, le=64)
+
+
+def resolve_options(
     options: Options, size: Size, most_objects: int, device: str
-) -> tuple[Options, list[str]]:
-    """Options with nothing left open, and a sentence for each number that was chosen.
+) -> tuple[ResolvedOptions, list[str]]:
+    """Options with nothing left open, and a note for each number that was chosen here.
 
     most_objects: the largest number of objects in one image of the data.
 
     Raises:
         PlanError: if an option does not fit the size or the data.
     """
-    said: list[str] = []
-    resolution = options.resolution or size.resolution
-    block = size.patch * size.windows
+    resolution, block = options.resolution or size.resolution, size.patch * size.windows
     if resolution % block:
         nearest = max(block, round(resolution / block) * block)
         raise PlanError(
             "model.resolution", f"{resolution}", f"a multiple of {block}, such as {nearest}"
         )
+    # each query starts from a feature cell of its own
     cells = sum(int(resolution / size.patch * scale) ** 2 for scale in size.scales)
-    queries = options.queries
-    if queries is None:
-        # a quarter more than the fullest image, for objects not seen yet
-        needed = -(-most_objects * 5 // 4)
-        queries = min(max(size.queries, needed), cells)
-        if queries != size.queries:
-            said.append(
-                f"queries {queries} instead of {size.queries}: an image has {most_objects} objects"
-            )
-    if queries > cells:
-        raise PlanError(
-            "model.queries", f"{queries}", f"at most {cells}, the feature cells at {resolution} px"
-        )
-    if most_objects > queries:
-        found = f"{queries} for an image with {most_objects} objects"
-        raise PlanError(
-            "model.queries",
-            found,
-            f"at least {most_objects}",
-            "set model.queries, or raise resolution",
-        )
-    groups = options.groups
-    if groups is None:
-        groups = default_groups(device)
-        said.append(
-            f"groups {groups}: "
-            f"{'as upstream' if groups == 13 else 'few on a CPU, where each costs time'}"
-        )
-    return options.model_copy(
-        update={"resolution": resolution, "queries": queries, "groups": groups}
-    ), said
+    if options.queries is not None and options.queries > cells:
+        expected = f"at most {cells}, the feature cells at {resolution} px"
+        raise PlanError("model.queries", f"{options.queries}", expected)
+    queries, notes = resolve_queries(options.queries, size.queries, most_objects, cells)
+    groups = options.groups or default_groups(device)
+    if options.groups is None:
+        reason = "as upstream" if groups == 13 else "few on a CPU, where each costs time"
+        notes.append(f"groups {groups}: {reason}")
+    resolved = {"resolution": resolution, "queries": queries, "groups": groups}
+    return ResolvedOptions.model_validate(options.model_dump() | resolved), notes
 
 
 def default_groups(device: str) -> int:
+    """13 query groups, as roboflow/rf-detr has, where a group costs little: on a GPU."""
     return 13 if device.startswith("cuda") else 3
 
 
 def config(spec: ModelSpec) -> RfDetrConfig:
     """transformers' configuration of a size, for its layers."""
     size = SIZES[spec.size]
-    options = Options(**spec.options)
-    queries, groups = query_layout(options)
+    options = ResolvedOptions(**spec.options)
     width, layers, heads = size.encoder
     side = size.grid * size.patch if size.grid else options.resolution
     return RfDetrConfig(
@@ -127,23 +113,11 @@ def config(spec: ModelSpec) -> RfDetrConfig:
             "out_features": [f"stage{tap}" for tap in size.taps],
         },
         d_model=size.width, decoder_layers=size.layers, decoder_self_attention_heads=size.heads[0],
-        decoder_cross_attention_heads=size.heads[1], decoder_n_points=size.points, decoder_ffn_dim=size.ffn,
-        num_queries=queries, group_detr=groups, num_feature_levels=len(size.scales),
+        decoder_cross_attention_heads=size.heads[1], decoder_n_points=size.points,
+        decoder_ffn_dim=size.ffn,
+        num_queries=options.queries, group_detr=options.groups, num_feature_levels=len(size.scales),
         dropout=options.dropout,
     )  # fmt: skip
-
-
-def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
-    """The channels as they are: DINOv2 was trained with ImageNet's mean and deviation, which r, g
-    and b have.
-    """
-    return channels
-
-
-def query_layout(options: Options) -> tuple[int, int]:
-    """Queries and groups of settled options."""
-    assert options.queries is not None and options.groups is not None, "settle first"
-    return options.queries, options.groups
 
 
 def build(spec: ModelSpec, masks: bool) -> Chain:
@@ -156,7 +130,7 @@ def build(spec: ModelSpec, masks: bool) -> Chain:
         "decoder": Decoder(settings, len(size.scales), len(spec.classes)),
     }
     if masks:
-        kind = Options(**spec.options).mask_head
+        kind = ResolvedOptions(**spec.options).mask_head
         parts["mask_head"] = mask_heads.build(
             kind, size.width, size.layers, size.stride, size.mask_stride
         )
@@ -171,8 +145,8 @@ def criterion(chain: Chain, task: str, weights: dict[str, float]) -> Criterion:
         getattr(chain, "mask_head", None), mask_heads.DotMaskHead
     )
     costs = Costs(mask_bce=5, dice=5) if compares_masks else Costs()
-    queries, _ = query_layout(Options(**chain.spec.options))
-    return Criterion(task_weights(task, weights), costs, queries=queries)
+    options = ResolvedOptions(**chain.spec.options)
+    return Criterion(task_weights(task, weights), costs, queries=options.queries)
 
 
 def predictions(chain: Chain, state: State) -> Predictions:
@@ -198,19 +172,13 @@ def postprocess(
     )
 
 
-def input_size(spec: ModelSpec) -> tuple[int, int]:
-    """Height and width images are resized to, in pixels."""
-    side = Options(**spec.options).resolution or SIZES[spec.size].resolution
-    return side, side
-
-
-def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
+def multiscale_sides(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
     """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
     of a block.
     """
     size = SIZES[spec.size]
     block = size.patch * size.windows
-    return sides_around(input_size(spec)[0] // block * block, block, 2 * block, expanded)
+    return sides_around(spec.options["resolution"] // block * block, block, 2 * block, expanded)
 
 
 def class_heads(chain: Chain) -> list[str]:
@@ -219,32 +187,29 @@ def class_heads(chain: Chain) -> list[str]:
     return [name for name, _ in chain.named_parameters() if name.startswith(heads)]
 
 
-def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
-    """The tensor whose second dimension is the input channels."""
-    return {"backbone.vit.embeddings.patch_embeddings.projection.weight": spec.channel_names}
-
-
-def import_weights(source: str) -> Loaded:
+def import_weights(source: str) -> ModelWeights:
     """From a rfdetr file, a transformers folder, or a hub id such as Roboflow/rf-detr-nano."""
     path = Path(source)
     return files.read(path if path.exists() else hub.download(source))
 
 
-def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
+def options_from_weights(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
     """What weights without a card say about the model; of the query groups, as many as suit the
     device.
     """
-    found: dict[str, Any] = files.layout_of(tensors)
-    cells = found.pop("cells", None)
+    options: dict[str, Any] = files.layout_of(tensors)
+    cells = options.pop("cells", None)
     # else the table has the pretraining's size, whatever the input
     if cells is not None and SIZES[size].grid is None:
-        found["resolution"] = cells * SIZES[size].patch
-    if "groups" in found:
-        found["groups"] = min(found["groups"], default_groups(device))
-    return found
+        options["resolution"] = cells * SIZES[size].patch
+    if "groups" in options:
+        options["groups"] = min(options["groups"], default_groups(device))
+    return options
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
+def adapt_weights(
+    weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
+) -> list[str]:
     """Drop query groups and queries the model does not have and fit the positions to its
     resolution, in place.
 
@@ -253,35 +218,28 @@ def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
     Raises:
         HandoverError: if the weights are of another size, or have fewer groups or queries.
     """
-    wanted_queries, wanted_groups = query_layout(Options(**spec.options))
+    options, size = ResolvedOptions(**spec.options), SIZES[spec.size]
     _check_size(weights, spec)
-    size = SIZES[spec.size]
-    said = files.resample_positions(weights, size.grid or input_size(spec)[0] // size.patch)
+    notes = files.resample_positions(weights, size.grid or options.resolution // size.patch)
     layout = files.layout_of(weights)
     if "groups" not in layout:
-        return said  # the decoder is fresh or left behind
-    groups, queries = layout["groups"], layout["queries"]
-    for what, have, want in (
-        ("groups", groups, wanted_groups),
-        ("queries", queries, wanted_queries),
-    ):
-        if want > have:
-            raise HandoverError(
-                f"model.{what}", f"{want}, but the weights have {have}", f"model.{what}: {have}"
-            )
-        if want < have:
-            said.append(f"{what} {have} -> {want}: the first {want} kept")
-    for name in ("decoder.query_features.weight", "decoder.reference_points.weight"):
-        grouped = weights[name].unflatten(0, (groups, queries))
-        weights[name] = grouped[:wanted_groups, :wanted_queries].flatten(0, 1).clone()
+        return notes  # the decoder is fresh or left behind
+    have = QueryLayout(layout["queries"], layout["groups"])
+    wanted = QueryLayout(options.queries, options.groups)
+    tables = ("decoder.query_features.weight", "decoder.reference_points.weight")
+    notes += keep_queries(weights, tables, have, wanted)
     for name in [name for name in weights if name.startswith("decoder.proposal_")]:
-        if int(name.split(".")[2]) >= wanted_groups:
+        if int(name.split(".")[2]) >= wanted.groups:
             del weights[name]
-    return said
+    return notes
 
 
 def _check_size(weights: dict[str, Tensor], spec: ModelSpec) -> None:
-    """Say in one line that the weights are of another size, instead of listing hundreds of shapes."""
+    """Say in one line that the weights are of another size, not in hundreds of shapes.
+
+    Raises:
+        HandoverError: if they are.
+    """
     patches = weights.get("backbone.vit.embeddings.patch_embeddings.projection.weight")
     if patches is None or "decoder.query_features.weight" not in weights:
         return  # not even RF-DETR's names; the hand-over lists the differences
@@ -298,7 +256,7 @@ def _check_size(weights: dict[str, Tensor], spec: ModelSpec) -> None:
     signatures = {name: (s.patch, s.encoder[0], s.layers, s.width) for name, s in SIZES.items()}
     if have != signatures[spec.size]:
         names = ("patch", "encoder width", "decoder layers", "decoder width")
-        found = ", ".join(f"{name} {value}" for name, value in zip(names, have, strict=True))
+        layout = ", ".join(f"{name} {value}" for name, value in zip(names, have, strict=True))
         fitting = [name for name, signature in signatures.items() if signature == have]
         wanted = "model.size: " + " or ".join(fitting) if fitting else "weights of this size"
-        raise HandoverError("weights", f"of another size than {spec.size} ({found})", wanted)
+        raise HandoverError("weights", f"of another size than {spec.size} ({layout})", wanted)

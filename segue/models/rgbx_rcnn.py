@@ -1,5 +1,5 @@
 """Faster and Mask R-CNN (arXiv 1506.01497, 1703.06870) on two streams or more: RGB, and whatever
-lies beside it.
+else the images hold.
 
 Streams are SegFormer encoders that rectify each other and are fused at each level, as in CMX
 (`parts/fusion.py`); the pyramid and the heads on it are torchvision's (`parts/regions.py`). Which
@@ -24,15 +24,14 @@ from segue.errors import PlanError
 from segue.losses import rcnn
 from segue.models import ModelSpec
 from segue.models._rgbx_parts import MITS, Fusion, Neck, Stream, Streams
-from segue.models.parts.chain import Chain, State
+from segue.models.parts.chain import Chain
 from segue.models.parts.fusion import Kind
-from segue.models.parts.layers import sides_around
 from segue.models.parts.regions import MaskHead, RegionHead, Regions, pasted
-from segue.models.weights import Weights as Loaded
-from segue.models.weights import hub
+from segue.models.parts.state import State
+from segue.models.weights import ModelWeights, hub
 from segue.models.weights import segformer as files
 from segue.structures.boxes import scale_xy
-from segue.structures.channels import IMAGENET, Channel
+from segue.structures.channels import IMAGENET
 from segue.structures.detections import Detections
 
 PARTS = ("rgb", "x", "fusion", "neck", "head", "mask_head")
@@ -68,8 +67,8 @@ class Options(Settings):
 
     backbone: a MiT's name, instead of the size's. resolution: side of the square input in pixels.
     fusion: how the streams become one; none takes one `stream` alone: rgb or x, or what there is.
-    groups: channels beside r, g, b that are streams of their own. zero_init: the fusion begins as
-    if there were no stream but the first.
+    groups: channels other than r, g, b that are streams of their own. zero_init: the fusion begins
+    as if there were no stream but the first.
     """
 
     backbone: str | None = None
@@ -80,9 +79,19 @@ class Options(Settings):
     zero_init: bool = False
 
 
-def settle(
+class ResolvedOptions(Options):
+    """Options with nothing left open, as a checkpoint's card keeps them.
+
+    stream None is a choice, too: all of them.
+    """
+
+    backbone: str
+    resolution: int = Field(gt=0)
+
+
+def resolve_options(
     options: Options, size: Size, most_objects: int, device: str
-) -> tuple[Options, list[str]]:
+) -> tuple[ResolvedOptions, list[str]]:
     """Options with nothing left open. An image may have any number of objects.
 
     Raises:
@@ -108,12 +117,8 @@ def settle(
             f"{options.stream}, with fusion: {options.fusion}",
             "fusion: none, or no stream",
         )
-    return options.model_copy(update={"backbone": name, "resolution": resolution}), []
-
-
-def normalised(options: Options, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
-    """The channels as they are: MiT was trained with ImageNet's mean and deviation."""
-    return channels
+    resolved = {"backbone": name, "resolution": resolution}
+    return ResolvedOptions.model_validate(options.model_dump() | resolved), []
 
 
 def streams_of(spec: ModelSpec) -> dict[str, list[list[int]]]:
@@ -122,7 +127,7 @@ def streams_of(spec: ModelSpec) -> dict[str, list[list[int]]]:
     Raises:
         PlanError: if the options do not fit the channels.
     """
-    options, names = Options(**spec.options), spec.channel_names
+    options, names = ResolvedOptions(**spec.options), spec.channel_names
     rgb = [i for i, name in enumerate(names) if name in IMAGENET]
     others = [i for i, name in enumerate(names) if name not in IMAGENET]
     groups = [[i for i in others if names[i] in group] for group in options.groups] or [others]
@@ -134,35 +139,35 @@ def streams_of(spec: ModelSpec) -> dict[str, list[list[int]]]:
             f"{names[odd]} in {grouped.count(odd)} of them",
             "each channel beside rgb in one",
         )
-    found = {"rgb": [rgb] if rgb else [], "x": [group for group in groups if group]}
-    found = {part: streams for part, streams in found.items() if streams}
+    by_part = {"rgb": [rgb] if rgb else [], "x": [group for group in groups if group]}
+    by_part = {part: streams for part, streams in by_part.items() if streams}
     if options.fusion == "none":
-        wanted = options.stream or next(iter(found))
-        if wanted not in found:
+        wanted = options.stream or next(iter(by_part))
+        if wanted not in by_part:
             raise PlanError(
                 "model.stream",
                 f"{wanted}, but the channels are {', '.join(names)}",
-                next(iter(found)),
+                next(iter(by_part)),
             )
-        found = {wanted: [sorted(i for stream in found[wanted] for i in stream)]}
-    return found
+        by_part = {wanted: [sorted(i for stream in by_part[wanted] for i in stream)]}
+    return by_part
 
 
 def build(spec: ModelSpec, masks: bool) -> Chain:
     """A model with fresh weights, drawn from the global generator, with the streams its channels
     ask for.
     """
-    size, options, found = SIZES[spec.size], Options(**spec.options), streams_of(spec)
-    assert options.backbone is not None, "settle first"
+    size, options = SIZES[spec.size], ResolvedOptions(**spec.options)
+    by_part = streams_of(spec)
     mit = MITS[options.backbone]
-    alone = sum(len(streams) for streams in found.values()) == 1
+    alone = sum(len(streams) for streams in by_part.values()) == 1
     encoders = {
         name: Streams(
             name,
             [Stream(mit, [spec.channels[i] for i in where], where) for where in streams],
             alone,
         )
-        for name, streams in found.items()
+        for name, streams in by_part.items()
     }
     parts: dict[str, nn.Module] = dict(encoders)
     if not alone:
@@ -182,7 +187,7 @@ def criterion(chain: Chain, task: str, weights: dict[str, float]) -> rcnn.Region
 
 
 def predictions(chain: Chain, state: State) -> Regions:
-    """What is said of all anchors, and the way to ask about regions."""
+    """What the head says about all anchors, and the way to classify and outline regions."""
     head: Any = chain.part("head")
     mask_head: Any = chain.part("mask_head") if chain.order[-1] == "mask_head" else None
     return Regions.of(head, mask_head, state)
@@ -192,12 +197,14 @@ def predictions(chain: Chain, state: State) -> Regions:
 def postprocess(
     chain: Chain, state: State, sizes: list[tuple[int, int]], most: int
 ) -> list[Detections]:
-    """The `most` best detections of each image that score above 0.05 and are not suppressed."""
-    regions, found = predictions(chain, state), []
+    """The `most` best detections of each image that score above 0.05, after non-maximum suppression
+    at an IoU of 0.5 (torchvision's defaults).
+    """
+    regions, results = predictions(chain, state), []
     boxes, scores, labels = ([each[:most] for each in values] for values in regions.detections())
     outlines: list[Tensor] = []
     if regions.mask_head is not None:
-        logits = regions.outlined(boxes)
+        logits = regions.mask_logits(boxes)
         # (T, 28, 28)
         chosen = logits[torch.arange(len(logits), device=logits.device), torch.cat(labels)]
         outlines = list(chosen.cpu().split([len(each) for each in boxes]))
@@ -210,21 +217,8 @@ def postprocess(
                 for mask, box in zip(outlines[i], xyxy, strict=True)
             )
         names = (chain.spec.classes, (height, width))
-        found.append(Detections(xyxy, scores[i].cpu(), labels[i].cpu(), *names, regions=masks))
-    return found
-
-
-def input_size(spec: ModelSpec) -> tuple[int, int]:
-    """Height and width images are resized to, in pixels."""
-    side = Options(**spec.options).resolution or SIZES[spec.size].resolution
-    return side, side
-
-
-def scales(spec: ModelSpec, expanded: bool) -> tuple[int, ...]:
-    """The sides multi-scale training draws from: 8 around the resolution, 11 if expanded, in steps
-    of 32 pixels.
-    """
-    return sides_around(input_size(spec)[0], STRIDE, LEAST, expanded)
+        results.append(Detections(xyxy, scores[i].cpu(), labels[i].cpu(), *names, regions=masks))
+    return results
 
 
 def class_heads(chain: Chain) -> list[str]:
@@ -237,7 +231,7 @@ def class_heads(chain: Chain) -> list[str]:
     return box + (mask if chain.order[-1] == "mask_head" else [])
 
 
-def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+def input_convs(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     """The first convolution of each stream."""
     return {
         f"{part}.streams.{i}.{files.FIRST_OF_STREAM}": tuple(
@@ -248,20 +242,22 @@ def first_layers(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, tu
     }
 
 
-def import_weights(source: str) -> Loaded:
+def import_weights(source: str) -> ModelWeights:
     """From a folder or hub id of a SegFormer, such as nvidia/mit-b0: weights for the streams."""
     path = Path(source)
     return files.read(path if path.exists() else hub.download(source))
 
 
-def options_in(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
+def options_from_weights(tensors: dict[str, Tensor], size: str, device: str) -> dict[str, Any]:
     """What weights without a card say about the model: which MiT they are of."""
     layout = files.layout_of(tensors)
     names = [name for name, mit in MITS.items() if (mit.widths, mit.depths) == layout]
     return {"backbone": names[0]} if names else {}
 
 
-def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()) -> list[str]:
+def adapt_weights(
+    weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
+) -> list[str]:
     """Let streams that the weights do not have begin as copies of their RGB stream, in place.
 
     A copy's first convolution has the sum of RGB's kernels, shared out among its channels, so that
@@ -274,8 +270,8 @@ def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
     }
     if not original:
         return []
-    found, said = streams_of(spec), []
-    for part, streams in found.items():
+    by_part, notes = streams_of(spec), []
+    for part, streams in by_part.items():
         for i, where in enumerate(streams):
             prefix = f"{part}.streams.{i}."
             if part in fresh or any(name.startswith(prefix) for name in weights):
@@ -285,10 +281,10 @@ def adapt(weights: dict[str, Tensor], spec: ModelSpec, fresh: Sequence[str] = ()
             copy[files.FIRST_OF_STREAM] = first.repeat(1, len(where), 1, 1)
             weights |= {prefix + name: tensor.clone() for name, tensor in copy.items()}
             names = ", ".join(spec.channel_names[position] for position in where)
-            said.append(
+            notes.append(
                 f"stream of {names}: begins as a copy of rgb's, its first layer as their mean"
             )
-    if "rgb" not in found:
+    if "rgb" not in by_part:
         for name in original:
             del weights[files.STREAM + name]
-    return said
+    return notes

@@ -1,28 +1,20 @@
-"""Reading plans: YAML as people mean it, with the place of everything that is wrong.
-
-The scalars are those of YAML 1.2's core schema: `1e-4` is a number, `no` is a word, a key given
-twice is an error.
-"""
+"""Reading plans: YAML into a `Plan`, with the place of all that is wrong and the nearest name."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator
-from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from segue import models
-from segue.base.parsing import check_yaml
 from segue.base.plugins import may_be_named
 from segue.errors import PlanError, SegueError
 from segue.plan.schema import Plan
+from segue.plan.yaml_text import Place, Places, apply_override, read_yaml
 
-Place = tuple[str | int, ...]
 Kind = TypeVar("Kind", bound=BaseModel)
 # What other programs call it, and where it is here.
 ELSEWHERE = {
@@ -33,38 +25,6 @@ ELSEWHERE = {
     "weight_decay": "optimizer.weight_decay",
     "num_workers": "workers",
 }
-
-
-class _Loader(yaml.CSafeLoader):
-    """CSafeLoader with YAML 1.2 core scalars."""
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-     list("-+.0123456789")),
-):  # fmt: skip
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first
-    )
-
-
-def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
-    return float(
-        loader.construct_scalar(node).lower().replace(".inf", "inf").replace(".nan", "nan")
-    )
-
-
-def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    text = loader.construct_scalar(node)
-    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:float", _float)
-_Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 
 def load_plan(path: str | Path, overrides: tuple[str, ...] = ()) -> Plan:
@@ -93,7 +53,7 @@ def load_kept(path: Path) -> Plan:
                 f"{path}: {key}",
                 f"names the module {name}",
                 "one of segue's, or yours",
-                models.said(name),
+                models.how_to_allow(name),
             )
     return parse(text, str(path))
 
@@ -138,9 +98,7 @@ def parse(text: str, where: str, overrides: tuple[str, ...] = ()) -> Plan:
     return from_values(content, where, places)
 
 
-def from_values(
-    content: dict[str, Any], where: str, places: dict[Place, tuple[int, int]] | None = None
-) -> Plan:
+def from_values(content: dict[str, Any], where: str, places: Places | None = None) -> Plan:
     """A plan from plain values; `places` are those of `read_yaml`, if they came from a file.
 
     Raises:
@@ -149,9 +107,7 @@ def from_values(
     return validated(Plan, content, where, places or {})
 
 
-def validated(
-    kind: type[Kind], content: Any, where: str, places: dict[Place, tuple[int, int]]
-) -> Kind:
+def validated(kind: type[Kind], content: Any, where: str, places: Places) -> Kind:
     """Plain values as settings of any kind.
 
     Raises:
@@ -161,74 +117,46 @@ def validated(
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        found = [_complaint(where, places, problem, kind) for problem in error.errors()]
-        if len(found) == 1:
-            raise PlanError(*found[0]) from None
-        lines = [f"{at}: {text}" for at, text in found]
-        raise PlanError(where, "\n  ".join([f"{len(lines)} problems", *lines])) from None
+        raise plan_error(error, kind, where, places) from None
     except SegueError as error:
         place = ("model",) if "model" in content else ()
         raise PlanError(
-            f"{_at(where, places, place)}: {error.where}", error.found, error.expected, error.run
+            f"{_at(where, places, place)}: {error.where}",
+            error.found,
+            error.expected,
+            error.next_step,
         ) from None
 
 
-def read_yaml(text: str, where: str) -> tuple[Any, dict[Place, tuple[int, int]]]:
-    """Values, and the line and column (from 1) of each.
+def plan_error(
+    error: ValidationError,
+    kind: type[BaseModel],
+    where: str,
+    places: Places,
+    inside: Place = (),
+) -> PlanError:
+    """What pydantic refuses in settings of a kind, as one line for everything that is wrong.
 
-    Raises:
-        PlanError: if it is not YAML, or a key stands twice.
+    inside: the place, in these settings, of what was refused; () if it is all of them.
     """
-    places: dict[Place, tuple[int, int]] = {}
-    try:
-        check_yaml(text)
-    except ValueError as error:
-        raise PlanError(where, str(error), "a plan that people can read") from None
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return {}, places
-        for place, at, twice in _walk(node, ()):
-            if twice:
-                raise PlanError(
-                    f"{where}:{at[0]}:{at[1]}", f"the key {place[-1]!r} stands here a second time"
-                )
-            places[place] = at
-        return loader.construct_document(node), places
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
-        raise PlanError(at, f"not YAML ({getattr(error, 'problem', error)})") from None
-    finally:
-        loader.dispose()
+    complaints = [
+        _complaint(where, places, {**problem, "loc": (*inside, *problem["loc"])}, kind)
+        for problem in error.errors()
+    ]
+    if len(complaints) == 1:
+        return PlanError(*complaints[0])
+    lines = [f"{at}: {text}" for at, text in complaints]
+    return PlanError(where, "\n  ".join([f"{len(lines)} problems", *lines]))
 
 
-def _walk(node: yaml.Node, place: Place) -> Iterator[tuple[Place, tuple[int, int], bool]]:
-    """Every value's place, where it (or its key) stands, and whether its key stood there before."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(getattr(key, "value", ""))
-            yield (*place, name), (key.start_mark.line + 1, key.start_mark.column + 1), name in seen
-            seen.add(name)
-            yield from _walk(value, (*place, name))
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            yield (*place, number), (value.start_mark.line + 1, value.start_mark.column + 1), False
-            yield from _walk(value, (*place, number))
-
-
-def _at(where: str, places: dict[Place, tuple[int, int]], place: Place) -> str:
+def _at(where: str, places: Places, place: Place) -> str:
     """file:line:column of a place, or of what it lies in if it is not in the file itself."""
     while place and place not in places:
         place = place[:-1]
     return f"{where}:{places[place][0]}:{places[place][1]}" if place in places else where
 
 
-def _complaint(
-    where: str, places: dict[Place, tuple[int, int]], problem: Any, kind: type
-) -> tuple[str, str]:
+def _complaint(where: str, places: Places, problem: Any, kind: type) -> tuple[str, str]:
     """Where pydantic found a problem, and which, with the nearest name there is."""
     place: Place = tuple(problem["loc"])
     text = problem["msg"].removeprefix("Value error, ")
@@ -269,49 +197,3 @@ def _classes_in(annotation: Any) -> list[type]:
     if isinstance(annotation, type):
         return [annotation]
     return [found for argument in get_args(annotation) for found in _classes_in(argument)]
-
-
-def apply_override(content: dict, override: str) -> None:
-    """Set one dotted key; stages are addressed by name or number.
-
-    Raises:
-        PlanError: if it is not key=value, or an index does not exist.
-    """
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise PlanError(
-            f"override {override!r}", "no '='", "key=value, such as stages.masks.epochs=5"
-        )
-    value, _ = read_yaml(text, f"override {key}")
-    steps = key.split(".")
-    here: Any = content
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
-        if isinstance(here, list):
-            named = [
-                i
-                for i, entry in enumerate(here)
-                if isinstance(entry, dict) and entry.get("name") == step
-            ]
-            number = (
-                named[0]
-                if named
-                else int(step)
-                if step.isdigit() and int(step) < len(here)
-                else None
-            )
-            if number is None:
-                known = ", ".join(
-                    str(e.get("name", i)) for i, e in enumerate(here) if isinstance(e, dict)
-                )
-                raise PlanError(f"override {override!r}", f"no stage {step!r}", f"one of {known}")
-            index: Any = number
-        else:
-            index = step
-        if following is None:
-            here[index] = value if text else None
-        else:
-            if isinstance(here, dict) and not isinstance(here.get(index), dict | list):
-                here[index] = {}
-            # what YAML's aliases name stands in several places, and is set in one
-            here[index] = copy(here[index])
-            here = here[index]

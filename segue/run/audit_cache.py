@@ -39,7 +39,7 @@ def audited(
     found = audit(data.splits, channels, tick)
     if bad := refused(found):
         more = f" ({len(bad) - 1} more errors)" if len(bad) > 1 else ""
-        raise DataError(bad[0].place, f"{bad[0].kind}: {bad[0].found}{more}", run=run)
+        raise DataError(bad[0].place, f"{bad[0].kind}: {bad[0].found}{more}", next_step=run)
     unsaid = counted(one for one in found if not one.where and one.kind not in SAID_ANYWAY)
     return {kind: summed(some) for kind, some in unsaid.items()}
 

@@ -1,4 +1,4 @@
-"""What a person sees while segue works: plain lines, and a progress bar where there is a terminal."""
+"""What a person sees while segue works: lines, and a progress bar where there is a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from segue.errors import printable
 from segue.training import processes
 from segue.training.selection import better
-from segue.training.stage import Stage
+from segue.training.stage import Reporter, Stage
 
 SHOWN_EVERY = 30.0  # seconds between progress lines where there is no terminal
 
@@ -20,15 +20,16 @@ SHOWN_EVERY = 30.0  # seconds between progress lines where there is no terminal
 class Console:
     """Lines to standard error, so that standard output stays free for results.
 
-    Other processes stay silent.
+    Processes other than the first stay silent.
     """
 
     def __init__(self, quiet: bool = False) -> None:
         self.rich = Rich(stderr=True, highlight=False, soft_wrap=True)
         self.quiet = quiet or processes.rank() != 0
-        self.bar: Progress | None = None
 
     def say(self, line: str) -> None:
+        """Show a line."""
+        # the rank again, because a console may be older than the group of processes
         if not self.quiet and processes.rank() == 0:
             self.rich.print(printable(line), markup=False)
 
@@ -36,7 +37,7 @@ class Console:
     def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
         """A bar; the function it gives is called with how much is done of how much."""
         if self.quiet or not self.rich.is_terminal:
-            yield _Lines(self, what)
+            yield _ProgressLines(self, what)
             return
         columns = (
             TextColumn("{task.description}"),
@@ -49,50 +50,59 @@ class Console:
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
     @contextmanager
-    def stage(self, stage: Stage) -> Iterator[None]:
-        """Shows a stage's steps as a bar over all its epochs, and a line for each finished epoch."""
-        name = stage.folder.name
+    def stage(self, name: str) -> Iterator[Reporter]:
+        """What shows a stage, to be given to it: its steps as a bar over all its epochs, and a line
+        for each evaluation.
+        """
         with self.progress(name) as tick:
-            began = time.monotonic()
-            evaluate = stage.evaluate
-
-            def watch(numbers: dict[str, float]) -> None:
-                tick(int(numbers["step"]), stage.steps)
-
-            def measured(check: Callable[[], None]) -> dict[str, float]:
-                metrics = evaluate(check)
-                shown = "  ".join(f"{k} {metrics[k]:.3f}" for k in _shown(metrics, stage.metric))
-                progress = stage.learner.progress
-                best, epoch = progress.best, progress.epoch + bool(progress.steps)
-                at = f"epoch {epoch}/{stage.epochs}"
-                if stage.training.evaluate_every_steps is not None:
-                    at = f"step {progress.steps}/{stage.steps}"
-                star = " *" if epoch and better(metrics[stage.metric], best) else ""
-                seconds = time.monotonic() - began
-                self.say(f"{name}  {at}  {shown}{star}  {seconds:.0f} s")
-                return metrics
-
-            stage.watch, stage.evaluate = watch, measured
-            yield
+            yield StageLines(self, name, tick)
 
 
-def _shown(metrics: dict[str, float], metric: str) -> list[str]:
+class StageLines:
+    """The console as the reporter of one stage. tick(done, total): moves its bar."""
+
+    def __init__(self, console: Console, name: str, tick: Callable[[int, int], None]) -> None:
+        self.console, self.name, self.tick = console, name, tick
+        self.began = time.monotonic()
+
+    def say(self, line: str) -> None:
+        self.console.say(line)
+
+    def on_begin(self, stage: Stage) -> None:
+        """Nothing to show: what the stage goes on from was said when it was read."""
+
+    def on_step(self, stage: Stage, numbers: dict[str, float]) -> None:
+        self.tick(int(numbers["step"]), stage.steps)
+
+    def on_evaluated(self, stage: Stage, metrics: dict[str, float]) -> None:
+        """A line with the headline figures; a star marks the best weights so far."""
+        progress = stage.learner.progress
+        epoch = progress.epoch + bool(progress.steps)  # 0 before the first step
+        position = f"epoch {epoch}/{stage.epochs}"
+        if stage.training.evaluate_every_steps is not None:
+            position = f"step {progress.steps}/{stage.steps}"
+        figures = "  ".join(
+            f"{name} {metrics[name]:.3f}" for name in _headline(metrics, stage.metric)
+        )
+        star = " *" if epoch and better(metrics[stage.metric], progress.best) else ""
+        seconds = time.monotonic() - self.began
+        self.say(f"{self.name}  {position}  {figures}{star}  {seconds:.0f} s")
+
+
+def _headline(metrics: dict[str, float], metric: str) -> list[str]:
+    """Names of the figures that are shown, those of the selecting metric's kind first."""
     kinds = dict.fromkeys([metric.split("_")[0], *(name.split("_")[0] for name in metrics)])
     return [
         f"{kind}_{what}" for kind in kinds for what in ("ap", "ap50") if f"{kind}_{what}" in metrics
     ]
 
 
-class _Lines:
+class _ProgressLines:
     """Progress where there is no terminal: a line now and then."""
 
     def __init__(self, console: Console, what: str) -> None:
-        self.console, self.what, self.began, self.last = (
-            console,
-            what,
-            time.monotonic(),
-            time.monotonic(),
-        )
+        self.console, self.what = console, what
+        self.began = self.last = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()

@@ -12,20 +12,22 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from segue import __version__
-from segue.base.files import write_json
-from segue.base.parsing import read_json
-from segue.errors import CheckpointError, HandoverError
+from segue.errors import HandoverError, Interrupted, SegueError
 from segue.plan.schema import Plan, StagePlan
-from segue.training import checkpoint, processes
+from segue.run.notes import NOTE, RunNote, StageNote, State, read_note, write_note
+from segue.training import checkpoint, disk, processes
+from segue.training.estimate import Peak
 
-NOTE, PLAN, REPORT, SWEEP = "run.json", "plan.yaml", "report.html", "sweep.json"
+PLAN, REPORT, SWEEP = "plan.yaml", "report.html", "sweep.json"
+LEFT_BEHIND = ("last*", "cache", "bad-step*")  # by a finished stage that is copied
 
 
 def key_of(*parts: Any) -> str:
@@ -45,13 +47,27 @@ def digest_of(plan: Plan, manifests: list[str]) -> str:
 
 @dataclass(slots=True)
 class RunFolder:
-    """A run on disk. stages: what run.json says about each stage (state, key, folder)."""
+    """A run on disk.
+
+    resumed: whether it was there before. stages: what run.json says about each stage that has
+    begun, by name. digest: of all that decides what comes out of the stages.
+    """
 
     path: Path
     plan: Plan
     resumed: bool
-    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stages: dict[str, StageNote] = field(default_factory=dict)
     digest: str = ""
+
+    @classmethod
+    def read(cls, path: Path, plan: Plan) -> RunFolder:
+        """A run that is there.
+
+        Raises:
+            CheckpointError: if its note is damaged.
+        """
+        note = read_note(path)
+        return cls(path, plan, True, note.stages, note.digest)
 
     @classmethod
     def open(cls, plan: Plan, manifests: list[str]) -> RunFolder:
@@ -63,9 +79,9 @@ class RunFolder:
         digest = digest_of(plan, manifests)
         for known in range(len(manifests), 0, -1):
             begun_with = [*manifests[:known], *[""] * (len(manifests) - known)]
-            if (found := cls.find(plan, digest_of(plan, begun_with))) is not None:
-                found.digest = digest
-                return found
+            if (run := cls.find(plan, digest_of(plan, begun_with))) is not None:
+                run.digest = digest
+                return run
         number = max(map(_number, plan.runs.glob(f"{plan.name}-*")), default=0) + 1
         run = cls(plan.runs / f"{plan.name}-{number}", plan, False, {}, digest)
         # every process has seen the same folders before one of them adds this one
@@ -79,7 +95,7 @@ class RunFolder:
                 plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True
             )
             (staging / PLAN).write_text(resolved, encoding="utf-8")
-            write_json(staging / NOTE, run._note(), indent=2)
+            write_note(staging, run._note())
             staging.rename(run.path)
         processes.barrier()
         return run
@@ -88,17 +104,20 @@ class RunFolder:
     def find(cls, plan: Plan, digest: str) -> RunFolder | None:
         """The newest run of exactly this, if there is one."""
         for path in runs_of(plan):
-            note = read_note(path)
-            if note.get("digest") == digest:
-                return cls(path, plan, True, note["stages"], digest)
+            run = cls.read(path, plan)
+            if run.digest == digest:
+                return run
         return None
 
     @property
     def complete(self) -> bool:
         """Whether every stage of the plan is."""
-        return all(
-            self.stages.get(stage.name, {}).get("state") == "complete" for stage in self.plan.stages
-        )
+        return all(self.is_complete(stage) for stage in self.plan.stages)
+
+    def is_complete(self, stage: StagePlan) -> bool:
+        """Whether a stage is trained to its end, under whatever key."""
+        note = self.stages.get(stage.name)
+        return note is not None and note.state == "complete"
 
     def stage_folder(self, stage: StagePlan) -> Path:
         number = [s.name for s in self.plan.stages].index(stage.name) + 1
@@ -108,39 +127,48 @@ class RunFolder:
         return self.stage_folder(stage) / "selected"
 
     def finished(self, stage: StagePlan, key: str) -> bool:
-        """Whether the stage is complete under this key; brings it over from another run of the
-        plan, or of another member of the same sweep, if it is there.
+        """Whether the stage is complete under this key; copies it from another run of the plan, or
+        of another member of the same sweep, if it is complete there.
 
         Raises:
             CheckpointError: if it is, but its checkpoint was damaged since.
         """
-        entry = self.stages.get(stage.name, {})
-        if entry.get("state") == "complete" and entry.get("key") == key:
+        note = self.stages.get(stage.name)
+        if note is not None and self.is_complete(stage) and note.key == key:
             checkpoint.verify(self.selected(stage))
             return True
-        for other in (*runs_of(self.plan), *runs_beside(self.plan)):
-            found = read_note(other).get("stages", {}).get(stage.name, {})
-            if other != self.path and found.get("state") == "complete" and found.get("key") == key:
-                if processes.rank() == 0:
-                    self._bring_over(other / found["folder"], stage)
-                processes.barrier()
-                source = (
-                    other.name
-                    if other.parent == self.path.parent
-                    else f"{other.parent.name}/{other.name}"
-                )
-                needed = {name: value for name, value in found.items() if name == "peak_bytes"}
-                self._set(stage, state="complete", key=key, reused_from=source, **needed)
+        for other in (*runs_of(self.plan), *sweep_siblings(self.plan)):
+            known = read_note(other).stages.get(stage.name)
+            if (
+                known is not None
+                and other != self.path
+                and (known.state, known.key) == ("complete", key)
+            ):
+                self._copy(other, known, stage)
                 return True
         return False
 
-    def _bring_over(self, source: Path, stage: StagePlan) -> None:
+    def _copy(self, other: Path, known: StageNote, stage: StagePlan) -> None:
+        """Take a complete stage over from another run."""
+        if processes.rank() == 0:
+            self._copy_files(other / known.folder, stage)
+        processes.barrier()
+        source = (
+            other.name if other.parent == self.path.parent else f"{other.parent.name}/{other.name}"
+        )
+        self._set(
+            stage,
+            state="complete",
+            key=known.key,
+            reused_from=source,
+            peak_bytes=known.peak_bytes,
+        )
+
+    def _copy_files(self, source: Path, stage: StagePlan) -> None:
         checkpoint.verify(source / "selected")
         staging = self.stage_folder(stage).with_suffix(".copying")
         shutil.rmtree(staging, ignore_errors=True)
-        shutil.copytree(
-            source, staging, ignore=shutil.ignore_patterns("last*", "cache", "bad-step*")
-        )
+        shutil.copytree(source, staging, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
         shutil.rmtree(self.stage_folder(stage), ignore_errors=True)
         staging.rename(self.stage_folder(stage))
 
@@ -151,7 +179,8 @@ class RunFolder:
         """
         folder = self.stage_folder(stage)
         if processes.rank() == 0:
-            if self.stages.get(stage.name, {}).get("key", key) != key and folder.exists():
+            note = self.stages.get(stage.name)
+            if note is not None and note.key != key and folder.exists():
                 number = 1
                 while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
                     number += 1
@@ -160,14 +189,37 @@ class RunFolder:
         self._set(stage, state="running", key=key)
         processes.barrier()
 
-    def end(self, stage: StagePlan, state: str, peak_bytes: int | None) -> None:
+    @contextmanager
+    def attempt(self, stage: StagePlan, key: str, device: str) -> Iterator[None]:
+        """Around the training of a stage: notes that it runs, how it ended, and the most memory it
+        needed.
+
+        Raises:
+            TrainingError: if the disk failed; whatever else the training raises is raised again.
+        """
+        self.begin(stage, key)
+        peak = Peak(device)
+        try:
+            yield
+        except Interrupted:
+            self.end(stage, "interrupted", peak.bytes())
+            raise
+        except (SegueError, OSError) as error:
+            with suppress(OSError):  # a full disk takes no note of it either
+                self.end(stage, "failed", peak.bytes())
+            if isinstance(error, OSError) and error.errno in disk.FAILING:
+                raise disk.full(self.stage_folder(stage), "could not be written", error) from None
+            raise
+        self.end(stage, "complete", peak.bytes())
+
+    def end(self, stage: StagePlan, state: State, peak_bytes: int | None) -> None:
         """Mark a stage as complete, interrupted or failed.
 
         peak_bytes: the memory it needed, if that is known.
         """
-        before = self.stages[stage.name].get("peak_bytes")
-        known = [value for value in (before, peak_bytes) if value is not None]
-        self._set(stage, state=state, **({"peak_bytes": max(known)} if known else {}))
+        peaks = [self.stages[stage.name].peak_bytes, peak_bytes]
+        known = [value for value in peaks if value is not None]
+        self._set(stage, state=state, peak_bytes=max(known, default=None))
 
     def complete_parent(self, stage: StagePlan) -> Path:
         """The selected checkpoint of a finished stage.
@@ -176,7 +228,8 @@ class RunFolder:
             HandoverError: if the stage is not finished.
             CheckpointError: if its checkpoint is damaged.
         """
-        state = self.stages.get(stage.name, {}).get("state", "not begun")
+        note = self.stages.get(stage.name)
+        state = "not begun" if note is None else note.state
         if state != "complete":
             raise HandoverError(
                 f"stage {stage.name}",
@@ -186,57 +239,36 @@ class RunFolder:
             )
         return self.selected(stage)
 
-    def _set(self, stage: StagePlan, **entries: Any) -> None:
-        entry = self.stages.setdefault(stage.name, {"folder": self.stage_folder(stage).name})
-        entry.update(entries)
+    def _set(self, stage: StagePlan, **changes: Any) -> None:
+        """Change what run.json says of a stage; what is not named stays."""
+        begun = StageNote(folder=self.stage_folder(stage).name, state="running")
+        note = self.stages.get(stage.name, begun)
+        self.stages[stage.name] = note.model_copy(update=changes)
         if processes.rank() == 0:
-            self._write()
+            write_note(self.path, self._note())
 
-    def _write(self) -> None:
-        write_json(self.path / NOTE, self._note(), indent=2)
-
-    def _note(self) -> dict[str, Any]:
-        return {
-            "plan": self.plan.name,
-            "digest": self.digest,
-            "segue": __version__,
-            "stages": self.stages,
-        }
+    def _note(self) -> RunNote:
+        return RunNote(plan=self.plan.name, digest=self.digest, stages=self.stages)
 
 
 def runs_of(plan: Plan) -> list[Path]:
     """Folders of this plan's runs, newest first."""
-    found = [
+    runs = [
         path
         for path in plan.runs.glob(f"{plan.name}-*")
         if _number(path) and (path / NOTE).is_file()
     ]
-    return sorted(found, key=_number, reverse=True)
+    return sorted(runs, key=_number, reverse=True)
 
 
-def runs_beside(plan: Plan) -> list[Path]:
+def sweep_siblings(plan: Plan) -> list[Path]:
     """Runs of the other members, if the plan is a member of a sweep."""
     if not (plan.runs.parent / SWEEP).is_file():
         return []
-    found = plan.runs.parent.glob(f"*/{plan.name}-*/{NOTE}")
-    return sorted(path.parent for path in found if path.parent.parent != plan.runs)
+    notes = plan.runs.parent.glob(f"*/{plan.name}-*/{NOTE}")
+    return sorted(path.parent for path in notes if path.parent.parent != plan.runs)
 
 
 def _number(path: Path) -> int:
     tail = path.name.rpartition("-")[2]
     return int(tail) if tail.isdigit() else 0
-
-
-def read_note(path: Path) -> dict[str, Any]:
-    """run.json of a run.
-
-    Raises:
-        CheckpointError: if it is damaged.
-    """
-    try:
-        note = read_json(path / NOTE)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(path / NOTE, f"not readable ({error})", "a run's notes") from None
-    if not isinstance(note, dict):
-        raise CheckpointError(path / NOTE, f"a {type(note).__name__}", "a run's notes")
-    return note

@@ -1,4 +1,4 @@
-"""What finished stages leave beside their checkpoints: metrics.json, predictions, and the run's
+"""What finished stages leave next to their checkpoints: metrics.json, predictions, and the run's
 report.
 """
 
@@ -6,100 +6,133 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from segue import __version__
-from segue.base.files import write_json
 from segue.data.dataset import DataSet
 from segue.data.records import Record
 from segue.evaluation.bootstrap import compare
 from segue.evaluation.coco_metrics import CocoMetrics
+from segue.evaluation.outcome import (
+    SplitFigures,
+    StageOutcome,
+    read_outcome,
+    write_outcome,
+)
 from segue.evaluation.report import SHOWN_SCORE, StagePage, render
-from segue.plan.schema import StagePlan
 from segue.run import build
-from segue.run.console import Console
+from segue.run.context import StageContext
 from segue.run.folder import REPORT, RunFolder
 from segue.structures.detections import Detections
 from segue.structures.masks import Rle, bitmap
 from segue.structures.regions import Region
-from segue.training import bad_step, checkpoint, processes
-from segue.training.journal import read_rows
+from segue.training import bad_step, checkpoint, freeze_benefit, processes
+from segue.training.journal import read_events, read_rows
 from segue.training.learner import Learner
 from segue.training.selection import kept
+from segue.training.stage import Stage
 
-PREDICTIONS, METRICS, SAVING = "predictions.coco.json", "metrics.json", "saving.json"
+PREDICTIONS = "predictions.coco.json"
+HEADLINE = ("box_ap", "box_ap50", "mask_ap", "mask_ap50")
 
 
-def write_outcome(
-    folder: Path, stage: StagePlan, data: DataSet, learner: Learner, proof: str, console: Console
-) -> None:
-    """Measure the selected checkpoint on valid, and on test if there is one; write both down."""
-    chain = learner.chain
+def finish_stage(context: StageContext, learner: Learner, proof: str) -> None:
+    """Measure the selected checkpoint on valid, and on test if there is one; write both down.
+
+    proof: that what was frozen did not move, in a line.
+    """
+    stage, folder = context.stage, context.folder
     card, tensors = checkpoint.read(folder / "selected")
-    chain.load_state_dict(tensors)
-    images = learner.progress.images_per_forward
-    outcome: dict[str, Any] = {
-        "stage": stage.name,
-        "task": stage.task,
-        "metric": stage.metric,
-        "epoch": card.epoch,
-        "step": card.step,
-        "frozen": proof,
-        "saving": json.loads((folder / SAVING).read_text())["text"]
-        if (folder / SAVING).is_file()
-        else "",
-        "parts": {name: part.model_dump() for name, part in card.parts.items()},
-    }
-    for part in ("valid", "test"):
-        if part in data.splits and data.splits[part].records:
-            metrics = build.measure(data, part, chain, images, stage.workers, lambda: None)
-            outcome[part] = {**metrics.figures(), "detections_counted": metrics.most}
-            outcome[part] |= {
-                f"{kind}_ap_by_class": metrics.by_class(kind) for kind in metrics.kinds
-            }
-            if part == "valid" and processes.rank() == 0:
-                write_predictions(folder / PREDICTIONS, metrics, data)
+    learner.chain.load_state_dict(tensors)
+    measured = _measured(context, learner)
+    outcome = StageOutcome(
+        stage=stage.name,
+        task=stage.task,
+        metric=stage.metric,
+        epoch=card.epoch,
+        step=card.step,
+        frozen=proof,
+        saving=str(benefit) if (benefit := freeze_benefit.read(folder)) else "",
+        parts=card.parts,
+        valid=measured["valid"],
+        test=measured.get("test"),
+    )
     if processes.rank() == 0:
-        write_json(folder / METRICS, outcome, indent=2)
+        write_outcome(folder, outcome)
         for path in (folder / "selected", *(path for path, _ in kept(folder))):
             checkpoint.mark_complete(path)
-        # the stage got past that step
+        # nothing goes on from them any more: the stage is trained, and got past its bad steps
         for path in (folder / "cache", *folder.glob(f"{bad_step.FOLDER}*")):
             shutil.rmtree(path, ignore_errors=True)
     processes.barrier()
-    at = "epoch" if stage.evaluate_every_steps is None else "step"
-    console.say(f"{stage.name}: selected {at} {outcome[at]}, {describe(outcome['valid'])} (valid)")
-    for remark in remarks(outcome["valid"], read_rows(folder / "epochs.csv"), stage.metric):
-        console.say(f"{stage.name}: {remark}")
+    position = f"epoch {outcome.epoch}"
+    if stage.evaluate_every_steps is not None:
+        position = f"step {outcome.step}"
+    context.report(f"selected {position}, {describe(outcome.valid.figures)} (valid)")
+    for remark in remarks(outcome.valid.figures, read_rows(folder / "epochs.csv"), stage.metric):
+        context.report(remark)
 
 
-def describe(figures: dict[str, float]) -> str:
+def proof_of(context: StageContext, stage: Stage) -> str:
+    """That nothing moved while it was frozen: until each thaw, and at the end, in one line.
+
+    Raises:
+        TrainingError: if anything did, which is a bug of ours.
+    """
+    # by step, because what was redone after a kill stands twice
+    thaws = {
+        event["step"]: f"until step {event['step']} {event['proof']}"
+        for event in read_events(context.folder, "thaw")
+    }
+    if stage.proof.label:
+        line = stage.proof.check(stage.learner.chain)
+    else:
+        line = "then everything learned" if thaws else "nothing frozen"
+    context.report(line)
+    return "; ".join([*thaws.values(), line])
+
+
+def _measured(context: StageContext, learner: Learner) -> dict[str, SplitFigures]:
+    """Figures of the learner's model on valid and test, as far as there are such splits."""
+    data, images = context.data, learner.progress.images_per_forward
+    figures = {}
+    for split in ("valid", "test"):
+        if split in data.splits and data.splits[split].records:
+            metrics = build.measure(
+                data, split, learner.chain, images, context.stage.workers, lambda: None
+            )
+            figures[split] = SplitFigures.of(metrics)
+            if split == "valid" and processes.rank() == 0:
+                write_predictions(context.folder / PREDICTIONS, metrics, data)
+    return figures
+
+
+def describe(figures: Mapping[str, float]) -> str:
     """The headline figures in one line."""
-    names = [name for name in ("box_ap", "box_ap50", "mask_ap", "mask_ap50") if name in figures]
-    return ", ".join(f"{name} {figures[name]:.3f}" for name in names)
+    return ", ".join(f"{name} {figures[name]:.3f}" for name in HEADLINE if name in figures)
 
 
-def remarks(figures: dict[str, float], epochs: list[dict[str, float]], metric: str) -> list[str]:
+def remarks(
+    figures: Mapping[str, float], epochs: Sequence[Mapping[str, float]], metric: str
+) -> list[str]:
     """What has to be said of a stage's figures on valid: that there is nothing to see in them, or
     less than before it.
 
     epochs: the rows of its record, of which the first is what it was handed.
     """
-    if not any(
-        figures.get(f"{kind}_{what}", 0) > 0 for kind in ("box", "mask") for what in ("ap", "ap50")
-    ):
+    if not any(figures.get(name, 0) > 0 for name in HEADLINE):
         return [
             "Nothing was found in the validation images: train longer, or look at the training "
             "loss."
         ]
-    begun, *later = [row[metric] for row in epochs if metric in row] or [0.0]
-    if not later or begun <= max(later):
+    before, *later = [row[metric] for row in epochs if metric in row] or [0.0]
+    if not later or before <= max(later):
         return []
     return [
-        f"It began better, with {metric} {begun:.3f}, than it ever was in training "
+        f"It began better, with {metric} {before:.3f}, than it ever was in training "
         f"({max(later):.3f}): "
         "train longer, or with a lower optimizer.lr; or do without this stage."
     ]
@@ -118,19 +151,22 @@ def write_predictions(path: Path, metrics: CocoMetrics, data: DataSet) -> None:
     path.write_text(json.dumps(entries), encoding="utf-8")
 
 
-def read_predictions(path: Path, data: DataSet, kinds: tuple[str, ...], most: int) -> CocoMetrics:
-    """The reverse of `write_predictions`, for the valid part."""
+def read_predictions(stage: Path, data: DataSet, figures: SplitFigures) -> CocoMetrics:
+    """What `write_predictions` left in a stage's folder, on the valid split of its data.
+
+    figures: of that split, which say what was measured.
+    """
     records = data.splits["valid"].records
     positions = {record.id: i for i, record in enumerate(records)}
     labels = {number: label for label, number in enumerate(data.ids, 1)}
-    metrics = CocoMetrics(records, data.classes, kinds, most)
+    metrics = CocoMetrics(records, data.classes, figures.kinds, figures.detections_counted)
     metrics.results = [
         {
             **entry,
             "image_id": positions[entry["image_id"]],
             "category_id": labels[entry["category_id"]],
         }
-        for entry in json.loads(path.read_text(encoding="utf-8"))
+        for entry in json.loads((stage / PREDICTIONS).read_text(encoding="utf-8"))
     ]
     return metrics
 
@@ -142,12 +178,10 @@ def write_report(run: RunFolder, data: dict[str, DataSet]) -> Path:
     pages: list[StagePage] = []
     for stage in run.plan.stages:
         folder = run.stage_folder(stage)
-        if run.stages.get(stage.name, {}).get("state") != "complete" or stage.name not in data:
+        if not run.is_complete(stage) or stage.name not in data:
             continue
-        outcome = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        kinds = ("box", "mask") if "mask_ap" in outcome["valid"] else ("box",)
-        most = outcome["valid"]["detections_counted"]
-        metrics = read_predictions(folder / PREDICTIONS, data[stage.name], kinds, most)
+        outcome = read_outcome(folder)
+        metrics = read_predictions(folder, data[stage.name], outcome.valid)
         epochs = read_rows(folder / "epochs.csv")
         page = StagePage(
             name=stage.name,
@@ -155,9 +189,9 @@ def write_report(run: RunFolder, data: dict[str, DataSet]) -> Path:
             steps=read_rows(folder / "steps.csv"),
             epochs=epochs,
             metrics=metrics,
-            found=detections_of(metrics),
+            detections=detections_of(metrics),
             channels=run.plan.data_of(stage).channels,
-            notes=remarks(outcome["valid"], epochs, stage.metric),
+            notes=remarks(outcome.valid.figures, epochs, stage.metric),
         )
         _compare(page, pages)
         pages.append(page)
@@ -209,11 +243,11 @@ def _detections(entries: list[dict], record: Record, class_names: tuple[str, ...
     boxes = torch.tensor([entry["bbox"] for entry in entries], dtype=torch.float32).reshape(-1, 4)
     regions = None
     if entries and "segmentation" in entries[0]:
-        found = (
+        masks = (
             Rle(record.height, record.width, entry["segmentation"]["counts"].encode())
             for entry in entries
         )
-        regions = tuple(Region.of(*bitmap(rle)) for rle in found)
+        regions = tuple(Region.of(*bitmap(rle)) for rle in masks)
     return Detections(
         boxes_xyxy=torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),
         scores=torch.tensor([entry["score"] for entry in entries]),

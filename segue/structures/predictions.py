@@ -19,8 +19,11 @@ class MaskSource(Protocol):
     looks at.
     """
 
-    size: tuple[int, int]
-    trained_from: int
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    @property
+    def trained_from(self) -> int: ...
 
     def at(self, image: Tensor, layer: Tensor, query: Tensor) -> Tensor:
         """Mask logits (T, h, w) of the queries at three index vectors (T,)."""
@@ -46,7 +49,7 @@ class Predictions:
     groups: int = 1
     masks: MaskSource | None = None
 
-    def asked(self, objects: int, points: int | None) -> list[Tensor]:
+    def mask_loss_tensors(self, objects: int, points: int | None) -> list[Tensor]:
         """What the loss of one image with `objects` objects asks for: each matched query's masks
         (T, h, w), compared at `points` points (a sixteenth of the cells if None). Also on meta
         tensors, which have no values to choose by.
@@ -88,12 +91,12 @@ class RegionSource(Protocol):
         """
         ...
 
-    def classified(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def classify(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (T, K + 1), background first, and deltas (T, K + 1, 4) of the boxes (T_i, 4) of
         each image.
         """
         ...
 
-    def outlined(self, boxes: list[Tensor]) -> Tensor:
+    def mask_logits(self, boxes: list[Tensor]) -> Tensor:
         """Mask logits (T, K, h, w) inside the boxes (T_i, 4) of each image."""
         ...

@@ -16,7 +16,7 @@ class Target:
     """The objects of one image in the frame the model sees.
 
     labels (N,) int64 0..K-1; boxes_cxcywh (N, 4) float32 in 0..1; masks (N) or None if the stage
-    needs none; has_mask (N,) bool: objects without one take part in box terms only; weights (N,)
+    needs none; has_mask (N,) bool: objects without one take part in box terms only; object_weights (N,)
     float32: how much an object's terms count (1 for a manual label). key: 63-bit number that names
     this view of this image; all randomness of its losses follows from it. unexplained: cells (h, w)
     where the image shows something that no object covers, bool; None unless asked for. record:
@@ -26,7 +26,7 @@ class Target:
     labels: Tensor
     boxes_cxcywh: Tensor
     has_mask: Tensor
-    weights: Tensor
+    object_weights: Tensor
     masks: PackedMasks | None = None
     unexplained: Tensor | None = None
     key: int = 0
@@ -43,7 +43,7 @@ class Target:
             labels=self.labels[chosen],
             boxes_cxcywh=self.boxes_cxcywh[chosen],
             has_mask=self.has_mask[chosen],
-            weights=self.weights[chosen],
+            object_weights=self.object_weights[chosen],
             masks=None if self.masks is None else self.masks.keep(chosen),
         )
 
@@ -91,9 +91,11 @@ class Batch:
         return {
             "images": float(len(self)),
             "objects": float(sum(len(target) for target in self.targets)),
-            "weights": float(sum(float(target.weights.sum()) for target in self.targets)),
-            "masked_weights": float(
-                sum(float(target.weights[target.has_mask].sum()) for target in self.targets)
+            "object_weights": float(
+                sum(float(target.object_weights.sum()) for target in self.targets)
+            ),
+            "masked_object_weights": float(
+                sum(float(target.object_weights[target.has_mask].sum()) for target in self.targets)
             ),
         }
 

@@ -18,8 +18,9 @@ from segue.plan.reading import load_plan
 from segue.plan.schema import Plan
 from segue.run import build
 from segue.run.console import Console
+from segue.run.context import StageContext
+from segue.run.data import read_all_data
 from segue.run.folder import digest_of, key_of
-from segue.run.runner import read_all_data
 
 LONGEST_NAME = 100
 NOT_SWEPT = {
@@ -209,7 +210,10 @@ def _build(plan: Plan, data: dict[str, DataSet]) -> None:
     """Every stage's model, without values."""
     device = build.pick_device(plan.device)
     for stage in plan.stages:
-        build.refuse_late_thaws(stage, data[stage.name])
-        build.monitored(data[stage.name], stage)
+        context = StageContext(
+            plan, stage, data[stage.name], device, plan.runs, say=lambda line: None
+        )
+        build.refuse_late_thaws(stage, context.data)
+        build.monitored(context.data, stage)
         with torch.device("meta"):
-            build.build_model(plan, stage, data[stage.name], None, device, lambda line: None)
+            build.build_model(context, weights=None)

@@ -23,7 +23,7 @@ POLL = 0.1  # seconds between two looks at what runs
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class SweepJob:
     """A plan to run. cwd: the folder that relative paths in it start from. log: where all it says
     goes, appended.
 
@@ -53,7 +53,7 @@ class Running(Protocol):
 class Local:
     """A job in a process on this machine."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: SweepJob) -> None:
         context: Any = multiprocessing.get_context(
             "forkserver" if sys.platform == "linux" else "spawn"
         )
@@ -73,7 +73,7 @@ class Local:
 class OnRay:
     """A job in a process on a node of a Ray cluster, all of which see the same files."""
 
-    def __init__(self, job: Job, gpus: int) -> None:
+    def __init__(self, job: SweepJob, gpus: int) -> None:
         import ray
 
         task = ray.remote(num_cpus=job.threads, num_gpus=gpus, max_retries=0)(run_here)
@@ -124,7 +124,7 @@ def join_ray() -> tuple[int, int]:
     return int(max(cores, default=0)), int(ray.cluster_resources().get("GPU", 0))
 
 
-def run_here(job: Job) -> int:
+def run_here(job: SweepJob) -> int:
     """A job in a process beside this one, to its end; returns its exit code.
 
     Cancelled, it saves and stops.
@@ -138,7 +138,7 @@ def run_here(job: Job) -> int:
     return code
 
 
-def run_job(job: Job) -> None:
+def run_job(job: SweepJob) -> None:
     """What the process of a job does. Ends it with the exit code of `segue run`."""
     _stand_alone()
     os.chdir(job.cwd)

@@ -10,26 +10,24 @@ members that are complete stay as they are.
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from segue.base.files import write_json
-from segue.base.parsing import read_json
 from segue.errors import CheckpointError, Interrupted
+from segue.evaluation.outcome import read_outcome
 from segue.plan.schema import Plan
 from segue.run.console import Console
 from segue.run.folder import PLAN, SWEEP, RunFolder
-from segue.run.results import METRICS, describe
+from segue.run.results import describe
 from segue.sweep.combinations import Member
-from segue.sweep.launch import POLL, Job, Running
+from segue.sweep.launch import POLL, Running, SweepJob
+from segue.sweep.notes import MemberNote, State, SweepNote, read_note, write_note
 from segue.training import checkpoint
 from segue.training.signals import stop_signals
 
@@ -38,15 +36,12 @@ LOG = "log.txt"
 
 @dataclass(slots=True)
 class SweepFolder:
-    """A sweep on disk.
-
-    notes: what sweep.json says of each member: values, digest, state, and why it failed.
-    """
+    """A sweep on disk. notes: what sweep.json says of each member, by name."""
 
     path: Path
     plan: str
     threads: int
-    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: dict[str, MemberNote] = field(default_factory=dict)
 
     @classmethod
     def open(cls, members: Sequence[Member], threads: int | None, usual: int) -> SweepFolder:
@@ -71,8 +66,8 @@ class SweepFolder:
                 threads or usual,
             )
         for member in members:
-            note = {"values": member.values, "digest": member.digest, "state": "not begun"}
-            folder.notes[member.name] = {**note, **folder.notes.get(member.name, {})}
+            new = MemberNote(values=member.values, digest=member.digest, state="not begun")
+            folder.notes.setdefault(member.name, new)
             folder.write_plan(member)
         folder.write()
         return folder
@@ -84,22 +79,17 @@ class SweepFolder:
         Raises:
             CheckpointError: if its notes are not readable.
         """
-        try:
-            note = read_json(path / SWEEP)
-            return cls(path, note["plan"], note["threads"], note["members"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                path / SWEEP, f"not readable ({error!r})", "a sweep's notes"
-            ) from None
+        note = read_note(path)
+        return cls(path, note.plan, note.threads, note.members)
 
     def fits(self, members: Sequence[Member]) -> bool:
         """Whether these are members of this sweep: of the same keys, some of them known, and none
         known as another.
         """
         known = [member for member in members if member.name in self.notes]
-        same = all(self.notes[member.name]["digest"] == member.digest for member in known)
+        same = all(self.notes[member.name].digest == member.digest for member in known)
         every = [
-            *(note["values"] for note in self.notes.values()),
+            *(note.values for note in self.notes.values()),
             *(member.values for member in members),
         ]
         keys = {tuple(sorted(values)) for values in every}
@@ -118,14 +108,14 @@ class SweepFolder:
         (folder / PLAN).write_text(resolved, encoding="utf-8")
 
     def write(self) -> None:
-        write_json(
-            self.path / SWEEP,
-            {"plan": self.plan, "threads": self.threads, "members": self.notes},
-            indent=2,
-        )
+        """Write sweep.json."""
+        note = SweepNote(plan=self.plan, threads=self.threads, members=self.notes)
+        write_note(self.path, note)
 
-    def note(self, name: str, state: str, reason: str = "") -> None:
-        self.notes[name] |= {"state": state, "reason": reason}
+    def note(self, name: str, state: State, reason: str = "") -> None:
+        """Note what became of a member. reason: why it is not complete, if it could be."""
+        changes = {"state": state, "reason": reason}
+        self.notes[name] = self.notes[name].model_copy(update=changes)
         self.write()
 
     def run_of(self, member: Member) -> RunFolder | None:
@@ -144,10 +134,8 @@ class SweepFolder:
         """What came of a complete member, in a few words."""
         run = self.run_of(member)
         assert run is not None
-        outcome = json.loads(
-            (run.stage_folder(run.plan.stages[-1]) / METRICS).read_text(encoding="utf-8")
-        )
-        return f"{describe(outcome['valid'])} (valid)"
+        outcome = read_outcome(run.stage_folder(run.plan.stages[-1]))
+        return f"{describe(outcome.valid.figures)} (valid)"
 
 
 def _number(note: Path) -> int:
@@ -169,7 +157,7 @@ def train_members(
     folder: SweepFolder,
     members: Sequence[Member],
     devices: Sequence[str | None],
-    start: Callable[[Job], Running],
+    start: Callable[[SweepJob], Running],
     console: Console,
 ) -> list[Member]:
     """Train every member that is not complete; returns those that are not complete even then.
@@ -180,40 +168,40 @@ def train_members(
         Interrupted: on SIGTERM or SIGINT, when all that ran have saved and stopped.
     """
     waiting = _incomplete(folder, members, console)
-    todo, free, asked = len(waiting), list(devices), False
+    todo, free, stopping = len(waiting), list(devices), False
     attempts: list[Attempt] = []
     with stop_signals() as received, console.progress("sweep") as tick:
         try:
             while attempts or (waiting and not received):
                 while waiting and free and not received:
                     attempts.append(_begin(folder, waiting.pop(0), free.pop(0), start, console))
-                if received and not asked:
+                if received and not stopping:
                     console.say(f"asked to stop: waiting until {len(attempts)} members have saved")
-                    asked = _stop(attempts)
+                    stopping = _stop(attempts)
                 for attempt in [
                     attempt for attempt in attempts if attempt.running.code() is not None
                 ]:
                     attempts.remove(attempt)
                     free.append(attempt.device)
-                    _end(folder, attempt, asked, console)
+                    _end(folder, attempt, stopping, console)
                     tick(todo - len(waiting) - len(attempts), todo)
                 time.sleep(POLL)
         finally:
             _stop(attempts)  # none, unless something went wrong here
     if received:
         raise Interrupted(received[0])
-    return [member for member in members if folder.notes[member.name]["state"] != "complete"]
+    return [member for member in members if folder.notes[member.name].state != "complete"]
 
 
 def _incomplete(folder: SweepFolder, members: Sequence[Member], console: Console) -> list[Member]:
-    found = []
+    incomplete = []
     for member in members:
         if folder.is_complete(member):
             folder.note(member.name, "complete")
             console.say(f"{member.name}: complete, kept, {folder.figures(member)}")
         else:
-            found.append(member)
-    return found
+            incomplete.append(member)
+    return incomplete
 
 
 def _stop(attempts: Sequence[Attempt]) -> bool:
@@ -226,11 +214,13 @@ def _begin(
     folder: SweepFolder,
     member: Member,
     device: str | None,
-    start: Callable[[Job], Running],
+    start: Callable[[SweepJob], Running],
     console: Console,
 ) -> Attempt:
     home = folder.path / member.name
-    job = Job((home / PLAN).resolve(), (home / LOG).resolve(), Path.cwd(), folder.threads, device)
+    job = SweepJob(
+        (home / PLAN).resolve(), (home / LOG).resolve(), Path.cwd(), folder.threads, device
+    )
     with job.log.open("a", encoding="utf-8") as log:
         log.write(f"--- {member.name}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
     folder.note(member.name, "running")
@@ -238,32 +228,30 @@ def _begin(
     return Attempt(member, device, time.monotonic(), start(job))
 
 
-def _end(folder: SweepFolder, attempt: Attempt, asked: bool, console: Console) -> None:
-    """Note how a member ended, and say it in a line. asked: whether it was to stop."""
+def _end(folder: SweepFolder, attempt: Attempt, stopping: bool, console: Console) -> None:
+    """Note how a member ended, and say it in a line. stopping: whether it was asked to stop."""
     member, code = attempt.member, attempt.running.code()
     assert code is not None
+    state: State
     if code == 0 and folder.is_complete(member):
         state, reason = "complete", ""
-    elif asked and abs(code) in (128 + signal.SIGTERM, signal.SIGTERM):
+    elif stopping and abs(code) in (128 + signal.SIGTERM, signal.SIGTERM):
         state, reason = "interrupted", "stopped when asked to"
     else:
         state, reason = "failed", reason_of(code, folder.path / member.name / LOG)
     folder.note(member.name, state, reason)
-    what = folder.figures(member) if state == "complete" else reason
-    console.say(f"{member.name}: {state}, {what}, {time.monotonic() - attempt.began:.0f} s")
+    details = folder.figures(member) if state == "complete" else reason
+    console.say(f"{member.name}: {state}, {details}, {time.monotonic() - attempt.began:.0f} s")
 
 
 def reason_of(code: int, log: Path) -> str:
-    """Why a process ended: the signal, or the last thing it said."""
+    """Why a process ended: the signal, or the last line it printed."""
     if code < 0:
         hint = "; perhaps memory ran out" if code == -signal.SIGKILL else ""
         return f"killed by signal {-code} ({signal.Signals(-code).name}){hint}"
-    said = [
-        line
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
-        if line.strip()
-    ]
-    last = said[-1].strip() if said else "---"
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    last = lines[-1].strip() if lines else "---"
     if last.startswith("---"):  # our own line
         return f"ended with exit code {code}"
     return last.removeprefix("segue: ").removeprefix("error: ")

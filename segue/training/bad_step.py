@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from segue.errors import NonFiniteError
 from segue.models.parts.chain import Chain
+from segue.models.weights.card import Card
 from segue.structures.target import Batch
 from segue.training import checkpoint, processes
 from segue.training.cache import target_bytes, target_from
-from segue.training.checkpoint import Card
 from segue.training.learner import Learner, set_random_state
-from segue.training.loop import Begun, accumulate, not_finite
+from segue.training.loop import StepSnapshot, accumulate, not_finite
 
 FOLDER = "bad-step"
 
@@ -34,7 +34,7 @@ def keep(
     learner: Learner,
     card: Callable[[], Card],
     images: Sequence[Path],
-    step: Begun,
+    step: StepSnapshot,
     error: NonFiniteError,
 ) -> NonFiniteError:
     """Write the step into the stage's folder; returns the error to end with, which says how to run
@@ -76,13 +76,13 @@ def is_one(folder: Path) -> bool:
     return folder.name.startswith(FOLDER) and (folder / checkpoint.STATE).is_file()
 
 
-def begun(state: dict[str, Any]) -> Begun:
+def snapshot_from(state: dict[str, Any]) -> StepSnapshot:
     """What the step began with, from what `keep` wrote."""
     targets = [target_from(packed.numpy().tobytes()) for packed in state["targets"]]
     targets = [
         replace(target, key=int(key)) for target, key in zip(targets, state["keys"], strict=True)
     ]
-    return Begun(Batch(state["inputs"], targets), state["rng"])
+    return StepSnapshot(Batch(state["inputs"], targets), state["rng"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Again:
     gradients: list[str]
 
 
-def run_again(learner: Learner, step: Begun) -> Again:
+def run_again(learner: Learner, step: StepSnapshot) -> Again:
     """Forward, loss and backward of the step as it was, and of each of its images alone; no weight
     moves.
     """

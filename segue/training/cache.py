@@ -210,7 +210,10 @@ def _flush(file: BinaryIO) -> None:
 
 def target_bytes(target: Target) -> bytes:
     tensors = {
-        name: getattr(target, name) for name in ("labels", "boxes_cxcywh", "has_mask", "weights")
+        "labels": target.labels,
+        "boxes_cxcywh": target.boxes_cxcywh,
+        "has_mask": target.has_mask,
+        "weights": target.object_weights,  # its name in files since 0.1.0
     }
     if target.unexplained is not None:
         tensors["unexplained"] = target.unexplained
@@ -229,5 +232,6 @@ def target_from(data: bytes) -> Target:
         for name in list(tensors)
         if name.startswith("masks.")
     }
+    tensors["object_weights"] = tensors.pop("weights")
     target = Target(**tensors, record=record, size=(height, width))
     return replace(target, masks=PackedMasks(**masks)) if masks else target

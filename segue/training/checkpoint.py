@@ -1,10 +1,10 @@
 """Checkpoints: folders a person can read, complete or not there, with every byte accounted for.
 
     weights.safetensors   the weights
-    card.json             what they are, where they came from, and the SHA-256 of each file; written last
-    state.pt              only in `last`: what an exact resume needs beside the weights
+    card.json             what they are, where they came from, SHA-256 of each file; written last
+    state.pt              only in `last`: what an exact resume needs besides the weights
 
-A checkpoint is written beside its final place, flushed to disk, and renamed. Killed at any moment,
+A checkpoint is written next to its final place, flushed to disk, and renamed. Killed at any moment,
 at least one of the folder, the one being put in its place, and the one before it is complete;
 `recover` finds it.
 """
@@ -20,51 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from segue.base.parsing import read_json
-from segue.base.settings import Settings
 from segue.errors import CheckpointError, NonFiniteError
-from segue.models import ModelSpec
-from segue.models.weights import Weights, foreign
+from segue.models.weights import ModelWeights, foreign
+from segue.models.weights.card import Card
+from segue.training import disk
 
 CARD, WEIGHTS, STATE = "card.json", "weights.safetensors", "state.pt"
-
-
-class PartSummary(Settings):
-    """Size of one part, and whether the stage trained it."""
-
-    tensors: int
-    parameters: int
-    frozen: bool
-
-    @classmethod
-    def of(cls, part: nn.Module, frozen: bool) -> PartSummary:
-        counts = [parameter.numel() for parameter in part.parameters()]
-        return cls(tensors=len(counts), parameters=sum(counts), frozen=frozen)
-
-
-class Card(Settings):
-    """What a checkpoint is. `complete` is false while the stage that wrote it has not finished."""
-
-    spec: ModelSpec
-    plan: str = ""
-    stage: str = ""
-    task: str = ""
-    epoch: int = 0
-    step: int = 0
-    complete: bool = False
-    selected_by: str = ""
-    metrics: dict[str, float] = Field(default_factory=dict)
-    parts: dict[str, PartSummary] = Field(default_factory=dict)
-    came_from: dict[str, Any] = Field(default_factory=dict)
-    data: dict[str, Any] = Field(default_factory=dict)
-    code: dict[str, str] = Field(default_factory=dict)
-    created: str = ""
-    files: dict[str, str] = Field(default_factory=dict)
 
 
 def write(
@@ -84,11 +51,13 @@ def write(
     """
     for name, tensor in (*tensors.items(), *_within(state or {})):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            found = f"{name} holds NaN or infinity"
             raise NonFiniteError(
-                folder, found, "finite values", "a lower optimizer.lr, or optimizer.clip: 1"
+                folder,
+                f"{name} holds NaN or infinity",
+                "finite values",
+                "a lower optimizer.lr, or optimizer.clip: 1",
             )
-    staging, previous = _beside(folder, "writing"), _beside(folder, "previous")
+    staging, previous = _sibling(folder, "writing"), _sibling(folder, "previous")
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
@@ -98,32 +67,36 @@ def write(
                 torch.save(dict(state), staging / STATE)
         except (SafetensorError, RuntimeError) as error:  # what these writers make of a full disk
             raise OSError(str(error)) from error
-        files = {path.name: _flushed_sha256(path) for path in sorted(staging.iterdir())}
+        files = {path.name: disk.flushed_sha256(path) for path in sorted(staging.iterdir())}
         card = card.model_copy(update={"files": files})
         _write_card(staging / CARD, card)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    _flush_folder(staging)
+    disk.flush_folder(staging)
     discard(previous)
     if folder.exists():
         folder.rename(previous)
     staging.rename(folder)
-    _flush_folder(folder.parent)
+    disk.flush_folder(folder.parent)
     if not keep_previous:
         discard(previous)
     return card
 
 
 def mark_complete(folder: Path) -> None:
-    """Say in a checkpoint's card that the stage it came from was finished; only the card is written
-    anew.
+    """Say in a checkpoint's card that the stage it came from was finished; only the card is
+    written again.
+
+    Raises:
+        CheckpointError: if anything of the checkpoint is missing or damaged.
+        OSError: if the disk is full or fails; the card is as before.
     """
     card = verify(folder).model_copy(update={"complete": True})
     staging = folder / (CARD + ".writing")
     _write_card(staging, card)
     staging.replace(folder / CARD)
-    _flush_folder(folder)
+    disk.flush_folder(folder)
 
 
 def read_card(folder: Path) -> Card:
@@ -147,19 +120,19 @@ def read_card(folder: Path) -> Card:
         if isinstance(error, CheckpointError):
             raise
         what = (
-            f"written by another version{_said(error)}"
+            f"written by another version{_own_complaint(error)}"
             if isinstance(error, ValidationError)
             else "damaged"
         )
         raise CheckpointError(path, f"{what} ({type(error).__name__})", "a segue card") from None
 
 
-def _said(error: ValidationError) -> str:
-    """What our own checks have to say of a card."""
-    own = [
-        problem["ctx"]["error"] for problem in error.errors() if "error" in problem.get("ctx", {})
-    ]
-    return f": {own[0]}" if own else ""
+def _own_complaint(error: ValidationError) -> str:
+    """What a check of ours, rather than pydantic's, has to say of a card; empty if nothing."""
+    for problem in error.errors():
+        if "error" in problem.get("ctx", {}):
+            return f": {problem['ctx']['error']}"
+    return ""
 
 
 def verify(folder: Path) -> Card:
@@ -198,7 +171,11 @@ def read(folder: Path) -> tuple[Card, dict[str, Tensor]]:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """What `last` holds beside the weights, on the CPU."""
+    """What `last` holds besides the weights, on the CPU.
+
+    Raises:
+        CheckpointError: if it is missing, damaged, or holds more than tensors and plain values.
+    """
     return foreign.read_pickle(folder / STATE)
 
 
@@ -210,33 +187,35 @@ def recover(folder: Path) -> tuple[Card | None, list[str]]:
     damaged folder is set aside as `<folder>.damaged`.
     """
     whole: list[tuple[int, Path, Card]] = []
-    said: list[str] = []
-    writing, previous = _beside(folder, "writing"), _beside(folder, "previous")
+    messages: list[str] = []
+    writing, previous = _sibling(folder, "writing"), _sibling(folder, "previous")
     for path in (folder, writing, previous):
         try:
             card = verify(path) if path.is_dir() else None
         except CheckpointError as error:
             if path != writing:  # one that was being written is unfinished, not damaged
-                said.append(error.message)
+                messages.append(error.message)
             continue
         if card is not None:
             whole.append((card.step, path, card))
     if not whole:
-        return None, [*said, f"{folder}: no checkpoint is whole: beginning anew"] if said else []
-    step, best, card = max(whole, key=lambda found: found[0])
-    if said:
-        said.append(f"{folder}: going back to step {step}, the newest checkpoint that is whole")
+        if messages:
+            messages.append(f"{folder}: no checkpoint is whole: beginning anew")
+        return None, messages
+    step, best, card = max(whole, key=lambda candidate: candidate[0])
+    if messages:
+        messages.append(f"{folder}: going back to step {step}, the newest checkpoint that is whole")
     if best != folder:
         if folder.exists():
-            damaged = _beside(folder, "damaged")
+            damaged = _sibling(folder, "damaged")
             discard(damaged)
             folder.rename(damaged)
         best.rename(folder)
-        _flush_folder(folder.parent)
-    return card, said
+        disk.flush_folder(folder.parent)
+    return card, messages
 
 
-def as_weights(folder: Path) -> Weights:
+def as_weights(folder: Path) -> ModelWeights:
     """A segue checkpoint as what a hand-over takes.
 
     Raises:
@@ -253,20 +232,20 @@ def as_weights(folder: Path) -> Weights:
 
 def weights_of(
     card: Card, tensors: dict[str, Tensor], source: str, lineage: dict[str, Any]
-) -> Weights:
+) -> ModelWeights:
     """Card and weights of a checkpoint as what a hand-over takes.
 
     lineage: which file, stage and bytes they are.
     """
     if card.came_from:
         lineage = {**lineage, "came_from": card.came_from}
-    return Weights(
+    return ModelWeights(
         tensors=tensors,
         classes=card.spec.classes,
         channels=tuple(channel.name for channel in card.spec.channels),
         source=source,
         came_from=lineage,
-        card=card.model_dump(mode="json"),
+        card=card,
     )
 
 
@@ -280,7 +259,7 @@ def _within(values: Any, name: str = "state") -> Iterator[tuple[str, Tensor]]:
         yield from _within(value, f"{name}.{number}")
 
 
-def _beside(folder: Path, what: str) -> Path:
+def _sibling(folder: Path, what: str) -> Path:
     return folder.with_name(f"{folder.name}.{what}")
 
 
@@ -288,7 +267,7 @@ def discard(folder: Path) -> None:
     """Remove a checkpoint; renamed first, so that a kill half-way leaves no damaged one under its
     name.
     """
-    discarded = _beside(folder, "discarded")
+    discarded = _sibling(folder, "discarded")
     shutil.rmtree(discarded, ignore_errors=True)
     if folder.exists():
         folder.rename(discarded)
@@ -307,22 +286,6 @@ def _write_card(path: Path, card: Card) -> None:
 
 def _card_sha256(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _flushed_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make renames in a folder durable; a no-op where folders cannot be opened (Windows)."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

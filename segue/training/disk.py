@@ -1,8 +1,12 @@
-"""A disk that is full, in words: where, how much is needed and how much is free."""
+"""Disks: writing so that it stays written, and what to say when one is full: where, how much is
+needed and how much is free.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,19 +26,18 @@ def full(
 ) -> TrainingError:
     """The error that ends a stage.
 
-    needed: bytes, if known; remedy: what helps beside free disk space.
+    needed: bytes, if known; remedy: what helps besides free disk space.
     """
-    told = f"{found} ({error.strerror or error}): " + (
-        f"{megabytes(needed)} needed, " if needed else ""
-    )
-    # what a checkpoint is written by has no number
+    sizes = f"{megabytes(needed)} needed, " if needed else ""
+    # errors of the library that writes checkpoints have no number
     failing = error.errno is None or error.errno in FAILING
     expected = (
         "free disk space" + (f", or {remedy}" if remedy else "")
         if failing
         else "a folder to write to"
     )
-    return TrainingError(where, f"{told}{megabytes(free(where))} free", expected, AGAIN)
+    message = f"{found} ({error.strerror or error}): {sizes}{megabytes(free(where))} free"
+    return TrainingError(where, message, expected, AGAIN)
 
 
 def free(path: Path) -> int:
@@ -56,3 +59,20 @@ def size_of(values: Any) -> int:
         return values.numel() * values.element_size()
     within: Iterable[Any] = values.values() if isinstance(values, dict) else values
     return sum(map(size_of, within)) if isinstance(values, dict | list | tuple) else 0
+
+
+def flushed_sha256(path: Path) -> str:
+    """SHA-256 of a file whose bytes are on the disk from now on, also when the power fails."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames in a folder durable; a no-op where folders cannot be opened (Windows)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

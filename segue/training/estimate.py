@@ -134,7 +134,9 @@ def needs(chain: Chain, objects: int) -> Needs:
 
     def run() -> list[Tensor]:
         state = ghost(images)
-        asked = family.predictions(ghost, state).asked(objects, spec.options.get("points"))
+        asked = family.predictions(ghost, state).mask_loss_tensors(
+            objects, spec.options.get("points")
+        )
         return [
             value
             for value in (*state.values(), *asked)

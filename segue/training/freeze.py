@@ -1,4 +1,4 @@
-"""Proof that what is frozen did not move: one digest of every tensor and buffer, before and after."""
+"""Proof that what is frozen did not move: a digest of its tensors and buffers, before and after."""
 
 from __future__ import annotations
 

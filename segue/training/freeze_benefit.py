@@ -1,5 +1,5 @@
-"""What freezing saves on this machine: a step as the stage takes it, beside one in which everything
-learns.
+"""What freezing saves on this machine: a step as the stage takes it, compared with one in which
+everything learns.
 """
 
 from __future__ import annotations
@@ -7,29 +7,37 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
 
 import torch
+from pydantic import ConfigDict, ValidationError
 from torch import Tensor
 
+from segue.base.files import write_json
+from segue.base.parsing import read_json
+from segue.base.settings import Settings
+from segue.data.pipeline.samples import Samples
+from segue.errors import CheckpointError
 from segue.models.parts.chain import Chain
-from segue.structures.target import Batch
+from segue.structures.target import Batch, collate
+from segue.training import processes
 from segue.training.learner import Learner
 from segue.training.loop import accumulate, out_of_memory
 
+FILE = "saving.json"
 MOST_IMAGES = 2  # ratios hardly depend on it, and the larger of the two steps must fit
 ROUNDS = 2
 
 
-@dataclass(frozen=True)
-class Saving:
-    """seconds and bytes of forward and backward over a few images: frozen as in the stage, and with
-    nothing frozen.
+class FreezeBenefit(Settings):
+    """Seconds and bytes of forward and backward over a few images: frozen as in the stage, and
+    ("whole") with nothing frozen.
 
-    Bytes are the activations that backward needs, counted, so that they mean the same on a CPU and
-    a GPU; None where the larger step did not fit in memory.
+    label: what is frozen, in words. Bytes are the activations that backward needs, counted, so that
+    they mean the same on a CPU and a GPU; None where the larger step did not fit in memory.
     """
+
+    model_config = ConfigDict(extra="ignore")  # the sentence in the file, which is made from these
 
     label: str
     seconds: float
@@ -38,26 +46,65 @@ class Saving:
     whole_bytes: int | None
 
     def __str__(self) -> str:
-        own = f"{self.seconds:.2f} s and {self.bytes / 1e6:.1f} MB"
+        absolute = f"{self.seconds:.2f} s and {self.bytes / 1e6:.1f} MB"
         if self.whole_seconds is None or self.whole_bytes is None:
             return (
-                f"with {self.label} frozen a step takes {own} of activations; with nothing "
+                f"with {self.label} frozen a step takes {absolute} of activations; with nothing "
                 "frozen it does not fit"
             )
         time_share, size_share = self.seconds / self.whole_seconds, self.bytes / self.whole_bytes
         return (
             f"with {self.label} frozen a step takes {time_share:.2f} of the time and "
             f"{size_share:.2f} of the "
-            f"activations of one in which everything learns ({own} against "
+            f"activations of one in which everything learns ({absolute} against "
             f"{self.whole_seconds:.2f} s and "
             f"{self.whole_bytes / 1e6:.1f} MB)"
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "text": str(self)}
+
+def write(stage: Path, benefit: FreezeBenefit) -> None:
+    """Write saving.json into a stage's folder, with its sentence for people.
+
+    Raises:
+        OSError: if the disk is full or fails.
+    """
+    write_json(stage / FILE, {**benefit.model_dump(), "text": str(benefit)}, indent=2)
 
 
-def measure(learner: Learner, batch: Batch) -> Saving | None:
+def read(stage: Path) -> FreezeBenefit | None:
+    """What a stage has measured; None if it has not.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    path = stage / FILE
+    try:
+        return FreezeBenefit.model_validate(read_json(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        kind = "another layout" if isinstance(error, ValidationError) else f"not readable ({error})"
+        raise CheckpointError(path, kind, "what freezing saves", "remove it") from None
+
+
+def measure_once(
+    learner: Learner, samples: Samples, stage: Path, say: Callable[[str], None]
+) -> None:
+    """At the beginning of a stage that freezes something, measure what that saves on this machine,
+    say it, and write it down for the report.
+    """
+    if learner.progress.steps or not learner.chain.frozen_label():
+        return
+    if processes.rank() == 0:
+        first = [samples[(0, index)] for index in range(min(len(samples), MOST_IMAGES))]
+        benefit = measure(learner, collate(first))
+        if benefit is not None:
+            write(stage, benefit)
+            say(str(benefit))
+    processes.barrier()
+
+
+def measure(learner: Learner, batch: Batch) -> FreezeBenefit | None:
     """Take the step both ways on the first images of a batch; None if not even the frozen one fits
     in memory.
 
@@ -80,7 +127,13 @@ def measure(learner: Learner, batch: Batch) -> Saving | None:
         min(frozen),
         min(whole) if whole else (None, None),
     )
-    return Saving(learner.chain.frozen_label(), seconds, size, whole_seconds, whole_size)
+    return FreezeBenefit(
+        label=learner.chain.frozen_label(),
+        seconds=seconds,
+        bytes=size,
+        whole_seconds=whole_seconds,
+        whole_bytes=whole_size,
+    )
 
 
 @contextmanager

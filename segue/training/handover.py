@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from segue import models
 from segue.errors import HandoverError
-from segue.models import ModelSpec
+from segue.models.family import Family
 from segue.models.parts.chain import Chain
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
 from segue.structures.channels import Channel
 
 LISTED = 12  # differences shown in full
@@ -53,7 +52,7 @@ def rows_for(wanted: Sequence[str], have: Sequence[str | None]) -> list[int | No
 
 
 def adopt(
-    chain: Chain, weights: Weights, fresh: Sequence[str] = (), drop: Sequence[str] = ()
+    chain: Chain, weights: ModelWeights, fresh: Sequence[str] = (), drop: Sequence[str] = ()
 ) -> Report:
     """Load `weights` into `chain` exactly, or raise and change nothing.
 
@@ -68,7 +67,7 @@ def adopt(
     report = Report()
     given = {n: t for n, t in weights.tensors.items() if _part(n) not in (*fresh, *drop)}
     report.dropped = len(weights.tensors) - len(given)
-    report.notes += family.adapt(given, chain.spec, fresh)
+    report.notes += family.adapt_weights(given, chain.spec, fresh)
     wanted = {n: t for n, t in chain.state_dict().items() if _part(n) not in fresh}
     report.fresh = len(chain.state_dict()) - len(wanted)
     report.notes += _move_classes(family, chain, weights, given, wanted)
@@ -85,9 +84,9 @@ def _part(name: str) -> str:
 
 
 def _move_classes(
-    family: ModuleType,
+    family: Family,
     chain: Chain,
-    weights: Weights,
+    weights: ModelWeights,
     given: dict[str, Tensor],
     wanted: dict[str, Tensor],
 ) -> list[str]:
@@ -114,9 +113,9 @@ def _move_classes(
 
 
 def _move_channels(
-    family: ModuleType,
+    family: Family,
     chain: Chain,
-    weights: Weights,
+    weights: ModelWeights,
     given: dict[str, Tensor],
     wanted: dict[str, Tensor],
 ) -> list[str]:
@@ -126,11 +125,9 @@ def _move_channels(
     if chain.spec.channel_names == weights.channels:
         return []
     named = {"channels": tuple(Channel(name=name) for name in weights.channels)}
-    theirs = (
-        ModelSpec(**weights.card["spec"]) if weights.card else chain.spec.model_copy(update=named)
-    )
-    have, said = family.first_layers(theirs, given), []
-    for name, channels in family.first_layers(chain.spec, wanted).items():
+    theirs = weights.card.spec if weights.card is not None else chain.spec.model_copy(update=named)
+    have, said = family.input_convs(theirs, given), []
+    for name, channels in family.input_convs(chain.spec, wanted).items():
         if name not in given or name not in wanted or have.get(name, channels) == channels:
             continue
         columns = rows_for(channels, have[name])

@@ -24,7 +24,7 @@ MOST_SKIPPED = 20  # fp16 steps in a row whose gradients overflowed
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StepSnapshot:
     """What a step began with, beside the weights, which do not move before it is known to be
     finite.
     """
@@ -134,7 +134,9 @@ def _split_smaller(learner: Learner) -> None:
     images = learner.progress.images_per_forward
     if images == 1:
         raise OutOfMemoryError(
-            "training step", "a single image does not fit in memory", run="lower model.resolution"
+            "training step",
+            "a single image does not fit in memory",
+            next_step="lower model.resolution",
         )
     learner.progress.images_per_forward = -(-images // 2)
 
@@ -177,7 +179,7 @@ def train_epoch(
     steps: int,
     steps_per_epoch: int,
     after_step: Callable[[dict[str, float]], None],
-    keep_bad: Callable[[Begun, NonFiniteError], NonFiniteError],
+    keep_bad: Callable[[StepSnapshot, NonFiniteError], NonFiniteError],
 ) -> None:
     """The remaining steps of the current epoch. `after_step` sees each step's numbers and may stop
     by raising.
@@ -197,7 +199,7 @@ def train_epoch(
             steps_per_epoch,
             progress.drops,
         )
-        step = Begun(_at_scale(learner, batch), random_state(learner.device))
+        step = StepSnapshot(_at_scale(learner, batch), random_state(learner.device))
         try:
             numbers = train_step(learner, step.batch)
         except NonFiniteError as error:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from segue.models.weights.card import Card
 from segue.training import checkpoint
-from segue.training.checkpoint import Card
 
 KEPT = "best"
 

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from segue.base.parsing import read_json
 from segue.errors import CheckpointError
-from segue.models.weights import Weights, foreign
+from segue.models.weights import ModelWeights, foreign
+from segue.models.weights.card import Card
 from segue.training import checkpoint
-from segue.training.checkpoint import Card, on_cpu
+from segue.training.checkpoint import on_cpu
 
 WEIGHTS, CARD = "model_state_dict", "card"
 SUFFIX = ".pth"
@@ -81,7 +82,7 @@ def has_card(path: Path) -> bool:
     return path.with_suffix(".json").is_file() or CARD in foreign.read_pickle(path)
 
 
-def as_weights(path: Path) -> Weights | None:
+def as_weights(path: Path) -> ModelWeights | None:
     """A file of this kind as what a hand-over takes; None for any other file.
 
     Raises:

@@ -74,8 +74,20 @@ def test_help_costs_little_more_than_the_library_it_stands_on():
     assert processor_seconds("from segue.cli import main; main(['--help'])") < 4 * library
 
 
-def test_the_demo_runs_to_its_report(tmp_path):
-    done = segue("demo", tmp_path / "demo", "--quick")
+@pytest.fixture
+def typed(capfd):
+    """A command line in this process, which has torch already; `finished` has one of its own."""
+
+    def command(*arguments: object) -> subprocess.CompletedProcess:
+        capfd.readouterr()
+        code = main([*map(str, arguments)])
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+
+    return command
+
+
+def test_the_demo_runs_to_its_report(tmp_path, typed):
+    done = typed("demo", tmp_path / "demo", "--quick")
     assert done.returncode == 0, done.stderr
     report = tmp_path / "demo" / "runs" / "demo-1" / "report.html"
     assert done.stdout.strip() == str(report) and report.is_file()
@@ -93,25 +105,11 @@ def finished(rendered, tmp_path_factory):
     return folder / "runs" / "toy-1"
 
 
-def test_run_stops_after_the_stage_asked_for(rendered, tmp_path):
+def test_run_stops_after_the_stage_asked_for(rendered, tmp_path, typed):
     write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs"))
-    done = segue("run", tmp_path / "plan.yaml", "stages.detector.epochs=1", "--stage", "detector")
+    done = typed("run", tmp_path / "plan.yaml", "stages.detector.epochs=1", "--stage", "detector")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "runs" / "toy-1" / "2-masks").exists()
-
-
-@pytest.fixture
-def typed(capfd):
-    """A command line in this process, which has torch already; what runs in one of its own is
-    tested above.
-    """
-
-    def command(*arguments: object) -> subprocess.CompletedProcess:
-        capfd.readouterr()
-        code = main([*map(str, arguments)])
-        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
-
-    return command
 
 
 def test_check_lists_data_models_and_hand_overs_and_trains_nothing(rendered, tmp_path, typed):

@@ -18,10 +18,11 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
 )
 DOOR, NETWORK = "segue/models/weights/foreign.py", "segue/models/weights/hub.py"
+ARRAYS = "segue/models/weights/arrays.py"
 
 # Modules that nothing may import, but for the files named.
 MODULES = {
-    "pickle": {DOOR},
+    "pickle": {DOOR, ARRAYS},
     **dict.fromkeys(
         ("_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle"),
         set(),
@@ -80,7 +81,7 @@ IMPORTS = {
     ("segue/base/extras.py", "module"): "written by whoever calls it",
     ("segue/base/plugins.py", "f'{package}.{name}'"): "a file of the package itself",
     ("segue/base/plugins.py", "name"): "a plan or a command line; may_be_named holds data off",
-    ("scripts/detector-then-masks/validate_setup.py", "name"): "a table above it",
+    ("segue/compat/detector_then_masks/validate_setup.py", "name"): "a table above it",
 }
 
 

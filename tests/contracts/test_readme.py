@@ -37,7 +37,7 @@ def test_the_first_screen_has_what_a_newcomer_needs():
 
 def test_ci_runs_the_two_commands_as_they_stand_in_the_readme():
     script = (ROOT / ".ci" / "run").read_text()
-    assert "command_named tests" in script and "command_named demo" in script
+    assert "readme_command tests" in script and "readme_command demo" in script
     assert "constraints.txt" in BLOCKS["demo"] and (ROOT / "constraints.txt").is_file()
 
 
@@ -109,3 +109,8 @@ def test_the_recipe_that_the_commands_start_from_differs_from_the_plan_in_length
     )
     assert [s["name"] for s in shown["stages"]] == [s["name"] for s in recipe["stages"]]
     assert shown["model"]["mask_head"] == recipe["model"]["mask_head"]
+
+
+def test_the_api_page_is_what_the_docstrings_say():
+    command = [sys.executable, ROOT / "docs" / "api.py", "--check"]
+    assert subprocess.run(command).returncode == 0, "next: python docs/api.py"

@@ -12,7 +12,7 @@ from segue.errors import DataError
 from segue.plan.schema import Plan
 from segue.run import audit_cache
 from segue.run.console import Console
-from segue.run.runner import read_all_data
+from segue.run.data import read_all_data
 from tests.conftest import toy_plan, write_plan
 
 

@@ -15,9 +15,9 @@ from segue.data.dataset import Data, read_splits
 from segue.data.synthetic import CLASSES
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.models import ModelSpec, rfdetr
+from segue.models.weights.card import Card
 from segue.structures.detections import Detections
 from segue.training import checkpoint
-from segue.training.checkpoint import Card
 
 
 def truth_as(records, names) -> list[Detections]:
@@ -55,7 +55,7 @@ def test_all_that_is_found_counts_whatever_it_is_called(rendered, names):
 def test_a_model_that_knows_none_of_the_classes_is_measured_with_any_class(
     rendered, tmp_path, capsys
 ):
-    options, _ = rfdetr.settle(rfdetr.Options(groups=1), rfdetr.SIZES["pico"], 9, "cpu")
+    options, _ = rfdetr.resolve_options(rfdetr.Options(groups=1), rfdetr.SIZES["pico"], 9, "cpu")
     spec = ModelSpec(family="rfdetr", size="pico", classes=("blob",), options=options.model_dump())
     chain = rfdetr.build(spec, masks=False)
     checkpoint.write(tmp_path / "blobs", chain.state_dict(), Card(spec=spec, complete=True))

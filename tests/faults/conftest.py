@@ -9,12 +9,19 @@ import pytest
 
 from segue.data.synthetic import render_dataset
 from tests.faults import struck
+from tests.toy import detector_only, run
 
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory) -> Path:
     """8 training and 3 validation images of 96 px."""
     return render_dataset(tmp_path_factory.mktemp("few"), {"train": 8, "valid": 3}, side=96, seed=3)
+
+
+@pytest.fixture(scope="session")
+def whole(rendered, tmp_path_factory) -> Path:
+    """The stage of `detector_only` as nothing disturbs it."""
+    return run(detector_only(rendered, tmp_path_factory.mktemp("whole"))) / "1-detector"
 
 
 @pytest.fixture(scope="session")

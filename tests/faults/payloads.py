@@ -189,7 +189,9 @@ def card(folder: Path, marker: Path) -> Path:
     """A checkpoint, complete with its sums, of a family whose import leaves the marker; and a run
     with such a plan.
     """
-    options = rfdetr.settle(rfdetr.Options(), rfdetr.SIZES["pico"], 5, "cpu")[0].model_dump()
+    options = rfdetr.resolve_options(rfdetr.Options(), rfdetr.SIZES["pico"], 5, "cpu")[
+        0
+    ].model_dump()
     good = ModelSpec(family="rfdetr", size="pico", classes=("cell",), options=options)
     bad = good.model_copy(update={"family": MODULE + ".model"})
     checkpoint.write(

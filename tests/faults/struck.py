@@ -23,7 +23,7 @@ import segue.run.runner
 from segue.cli.app import main
 from segue.evaluation import bootstrap
 from segue.run import results
-from segue.run.folder import read_note
+from segue.run.notes import read_note
 from segue.training import checkpoint
 from tests.conftest import toy_plan, write_plan
 from tests.toy import losses, same_tensors
@@ -32,9 +32,9 @@ from tests.toy import losses, same_tensors
 # after the last.
 PLACES = {
     "step": ("segue.training.loop", "train_step"),
-    "validation": ("segue.training.stage", "_evaluated"),
+    "validation": ("segue.training.fit", "_evaluated"),
     "saving": ("segue.training.checkpoint", "write"),
-    "thaw": ("segue.training.stage", "_thaw"),
+    "thaw": ("segue.training.fit", "_thaw"),
 }
 BETWEEN = "between"
 
@@ -168,7 +168,7 @@ def differences(a: Path, b: Path) -> list[str]:
     random numbers.
     """
     found = sorted(names(a) ^ names(b))
-    for folder in (entry["folder"] for entry in read_note(a)["stages"].values()):
+    for folder in (note.folder for note in read_note(a).stages.values()):
         found += [f"{folder}: losses"] if losses(a / folder) != losses(b / folder) else []
         for kind in ("selected", "last"):
             pair = (a / folder / kind, b / folder / kind)

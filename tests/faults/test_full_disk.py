@@ -12,10 +12,10 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from segue.errors import TrainingError
-from segue.run.folder import read_note
+from segue.run.notes import read_note
 from segue.training import checkpoint
+from segue.training.fit import MOST_FAILED_SAVES
 from segue.training.journal import Journal, read_rows
-from segue.training.stage import MOST_FAILED_SAVES
 from tests.faults.small_disk import small_disk
 from tests.toy import detector_only, losses, run, same_tensors
 from tests.training.test_cache import contents, filled, parts  # noqa: F401
@@ -53,14 +53,21 @@ def failed_writes(monkeypatch) -> list[str]:
     return failed
 
 
+@pytest.fixture(scope="module")
+def whole_of_two(rendered, tmp_path_factory) -> Path:
+    """The stage that keeps its best two epochs, on a disk with room for them."""
+    plan = detector_only(rendered, tmp_path_factory.mktemp("whole"), keep=2)
+    return run(plan) / "1-detector"
+
+
 @pytest.mark.parametrize(
     ("full", "missed"), [((3, 4), ["last"]), ((4, 5), ["last", "selected", "selected"])]
 )
 def test_a_disk_that_is_full_for_a_while_changes_nothing_in_what_comes_out(
-    rendered, tmp_path, disk, monkeypatch, full, missed, promise
+    rendered, whole_of_two, disk, monkeypatch, full, missed, promise
 ):
     """Over a save between epochs, or over the evaluation at an epoch's end with its best weights."""
-    whole = run(detector_only(rendered, tmp_path / "whole", keep=2)) / "1-detector"
+    whole = whole_of_two
     with monkeypatch.context() as patch:
         before_step(patch, {full[0]: disk.fill, full[1]: disk.clear})
         failed = failed_writes(patch)
@@ -96,7 +103,7 @@ def test_a_disk_that_stays_full_ends_the_stage_with_the_last_good_checkpoint(
     assert not (stage / "last.writing").exists()
     disk.clear()
     assert run(plan) == stage.parent  # the same command
-    assert read_note(stage.parent)["stages"]["detector"]["state"] == "complete"
+    assert read_note(stage.parent).stages["detector"].state == "complete"
     assert [row["step"] for row in read_rows(stage / "steps.csv")] == list(range(1, 9))
     promise("P8", 1, "disks that stayed full")
 
@@ -118,7 +125,7 @@ def events_in(path: Path) -> Iterator[Event]:
 
 
 def test_lines_of_the_log_wait_in_memory_and_are_all_there_in_order(tmp_path, promise):
-    """Also that TensorBoard's file does not hold training up: its writer's thread would, for ever."""
+    """TensorBoard's file must not hold training up either: its writer's thread would, for ever."""
     with small_disk("64k", tmp_path / "disk") as disk:
         journal = Journal(disk.path / "stage")
         write_rows(journal, range(1, 50))

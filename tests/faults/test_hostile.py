@@ -22,7 +22,7 @@ from segue import models
 from segue.cli.app import main
 from segue.data.images import image_io
 from segue.data.synthetic import render_dataset
-from segue.errors import DataError, SegueError
+from segue.errors import DataError, PlanError, SegueError
 from segue.models import ModelSpec, rfdetr
 from segue.rfdetr import RFDETRPico
 from segue.training import checkpoint
@@ -99,7 +99,7 @@ CALLS: dict[str, Callable[[Path], object]] = {
 def good(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("good")
     data = render_dataset(folder / "data", {"train": 2, "valid": 1, "test": 1}, side=64, seed=1)
-    options = rfdetr.settle(
+    options = rfdetr.resolve_options(
         rfdetr.Options(resolution=64, queries=10, groups=1), rfdetr.SIZES["pico"], 5, "cpu"
     )[0]
     spec = ModelSpec(family="rfdetr", size="pico", classes=("cell",), options=options.model_dump())
@@ -169,19 +169,13 @@ def called(call: Callable[[Path], object], path: Path) -> int:
 
 
 def script(name: str, arguments: list[str], monkeypatch) -> object:
-    """Run a script as it is run, in this process; its neighbours are forgotten afterwards."""
+    """Run a script as it is run, in this process."""
     path = ROOT / "scripts" / name
-    before = set(sys.modules)
     monkeypatch.setattr(sys, "argv", [str(path), *arguments])
-    monkeypatch.syspath_prepend(str(path.parent))
     try:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as end:
         return end.code or 0
-    finally:
-        for module in set(sys.modules) - before:
-            if str(ROOT / "scripts") in str(getattr(sys.modules[module], "__file__", "")):
-                del sys.modules[module]
     return 0
 
 
@@ -337,4 +331,6 @@ def test_a_module_that_a_card_names_is_used_only_where_its_user_allows_it(
     assert main(["report", str(folder)]) == 2 and not trap.exists()
     monkeypatch.setenv("SEGUE_MODULES", f"other,{MODULE}.model")
     assert checkpoint.read_card(folder).spec.family == f"{MODULE}.model"
-    assert models.get(f"{MODULE}.model").PARTS == () and trap.exists()
+    with pytest.raises(PlanError, match="ResolvedOptions is missing; .*build is no function"):
+        models.get(f"{MODULE}.model")
+    assert trap.exists()

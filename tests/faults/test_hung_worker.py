@@ -15,7 +15,7 @@ import torch
 
 from segue.data.pipeline import loader, samples
 from segue.errors import DataError
-from segue.run.folder import read_note
+from segue.run.notes import read_note
 from segue.training import checkpoint
 from tests.toy import detector_only, losses, run
 
@@ -52,7 +52,7 @@ def test_an_image_that_is_never_read_to_its_end_is_named(
     assert "the same command goes on from what was saved" in said and "\n" not in said
     assert multiprocessing.active_children() == []  # or the command would never end
     folder = tmp_path / "toy-1"
-    assert read_note(folder)["stages"]["detector"]["state"] == "failed"
+    assert read_note(folder).stages["detector"].state == "failed"
     monkeypatch.undo()
     assert run(plan) == folder and len(losses(folder / "1-detector")) == 8
     promise("P17", 1, "workers that hang")

@@ -1,4 +1,4 @@
-"""Killed anywhere and started again with the same command, a run is the run that was never killed."""
+"""Killed anywhere and started again, a run is the run that was never killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from segue.plan.schema import Plan
-from segue.run.folder import RunFolder, read_note
+from segue.run.folder import RunFolder
+from segue.run.notes import read_note
 from segue.training import checkpoint
 from tests.conftest import toy_plan, write_plan
 from tests.faults import struck
@@ -70,7 +71,7 @@ def test_killed_while_its_folder_is_made_a_run_begins_under_the_same_name(
     def deadly(*_, **__) -> None:
         raise Stopped
 
-    for name in ("write_json", "processes.barrier"):
+    for name in ("write_note", "processes.barrier"):
         with monkeypatch.context() as patch, pytest.raises(Stopped):
             patch.setattr(f"segue.run.folder.{name}", deadly)
             RunFolder.open(plan, ["a", "b"])
@@ -121,7 +122,7 @@ def test_a_signal_to_the_whole_group_does_not_take_the_workers_with_it(rendered,
     os.killpg(process.pid, signal.SIGTERM)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 143 and "Traceback" not in said, said
-    assert read_note(run)["stages"]["detector"]["state"] == "interrupted"
+    assert read_note(run).stages["detector"].state == "interrupted"
     checkpoint.verify(run / "1-detector" / "last")
     promise("P7", 1, "signals to a whole process group")
 
@@ -142,7 +143,8 @@ for trial in range(trials):
     child = os.fork()
     if child == 0:
         for step in range(newest + 1, 10**6):
-            checkpoint.write(folder / "last", tensors, checkpoint.Card(spec=spec, step=step), {"s": step}, True)
+            card = checkpoint.Card(spec=spec, step=step)
+            checkpoint.write(folder / "last", tensors, card, {"s": step}, True)
     time.sleep(rng.uniform(0.1, 0.5))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

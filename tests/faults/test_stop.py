@@ -11,8 +11,8 @@ import pytest
 
 from segue.errors import HandoverError
 from segue.plan.schema import Model
-from segue.run.folder import read_note
-from segue.run.runner import open_weights
+from segue.run.notes import read_note
+from segue.run.opening import open_weights
 from segue.training import checkpoint
 from tests.faults import struck
 from tests.faults.struck import BETWEEN, Blow
@@ -30,7 +30,7 @@ def ask(plan: Path, blow: Blow) -> str:
 
 
 def states(run: Path) -> dict[str, str]:
-    return {name: entry["state"] for name, entry in read_note(run)["stages"].items()}
+    return {name: note.state for name, note in read_note(run).stages.items()}
 
 
 def test_asked_once_in_each_place_it_stops_and_goes_on(undisturbed, few, tmp_path, promise):

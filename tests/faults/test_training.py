@@ -13,8 +13,8 @@ import torch
 from segue.errors import Interrupted, OutOfMemoryError, TrainingError
 from segue.models.parts.chain import Chain
 from segue.run import build
-from segue.run.folder import read_note
-from segue.training import checkpoint, stage
+from segue.run.notes import read_note
+from segue.training import checkpoint, fit
 from segue.training.journal import Journal
 from tests.conftest import toy_plan
 from tests.toy import detector_only, losses, run
@@ -86,7 +86,7 @@ def test_a_frozen_value_that_moves_by_its_last_bit_fails_the_stage(
         run(plan)
     folder = tmp_path / "toy-1"
     assert (
-        read_note(folder)["stages"]["masks"]["state"] == "failed"
+        read_note(folder).stages["masks"].state == "failed"
         and not (folder / "2-masks/metrics.json").exists()
     )
     promise("P13", 1, "frozen values that moved by one bit")
@@ -115,7 +115,7 @@ def test_weights_that_waited_for_the_disk_do_not_replace_better_ones(
 def test_a_signal_in_the_last_evaluation_keeps_the_next_stage_from_starting(
     rendered, tmp_path, monkeypatch, promise
 ):
-    evaluated = stage._evaluated
+    evaluated = fit._evaluated
 
     def and_then_asked(stage_, tick):
         metrics = evaluated(stage_, tick)
@@ -125,10 +125,10 @@ def test_a_signal_in_the_last_evaluation_keeps_the_next_stage_from_starting(
 
     plan = toy_plan(rendered, tmp_path, detector={"epochs": 1}, masks={"epochs": 1})
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "_evaluated", and_then_asked)
+        patch.setattr(fit, "_evaluated", and_then_asked)
         with pytest.raises(Interrupted):
             run(plan)
     assert not list(tmp_path.glob("toy-1/2-masks/last"))
     run(plan)
-    assert read_note(tmp_path / "toy-1")["stages"]["masks"]["state"] == "complete"
+    assert read_note(tmp_path / "toy-1").stages["masks"].state == "complete"
     promise("P7", 1, "signals after the last step of a stage")

@@ -22,9 +22,9 @@ import segue
 from segue import models
 from segue.cli.commands.inspect import describe_checkpoint
 from segue.models import ModelSpec
+from segue.models.weights.card import Card, PartSummary
 from segue.structures.channels import RGB, Channel
 from segue.training import checkpoint
-from segue.training.checkpoint import Card
 
 STORED = Path(__file__).parent / "checkpoints"
 FAMILIES = ("detr", "mask2former", "rfdetr", "rgbx_rcnn")
@@ -72,7 +72,7 @@ def found_by(folder: Path, most: int) -> list[list[float]]:
 def write(family_name: str, folder: Path) -> None:
     """Write the checkpoint of a small model of this version, and what it finds."""
     family = models.get(family_name)
-    settled, _ = family.settle(family.Options(), family.SIZES["pico"], 5, "cpu")
+    settled, _ = family.resolve_options(family.Options(), family.SIZES["pico"], 5, "cpu")
     channels = (*RGB, Channel(name="thermal")) if family_name == "rgbx_rcnn" else RGB
     spec = ModelSpec(
         family=family_name,
@@ -84,7 +84,7 @@ def write(family_name: str, folder: Path) -> None:
     torch.manual_seed(0)
     chain, generator = family.build(spec, masks=True), torch.Generator().manual_seed(1)
     tensors = {name: small(tensor, generator) for name, tensor in chain.state_dict().items()}
-    parts = {name: checkpoint.PartSummary.of(chain.part(name), False) for name in chain.order}
+    parts = {name: PartSummary.of(chain.part(name), False) for name in chain.order}
     card = Card(spec=spec, plan="golden", stage="masks", task="joint", complete=True, parts=parts)
     checkpoint.write(
         folder / family_name,
@@ -103,7 +103,9 @@ def write(family_name: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     "stored", sorted(STORED.glob("*/*.zip")), ids=lambda p: f"{p.parent.name}-{p.stem}"
 )
-def test_a_checkpoint_of_an_earlier_version_answers_as_it_did_then(stored, tmp_path, promise):
+def test_a_checkpoint_of_an_earlier_version_answers_as_it_did_then(
+    stored, tmp_path, resized_as_bytes, promise
+):
     family = stored.stem
     with zipfile.ZipFile(stored) as archive:
         archive.extractall(tmp_path)

@@ -18,7 +18,7 @@ MASKS = [33.0125732, 16.1134243, 9.15367889, 8.13121605]
 
 
 @pytest.fixture(scope="module")
-def reference(rendered, tmp_path_factory):
+def reference(rendered, tmp_path_factory, resized_as_bytes):
     return run(toy_plan(rendered, tmp_path_factory.mktemp("golden")))
 
 

@@ -38,7 +38,7 @@ def plan_of(rendered, folder, decoder: str, **changes) -> dict:
 
 
 @pytest.fixture(scope="module", params=LOSSES)
-def reference(request, rendered, tmp_path_factory):
+def reference(request, rendered, tmp_path_factory, resized_as_bytes):
     return request.param, run(
         plan_of(rendered, tmp_path_factory.mktemp(request.param), request.param)
     ) / "2-tune"

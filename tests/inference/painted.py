@@ -8,18 +8,22 @@ tubes; all have one class.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from scipy import ndimage
 from torch import Tensor, nn
 
+from segue.base.settings import Settings
 from segue.inference.predict import Predictor
 from segue.models import ModelSpec
-from segue.models.parts.chain import Chain, State
+from segue.models.parts.chain import Chain
+from segue.models.parts.state import State
+from segue.models.weights.card import Card
 from segue.structures.detections import Detections
 from segue.structures.regions import Region
-from segue.training.checkpoint import Card
 
 TOUCHING = np.ones((3, 3))
 CLASSES = ("tube",)
@@ -142,7 +146,7 @@ class Light(nn.Module):
     more than half.
     """
 
-    reads = ("images",)
+    reads, writes = ("images",), ("logits",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,6 +157,28 @@ class Light(nn.Module):
     def forward(self, state: State) -> State:
         images = state["images"]
         return {"logits": self.weigh(images / 255 if images.dtype == torch.uint8 else images)}
+
+
+class Options(Settings):
+    side: int
+
+
+ResolvedOptions = Options
+SIZES, TASKS = {"fixed": None}, ("joint",)
+
+
+def resolve_options(
+    options: Options, size: None, most_objects: int, device: str
+) -> tuple[Options, list[str]]:
+    return options, []
+
+
+def criterion(chain: Chain, task: str, weights: dict[str, float]) -> NoReturn:
+    raise NotImplementedError("its weights are fixed")
+
+
+def predictions(chain: Chain, state: State) -> NoReturn:
+    raise NotImplementedError("its weights are fixed")
 
 
 def input_size(spec: ModelSpec) -> tuple[int, int]:

@@ -5,52 +5,37 @@ label numbers.
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 import torch
 from PIL import Image
 
 from segue.cli.commands.predict import predict_to_folder
-from segue.inference.predict import load
+from segue.compat.noisy_then_manual import files
+from segue.compat.thaw import train
+from segue.inference.loading import load
+from segue.models.weights.card import Card
 from segue.training import checkpoint, single_file
-from segue.training.checkpoint import Card
-from tests.conftest import ROOT
 from tests.models.pico import build
 
 IDS = {"cell": 3, "rod": 70, "tube": 12}
 FAMILIES = {"model_final.pth": "mask2former", "last.ckpt": "detr", "best_model.pth": "rgbx_rcnn"}
-MODULES = ("stage_files", "stage_config", "stage_unread", "stage_plan", "train", "config")
-
-
-@pytest.fixture
-def writers(monkeypatch):
-    """How the commands of scripts/ write a checkpoint as one file, by its name."""
-    for name in MODULES:  # other folders have modules of these names, too
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "noisy-then-manual"))
-    import stage_files
-
-    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "thaw"))
-    import train
-
-    yield {
-        "model_final.pth": stage_files.write,
-        "last.ckpt": train.write_ckpt,
-        "best_model.pth": lambda folder, path: single_file.write(path, *checkpoint.read(folder)),
-    }
-    for name in MODULES:
-        sys.modules.pop(name, None)
+# How the commands of scripts/ write a checkpoint as one file, by its name.
+WRITERS = {
+    "model_final.pth": files.write,
+    "last.ckpt": train.write_ckpt,
+    "best_model.pth": lambda folder, path: single_file.write(path, *checkpoint.read(folder)),
+}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_predictions_of_a_file_have_the_ids_of_its_training_data(writers, tmp_path, name):
+def test_predictions_of_a_file_have_the_ids_of_its_training_data(tmp_path, name):
     chain = build(FAMILIES[name], masks=FAMILIES[name] == "mask2former")
     folder, path = tmp_path / "selected", tmp_path / name
     checkpoint.write(
         folder, chain.state_dict(), Card(spec=chain.spec, complete=True, data={"classes": IDS})
     )
-    writers[name](folder, path)
+    WRITERS[name](folder, path)
     assert load(path, "cpu").card.data["classes"] == IDS
     Image.new("RGB", (40, 30), (90, 120, 40)).save(tmp_path / "image.png")
     written = predict_to_folder(path, tmp_path / "image.png", tmp_path / "out", 0.0, "cpu")
@@ -61,12 +46,12 @@ def test_predictions_of_a_file_have_the_ids_of_its_training_data(writers, tmp_pa
 
 
 @pytest.mark.parametrize("ids", [None, "cell", {"cell": "3"}, {3: 3}, {"cell": -1}])
-def test_older_files_and_odd_ids_give_label_numbers(writers, tmp_path, ids):
+def test_older_files_and_odd_ids_give_label_numbers(tmp_path, ids):
     chain = build("mask2former")
     checkpoint.write(
         tmp_path / "selected", chain.state_dict(), Card(spec=chain.spec, complete=True)
     )
-    writers["model_final.pth"](tmp_path / "selected", tmp_path / "model_final.pth")
+    WRITERS["model_final.pth"](tmp_path / "selected", tmp_path / "model_final.pth")
     content = torch.load(tmp_path / "model_final.pth")
     assert content.pop("category_ids") == {}
     torch.save(

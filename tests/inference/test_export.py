@@ -127,7 +127,7 @@ def checkpoint(tmp_path_factory) -> Path:
     """A real model of random weights: what it finds is nonsense, and enough of it."""
     folder = tmp_path_factory.mktemp("use") / "model"
     family = models.get("rfdetr")
-    options, _ = family.settle(
+    options, _ = family.resolve_options(
         family.Options(resolution=64, queries=30), models.size_of(family, "pico"), 0, "cpu"
     )
     spec = models.ModelSpec(

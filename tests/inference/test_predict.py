@@ -60,9 +60,9 @@ def test_every_kind_of_picture_gives_the_same(finished, picture):
     for given in (str(picture), image, array, tensor):
         assert same(model.predict(given, threshold=0.01), expected)
     as_floats = model.predict(tensor / 255, threshold=0.01)
-    torch.testing.assert_close(
-        as_floats.boxes_xyxy[:3], expected.boxes_xyxy[:3], atol=1e-2, rtol=1e-3
-    )
+    # almost equal scores may come in another order
+    away = torch.cdist(expected.boxes_xyxy[:3], as_floats.boxes_xyxy, p=torch.inf).amin(1)
+    assert len(away) == 3 and away.max() < 0.1, away
 
 
 def test_a_list_gives_a_list_also_of_one(finished, picture):

@@ -12,16 +12,32 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from segue.models import ModelSpec
-from segue.models.parts.chain import Chain, State
+from segue.models.parts.chain import Chain
+from segue.models.parts.state import State
+from segue.models.weights.card import Card
 from segue.training import checkpoint
-from segue.training.checkpoint import Card
-from tests.inference.painted import CLASSES, Light, input_size, postprocess
+from tests.inference.painted import (
+    CLASSES,
+    SIZES,
+    TASKS,
+    Light,
+    Options,
+    ResolvedOptions,
+    criterion,
+    input_size,
+    postprocess,
+    predictions,
+    resolve_options,
+)
 
 PARTS = ("light",)
 SIDE = 128
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 Disc = tuple[int, int, int, tuple[int, int, int]]  # x, y, radius, colour
-__all__ = ["input_size", "postprocess"]
+__all__ = [
+    "SIZES", "TASKS", "Options", "ResolvedOptions", "criterion", "input_size", "postprocess", "predictions",
+    "resolve_options",
+]  # fmt: skip
 
 
 class OneEyed(Light):

@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 
 from segue.errors import NonFiniteError
 from segue.losses import terms
-from segue.losses.criterion import Criterion, Weights
+from segue.losses.criterion import Criterion, LossWeights
 from segue.losses.matcher import Costs, match
 from segue.losses.points import point_count, uncertain_points
 from segue.structures.masks import PackedMasks
@@ -37,7 +37,7 @@ def target(objects: int, key: int, masks: bool = False) -> Target:
         labels=torch.randint(0, K, (objects,), generator=generator),
         boxes_cxcywh=torch.cat([centres, sizes], 1),
         has_mask=torch.full((objects,), masks),
-        weights=torch.ones(objects),
+        object_weights=torch.ones(objects),
         masks=packed,
         key=key,
     )
@@ -77,7 +77,7 @@ def part(p: Predictions, images: slice) -> Predictions:
 @pytest.mark.parametrize("groups", [1, 3])
 def test_sums_of_parts_are_the_sum_of_the_whole(class_term, groups):
     targets = [target(n, key) for key, n in enumerate((3, 0, 5))]
-    criterion = Criterion(Weights(), Costs(), Q, class_term)
+    criterion = Criterion(LossWeights(), Costs(), Q, class_term)
     p = predictions(groups=groups, extra=class_term == "softmax_ce")
     whole = criterion(p, targets)
     parts = [criterion(part(p, slice(i, i + 1)), targets[i : i + 1]) for i in range(B)]
@@ -90,8 +90,8 @@ def test_the_total_divides_by_what_each_term_counts():
     counts = Batch({"images": torch.zeros(2, 1)}, targets).counts()
     assert (counts["objects"], counts["images"]) == (4, 2)
     sums = {"classes": torch.tensor([8.0]), "l1": torch.tensor([4.0, 4.0])}
-    assert float(Criterion(Weights(), Costs(), Q).total(sums, counts)) == 8 / 4 + 5 * 8 / 4
-    softmax = Criterion(Weights(), Costs(), Q, "softmax_ce", no_object=0.1)
+    assert float(Criterion(LossWeights(), Costs(), Q).total(sums, counts)) == 8 / 4 + 5 * 8 / 4
+    softmax = Criterion(LossWeights(), Costs(), Q, "softmax_ce", no_object=0.1)
     assert float(softmax.total({"classes": torch.tensor([8.0])}, counts)) == pytest.approx(
         8 / (4 + 0.1 * 12)
     )
@@ -99,8 +99,8 @@ def test_the_total_divides_by_what_each_term_counts():
 
 def test_labels_of_which_none_is_trusted_more_than_another_teach_as_much_as_trusted_ones():
     p, targets = predictions(), [target(2, i) for i in range(B)]
-    criterion = Criterion(Weights(classes=0), Costs(), Q)
-    half = [replace(one, weights=one.weights / 2) for one in targets]
+    criterion = Criterion(LossWeights(classes=0), Costs(), Q)
+    half = [replace(one, object_weights=one.object_weights / 2) for one in targets]
     full, found = (
         criterion.total(criterion(p, wanted), Batch({"images": torch.zeros(B, 1)}, wanted).counts())
         for wanted in (targets, half)
@@ -141,7 +141,7 @@ def test_masks_are_asked_for_matched_queries_only():
         predictions(masks=True),
         [target(n, key, masks=True) for key, n in enumerate((3, 0, 2))],
     )
-    sums = Criterion(Weights(mask_bce=5, dice=5), Costs(), Q)(p, targets)
+    sums = Criterion(LossWeights(mask_bce=5, dice=5), Costs(), Q)(p, targets)
     assert p.masks.asked == L * 5 < B * L * Q
     assert set(sums) == {"classes", "l1", "giou", "mask_bce", "dice"}
 
@@ -149,14 +149,14 @@ def test_masks_are_asked_for_matched_queries_only():
 def test_objects_without_a_mask_take_part_in_box_terms_only():
     p, targets = predictions(1, masks=True), [target(4, 1, masks=True)]
     targets[0].has_mask[:3] = False
-    Criterion(Weights(mask_bce=5, dice=5), Costs(), Q)(p, targets)
+    Criterion(LossWeights(mask_bce=5, dice=5), Costs(), Q)(p, targets)
     assert p.masks.asked == L
     assert Batch({"images": torch.zeros(1, 1)}, targets).counts()["masked_weights"] == 1
 
 
 def test_no_objects_at_all_gives_a_gradient_and_no_nan():
     p, targets = predictions(masks=True), [target(0, key, masks=True) for key in range(B)]
-    criterion = Criterion(Weights(mask_bce=5, dice=5), Costs(), Q)
+    criterion = Criterion(LossWeights(mask_bce=5, dice=5), Costs(), Q)
     sums = criterion(p, targets)
     loss = criterion.total(sums, Batch({"images": torch.zeros(B, 1)}, targets).counts())
     loss.backward()
@@ -168,14 +168,14 @@ def test_no_objects_at_all_gives_a_gradient_and_no_nan():
 
 
 def test_a_weight_of_zero_is_not_computed():
-    assert Criterion(Weights(classes=0, l1=0, giou=0, dice=1), Costs(), Q).names == ("dice",)
+    assert Criterion(LossWeights(classes=0, l1=0, giou=0, dice=1), Costs(), Q).names == ("dice",)
 
 
 def test_an_objects_weight_scales_its_terms():
     p, wanted = predictions(1), target(1, 3)
-    whole = Criterion(Weights(), Costs(), Q)(p, [wanted])
-    wanted.weights[:] = 0.25
-    less = Criterion(Weights(), Costs(), Q)(p, [wanted])
+    whole = Criterion(LossWeights(), Costs(), Q)(p, [wanted])
+    wanted.object_weights[:] = 0.25
+    less = Criterion(LossWeights(), Costs(), Q)(p, [wanted])
     torch.testing.assert_close(less["l1"], whole["l1"] / 4)
     torch.testing.assert_close(less["giou"], whole["giou"] / 4)
 

@@ -12,7 +12,7 @@ import torch
 
 from segue.data.pipeline.unlabelled_regions import unlabelled_cells, visible
 from segue.losses import criterion
-from segue.losses.criterion import Criterion, Weights
+from segue.losses.criterion import Criterion, LossWeights
 from segue.losses.matcher import Costs, match
 from segue.losses.noise import Noise, away_from_outline, spared
 from segue.plan.schema import Plan
@@ -81,7 +81,7 @@ def case(free: torch.Tensor) -> tuple[Predictions, list[Target]]:
         labels=torch.zeros(1, dtype=torch.int64),
         boxes_cxcywh=torch.tensor([[0.25, 0.25, 0.25, 0.25]]),
         has_mask=torch.ones(1, dtype=torch.bool),
-        weights=torch.ones(1),
+        object_weights=torch.ones(1),
         masks=packed(LABELLED),
         unexplained=free,
     )
@@ -114,7 +114,7 @@ def test_a_spared_query_has_no_gradient_and_the_others_keep_theirs(term):
     gradients = []
     for missed in (None, 0.7):
         predictions, targets = case(unlabelled_cells(picture(LABELLED, MISSED), packed(LABELLED)))
-        weights = Weights(l1=0, giou=0)
+        weights = LossWeights(l1=0, giou=0)
         loss = Criterion(weights, Costs(), queries=5, class_term=term, noise=Noise(missed=missed))
         sums = loss(predictions, targets)
         loss.total(sums, Batch({"images": torch.zeros(1)}, targets).counts()).backward()
@@ -142,7 +142,7 @@ def test_a_band_around_outlines_makes_a_label_that_is_a_pixel_too_large_as_good_
         source = Given(exact.expand(1, 1, 5, -1, -1))
         source.size = (SIDE, SIDE)
         predictions = replace(predictions, masks=source)
-        weights = Weights(classes=0, l1=0, giou=0, mask_bce=1, dice=1)
+        weights = LossWeights(classes=0, l1=0, giou=0, mask_bce=1, dice=1)
         loss = Criterion(
             weights, Costs(), queries=5, class_term="softmax_ce", noise=Noise(boundary=boundary)
         )

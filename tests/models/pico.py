@@ -33,7 +33,7 @@ def build(
     family: str, objects: int = 10, masks: bool = True, size: str = "pico", **options
 ) -> Chain:
     module = models.get(family)
-    settled, _ = module.settle(
+    settled, _ = module.resolve_options(
         module.Options(**options), models.size_of(module, size), objects, "cpu"
     )
     spec = ModelSpec(family=family, size=size, classes=CLASSES, options=settled.model_dump())

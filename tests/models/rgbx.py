@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from segue.models import ModelSpec, rgbx_rcnn
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
 from segue.structures.channels import RGB, Channel
 from segue.structures.masks import PackedMasks
 from segue.structures.target import Target
@@ -19,7 +19,9 @@ BOTH = (*RGB, THERMAL)
 
 
 def spec_of(size="pico", channels=BOTH, classes=("a", "b"), **options):
-    settled, _ = rgbx_rcnn.settle(rgbx_rcnn.Options(**options), rgbx_rcnn.SIZES[size], 5, "cpu")
+    settled, _ = rgbx_rcnn.resolve_options(
+        rgbx_rcnn.Options(**options), rgbx_rcnn.SIZES[size], 5, "cpu"
+    )
     return ModelSpec(
         family="rgbx_rcnn",
         size=size,
@@ -39,9 +41,9 @@ def pixels(channels=4, side=64):
     return torch.randint(0, 256, (2, channels, side, side), dtype=torch.uint8, generator=generator)
 
 
-def weights_of(chain) -> Weights:
+def weights_of(chain) -> ModelWeights:
     card = {"spec": chain.spec.model_dump(mode="json")}
-    return Weights(
+    return ModelWeights(
         dict(chain.state_dict()), chain.spec.classes, chain.spec.channel_names, "parent", card=card
     )
 
@@ -63,7 +65,7 @@ def with_x(root: Path) -> Path:
 
 
 def two_targets() -> list[Target]:
-    """Two images of 64 px, the first with two objects, of which one has a mask, the second empty."""
+    """Two images of 64 px: one with two objects, of which one has a mask, and an empty one."""
     boxes = torch.tensor([[0.4, 0.4, 0.3, 0.25], [0.75, 0.7, 0.2, 0.4]])
     disc = np.hypot(*np.mgrid[-8:8, -9:10]) < 8
     masks = PackedMasks.pack(

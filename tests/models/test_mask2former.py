@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from segue.errors import PlanError
 from segue.models import ModelSpec, mask2former
 from segue.models.parts.postprocess import boxes_around
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
 from segue.plan.schema import Plan
 from segue.structures.channels import RGB, Channel
 from segue.training import checkpoint
@@ -24,7 +24,7 @@ from tests.toy import losses, run, run_until, same_tensors
 
 
 def build(size="pico", classes=("a", "b"), channels=RGB, **options):
-    settled, _ = mask2former.settle(
+    settled, _ = mask2former.resolve_options(
         mask2former.Options(**options), mask2former.SIZES[size], 5, "cpu"
     )
     torch.manual_seed(0)
@@ -38,9 +38,9 @@ def build(size="pico", classes=("a", "b"), channels=RGB, **options):
     return mask2former.build(spec, masks=True)
 
 
-def weights_of(chain, source="weights") -> Weights:
+def weights_of(chain, source="weights") -> ModelWeights:
     names = tuple(channel.name for channel in chain.spec.channels)
-    return Weights(dict(chain.state_dict()), chain.spec.classes, names, source)
+    return ModelWeights(dict(chain.state_dict()), chain.spec.classes, names, source)
 
 
 def images(side=128, channels=3):
@@ -58,18 +58,20 @@ def plan_of(rendered, folder, **changes) -> dict:
 
 
 @pytest.fixture(scope="module")
-def reference(rendered, tmp_path_factory):
+def reference(rendered, tmp_path_factory, resized_as_bytes):
     return run(plan_of(rendered, tmp_path_factory.mktemp("mask2former")))
 
 
-# Recorded with this test on the day the family was complete.
+# Recorded with this test on the day the family was complete. What a query attends to is cut off at a
+# threshold: a value that another processor rounds across it changes the steps that follow, and the
+# loss by 0.1 % in the fourth.
 LOSSES = [40.9266968, 37.3934555, 35.622612, 34.0443077]
 
 
 def test_losses_are_those_recorded_and_the_frozen_backbone_is_the_parents(reference):
-    assert losses(reference / "1-first") + losses(reference / "2-second") == pytest.approx(
-        LOSSES, rel=1e-3
-    )
+    found = losses(reference / "1-first") + losses(reference / "2-second")
+    assert found[0] == pytest.approx(LOSSES[0], rel=1e-4)
+    assert found == pytest.approx(LOSSES, rel=5e-3)
     before, after = (
         checkpoint.read(reference / stage / "selected")[1] for stage in ("1-first", "2-second")
     )
@@ -117,14 +119,19 @@ def test_a_loss_of_boxes_and_sizes_that_windows_do_not_fit_are_refused():
             build(resolution=resolution)
 
 
-def test_kept_classes_score_the_same_to_the_bit_in_another_order():
+def test_kept_classes_keep_every_bit_of_their_rows_and_score_the_same_in_another_order():
+    """Scores agree within rounding, as products have other numbers of rows; masks to the bit."""
     old = build(classes=("cell", "rod", "tube")).eval()
     new = build(classes=("tube", "cell")).eval()
     report = adopt(new, weights_of(old))
     assert report.fresh == report.dropped == 0
+    heads = [
+        (chain.decoder.class_head.weight, chain.decoder.class_head.bias) for chain in (old, new)
+    ]
+    assert all(torch.equal(a[[2, 0]], b) for a, b in zip(*heads, strict=True))
     with torch.no_grad():
         a, b = old(images()), new(images())
-    assert torch.equal(a["logits"][..., [2, 0, 3]], b["logits"])
+    torch.testing.assert_close(b["logits"], a["logits"][..., [2, 0, 3]], rtol=1e-5, atol=1e-5)
     assert torch.equal(a["masks"].queries, b["masks"].queries) and torch.equal(
         a["masks"].pixels, b["masks"].pixels
     )
@@ -133,9 +140,9 @@ def test_kept_classes_score_the_same_to_the_bit_in_another_order():
 def test_queries_can_be_dropped_and_new_ones_begin_among_the_others():
     few, many = build(queries=10), build(queries=25)
     tensors = dict(many.state_dict())
-    assert mask2former.adapt(tensors, few.spec) == ["queries 25 -> 10: the first 10 kept"]
+    assert mask2former.adapt_weights(tensors, few.spec) == ["queries 25 -> 10: the first 10 kept"]
     few.load_state_dict(tensors)
-    assert mask2former.adapt(tensors, many.spec) == [
+    assert mask2former.adapt_weights(tensors, many.spec) == [
         "queries 10 -> 25: 15 new ones, drawn like those there are"
     ]
     for name in ("queries_features", "queries_embedder"):
@@ -146,7 +153,7 @@ def test_queries_can_be_dropped_and_new_ones_begin_among_the_others():
         )
         assert 0.7 < rows[10:].std() / rows[:10].std() < 1.3
     again = dict(few.state_dict())
-    mask2former.adapt(again, many.spec)
+    mask2former.adapt_weights(again, many.spec)
     assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
     many.load_state_dict(tensors)
 
@@ -219,7 +226,7 @@ def test_computing_blocks_again_gives_the_same_gradients_from_less_memory():
 def test_1500_pixels_with_200_cells_fit_24_gigabytes_when_blocks_are_computed_again():
     """As in the pipeline this family is for.
 
-    Weights, gradients and Adam's two averages are 16 bytes a parameter.
+    ModelWeights, gradients and Adam's two averages are 16 bytes a parameter.
     """
     with torch.device("meta"):
         large = build("swin-large", resolution=1500, queries=200, recompute=True)

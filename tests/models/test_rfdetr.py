@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from segue import models
 from segue.errors import PlanError
 from segue.models import ModelSpec, rfdetr
 from segue.models.parts import mask_heads
@@ -11,7 +12,7 @@ CLASSES = ("cell", "rod", "tube")
 
 
 def spec(size: str = "pico", **options) -> ModelSpec:
-    settled, _ = rfdetr.settle(
+    settled, _ = rfdetr.resolve_options(
         rfdetr.Options(**{"groups": 2, **options}), rfdetr.SIZES[size], 5, "cpu"
     )
     return ModelSpec(family="rfdetr", size=size, classes=CLASSES, options=settled.model_dump())
@@ -58,7 +59,7 @@ def test_every_parameter_belongs_to_one_part_and_gets_a_gradient():
 
 @pytest.mark.parametrize("size", sorted(rfdetr.SIZES))
 def test_every_size_can_be_described_and_its_resolution_fits_its_blocks(size):
-    height, width = rfdetr.input_size(spec(size))
+    height, width = models.get("rfdetr").input_size(spec(size))
     entry = rfdetr.SIZES[size]
     assert height == width and height % (entry.patch * entry.windows) == 0
     assert rfdetr.config(spec(size)).decoder_layers == entry.layers
@@ -66,7 +67,7 @@ def test_every_size_can_be_described_and_its_resolution_fits_its_blocks(size):
 
 @pytest.mark.parametrize(("size", "millions"), [("nano", 30.467298), ("seg-nano", 33.58)])
 def test_parameter_counts_are_those_of_the_published_models(size, millions):
-    options, _ = rfdetr.settle(rfdetr.Options(groups=13), rfdetr.SIZES[size], 5, "cpu")
+    options, _ = rfdetr.resolve_options(rfdetr.Options(groups=13), rfdetr.SIZES[size], 5, "cpu")
     classes = tuple(map(str, range(91)))
     whole = ModelSpec(family="rfdetr", size=size, classes=classes, options=options.model_dump())
     count = sum(p.numel() for p in rfdetr.build(whole, masks=size.startswith("seg")).parameters())
@@ -74,10 +75,10 @@ def test_parameter_counts_are_those_of_the_published_models(size, millions):
 
 
 def test_multi_scale_sizes_are_those_of_the_published_training():
-    assert rfdetr.scales(spec("nano"), False) == tuple(range(288, 513, 32))
-    assert rfdetr.scales(spec("nano"), True) == tuple(range(224, 545, 32))
-    assert rfdetr.scales(spec("base"), False) == tuple(range(392, 785, 56))
-    assert rfdetr.scales(spec("large"), True) == tuple(range(280, 841, 56))
+    assert rfdetr.multiscale_sides(spec("nano"), False) == tuple(range(288, 513, 32))
+    assert rfdetr.multiscale_sides(spec("nano"), True) == tuple(range(224, 545, 32))
+    assert rfdetr.multiscale_sides(spec("base"), False) == tuple(range(392, 785, 56))
+    assert rfdetr.multiscale_sides(spec("large"), True) == tuple(range(280, 841, 56))
 
 
 def test_a_smaller_image_has_fewer_cells_than_queries_and_still_works():
@@ -87,9 +88,9 @@ def test_a_smaller_image_has_fewer_cells_than_queries_and_still_works():
 
 
 def test_queries_follow_from_the_data_and_say_so():
-    few, said = rfdetr.settle(rfdetr.Options(), rfdetr.SIZES["nano"], 20, "cpu")
+    few, said = rfdetr.resolve_options(rfdetr.Options(), rfdetr.SIZES["nano"], 20, "cpu")
     assert few.queries == 300 and few.groups == 3 and len(said) == 1
-    many, said = rfdetr.settle(rfdetr.Options(), rfdetr.SIZES["nano"], 400, "cuda")
+    many, said = rfdetr.resolve_options(rfdetr.Options(), rfdetr.SIZES["nano"], 400, "cuda")
     assert many.queries == 500 and many.groups == 13 and "an image has 400 objects" in said[0]
 
 
@@ -104,7 +105,7 @@ def test_queries_follow_from_the_data_and_say_so():
 )
 def test_options_that_cannot_work_are_refused(options, most, words):
     with pytest.raises(PlanError, match=words):
-        rfdetr.settle(rfdetr.Options(**options), rfdetr.SIZES["nano"], most, "cpu")
+        rfdetr.resolve_options(rfdetr.Options(**options), rfdetr.SIZES["nano"], most, "cpu")
 
 
 def test_detections_are_the_best_pairs_in_pixels_of_the_original_image():

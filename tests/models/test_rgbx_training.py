@@ -66,7 +66,7 @@ LOSSES = [2.51117206, 2.16061544, 1.34504747, 2.46605802, 3.66697836, 3.83526993
 
 
 @pytest.fixture(scope="module")
-def reference(four, tmp_path_factory):
+def reference(four, tmp_path_factory, resized_as_bytes):
     return run(three_stages(four, tmp_path_factory.mktemp("reference"), save_every_steps=1))
 
 
@@ -147,6 +147,10 @@ def test_a_run_is_the_same_in_single_images(reference, four, tmp_path):
         assert losses(again / name) == pytest.approx(losses(reference / name), rel=1e-3)
 
 
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == "DEFAULT",
+    reason="other processes may resize images in floating point there (see resized_as_bytes)",
+)
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(reference, four, tmp_path):
     out = torchrun(write_plan(tmp_path / "plan.yaml", three_stages(four, tmp_path)), 2)

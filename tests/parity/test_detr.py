@@ -19,6 +19,7 @@ from segue.models.parts.chain import Chain
 from segue.models.weights.coco_rows import COCO_ROWS
 from segue.structures.target import Batch, Target
 from segue.training.handover import adopt
+from tests.parity.facebook_detr import FacebookDetr
 
 CLASSES = ("cell", "tube", "rod")
 QUERIES, SIDE = 12, 128
@@ -35,9 +36,11 @@ def peer_of(kind: str, **changes) -> nn.Module:
     """transformers' model on a ResNet-18, every weight and statistic random."""
     config, model = PEERS[kind]
     settings = config(
-        backbone_config={"model_type": "timm_backbone", "backbone": "resnet18", "features_only": True,
-                         "use_pretrained_backbone": False, "out_indices": [1, 2, 3, 4]},
-        num_queries=QUERIES, num_labels=len(CLASSES), id2label=dict(enumerate(CLASSES)), dropout=0.0, **changes,
+        backbone_config={"model_type": "timm_backbone", "backbone": "resnet18",
+                         "features_only": True, "use_pretrained_backbone": False,
+                         "out_indices": [1, 2, 3, 4]},
+        num_queries=QUERIES, num_labels=len(CLASSES), id2label=dict(enumerate(CLASSES)),
+        dropout=0.0, **changes,
     )  # fmt: skip
     torch.manual_seed(1)
     return shaken(model(settings)).eval()
@@ -56,8 +59,8 @@ def shaken(model: nn.Module) -> nn.Module:
 def ours_of(source, classes=CLASSES) -> Chain:
     """Our model with the weights of a file or folder."""
     weights = detr.import_weights(str(source))
-    known = detr.options_in(weights.tensors, "resnet18", "cpu")
-    options, _ = detr.settle(detr.Options(**known), detr.SIZES["resnet18"], 5, "cpu")
+    known = detr.options_from_weights(weights.tensors, "resnet18", "cpu")
+    options, _ = detr.resolve_options(detr.Options(**known), detr.SIZES["resnet18"], 5, "cpu")
     chain = detr.build(
         ModelSpec(family="detr", size="resnet18", classes=classes, options=options.model_dump()),
         False,
@@ -84,7 +87,7 @@ def targets(counts=(3, 5)) -> tuple[list[Target], list[dict]]:
             labels=torch.randint(0, len(CLASSES), (n,), generator=g),
             boxes_cxcywh=torch.rand(n, 4, generator=g) * 0.4 + 0.2,
             has_mask=torch.zeros(n, dtype=torch.bool),
-            weights=torch.ones(n),
+            object_weights=torch.ones(n),
             key=i,
         )
         for i, n in enumerate(counts)
@@ -198,87 +201,10 @@ def test_with_auxiliary_losses_transformers_answers_otherwise_and_ours_does_not(
     torch.testing.assert_close(logits[:, -1], first.logits, rtol=1e-4, atol=1e-4)
 
 
-class FacebookLayer(nn.Module):
-    """An encoder layer, or with `crosses` a decoder layer, of the paper's appendix A.3."""
-
-    def __init__(self, width: int, ffn: int, crosses: bool) -> None:
-        super().__init__()
-        self.self_attn = nn.MultiheadAttention(width, 8, batch_first=True)
-        self.linear1, self.linear2 = nn.Linear(width, ffn), nn.Linear(ffn, width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        if crosses:
-            self.multihead_attn, self.norm3 = (
-                nn.MultiheadAttention(width, 8, batch_first=True),
-                nn.LayerNorm(width),
-            )
-
-    def forward(self, x, where, memory=None, memory_where=None):
-        x = self.norm1(x + self.self_attn(x + where, x + where, x)[0])
-        if memory is not None:
-            x = self.norm2(x + self.multihead_attn(x + where, memory + memory_where, memory)[0])
-        last = self.norm2 if memory is None else self.norm3
-        return last(x + self.linear2(self.linear1(x).relu()))
-
-
-class FacebookDetr(nn.Module):
-    def __init__(self, rows: int, width: int = 256) -> None:
-        super().__init__()
-        resnet = torchvision.models.resnet18(norm_layer=torchvision.ops.FrozenBatchNorm2d)
-        body = torchvision.models._utils.IntermediateLayerGetter(resnet, {"layer4": "0"})
-        self.backbone = nn.ModuleList([nn.Module()])
-        self.backbone[0].body = body
-        self.input_proj = nn.Conv2d(512, width, 1)
-        self.transformer = nn.Module()
-        self.transformer.encoder, self.transformer.decoder = nn.Module(), nn.Module()
-        self.transformer.encoder.layers = nn.ModuleList(
-            FacebookLayer(width, 2048, False) for _ in range(6)
-        )
-        self.transformer.decoder.layers = nn.ModuleList(
-            FacebookLayer(width, 2048, True) for _ in range(6)
-        )
-        self.transformer.decoder.norm = nn.LayerNorm(width)
-        self.query_embed = nn.Embedding(QUERIES, width)
-        self.class_embed = nn.Linear(width, rows)
-        self.bbox_embed = nn.Module()
-        self.bbox_embed.layers = nn.ModuleList(
-            [nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, 4)]
-        )
-
-    def forward(self, images):
-        features = self.input_proj(self.backbone[0].body(images)["0"])
-        where = sine(*features.shape[-2:], features.shape[1] // 2).flatten(1).T[None]
-        memory = features.flatten(2).transpose(1, 2)
-        for layer in self.transformer.encoder.layers:
-            memory = layer(memory, where)
-        asked = self.query_embed.weight[None].expand(len(images), -1, -1)
-        x = torch.zeros_like(asked)
-        for layer in self.transformer.decoder.layers:
-            x = layer(x, asked, memory, where)
-        x = self.transformer.decoder.norm(x)
-        one, two, three = self.bbox_embed.layers
-        return self.class_embed(x), three(two(one(x).relu()).relu()).sigmoid()
-
-
-def sine(height: int, width: int, half: int) -> torch.Tensor:
-    """Positions (2 * half, h, w): y, then x, each as sines and cosines of wavelengths 2 pi to 10000
-    * 2 pi.
-    """
-    wavelength = 10000 ** (2 * (torch.arange(half) // 2) / half)
-
-    def encoded(count: int) -> torch.Tensor:
-        angle = (torch.arange(1, count + 1) / (count + 1e-6) * 2 * torch.pi)[:, None] / wavelength
-        # (count, half)
-        return torch.stack([angle[:, 0::2].sin(), angle[:, 1::2].cos()], 2).flatten(1)
-
-    y = encoded(height).T[:, :, None].expand(-1, -1, width)
-    x = encoded(width).T[:, None, :].expand(-1, height, -1)
-    return torch.cat([y, x])
-
-
 @pytest.mark.parametrize("suffix", [".pth", ".ckpt"])
 def test_files_of_facebookresearch_detr_are_read_and_agree(tmp_path, suffix):
     torch.manual_seed(3)
-    peer = shaken(FacebookDetr(rows=len(COCO_ROWS) + 1)).eval()
+    peer = shaken(FacebookDetr(QUERIES, rows=len(COCO_ROWS) + 1)).eval()
     path = tmp_path / f"detr-r18{suffix}"
     torch.save({"model": peer.state_dict(), "epoch": 3}, path)
     chain = ours_of(path, classes=tuple(name for name in COCO_ROWS if name is not None))

@@ -28,6 +28,7 @@ from segue.models.weights import mask2former as files
 from segue.structures.masks import PackedMasks
 from segue.structures.target import Batch, Target
 from segue.training.handover import adopt
+from tests.parity.facebook_mask2former import facebooks_names
 from tests.parity.test_detr import shaken
 
 CLASSES = ("cell", "tube", "rod")
@@ -39,12 +40,14 @@ def peer() -> nn.Module:
     """transformers' model of our size pico, every weight random."""
     size = mask2former.SIZES["pico"]
     swin = transformers.SwinConfig(
-        embed_dim=size.embed, depths=size.depths, num_heads=size.heads, window_size=size.window, drop_path_rate=0.0,
+        embed_dim=size.embed, depths=size.depths, num_heads=size.heads,
+        window_size=size.window, drop_path_rate=0.0,
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )  # fmt: skip
     config = transformers.Mask2FormerConfig(
-        backbone_config=swin, feature_size=64, mask_feature_size=64, hidden_dim=64, encoder_feedforward_dim=128,
-        dim_feedforward=128, encoder_layers=2, decoder_layers=4, num_attention_heads=4, num_queries=QUERIES,
+        backbone_config=swin, feature_size=64, mask_feature_size=64, hidden_dim=64,
+        encoder_feedforward_dim=128, dim_feedforward=128, encoder_layers=2, decoder_layers=4,
+        num_attention_heads=4, num_queries=QUERIES,
         num_labels=len(CLASSES), id2label=dict(enumerate(CLASSES)), train_num_points=200,
     )  # fmt: skip
     torch.manual_seed(1)
@@ -64,8 +67,8 @@ def folder(peer, tmp_path_factory):
 def ours_of(source, classes=CLASSES, **options) -> Chain:
     """Our model with the weights of a file or folder."""
     weights = mask2former.import_weights(str(source))
-    known = {**mask2former.options_in(weights.tensors, "pico", "cpu"), **options}
-    settled, _ = mask2former.settle(
+    known = {**mask2former.options_from_weights(weights.tensors, "pico", "cpu"), **options}
+    settled, _ = mask2former.resolve_options(
         mask2former.Options(**known), mask2former.SIZES["pico"], 5, "cpu"
     )
     spec = ModelSpec(
@@ -100,7 +103,8 @@ def answers_agree(chain: Chain, peer: nn.Module) -> None:
     with torch.no_grad():
         state, theirs = chain({"images": pixels()}), peers_answer(peer, pixels())
     layers = [*theirs.auxiliary_logits, {
-        "class_queries_logits": theirs.class_queries_logits, "masks_queries_logits": theirs.masks_queries_logits
+        "class_queries_logits": theirs.class_queries_logits,
+        "masks_queries_logits": theirs.masks_queries_logits
     }]  # fmt: skip
     assert state["logits"].shape[1] == len(layers) == 4
     for number, layer in enumerate(layers):
@@ -132,7 +136,7 @@ def squares(counts=(3, 5)) -> list[Target]:
                 labels=torch.randint(0, len(CLASSES), (n,), generator=g),
                 boxes_cxcywh=torch.zeros(n, 4),
                 has_mask=torch.ones(n, dtype=torch.bool),
-                weights=torch.ones(n),
+                object_weights=torch.ones(n),
                 masks=PackedMasks.pack(rasters, windows.tolist(), SIDE, SIDE),
                 key=key,
             )
@@ -175,110 +179,6 @@ def test_losses_at_the_same_points_are_transformers_losses(peer, folder, monkeyp
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def facebooks_names(peer: nn.Module) -> dict[str, Tensor]:
-    """The peer's tensors as facebookresearch/Mask2Former@9b0651c and detectron2 save them."""
-    theirs: dict[str, Tensor] = {}
-    ours = {name.removeprefix("model."): tensor for name, tensor in peer.state_dict().items()}
-    swin, head = "pixel_level_module.encoder.", "sem_seg_head."
-    fixed = {
-        f"{swin}swin.embeddings.patch_embeddings.projection": "backbone.patch_embed.proj",
-        f"{swin}swin.embeddings.norm": "backbone.patch_embed.norm",
-        "pixel_level_module.decoder.mask_projection": f"{head}pixel_decoder.mask_features",
-        "transformer_module.decoder.layernorm": f"{head}predictor.decoder_norm",
-        "transformer_module.queries_features": f"{head}predictor.query_feat",
-        "transformer_module.queries_embedder": f"{head}predictor.query_embed",
-        "transformer_module.level_embed": f"{head}predictor.level_embed",
-        "class_predictor": f"{head}predictor.class_embed",
-    }
-    for module, name in fixed.items():
-        kinds = [kind for kind in ("weight", "bias") if f"{module}.{kind}" in ours]
-        theirs |= {f"{name}.{kind}": ours[f"{module}.{kind}"] for kind in kinds}
-    theirs[f"{head}pixel_decoder.transformer.level_embed"] = ours[
-        "pixel_level_module.decoder.level_embed"
-    ]
-
-    def copy(new: str, old: str) -> None:
-        for kind in ("weight", "bias"):
-            if f"{old}.{kind}" in ours:
-                theirs[f"{new}.{kind}"] = ours[f"{old}.{kind}"]
-
-    def stack(new: str, old: str, letters: tuple[str, ...]) -> None:
-        for kind in ("weight", "bias"):
-            theirs[f"{new}{kind}"] = torch.cat(
-                [ours[f"{old}.{letter}_proj.{kind}"] for letter in letters]
-            )
-
-    for stage, depth in enumerate(mask2former.SIZES["pico"].depths):
-        for number in range(depth):
-            new = f"backbone.layers.{stage}.blocks.{number}"
-            old = f"{swin}swin.encoder.layers.{stage}.blocks.{number}"
-            stack(f"{new}.attn.qkv.", f"{old}.attention", ("q", "k", "v"))
-            copy(f"{new}.attn.proj", f"{old}.attention.o_proj")
-            table = ours[f"{old}.attention.relative_position_bias.relative_position_bias_table"]
-            theirs[f"{new}.attn.relative_position_bias_table"] = table
-            theirs[f"{new}.attn.relative_position_index"] = torch.zeros(16, 16, dtype=torch.int64)
-            for here, there in (("norm1", "layernorm_before"), ("norm2", "layernorm_after")):
-                copy(f"{new}.{here}", f"{old}.{there}")
-            for layer in ("fc1", "fc2"):
-                copy(f"{new}.mlp.{layer}", f"{old}.mlp.{layer}")
-        copy(f"backbone.norm{stage}", f"{swin}hidden_states_norms.stage{stage + 1}")
-        for part in ("reduction", "norm"):
-            copy(
-                f"backbone.layers.{stage}.downsample.{part}",
-                f"{swin}swin.encoder.layers.{stage}.downsample.{part}",
-            )
-    for i in range(3):
-        for part in "01":
-            copy(
-                f"{head}pixel_decoder.input_proj.{i}.{part}",
-                f"pixel_level_module.decoder.input_projections.{i}.{part}",
-            )
-    for kind in ("adapter_1", "layer_1"):
-        copy(f"{head}pixel_decoder.{kind}", f"pixel_level_module.decoder.{kind}.0")
-        copy(f"{head}pixel_decoder.{kind}.norm", f"pixel_level_module.decoder.{kind}.1")
-    for i in range(2):
-        new = f"{head}pixel_decoder.transformer.encoder.layers.{i}"
-        old = f"pixel_level_module.decoder.encoder.layers.{i}"
-        for part in ("sampling_offsets", "attention_weights", "value_proj", "output_proj"):
-            copy(f"{new}.self_attn.{part}", f"{old}.self_attn.{part}")
-        pairs = {
-            "norm1": "self_attn_layer_norm",
-            "linear1": "fc1",
-            "linear2": "fc2",
-            "norm2": "final_layer_norm",
-        }
-        for here, there in pairs.items():
-            copy(f"{new}.{here}", f"{old}.{there}")
-    for i in range(3):
-        new, old = f"{head}predictor.transformer_", f"transformer_module.decoder.layers.{i}"
-        stack(
-            f"{new}self_attention_layers.{i}.self_attn.in_proj_",
-            f"{old}.self_attn",
-            ("q", "k", "v"),
-        )
-        copy(f"{new}self_attention_layers.{i}.self_attn.out_proj", f"{old}.self_attn.out_proj")
-        copy(f"{new}self_attention_layers.{i}.norm", f"{old}.self_attn_layer_norm")
-        for kind in ("in_proj_weight", "in_proj_bias"):
-            theirs[f"{new}cross_attention_layers.{i}.multihead_attn.{kind}"] = ours[
-                f"{old}.cross_attn.{kind}"
-            ]
-        copy(
-            f"{new}cross_attention_layers.{i}.multihead_attn.out_proj", f"{old}.cross_attn.out_proj"
-        )
-        copy(f"{new}cross_attention_layers.{i}.norm", f"{old}.cross_attn_layer_norm")
-        for here, there in {"linear1": "fc1", "linear2": "fc2", "norm": "final_layer_norm"}.items():
-            copy(f"{new}ffn_layers.{i}.{here}", f"{old}.{there}")
-        copy(
-            f"{head}predictor.mask_embed.layers.{i}",
-            f"transformer_module.decoder.mask_predictor.mask_embedder.{i}.0",
-        )
-    theirs[f"{head}criterion.empty_weight"] = torch.ones(4)
-    return {
-        name.replace(f"{head}criterion", "criterion"): tensor.clone()
-        for name, tensor in theirs.items()
-    }
-
-
 @pytest.mark.parametrize("kind", ["pth", "pkl"])
 def test_facebooks_files_are_read(peer, kind, tmp_path):
     path, tensors = tmp_path / f"model_final.{kind}", facebooks_names(peer)
@@ -304,8 +204,8 @@ def test_a_file_that_is_written_has_facebooks_names_and_says_what_it_is(peer, tm
     assert content["model"].keys() == used.keys() and len(used) == 206
     assert all(torch.equal(content["model"][name], tensor) for name, tensor in used.items())
     weights = mask2former.import_weights(str(tmp_path / "ours.pth"))
-    assert weights.classes == CLASSES and weights.card["spec"] == chain.spec.model_dump(mode="json")
-    assert weights.card["complete"] and weights.card["data"] == {
+    assert weights.classes == CLASSES and weights.card.spec == chain.spec
+    assert weights.card.complete and weights.card.data == {
         "classes": {"cell": 7, "tube": 9, "rod": 12}
     }
 
@@ -314,7 +214,7 @@ def _named_by_position(path) -> Chain:
     """What `weights_classes` does in a plan: names for rows that have none."""
     weights = mask2former.import_weights(str(path))
     weights.classes = CLASSES
-    settled, _ = mask2former.settle(
+    settled, _ = mask2former.resolve_options(
         mask2former.Options(queries=QUERIES), mask2former.SIZES["pico"], 5, "cpu"
     )
     chain = mask2former.build(
@@ -359,7 +259,9 @@ def test_swin_alone_is_a_backbone(peer, tmp_path):
 
 
 def ours_of_nothing() -> Chain:
-    settled, _ = mask2former.settle(mask2former.Options(), mask2former.SIZES["pico"], 5, "cpu")
+    settled, _ = mask2former.resolve_options(
+        mask2former.Options(), mask2former.SIZES["pico"], 5, "cpu"
+    )
     spec = ModelSpec(
         family="mask2former", size="pico", classes=CLASSES, options=settled.model_dump()
     )

@@ -51,7 +51,9 @@ def saved(model: nn.Module, path, args) -> str:
 
 
 def ours(size: str, path: str, groups: int = 13):
-    options, _ = rfdetr.settle(rfdetr.Options(groups=groups), rfdetr.SIZES[size], 10, "cpu")
+    options, _ = rfdetr.resolve_options(
+        rfdetr.Options(groups=groups), rfdetr.SIZES[size], 10, "cpu"
+    )
     spec = ModelSpec(family="rfdetr", size=size, classes=CLASSES, options=options.model_dump())
     chain = rfdetr.build(spec, masks=size.startswith("seg"))
     report = adopt(chain, rfdetr.import_weights(path))
@@ -105,7 +107,7 @@ def test_imported_weights_answer_as_in_the_rfdetr_package(size, args, tmp_path):
 def test_what_we_write_loads_in_the_rfdetr_package_and_answers_the_same(size, name, tmp_path):
     import rfdetr as package
 
-    options, _ = rfdetr.settle(rfdetr.Options(groups=13), rfdetr.SIZES[size], 10, "cpu")
+    options, _ = rfdetr.resolve_options(rfdetr.Options(groups=13), rfdetr.SIZES[size], 10, "cpu")
     spec = ModelSpec(family="rfdetr", size=size, classes=CLASSES, options=options.model_dump())
     torch.manual_seed(3)
     chain = rfdetr.build(spec, masks=size.startswith("seg"))
@@ -133,7 +135,7 @@ def test_what_we_write_loads_in_the_rfdetr_package_and_answers_the_same(size, na
 def test_a_folder_of_transformers_answers_as_transformers(tmp_path):
     from transformers import RfDetrForObjectDetection
 
-    options, _ = rfdetr.settle(rfdetr.Options(groups=2), rfdetr.SIZES["nano"], 10, "cpu")
+    options, _ = rfdetr.resolve_options(rfdetr.Options(groups=2), rfdetr.SIZES["nano"], 10, "cpu")
     spec = ModelSpec(family="rfdetr", size="nano", classes=CLASSES, options=options.model_dump())
     config = rfdetr.config(spec)
     config.id2label = dict(enumerate(CLASSES))

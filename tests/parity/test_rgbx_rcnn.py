@@ -1,4 +1,4 @@
-"""Against transformers' SegFormer and torchvision's Faster and Mask R-CNN, with the same weights."""
+"""transformers' SegFormer, torchvision's Faster and Mask R-CNN and ours, with the same weights."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def source(request, theirs, tmp_path):
 @torch.no_grad()
 def test_imported_streams_give_the_features_of_transformers(source, theirs):
     weights = rgbx_rcnn.import_weights(source)
-    assert rgbx_rcnn.options_in(weights.tensors, "mit_b1", "cpu") == {"backbone": "mit_b0"}
+    assert rgbx_rcnn.options_from_weights(weights.tensors, "mit_b1", "cpu") == {
+        "backbone": "mit_b0"
+    }
     pictures = torch.rand(2, 4, 64, 96, generator=torch.Generator().manual_seed(0))
     alone, both = (
         build(channels=RGB, size="mit_b0"),
@@ -134,7 +136,8 @@ def pair():
     head, mask_head = chain.head, chain.mask_head
     model = MaskRCNN(
         backbone, None, SIDE, SIDE, image_mean=[0, 0, 0], image_std=[1, 1, 1],
-        rpn_anchor_generator=AnchorGenerator(tuple((8 * 2**i,) for i in range(5)), ((0.5, 1.0, 2.0),) * 5),
+        rpn_anchor_generator=AnchorGenerator(
+            tuple((8 * 2**i,) for i in range(5)), ((0.5, 1.0, 2.0),) * 5),
         rpn_head=head.rpn.head, box_roi_pool=MultiScaleRoIAlign(names, 7, 2, canonical_scale=56),
         box_head=head.roi.box_head, box_predictor=head.roi.box_predictor,
         mask_roi_pool=MultiScaleRoIAlign(names[:4], 14, 2, canonical_scale=56),
@@ -178,7 +181,7 @@ def test_detections_and_their_masks_are_torchvisions(pair):
         torch.testing.assert_close(ours.scores, other["scores"], rtol=1e-4, atol=1e-5)
         assert torch.equal(ours.labels, other["labels"] - 1) and ours.has_masks
     boxes = [found["boxes"] for found in wanted]
-    mine = rgbx_rcnn.predictions(chain, state).outlined(boxes)
+    mine = rgbx_rcnn.predictions(chain, state).mask_logits(boxes)
     torch.testing.assert_close(mine, logits[0][:, 1:], rtol=1e-4, atol=1e-4)
 
 

@@ -55,7 +55,7 @@ def random_case(counts=(4, 1, 6), seed=0, spread=2.0):
             labels=torch.randint(0, K, (n,), generator=g),
             boxes_cxcywh=torch.rand(n, 4, generator=g) * 0.4 + 0.2,
             has_mask=torch.ones(n, dtype=torch.bool),
-            weights=torch.ones(n),
+            object_weights=torch.ones(n),
             masks=PackedMasks.pack([m.numpy() for m in dense], full, SIDE * 4, SIDE * 4),
             key=i,
         )
@@ -66,8 +66,10 @@ def random_case(counts=(4, 1, 6), seed=0, spread=2.0):
 
 def config(**changes):
     values = {
-        "class_cost": 2, "bbox_cost": 5, "giou_cost": 2, "num_labels": K, "focal_alpha": 0.25, "group_detr": GROUPS,
-        "auxiliary_loss": True, "decoder_layers": L - 1, "class_loss_coefficient": 1, "bbox_loss_coefficient": 5,
+        "class_cost": 2, "bbox_cost": 5, "giou_cost": 2, "num_labels": K, "focal_alpha": 0.25,
+        "group_detr": GROUPS,
+        "auxiliary_loss": True, "decoder_layers": L - 1, "class_loss_coefficient": 1,
+        "bbox_loss_coefficient": 5,
         "giou_loss_coefficient": 2, "mask_point_sample_ratio": 16, "mask_class_loss_coefficient": 5,
         "mask_dice_loss_coefficient": 5,
     }  # fmt: skip
@@ -105,7 +107,7 @@ def named(sums, objects, suffixes=("_enc", "_0", "")):
 def test_detection_losses_equal_transformers_at_every_layer(seed):
     tensors, targets, labels = random_case(seed=seed)
     theirs = theirs_detection(tensors, labels)
-    _, sums = our_sums(tensors, targets, ours.Weights(), Costs())
+    _, sums = our_sums(tensors, targets, ours.LossWeights(), Costs())
     compared = named(sums, sum(len(t) for t in targets))
     assert len(compared) == 9
     for name, value in compared.items():
@@ -120,12 +122,12 @@ def test_detection_gradients_equal_transformers():
     wanted = {"loss_ce": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
     total = sum(w * theirs[name + s] for name, w in wanted.items() for s in ("", "_0", "_enc"))
     expected = torch.autograd.grad(total, tensors[:2])
-    criterion, sums = our_sums(tensors, targets, ours.Weights(), Costs())
+    criterion, sums = our_sums(tensors, targets, ours.LossWeights(), Costs())
     counts = {
         "images": B,
         "objects": (n := sum(len(t) for t in targets)),
-        "weights": n,
-        "masked_weights": 0,
+        "object_weights": n,
+        "masked_object_weights": 0,
     }
     found = torch.autograd.grad(criterion.total(sums, counts), tensors[:2])
     for a, b in zip(found, expected, strict=True):
@@ -153,7 +155,9 @@ def test_mask_losses_equal_transformers_at_the_same_points(monkeypatch):
         logits[:, 1:].transpose(0, 1), boxes[:, 1:].transpose(0, 1), masks[:, 1:].transpose(0, 1),
         logits[:, 0], boxes[:, 0], masks[:, 0],
     )[1]  # fmt: skip
-    _, sums = our_sums(tensors, targets, ours.Weights(mask_bce=5, dice=5), Costs(), with_masks=True)
+    _, sums = our_sums(
+        tensors, targets, ours.LossWeights(mask_bce=5, dice=5), Costs(), with_masks=True
+    )
     compared = named(sums, sum(len(t) for t in targets))
     assert len(compared) == 15
     for name, value in compared.items():
@@ -187,9 +191,11 @@ def test_one_group_in_eval_mode_matches_each_object_once():
 def test_a_batch_without_objects_gives_a_gradient_and_no_nan():
     tensors, targets, _ = random_case(counts=(0, 0, 0))
     criterion, sums = our_sums(
-        tensors, targets, ours.Weights(mask_bce=5, dice=5), Costs(), with_masks=True
+        tensors, targets, ours.LossWeights(mask_bce=5, dice=5), Costs(), with_masks=True
     )
-    loss = criterion.total(sums, {"images": 3, "objects": 0, "weights": 0, "masked_weights": 0})
+    loss = criterion.total(
+        sums, {"images": 3, "objects": 0, "object_weights": 0, "masked_object_weights": 0}
+    )
     gradients = torch.autograd.grad(loss, tensors)
     assert torch.isfinite(loss)
     assert all(torch.isfinite(g).all() for g in gradients)
@@ -201,8 +207,8 @@ def test_confident_logits_give_finite_losses_and_gradients(value):
     tensors, targets, labels = random_case()
     with torch.no_grad():
         tensors[0].fill_(value)
-    criterion, sums = our_sums(tensors, targets, ours.Weights(), Costs())
-    counts = {"images": B, "objects": 11, "weights": 11, "masked_weights": 11}
+    criterion, sums = our_sums(tensors, targets, ours.LossWeights(), Costs())
+    counts = {"images": B, "objects": 11, "object_weights": 11, "masked_object_weights": 11}
     loss = criterion.total(sums, counts)
     assert torch.isfinite(loss)
     assert torch.isfinite(torch.autograd.grad(loss, tensors[0])[0]).all()
@@ -239,11 +245,11 @@ def test_overlaps_of_matched_pairs_are_not_a_square_matrix():
 
 
 def test_the_loss_is_divided_by_the_objects_of_the_whole_step():
-    """Two processes (or two parts of a step) with 1 and 6 objects give the loss of both together."""
+    """Two processes (or micro-batches) with 1 and 6 objects give the loss of both together."""
     tensors, targets, _ = random_case(counts=(4, 1, 6))
     logits, boxes, _ = tensors
-    criterion, sums = our_sums(tensors, targets, ours.Weights(), Costs())
-    counts = {"images": B, "objects": 11, "weights": 11, "masked_weights": 11}
+    criterion, sums = our_sums(tensors, targets, ours.LossWeights(), Costs())
+    counts = {"images": B, "objects": 11, "object_weights": 11, "masked_object_weights": 11}
     whole = criterion.total(sums, counts)
     parts = []
     for i in range(B):

@@ -16,7 +16,7 @@ from segue.training import cache
 @pytest.fixture(scope="module")
 def parts(rendered):
     data = read_dataset(Data(root=rendered))
-    options, _ = rfdetr.settle(
+    options, _ = rfdetr.resolve_options(
         rfdetr.Options(groups=2, queries=12, resolution=64), rfdetr.SIZES["pico"], 5, "cpu"
     )
     spec = ModelSpec(

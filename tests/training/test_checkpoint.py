@@ -7,8 +7,8 @@ import torch
 
 from segue.errors import CheckpointError, NonFiniteError
 from segue.models import ModelSpec
+from segue.models.weights.card import Card
 from segue.training import checkpoint
-from segue.training.checkpoint import Card
 
 SPEC = ModelSpec(family="rfdetr", size="pico", classes=("a", "b"))
 

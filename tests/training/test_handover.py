@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from segue import models
 from segue.errors import HandoverError
 from segue.models import ModelSpec, rfdetr
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
 from segue.models.weights.rfdetr import COCO_ROWS
 from segue.structures.channels import RGB, Channel
 from segue.training.handover import adopt
@@ -16,7 +17,7 @@ from segue.training.handover import adopt
 def model(classes, size="pico", masks=False, seed=0, channels=RGB, **options):
     torch.manual_seed(seed)
     chosen = {"groups": 3, "queries": 20, "resolution": 64, **options}
-    settled, _ = rfdetr.settle(rfdetr.Options(**chosen), rfdetr.SIZES[size], 5, "cpu")
+    settled, _ = rfdetr.resolve_options(rfdetr.Options(**chosen), rfdetr.SIZES[size], 5, "cpu")
     spec = ModelSpec(
         family="rfdetr", size=size, classes=classes, channels=channels, options=settled.model_dump()
     )
@@ -27,9 +28,9 @@ def model(classes, size="pico", masks=False, seed=0, channels=RGB, **options):
     return chain
 
 
-def weights_of(chain, classes=None) -> Weights:
+def weights_of(chain, classes=None) -> ModelWeights:
     names = tuple(channel.name for channel in chain.spec.channels)
-    return Weights(
+    return ModelWeights(
         {n: t.clone() for n, t in chain.state_dict().items()},
         chain.spec.classes if classes is None else classes,
         names,
@@ -85,11 +86,12 @@ def test_kept_classes_score_identically_in_every_head(classes):
 
 
 def test_permuted_classes_change_nothing_in_the_whole_answer():
+    """Boxes to the bit, logits within rounding: a row's place may decide how its product adds up."""
     parent, child = model(PARENT).eval(), model(("tube", "cell", "rod"), seed=1).eval()
     adopt(child, weights_of(parent))
     old, new = parent(images()), child(images())
     assert torch.equal(new["boxes_cxcywh"], old["boxes_cxcywh"])
-    assert torch.equal(new["logits"], old["logits"][..., [2, 0, 1]])
+    torch.testing.assert_close(new["logits"], old["logits"][..., [2, 0, 1]], rtol=1e-5, atol=1e-5)
 
 
 def test_ninety_one_rows_of_coco_become_three_classes_by_name():
@@ -191,7 +193,7 @@ def test_channels_travel_by_name_and_a_new_one_is_the_mean_of_the_old():
     thermal = Channel(name="thermal")
     child = model(PARENT, seed=1, channels=(thermal, RGB[2], RGB[0], RGB[1]))
     report = adopt(child, weights_of(parent))
-    ((name, channels),) = rfdetr.first_layers(child.spec, child.state_dict()).items()
+    ((name, channels),) = models.get("rfdetr").input_convs(child.spec, child.state_dict()).items()
     assert channels == ("thermal", "b", "r", "g")
     old, new = parent.state_dict()[name], child.state_dict()[name]
     assert torch.equal(new[:, 1:], old[:, [2, 0, 1]])

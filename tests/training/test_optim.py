@@ -13,7 +13,9 @@ from segue.training.optim import Ema, Optimizer, Schedule, build, rate
 
 @pytest.fixture
 def chain():
-    options, _ = rfdetr.settle(rfdetr.Options(groups=2, queries=10), rfdetr.SIZES["pico"], 5, "cpu")
+    options, _ = rfdetr.resolve_options(
+        rfdetr.Options(groups=2, queries=10), rfdetr.SIZES["pico"], 5, "cpu"
+    )
     spec = ModelSpec(family="rfdetr", size="pico", classes=("a", "b"), options=options.model_dump())
     torch.manual_seed(0)
     return rfdetr.build(spec, masks=True)

@@ -10,15 +10,17 @@ import torch
 import segue
 from segue.errors import CheckpointError, HandoverError
 from segue.models import ModelSpec, rfdetr
+from segue.models.weights.card import Card
 from segue.plan.schema import Model
-from segue.run.runner import open_weights
+from segue.run.opening import open_weights
 from segue.training import single_file
-from segue.training.checkpoint import Card
 
 
 @pytest.fixture
 def chain():
-    options, _ = rfdetr.settle(rfdetr.Options(groups=2, queries=10), rfdetr.SIZES["pico"], 5, "cpu")
+    options, _ = rfdetr.resolve_options(
+        rfdetr.Options(groups=2, queries=10), rfdetr.SIZES["pico"], 5, "cpu"
+    )
     spec = ModelSpec(family="rfdetr", size="pico", classes=("a", "b"), options=options.model_dump())
     torch.manual_seed(0)
     return rfdetr.build(spec, masks=False)

@@ -33,16 +33,11 @@ def scores(monkeypatch):
     def set_to(values: list[float]) -> None:
         left = iter(values)
 
-        class Given:
-            def figures(self):
-                value = next(left)
-                return {"box_ap": value, "box_ap50": value}
+        def evaluate(tick):
+            value = next(left)
+            return {"box_ap": value, "box_ap50": value}
 
-        measure = build.measure
-        monkeypatch.setattr(
-            build, "measure", lambda data, part, chain, images, workers, tick: Given()
-            if tick.__name__ == "tick" else measure(data, part, chain, images, workers, tick),
-        )  # fmt: skip
+        monkeypatch.setattr(build, "evaluator", lambda *_: evaluate)
 
     return set_to
 
@@ -149,7 +144,7 @@ def test_multi_scale_draws_one_size_for_a_whole_step_however_it_is_split(
     seen = sides_seen(monkeypatch)
     whole = run(detector(rendered, tmp_path / "a", epochs=3, multi_scale="expanded"))
     sides = [side for _, side in seen]
-    allowed = rfdetr.scales(
+    allowed = rfdetr.multiscale_sides(
         checkpoint.read_card(whole / "1-detector" / "selected").spec, expanded=True
     )
     assert len(set(sides)) > 2 and set(sides) <= set(allowed)

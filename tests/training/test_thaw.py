@@ -13,7 +13,7 @@ from segue.data.pipeline import samples
 from segue.errors import PlanError
 from segue.plan.reading import from_values
 from segue.run import build
-from segue.training import checkpoint, freeze_benefit, stage
+from segue.training import checkpoint, fit, freeze_benefit
 from segue.training.journal import Journal, read_rows
 from segue.training.loop import accumulate
 from segue.training.optim import Schedule, set_rates
@@ -46,7 +46,8 @@ def plan_of(rendered, folder, parent, **changes) -> dict:
 
 @pytest.fixture(scope="module")
 def whole(rendered, parent, tmp_path_factory):
-    return run(plan_of(rendered, tmp_path_factory.mktemp("whole"), parent)) / "1-tune"
+    folder = tmp_path_factory.mktemp("whole")
+    return run(plan_of(rendered, folder, parent), drawn=True) / "1-tune"
 
 
 def moved(before: dict, after: dict, part: str) -> bool:
@@ -184,6 +185,11 @@ def by_halves(rendered, parent, tmp_path_factory):
     return plan_of(rendered, tmp_path_factory.mktemp("halves"), parent, **changes)
 
 
+@pytest.fixture(scope="module")
+def whole_by_halves(by_halves):
+    return run(by_halves) / "1-tune"
+
+
 def block(number: int) -> str:
     return f"backbone.vit.encoder.layer.{number}."
 
@@ -211,9 +217,8 @@ def test_blocks_of_the_backbone_thaw_before_the_rest_of_it(
     assert all(torch.equal(before[name], after[name]) for name in embeddings) == (0 in frozen)
 
 
-def test_each_thaw_has_a_rate_and_a_warm_up_of_its_own(by_halves, tmp_path):
-    folder = run({**by_halves, "runs": str(tmp_path)}) / "1-tune"
-    groups = checkpoint.read_state(folder / "last")["optimizer"]["param_groups"]
+def test_each_thaw_has_a_rate_and_a_warm_up_of_its_own(whole_by_halves):
+    groups = checkpoint.read_state(whole_by_halves / "last")["optimizer"]["param_groups"]
     rates = {group["thawed_at"]: group["base_lr"] for group in groups}
     assert rates == pytest.approx({0: 1e-3, 2: 5e-4, 6: 1e-4})
     assert {group["thawed_at"]: group["warmup"] for group in groups} == {0: 0, 2: 0, 6: 2}
@@ -224,12 +229,11 @@ def test_each_thaw_has_a_rate_and_a_warm_up_of_its_own(by_halves, tmp_path):
 
 @pytest.mark.parametrize("step", [2, 5, 7])
 def test_killed_around_a_thaw_of_blocks_it_goes_on_to_the_bit(
-    by_halves, tmp_path, monkeypatch, step
+    by_halves, whole_by_halves, tmp_path, monkeypatch, step
 ):
-    plans = [{**by_halves, "runs": str(tmp_path / name)} for name in ("whole", "killed")]
-    whole = run(plans[0]) / "1-tune"
-    run_until(plans[1], step, monkeypatch)
-    again = run(plans[1]) / "1-tune"
+    plan, whole = {**by_halves, "runs": str(tmp_path)}, whole_by_halves
+    run_until(plan, step, monkeypatch)
+    again = run(plan) / "1-tune"
     assert losses(again) == losses(whole) and same_tensors(again / "last", whole / "last")
     assert [card.epoch for _, card in kept(again)] == [
         card.epoch for _, card in kept(whole)
@@ -275,7 +279,7 @@ def test_a_cache_serves_until_the_first_thaw(rendered, parent, tmp_path, monkeyp
 def test_early_stopping_waits_for_the_thaw_and_starts_anew_there(
     rendered, parent, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(stage, "NOTHING", -2.0)  # so short a stage finds nothing yet
+    monkeypatch.setattr(fit, "NOTHING", -2.0)  # so short a stage finds nothing yet
     changes = {"epochs": 6, "thaw": {3: "backbone"}, "early_stop": {"patience": 2, "min_delta": 1}}
     folder = run(plan_of(rendered, tmp_path, parent, **changes)) / "1-tune"
     # nothing gains 1; two epochs of patience after the thaw

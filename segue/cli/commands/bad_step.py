@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from segue.errors import CheckpointError, PlanError, laid_out
-from segue.inference.predict import model_of
+from segue.inference.loading import model_of
+from segue.models.weights.card import Card
 from segue.plan.reading import load_kept
 from segue.run import build
 from segue.run.folder import PLAN
 from segue.training import bad_step, checkpoint
 from segue.training.bad_step import Again
-from segue.training.checkpoint import Card
 from segue.training.learner import Learner
 
 MOST_NAMES = 5
@@ -31,7 +31,7 @@ def describe_bad_step(folder: Path, as_json: bool) -> str:
     card, tensors = checkpoint.read(folder)
     state = checkpoint.read_state(folder)
     with laid_out(folder, "a step that this version kept"):
-        learner, begun = _learner(folder, card, tensors, state), bad_step.begun(state)
+        learner, begun = _learner(folder, card, tensors, state), bad_step.snapshot_from(state)
     again = bad_step.run_again(learner, begun)
     if as_json:
         return json.dumps(_plain(card, state, again), indent=2)

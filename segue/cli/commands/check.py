@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,12 +26,14 @@ from segue.errors import DataError, SegueError, printable, show
 from segue.evaluation.ceiling import advice
 from segue.evaluation.coco_metrics import detections_needed
 from segue.models.parts.chain import Chain
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
+from segue.models.weights.card import Card
 from segue.plan.reading import load_plan
-from segue.plan.schema import SUFFIXES, Plan, StagePlan
+from segue.plan.schema import SUFFIXES, Plan
 from segue.run import build
 from segue.run.console import Console
-from segue.run.runner import hand_over, open_weights
+from segue.run.context import StageContext
+from segue.run.opening import open_weights
 
 FOLDER = "data"  # the section of a data set without a plan
 LISTED = 20  # findings of a kind
@@ -151,7 +154,8 @@ def _data(
     if section == FOLDER and list(splits) == [WHOLE]:
         findings.say(
             section,
-            "not divided: a plan does it with split: {valid: 0.15} under data:, or segue data split",
+            "not divided: a plan does it with split: {valid: 0.15} under data:, "
+            "or segue data split",
         )
         settings = settings.model_copy(update={"split": SplitShares()})
     try:
@@ -173,7 +177,7 @@ def _masks(records: list) -> str:
 
 
 def _report(findings: Findings, section: str, some: list[Finding]) -> None:
-    """One kind of finding: what is refused in full (or nearly), the rest as a line with its count."""
+    """One kind of finding: what is refused in full (or nearly), the rest as one line, counted."""
     if some[0].action not in REFUSED:
         findings.say(section, summed(some))
         return
@@ -182,7 +186,8 @@ def _report(findings: Findings, section: str, some: list[Finding]) -> None:
     if len(some) > LISTED:
         findings.fail(
             section,
-            f"and {len(some) - LISTED} more of {some[0].kind}: segue data audit FOLDER --out FOLDER",
+            f"and {len(some) - LISTED} more of {some[0].kind}: "
+            "segue data audit FOLDER --out FOLDER",
         )
 
 
@@ -191,7 +196,7 @@ def _plan(findings: Findings, plan: Plan, timed: bool) -> None:
     first.
     """
     seen: dict[str, DataSet | None] = {}
-    before: dict[str, Weights] = {}
+    before: dict[str, ModelWeights] = {}
     device = build.pick_device(plan.device)
     names = {stage.name for stage in plan.stages}
     for stage in plan.stages:
@@ -214,67 +219,65 @@ def _plan(findings: Findings, plan: Plan, timed: bool) -> None:
             )
             continue
         try:
-            chain = _hand_over(findings, plan, stage, data, before, device)
-            costs = needed(chain, stage, data, device) + (
-                taken(plan, stage, data, chain, device) if timed else []
-            )
-            for line in costs:
-                findings.say(f"stage {stage.name}", line)
+            say = partial(findings.say, f"stage {stage.name}")
+            context = StageContext(plan, stage, data, device, plan.runs, say)
+            chain = _model(context, before)
+            for line in needed(context, chain) + (taken(context, chain) if timed else []):
+                say(line)
         except SegueError as error:
             findings.fail(f"stage {stage.name}", error.message)
             continue
-        before[stage.name] = Weights(
+        before[stage.name] = ModelWeights(
             tensors=chain.state_dict(),
             classes=chain.spec.classes,
             channels=tuple(channel.name for channel in chain.spec.channels),
             source=f"stage {stage.name}",
-            card={"spec": chain.spec.model_dump()},
+            card=Card(spec=chain.spec),
         )
 
 
-def _hand_over(
-    findings: Findings,
-    plan: Plan,
-    stage: StagePlan,
-    data: DataSet,
-    before: dict[str, Weights],
-    device: str,
-) -> Chain:
-    section = f"stage {stage.name}"
+def _model(context: StageContext, before: dict[str, ModelWeights]) -> Chain:
+    """A stage's model, handed over to and frozen as the stage begins; what it is, is said.
+
+    before: the models of earlier stages, by their names.
+    """
+    plan, stage, data, say = context.plan, context.stage, context.data, context.say
     if stage.with_masks:
         require_masks(data.splits)
     start = plan.start_of(stage)
     weights = before.get(start or "") or (open_weights(start, plan.model) if start else None)
-    chain = build.build_model(
-        plan, stage, data, weights, device, lambda line: findings.say(section, line)
-    )
+    chain = build.build_model(context, weights)
     build.refuse_late_thaws(stage, data)
     build.monitored(data, stage)
-    report = hand_over(chain, weights, stage)
+    report = build.hand_over(context, chain, weights)
     if weights is not None:
-        findings.say(section, f"from {weights.source}: {report}")
+        say(f"from {weights.source}: {report}")
     else:
-        findings.say(
-            section, "from new, random weights: give model.weights if you have pretrained ones"
-        )
-    for name in chain.order:
-        count = sum(p.numel() for p in chain.part(name).parameters())
-        learns = sum(p.numel() for p in chain.part(name).parameters() if p.requires_grad)
-        what = "learns" if learns == count else f"{learns:,} of them learn" if learns else "frozen"
-        findings.say(section, f"{name}: {count:,} parameters, {what}")
-    for epoch, thaw in sorted(stage.thaw.items()):
-        findings.say(section, f"after {epoch} epochs {thaw.part} thaws")
+        say("from new, random weights: give model.weights if you have pretrained ones")
+    _say_what_learns(context, chain)
     if stage.with_masks:
         stride = getattr(chain.part(chain.order[-1]), "mask_stride", STRIDE)
         size = models.get(chain.spec.family).input_size(chain.spec)
         for line in advice(data.splits["train"].records, data.classes, size, stride):
-            findings.say(section, line)
+            say(line)
     if (queries := chain.spec.options.get("queries")) is not None:
-        counted_ones = detections_needed(data.most_objects)
-        found = f"{queries} queries, {counted_ones} detections of an image counted"
-        findings.say(section, f"{found}; the fullest image has {data.most_objects} objects")
-    records = len(data.splits["train"].records)
-    steps = stage.steps or (stage.epochs or 0) * -(-records // stage.images_per_step)
+        say(
+            f"{queries} queries, {detections_needed(data.most_objects)} detections of an image "
+            f"counted; the fullest image has {data.most_objects} objects"
+        )
+    steps = stage.steps or (stage.epochs or 0) * context.steps_per_epoch
     height, width = models.get(chain.spec.family).input_size(chain.spec)
-    findings.say(section, f"{steps} steps of {stage.images_per_step} images at {width} x {height}")
+    say(f"{steps} steps of {stage.images_per_step} images at {width} x {height}")
     return chain
+
+
+def _say_what_learns(context: StageContext, chain: Chain) -> None:
+    """A line for each part of the chain, and for each thaw."""
+    for name in chain.order:
+        parameters = list(chain.part(name).parameters())
+        count = sum(p.numel() for p in parameters)
+        learns = sum(p.numel() for p in parameters if p.requires_grad)
+        what = "learns" if learns == count else f"{learns:,} of them learn" if learns else "frozen"
+        context.say(f"{name}: {count:,} parameters, {what}")
+    for epoch, thaw in sorted(context.stage.thaw.items()):
+        context.say(f"after {epoch} epochs {thaw.part} thaws")

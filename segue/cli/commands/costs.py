@@ -14,10 +14,11 @@ import torch
 from segue.data.dataset import DataSet
 from segue.data.pipeline.samples import Samples, StepSampler
 from segue.models.parts.chain import Chain, span
-from segue.plan.schema import Plan, StagePlan
-from segue.run import build
+from segue.plan.schema import StagePlan
+from segue.run import batches, build
+from segue.run.context import StageContext
 from segue.structures.target import Batch, collate
-from segue.training.estimate import free_bytes, needs
+from segue.training.estimate import Needs, free_bytes, needs
 from segue.training.learner import Learner
 from segue.training.loop import train_epoch
 
@@ -28,63 +29,66 @@ IMAGES = 4  # of validation
 USED = 0.9  # of the memory that is free
 
 
-def needed(chain: Chain, stage: StagePlan, data: DataSet, device: str) -> list[str]:
+def needed(context: StageContext, chain: Chain) -> list[str]:
     """Operations and activations of one image, and how many images fit: at the start, and from each
     thaw on.
 
     The chain is frozen as the stage begins, and left so.
     """
-    precision, position = build.pick_precision(stage.precision, device), chain.frozen_to
-    free, lines = free_bytes(device), []
-    for epoch, place in _phases(chain, stage):
-        chain.freeze_to(place)
-        found = needs(chain, data.most_objects)
+    stage, position, lines = context.stage, chain.frozen_to, []
+    free = free_bytes(context.device)
+    for epoch, boundary in _phases(chain, stage):
+        chain.freeze_to(boundary)
         when = f"after {epoch} epochs: " if epoch else ""
-        kept = found.bytes_kept(precision)
+        costs = needs(chain, context.data.most_objects)
+        kept = costs.bytes_kept(build.pick_precision(stage.precision, context.device))
         lines.append(
-            f"{when}{found.learned:,} of {found.parameters:,} parameters learn; the fullest "
-            "image takes "
-            f"{found.forward / 1e9:.3g} GFLOP in a forward, {found.step / 1e9:.3g} in training, "
-            "and keeps about "
-            f"{_size(kept)} of activations for backward"
+            f"{when}{costs.learned:,} of {costs.parameters:,} parameters learn; the fullest "
+            f"image takes {costs.forward / 1e9:.3g} GFLOP in a forward, {costs.step / 1e9:.3g} in "
+            f"training, and keeps about {_size(kept)} of activations for backward"
         )
-        if free is None:
-            continue
-        fit = found.images_in(int(USED * free), precision, bool(stage.ema))
-        asked = stage.images_per_forward or stage.images_per_step
-        room = f"{when}{_size(free)} are free on {device}: "
-        if fit >= asked:
-            whole = _size(found.bytes_of(asked, precision, bool(stage.ema)))
-            lines.append(
-                f"{room}{asked} images in a forward fit (about {whole} if all are so full), up "
-                f"to about {fit} do"
-            )
-        elif fit:
-            lines.append(
-                f"{room}about {fit} images fit in a forward, so steps of {stage.images_per_step} "
-                "are split"
-            )
-        else:
-            lines.append(f"{room}warning: not even one image may fit; lower model.resolution")
+        if free is not None:
+            room = f"{when}{_size(free)} are free on {context.device}"
+            lines.append(f"{room}: {_what_fits(context, costs, free)}")
     chain.freeze_to(position)
     return lines
 
 
-def taken(plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, device: str) -> list[str]:
+def _what_fits(context: StageContext, costs: Needs, free: int) -> str:
+    """How many of the fullest images a forward may have. free: bytes."""
+    stage = context.stage
+    precision = build.pick_precision(stage.precision, context.device)
+    fitting = costs.images_in(int(USED * free), precision, bool(stage.ema))
+    planned = stage.images_per_forward or stage.images_per_step
+    if fitting >= planned:
+        taken_up = _size(costs.bytes_of(planned, precision, bool(stage.ema)))
+        return (
+            f"{planned} images in a forward fit (about {taken_up} if all are so full), up "
+            f"to about {fitting} do"
+        )
+    if fitting:
+        return (
+            f"about {fitting} images fit in a forward, so steps of {stage.images_per_step} "
+            "are split"
+        )
+    return "warning: not even one image may fit; lower model.resolution"
+
+
+def taken(context: StageContext, chain: Chain) -> list[str]:
     """How long an epoch and the stage take, from a few steps on its own images; the chain's weights
     do not matter then.
 
     Raises:
         OutOfMemoryError: if not even one image fits.
     """
-    chain.to(device)
+    stage, per_epoch = context.stage, context.steps_per_epoch
+    chain.to(context.device)
     position = chain.frozen_to
-    learner = build.new_learner(plan, stage, chain, device)
-    samples = build.training_samples(plan, stage, data, learner)
-    per_epoch = -(-len(samples) // stage.images_per_step)
+    learner = build.new_learner(context.plan, stage, chain, context.device)
+    samples = batches.training_samples(context, learner)
     steps = stage.steps or (stage.epochs or 0) * per_epoch
     starts = [epoch for epoch, _ in _phases(chain, stage)] + [-(-steps // per_epoch)]
-    pays = stage.cache is not None and not build.why_no_cache(samples, stage, learner, plan.runs)[0]
+    pays = stage.cache is not None and not batches.why_no_cache(context, samples, learner)[0]
     seconds, lines = 0.0, []
     for number, start in enumerate(starts[:-1]):
         if start:
@@ -101,17 +105,17 @@ def taken(plan: Plan, stage: StagePlan, data: DataSet, chain: Chain, device: str
             f"{when}about {_long(probe.each)} a step here ({probe}), "
             f"{_long(probe.each * per_epoch)} an epoch"
         )
-        if (images := learner.progress.images_per_forward) < (
-            stage.images_per_forward or stage.images_per_step
-        ):
+        images = learner.progress.images_per_forward
+        if images < (stage.images_per_forward or stage.images_per_step):
             lines.append(
                 f"{when}memory ran out with more than {images} images in a forward; steps are split"
             )
-    looked = build.monitored(data, stage).splits["valid"].records
-    one = _validation(learner, data, stage) * len(looked)
+    validated = build.monitored(context.data, stage).splits["valid"].records
+    validation = _validation(learner, context.data, stage) * len(validated)
     times = 1 + -(-steps // (stage.evaluate_every_steps or per_epoch))
-    lines.append(f"about {_long(one)} a validation of {len(looked)} images")
-    lines.append(f"about {_long(seconds + times * one)} for the stage, if it is not stopped early")
+    lines.append(f"about {_long(validation)} a validation of {len(validated)} images")
+    whole = _long(seconds + times * validation)
+    lines.append(f"about {whole} for the stage, if it is not stopped early")
     chain.to("cpu").freeze_to(position)
     return lines
 
@@ -147,7 +151,7 @@ def _probe(learner: Learner, samples: Samples, stage: StagePlan, steps: int, cac
     """
     began, loads, trains = time.perf_counter(), [], []
 
-    def batches() -> Iterator[Batch]:
+    def timed_batches() -> Iterator[Batch]:
         epoch = learner.progress.epoch
         while len(loads) < STEPS:
             for step in StepSampler(len(samples), stage.images_per_step, samples.seed, epoch):
@@ -167,7 +171,7 @@ def _probe(learner: Learner, samples: Samples, stage: StagePlan, steps: int, cac
     def note(numbers: dict[str, float]) -> None:
         trains.append(numbers["seconds"])
 
-    train_epoch(learner, batches(), steps, per_epoch, note, lambda _step, error: error)
+    train_epoch(learner, timed_batches(), steps, per_epoch, note, lambda _step, error: error)
     train, load = statistics.median(trains[1:]), statistics.median(loads[1:])
     return Probe(
         train, 0.0 if cached else load, stage.workers, learner.device, load if cached else 0.0
@@ -177,10 +181,12 @@ def _probe(learner: Learner, samples: Samples, stage: StagePlan, steps: int, cac
 def _behind_the_frozen(learner: Learner, batch: Batch) -> Batch:
     """What a cache of the frozen parts' outputs would give for a batch."""
     images = learner.progress.images_per_forward
-    parts = [learner.chain.prefix(part.to(learner.device).inputs) for part in batch.split(images)]
-    return Batch(
-        {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}, batch.targets
-    )
+    outputs = [
+        learner.chain.prefix(micro_batch.to(learner.device).inputs)
+        for micro_batch in batch.split(images)
+    ]
+    inputs = {name: torch.cat([each[name] for each in outputs]).cpu() for name in outputs[0]}
+    return Batch(inputs, batch.targets)
 
 
 def _validation(learner: Learner, data: DataSet, stage: StagePlan) -> float:

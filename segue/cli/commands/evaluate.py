@@ -21,12 +21,14 @@ from segue.errors import DataError, PlanError, show
 from segue.evaluation.bootstrap import Difference, compare
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.evaluation.evaluate import input_size
-from segue.inference.predict import Predictor, load
+from segue.evaluation.outcome import METRICS
+from segue.inference.loading import load
+from segue.inference.predict import Predictor
 from segue.plan.reading import load_plan
 from segue.plan.schema import SUFFIXES
 from segue.run.build import measure
 from segue.run.console import Console
-from segue.run.results import METRICS, PREDICTIONS, write_predictions
+from segue.run.results import PREDICTIONS, write_predictions
 from segue.structures.channels import rows_of
 
 IMAGES_PER_FORWARD = 8
@@ -34,7 +36,7 @@ ANY = "any class"
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluateOptions:
     """without: channels that are missing, each entry measured by itself; shift: NAME=X,Y, channels
     that are displaced. Both are compared with the model as it is, image by image. any_class:
     whether all classes count as one.
@@ -51,7 +53,7 @@ def evaluate_checkpoint(
     split: str,
     out: Path | None,
     as_json: bool,
-    asked: Asked = Asked(),
+    options: EvaluateOptions = EvaluateOptions(),
 ) -> None:
     """Print the figures; write them and the predictions where `out` says.
 
@@ -62,8 +64,8 @@ def evaluate_checkpoint(
         PlanError: if a channel is unknown.
     """
     predictor = load(checkpoint)
-    views = disturbed_views(predictor, asked.without, asked.shift)
-    data, split = _data(predictor, checkpoint, root, split, asked.any_class)
+    views = disturbed_views(predictor, options.without, options.shift)
+    data, split = _data(predictor, checkpoint, root, split, options.any_class)
 
     def measured(name: str, view: View | None = None) -> CocoMetrics:
         with Console().progress(name) as tick:
@@ -86,7 +88,7 @@ def evaluate_checkpoint(
         "images": len(metrics.records),
         "detections_counted": metrics.most,
     }
-    outcome |= {"classes": ANY} if asked.any_class else {}
+    outcome |= {"classes": ANY} if options.any_class else {}
     outcome |= figures
     outcome |= {f"{kind}_ap_by_class": metrics.by_class(kind) for kind in metrics.kinds}
     differences = _compared(metrics, views, measured)
@@ -101,7 +103,7 @@ def evaluate_checkpoint(
     if as_json:
         show(json.dumps(outcome))
         return
-    together = ", all classes as one" if asked.any_class else ""
+    together = ", all classes as one" if options.any_class else ""
     show(
         f"{split}: {outcome['images']} images, up to {metrics.most} detections of each "
         f"count{together}"

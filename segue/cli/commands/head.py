@@ -14,7 +14,7 @@ import torch
 
 from segue import models
 from segue.errors import PlanError, laid_out
-from segue.inference.predict import find_checkpoint
+from segue.inference.loading import find_checkpoint
 from segue.models.weights import foreign
 from segue.models.weights import rfdetr as rfdetr_files
 from segue.training import checkpoint

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from segue import models
 from segue.cli.commands.bad_step import describe_bad_step
 from segue.cli.commands.inspect_file import describe_file
 from segue.data.dataset import read_dataset
 from segue.errors import laid_out
-from segue.inference.predict import find_checkpoint
+from segue.inference.loading import find_checkpoint
 from segue.plan.reading import load_kept
-from segue.run.folder import PLAN, RunFolder, read_note
+from segue.run.folder import PLAN, RunFolder
 from segue.run.results import write_report
 from segue.structures.channels import Channel
 from segue.training import bad_step, checkpoint, single_file
@@ -66,7 +65,8 @@ def describe_checkpoint(path: Path, as_json: bool) -> str:
             "",
             "  ".join(f"{name} {value:.3f}" for name, value in shown.items()) + " (valid)",
         ]
-    lines += ["", "came from"] + _lineage(card.came_from)
+    lineage = [f"  {name}  sha256 {sha256[:12]}" for name, sha256 in card.lineage()]
+    lines += ["", "came from", *(lineage or ["  new weights"])]
     return "\n".join(lines)
 
 
@@ -82,26 +82,15 @@ def _channel(channel: Channel) -> str:
     return f"{name}: {of}, {scale}, - {channel.mean:g}, / {channel.std:g}"
 
 
-def _lineage(source: dict[str, Any]) -> list[str]:
-    """The chain of parents, nearest first."""
-    lines = []
-    while isinstance(source, dict) and source:
-        name = source.get("checkpoint") or source.get("source", "?")
-        lines.append(f"  {name}  sha256 {str(source.get('weights_sha256', ''))[:12]}")
-        source = source.get("came_from", {})
-    return lines or ["  new weights"]
-
-
 def rewrite_report(path: Path) -> Path:
-    """report.html of a run, from what its finished stages left.
+    """Write report.html of a run again, from what its finished stages left.
 
     Raises:
         PlanError, CheckpointError, DataError: if the run's plan, notes or data are not readable.
     """
     plan = load_kept(path / PLAN)
-    note = read_note(path)
+    run = RunFolder.read(path, plan)
     with laid_out(path, "what a run leaves"):
-        run = RunFolder(path, plan, True, note["stages"], note["digest"])
         return write_report(
             run, {stage.name: read_dataset(plan.data_of(stage)) for stage in plan.stages}
         )

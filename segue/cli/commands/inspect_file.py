@@ -16,7 +16,7 @@ from torch import Tensor
 from segue import models
 from segue.errors import SegueError, laid_out, printable
 from segue.models import ModelSpec
-from segue.models.weights import Weights, foreign
+from segue.models.weights import ModelWeights, arrays, foreign
 
 KEYS = 8  # of a file's keys that are listed
 
@@ -42,7 +42,7 @@ def describe_file(path: Path, as_json: bool) -> str:
     Raises:
         CheckpointError: if it is damaged, or holds more than tensors and plain values.
     """
-    content = foreign.read_arrays(path) if path.suffix == ".pkl" else foreign.read_pickle(path)
+    content = arrays.read_arrays(path) if path.suffix == ".pkl" else foreign.read_pickle(path)
     tensors = foreign.state_dict(content, path)
     parts: dict[str, list[Tensor]] = {}
     for name, tensor in tensors.items():
@@ -72,7 +72,7 @@ def describe_file(path: Path, as_json: bool) -> str:
 
 
 def _nearly(parts: Set[str]) -> str:
-    """What to say of a file that no reader knows: perhaps it is segue's, without what makes it one."""
+    """What to say of a file that no reader knows: perhaps it is one of segue's without its card."""
     own = [name for name in models.names() if parts <= set(models.get(name).PARTS)]
     said = "no model of segue's"
     return (
@@ -97,11 +97,11 @@ def best_fit(path: Path) -> Fit | None:
     return best if best is not None and 2 * best.tensors >= best.of else None
 
 
-def _fit(name: str, size: str, weights: Weights) -> Fit:
+def _fit(name: str, size: str, weights: ModelWeights) -> Fit:
     family = models.get(name)
-    given = weights.card["spec"] if weights.card else {}
-    options = given.get("options") or family.options_in(weights.tensors, size, "cpu")
-    settled, _ = family.settle(family.Options(**options), family.SIZES[size], 0, "cpu")
+    known = weights.card.spec.options if weights.card is not None else {}
+    options = known or family.options_from_weights(weights.tensors, size, "cpu")
+    settled, _ = family.resolve_options(family.Options(**options), family.SIZES[size], 0, "cpu")
     classes = tuple(f"class {i}" for i in range(len(weights.classes) or 1))
     spec = ModelSpec(family=name, size=size, classes=classes, options=settled.model_dump())
     with torch.device("meta"):

@@ -20,9 +20,10 @@ from segue.data.images.pixel_size import pixel_size_um
 from segue.data.images.value_range import ValueRange
 from segue.errors import DataError, PlanError
 from segue.evaluation.overlay import as_picture, draw_detections
+from segue.inference.loading import load
 from segue.inference.measure import as_csv, columns, measurements
 from segue.inference.outputs import write_labels, write_rois
-from segue.inference.predict import Predictor, load, pictures_in
+from segue.inference.predict import Predictor, pictures_in
 from segue.inference.refine import Refine, Step, refine, settings_of, summary
 from segue.inference.tiles import Tiling, predict_file
 from segue.run.console import Console
@@ -33,7 +34,7 @@ OURS = ("predictions.coco.json", "measurements.csv", "*.labels.tif", "*.RoiSet.z
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PredictOptions:
     """What is done beside finding objects.
 
     um_per_px: of all images; None takes what each file says.
@@ -49,30 +50,32 @@ class Wanted:
     @classmethod
     def of(
         cls,
-        cut: tuple[str | None, str | None, float],
-        steps: Sequence[str],
-        scale: float | None,
+        *,
+        tile: str | None,
+        grid: str | None,
+        overlap: float,
+        refine: Sequence[str],
+        um_per_px: float | None,
         write: str,
-    ) -> Wanted:
-        """From the words of the command line: tile, grid and overlap; name=value; um per pixel;
-        outputs.
+    ) -> PredictOptions:
+        """From the words of the command line: `refine` as name=value, `write` joined by commas.
 
         Raises:
             PlanError: if one of them is unknown or out of range, or needs a library that is not
-            installed.
+                installed.
         """
         outputs = tuple(word.strip() for word in write.split(","))
         for word in outputs:
             if word not in OUTPUTS:
                 raise PlanError("--write", f"'{word}'", "some of " + ",".join(OUTPUTS))
-        # Said now, not after the first image.
+        # A missing library is an error now, not after the first image.
         if "measurements" in outputs:
             import_extra("skimage", "measurements")
         if "rois" in outputs:
             import_extra("roifile", "regions")
-        if scale is not None and not 0 < scale < 1e6:
-            raise PlanError("--scale", f"{scale:g}", "micrometres per pixel, above 0")
-        return cls(*cut, settings_of(steps), scale, outputs)
+        if um_per_px is not None and not 0 < um_per_px < 1e6:
+            raise PlanError("--scale", f"{um_per_px:g}", "micrometres per pixel, above 0")
+        return cls(tile, grid, overlap, settings_of(refine), um_per_px, outputs)
 
     def tiling(self, predictor: Predictor) -> Tiling:
         """Raises PlanError if tile or grid cannot be understood."""
@@ -107,7 +110,7 @@ def predict_to_folder(
     out: Path,
     threshold: float,
     device: str,
-    wanted: Wanted | None = None,
+    options: PredictOptions | None = None,
 ) -> Path:
     """Find objects and write what is wanted; returns the path of the COCO file, or of the folder
     without one.
@@ -120,9 +123,9 @@ def predict_to_folder(
         DataError: if images cannot be read; everything is written for the others first, and each
         broken one said.
     """
-    began, wanted = time.time_ns(), wanted or Wanted()
+    began, options = time.time_ns(), options or PredictOptions()
     predictor = load(checkpoint, device)
-    tiling = wanted.tiling(predictor)
+    tiling = options.tiling(predictor)
     channels = predictor.chain.spec.channels
     paths = pictures_in(images, channels)
     root = images if images.is_dir() else images.parent
@@ -133,7 +136,7 @@ def predict_to_folder(
             "another folder, so that none is replaced",
         )
     stems = Counter(path.with_suffix("") for path in paths)
-    results = _Results(predictor, out, wanted)
+    results = _Results(predictor, out, options)
     console = Console()
     broken: list[DataError] = []
     with console.progress("predicting") as tick:
@@ -145,8 +148,8 @@ def predict_to_folder(
                 broken.append(error)
                 continue
             name = path.relative_to(root)
-            scale = wanted.um_per_px or pixel_size_um(path)
-            found, steps = refine(found, wanted.refine, scale)
+            scale = options.um_per_px or pixel_size_um(path)
+            found, steps = refine(found, options.refine, scale)
             base = (
                 name.with_suffix("").as_posix()
                 if stems[path.with_suffix("")] == 1
@@ -158,7 +161,7 @@ def predict_to_folder(
     if len(broken) == len(paths):
         _refuse(broken, images, len(paths))
     console.say(
-        f"{results.objects} objects in {len(results.images)} images; {', '.join(wanted.outputs)} "
+        f"{results.objects} objects in {len(results.images)} images; {', '.join(options.outputs)} "
         f"in {out}"
     )
     written = results.finish()
@@ -224,7 +227,7 @@ class _Results:
 
     predictor: Predictor
     out: Path
-    wanted: Wanted
+    options: PredictOptions
     images: list[dict] = field(default_factory=list)
     annotations: list[dict] = field(default_factory=list)
     records: dict[str, list[Step]] = field(default_factory=dict)
@@ -242,7 +245,7 @@ class _Results:
         self.objects += len(found)
         self.images.append({"id": number, "file_name": name, "height": height, "width": width})
         self.records[name] = steps
-        if "coco" in self.wanted.outputs:
+        if "coco" in self.options.outputs:
             for entry in found.to_coco(number, self.ids):
                 self.annotations.append({"id": len(self.annotations) + 1, **entry})
 
@@ -250,7 +253,7 @@ class _Results:
         self, base: Path, name: str, pixels: Tensor, found: Detections, scale: float | None
     ) -> None:
         """The files of one image, whose names begin with `base`."""
-        outputs = self.wanted.outputs
+        outputs = self.options.outputs
         base.parent.mkdir(parents=True, exist_ok=True)
         if "overlays" in outputs:
             draw_detections(as_picture(pixels, self.predictor.chain.spec.channels), found).save(
@@ -268,14 +271,14 @@ class _Results:
 
     def finish(self) -> Path:
         """The files over all images."""
-        done = summary(self.wanted.refine, self.records)
+        done = summary(self.options.refine, self.records)
         if done["steps"]:
             write_json(self.out / "postprocess.json", done)
-        if "measurements" in self.wanted.outputs:
+        if "measurements" in self.options.outputs:
             channels = [channel.name for channel in self.predictor.chain.spec.channels]
-            header = columns(channels, self.wanted.um_per_px)
+            header = columns(channels, self.options.um_per_px)
             (self.out / "measurements.csv").write_text(as_csv(self.rows, header), encoding="utf-8")
-        if "coco" not in self.wanted.outputs:
+        if "coco" not in self.options.outputs:
             return self.out
         names = self.predictor.class_names
         content = {

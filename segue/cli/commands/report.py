@@ -1,4 +1,4 @@
-"""`segue report`: a run's page written anew, or several runs (or a sweep) in one table, from what
+"""`segue report`: a run's page written again, or several runs (or a sweep) in one table, from what
 they left on disk.
 """
 
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,13 +20,15 @@ from segue.errors import CheckpointError, DataError, PlanError, laid_out, show
 from segue.evaluation.bootstrap import compare
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.evaluation.comparison import COMPLETE, Comparison, Row, sorted_rows
-from segue.inference.predict import load
+from segue.evaluation.outcome import read_outcome
+from segue.inference.loading import load
 from segue.inference.speed import MOST_IMAGES, milliseconds
 from segue.plan.reading import load_kept
 from segue.run.build import pick_device
 from segue.run.console import Console
-from segue.run.folder import NOTE, PLAN, SWEEP, RunFolder, read_note
-from segue.run.results import METRICS, PREDICTIONS, read_predictions
+from segue.run.folder import PLAN, SWEEP, RunFolder
+from segue.run.notes import NOTE
+from segue.run.results import read_predictions
 from segue.sweep.runner import SweepFolder
 from segue.training import checkpoint
 from segue.training.journal import read_rows
@@ -36,20 +37,22 @@ STEM = "report"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A run that is to be compared, and what is known of it before its predictions are read."""
+class RunRow:
+    """A run that is to be compared, and its row as far as it is known before its predictions are
+    read.
+    """
 
     row: Row
     run: RunFolder
 
     @property
     def folder(self) -> Path:
+        """Of its last stage, which is the one compared."""
         return self.run.stage_folder(self.run.plan.stages[-1])
 
 
 def report(targets: Sequence[Path], against: str | None, out: Path | None, as_json: bool) -> None:
-    """Write one run's page anew, or compare several, or the members of a sweep, and print what came
-    out.
+    """Write one run's page again, or compare several (or a sweep's members), and print what came out.
 
     Raises:
         SegueError: if something is not there, or the runs do not answer the same question.
@@ -93,33 +96,33 @@ def compare_runs(targets: Sequence[Path], against: str | None, console: Console)
     """
     left = partial(laid_out, targets[0] if len(targets) == 1 else "these runs", "what runs leave")
     with left():
-        found, rest = _found(targets)
-    names = [one.row.name for one in found]
+        runs, rest = _runs(targets)
+    names = [run.row.name for run in runs]
     if against is not None and against not in names:
         raise PlanError(
             "--against", f"no complete run called {against}", "one of " + ", ".join(names)
         )
     title = ", ".join(target.resolve().name for target in targets)
-    if not found:
+    if not runs:
         return Comparison(title, "box", "", tuple(rest), {})
     with left():
-        measured, facts = _measured(found)
+        measured, facts = _measured(runs)
         kinds = (
             ("mask", "box") if all("mask" in metrics.kinds for metrics in measured) else ("box",)
         )
-        rows = [_with_figures(one, kinds[0]) for one in found]
+        rows = [_with_figures(run, kinds[0]) for run in runs]
     best = against or sorted_rows(rows)[0].name
     first = measured[names.index(best)]
     rows = [
         row if row.name == best else replace(row, difference=compare(first, metrics, kinds[0]))
         for row, metrics in zip(rows, measured, strict=True)
     ]
-    speeds, how = _speeds(found, first, console)
+    speeds, how = _speeds(runs, first, console)
     rows = [replace(row, ms_per_image=speeds[row.name]) for row in rows]
     return Comparison(title, kinds[0], best, sorted_rows([*rows, *rest]), {**facts, **how})
 
 
-def _found(targets: Sequence[Path]) -> tuple[list[Found], list[Row]]:
+def _runs(targets: Sequence[Path]) -> tuple[list[RunRow], list[Row]]:
     """Complete runs, and rows for those that are not."""
     entries: list[tuple[Row, RunFolder | None]] = []
     for target in targets:
@@ -136,20 +139,21 @@ def _found(targets: Sequence[Path]) -> tuple[list[Found], list[Row]]:
         (row if names.count(row.name) == 1 else replace(row, name=row.path or row.name), run)
         for row, run in entries
     ]
-    found = [Found(row, run) for row, run in entries if run is not None and row.state == COMPLETE]
-    return found, [row for row, run in entries if row.state != COMPLETE]
+    complete = [
+        RunRow(row, run) for row, run in entries if run is not None and row.state == COMPLETE
+    ]
+    return complete, [row for row, run in entries if row.state != COMPLETE]
 
 
 def _run(path: Path) -> tuple[Row, RunFolder]:
-    note = read_note(path)
-    run = RunFolder(path, load_kept(path / PLAN), True, note["stages"], note["digest"])
+    run = RunFolder.read(path, load_kept(path / PLAN))
     states = [
-        f"stage {name} is {entry['state']}"
-        for name, entry in run.stages.items()
-        if entry["state"] != COMPLETE
+        f"stage {name} is {note.state}"
+        for name, note in run.stages.items()
+        if note.state != COMPLETE
     ]
-    begun = "not every stage has begun" if not states else ", ".join(states)
-    state, reason = (COMPLETE, "") if run.complete else ("not complete", begun)
+    missing = ", ".join(states) or "not every stage has begun"
+    state, reason = (COMPLETE, "") if run.complete else ("not complete", missing)
     return Row(path.name, state, reason, path=str(path)), run
 
 
@@ -159,13 +163,13 @@ def _members(path: Path) -> list[tuple[Row, RunFolder | None]]:
     for name, note in SweepFolder.read(path).notes.items():
         row = Row(
             name,
-            note["state"],
-            note.get("reason", ""),
-            tuple(note["values"].items()),
+            note.state,
+            note.reason,
+            tuple(note.values.items()),
             str(path / name),
         )
         plan = load_kept(path / name / PLAN)
-        run = RunFolder.find(plan.model_copy(update={"runs": path / name}), note["digest"])
+        run = RunFolder.find(plan.model_copy(update={"runs": path / name}), note.digest)
         if run is None or not run.complete:
             state = "running or killed" if row.state in ("running", COMPLETE) else row.state
             entries.append((replace(row, state=state), None))
@@ -174,63 +178,53 @@ def _members(path: Path) -> list[tuple[Row, RunFolder | None]]:
     return entries
 
 
-def _measured(found: Sequence[Found]) -> tuple[list[CocoMetrics], dict[str, str]]:
-    """What each run found in the validation images, all of the same ones, and what they are.
+def _measured(runs: Sequence[RunRow]) -> tuple[list[CocoMetrics], dict[str, str]]:
+    """What each run detected in the validation images, all of the same ones, and what they are.
 
     Raises:
         DataError: if they are not the same, or not as they were.
+        CheckpointError: if what a run left is damaged.
     """
     read: dict[str, DataSet] = {}
-    shown: dict[str, str] = {}
-    measured = []
-    for one in found:
-        settings = one.run.plan.data_of(one.run.plan.stages[-1])
+    manifests: dict[str, str] = {}  # of the validation images, by run
+    measured: list[CocoMetrics] = []
+    for run in runs:
+        name, settings = run.row.name, run.run.plan.data_of(run.run.plan.stages[-1])
         key = settings.model_dump_json()
         if key not in read:
             read[key] = read_dataset(settings)
         data = read[key]
-        if data.manifest != checkpoint.read_card(one.folder / "selected").data["sha256"]:
-            raise DataError(
-                one.row.name,
-                "its images or labels are not those it was trained on",
-                "unchanged data",
-            )
-        shown[one.row.name] = manifest({"valid": data.splits["valid"]}, data.classes, ())
-        other = next(name for name, hashed in shown.items() if hashed == shown[one.row.name])
-        if other != found[0].row.name:
-            what = (
-                f"measured on other validation images, labels or classes than {found[0].row.name}"
-            )
-            raise DataError(one.row.name, what, "runs on the same data")
-        outcome = _outcome(one)["valid"]
-        kinds = ("box", "mask") if "mask_ap" in outcome else ("box",)
-        most = outcome["detections_counted"]
-        measured.append(read_predictions(one.folder / PREDICTIONS, data, kinds, most))
+        if data.manifest != checkpoint.read_card(run.folder / "selected").manifest:
+            message = "its images or labels are not those it was trained on"
+            raise DataError(name, message, "unchanged data")
+        manifests[name] = manifest({"valid": data.splits["valid"]}, data.classes, ())
+        first = runs[0].row.name
+        if manifests[name] != manifests[first]:
+            message = f"measured on other validation images, labels or classes than {first}"
+            raise DataError(name, message, "runs on the same data")
+        measured.append(read_predictions(run.folder, data, read_outcome(run.folder).valid))
         # the same, though perhaps read from another folder
         measured[-1].records = measured[0].records
     sizes = next(iter(read.values())).counts().items()
     counts = ", ".join(
         f"{name} {count['images']} images, {count['objects']} objects" for name, count in sizes
     )
-    return measured, {"data": f"{found[0].run.plan.data.root or 'several files'}: {counts}"}
+    return measured, {"data": f"{runs[0].run.plan.data.root or 'several files'}: {counts}"}
 
 
-def _outcome(one: Found) -> dict[str, Any]:
-    return json.loads((one.folder / METRICS).read_text(encoding="utf-8"))
-
-
-def _with_figures(one: Found, kind: str) -> Row:
+def _with_figures(run: RunRow, kind: str) -> Row:
     """A run's row, with what it wrote down itself."""
-    outcome = _outcome(one)
-    stages = [one.run.stage_folder(stage) for stage in one.run.plan.stages]
-    peaks = [entry["peak_bytes"] for entry in one.run.stages.values() if "peak_bytes" in entry]
-    valid, test = outcome["valid"], outcome.get("test", {})
+    outcome = read_outcome(run.folder)
+    stages = [run.run.stage_folder(stage) for stage in run.run.plan.stages]
+    peaks = [note.peak_bytes for note in run.run.stages.values() if note.peak_bytes is not None]
+    valid = outcome.valid.figures
+    test = outcome.test.figures if outcome.test is not None else {}
     return replace(
-        one.row,
+        run.row,
         ap=_known(valid[f"{kind}_ap"]),
         ap50=_known(valid[f"{kind}_ap50"]),
         test_ap=_known(test.get(f"{kind}_ap", -1)),
-        parameters=sum(part["parameters"] for part in outcome["parts"].values()),
+        parameters=sum(part.parameters for part in outcome.parts.values()),
         peak_bytes=max(peaks, default=None),
         seconds=sum(row["seconds"] for stage in stages for row in read_rows(stage / "steps.csv")),
     )
@@ -242,13 +236,13 @@ def _known(figure: float) -> float | None:
 
 
 def _speeds(
-    found: Sequence[Found], first: CocoMetrics, console: Console
+    runs: Sequence[RunRow], first: CocoMetrics, console: Console
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Milliseconds for an image of every run, all measured now, and how."""
     device = pick_device("auto" if torch.cuda.is_available() else "cpu")
     step = max(1, len(first.records) // MOST_IMAGES)
     images = [record.image for record in first.records[::step]]
-    predictors = {one.row.name: load(one.folder / "selected", "cpu") for one in found}
+    predictors = {run.row.name: load(run.folder / "selected", "cpu") for run in runs}
     with console.progress("ms/image") as tick:
         speeds = milliseconds(predictors, dict.fromkeys(predictors, images), device, tick)
     kind = (

@@ -17,7 +17,7 @@ from segue.errors import PlanError, TrainingError
 from segue.run.build import pick_device
 from segue.run.console import Console
 from segue.sweep.combinations import Member, members_of
-from segue.sweep.launch import Job, Local, OnRay, Running, join_ray
+from segue.sweep.launch import Local, OnRay, Running, SweepJob, join_ray
 from segue.sweep.runner import SweepFolder, train_members
 
 
@@ -98,18 +98,18 @@ def sweep_plan(path: Path, arguments: Sequence[str], where: Where, console: Cons
         console.say(line)
     console.say(f"report: {write_page(page, folder.path)}")
     if missing:
-        reasons = [f"{member.name}: {folder.notes[member.name]['reason']}" for member in missing]
+        reasons = [f"{member.name}: {folder.notes[member.name].reason}" for member in missing]
         found = "\n  ".join(
             [f"{len(missing)} of {len(members)} members are not complete", *reasons]
         )
         again = shlex.join(["segue", "sweep", str(path), *arguments])
-        raise TrainingError(folder.path, found, run=again)
+        raise TrainingError(folder.path, found, next_step=again)
     return folder.path
 
 
 def _on_ray(
     cluster: tuple[int, int], jobs: int | None, folder: SweepFolder, members: Sequence[Member]
-) -> tuple[Sequence[str | None], Callable[[Job], Running]]:
+) -> tuple[Sequence[str | None], Callable[[SweepJob], Running]]:
     """Places for all members, because Ray knows itself for how many it has room, and how one is
     started.
 
@@ -122,7 +122,7 @@ def _on_ray(
         raise PlanError("--threads", found, f"at most {cores}")
     wanted = int(gpus > 0 and any(member.plan.device != "cpu" for member in members))
 
-    def start(job: Job) -> OnRay:
+    def start(job: SweepJob) -> OnRay:
         return OnRay(replace(job, device="cuda") if wanted else job, wanted)
 
     return (None,) * (jobs or len(members)), start

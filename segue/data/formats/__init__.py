@@ -1,13 +1,6 @@
 """Dataset formats: one module each, found by its file name.
 
-A format module has
-
-    detect(root: Path) -> bool                         does this folder, or this annotation file, look like mine?
-    splits(root: Path) -> dict[str, SplitSource]            where its train, valid and test parts are
-    read(source: SplitSource, name: str) -> Split           records and problems of one part
-
-What is not divided is one part called `all`: enough for `segue data`, not for training. Reading
-never raises for bad content: what is wrong comes back as problems, with file and annotation id.
+What a format module has to have is the Protocol `Format`.
 """
 
 from __future__ import annotations
@@ -15,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Protocol, cast
 
-from segue.base.plugins import find_module, modules_in
-from segue.data.records import SPLIT_WORDS
+from segue.base.plugins import check_contract, find_module, modules_in
+from segue.data.records import SPLIT_WORDS, Split
 from segue.errors import DataError
 
 WHOLE = "all"
@@ -32,6 +25,35 @@ class SplitSource:
 
     annotations: Path
     image_folders: tuple[Path, ...]
+
+
+class Format(Protocol):
+    """What segue calls to read a dataset of this format. docs/extending.md writes one."""
+
+    __name__: str
+
+    def detect(self, root: Path) -> bool:
+        """Whether a folder, or an annotation file, looks like this format. Opens no image."""
+        ...
+
+    def splits(self, root: Path) -> dict[str, SplitSource]:
+        """Where the splits `train`, `valid` and `test` are, by name.
+
+        A dataset without splits is one called `all` (`segue.data.formats.WHOLE`): enough for `segue
+        data`, not for training.
+
+        Raises:
+            DataError: if two sources claim the same split.
+        """
+        ...
+
+    def read(self, source: SplitSource, name: str) -> Split:
+        """Records and problems of the split called `name`.
+
+        Bad content raises nothing: what is wrong comes back as problems, with file and annotation
+        id. Boxes and outlines are in pixels of the image.
+        """
+        ...
 
 
 def names() -> list[str]:
@@ -94,21 +116,23 @@ def folders_beside(annotations: Path) -> tuple[Path, ...]:
     )
 
 
-def get(name: str) -> ModuleType:
+def get(name: str) -> Format:
     """The format module called `name`: one of ours, or a dotted path of yours.
 
     Raises:
-        PlanError: if there is none.
+        PlanError: if there is none, or it lacks some of what a format has to have.
     """
-    return find_module(__name__, names(), name, f"data.format {name}")
+    module = find_module(__name__, names(), name, f"data.format {name}")
+    check_contract(module, Format, f"data.format {name}")
+    return cast(Format, module)
 
 
-def of(root: Path) -> ModuleType | None:
+def of(root: Path) -> Format | None:
     """The first format that recognises a folder or annotation file."""
     return next((get(name) for name in _ordered() if get(name).detect(root)), None)
 
 
-def others(root: Path, chosen: ModuleType) -> list[str]:
+def others(root: Path, chosen: Format) -> list[str]:
     """The other formats whose layout a folder has, too; pictures may be anything, so that masks are
     none of them.
     """
@@ -121,7 +145,7 @@ def _ordered() -> list[str]:
     return sorted(names(), key=lambda name: name == "masks")
 
 
-def detect(root: Path) -> ModuleType:
+def detect(root: Path) -> Format:
     """The one format whose layout the folder (or annotation file) `root` has.
 
     Raises:

@@ -76,7 +76,10 @@ def _read_paired(path: Path, image: Path, channels: Sequence[Channel]) -> Tensor
             raise
         names = ", ".join(channel.name for channel in channels)
         raise DataError(
-            path, error.found, f"{error.expected} for {names}, as partner of {image}", error.run
+            path,
+            error.found,
+            f"{error.expected} for {names}, as partner of {image}",
+            error.next_step,
         ) from None
 
 

@@ -91,7 +91,9 @@ class Samples(Dataset):
             labels=torch.tensor([labels[a.class_name] for a in objects], dtype=torch.int64),
             boxes_cxcywh=scale_xy(xyxy_to_cxcywh(boxes_xyxy), 1 / width, 1 / height),
             has_mask=torch.zeros(len(objects), dtype=torch.bool),
-            weights=torch.tensor([a.quality if self.weight_by_quality else 1.0 for a in objects]),
+            object_weights=torch.tensor(
+                [a.quality if self.weight_by_quality else 1.0 for a in objects]
+            ),
         )
 
 

@@ -1,31 +1,20 @@
 """Kinds of objects that classical image processing can find: one module each, found by its file
 name.
 
-A kind is a module with
-
-    CLASS                                                what one of its objects is called
-    Settings                                             how it looks; every length is relative, or a length of yours;
-                                                         with channel, polarity, and the length
-                                                         called LENGTH
-    LENGTH                                               the setting for a typical object's diameter or width
-    find(image, settings, pixels_per_unit, show)         the objects of an image (H, W, C), as a Finding
-
-`find` works in named steps and calls show(name, array) after each. A length of yours (a diameter, a
-width) is in micrometres where the scale of an image is known, and otherwise in thousandths of its
-longer side: `pixels_per_unit` says how many pixels that is. What is found are labels, not truth:
-each object has a quality, each image may have a doubt, a reason not to trust it.
+What a kind's module has to have is the Protocol `Kind`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
+from typing import Any, Protocol, cast
 
 import numpy as np
 
+from segue.base import settings as base
 from segue.base.extras import import_extra
-from segue.base.plugins import find_module, modules_in
+from segue.base.plugins import check_contract, find_module, modules_in
 
 Show = Callable[[str, np.ndarray], None]
 
@@ -62,16 +51,48 @@ class Finding:
     doubt: str = ""
 
 
+class Kind(Protocol):
+    """What segue calls to label objects of this kind.
+
+    CLASS: what one object is called. Settings: how an object looks, with at least the keys
+    `channel`, `polarity` and the one named by LENGTH. LENGTH: the setting for a typical object's
+    diameter or width.
+
+    Lengths that a person sets are micrometres where an image's pixel size is known, and otherwise
+    thousandths of its longer side; all others are relative to LENGTH.
+    """
+
+    __name__: str
+    CLASS: str
+    LENGTH: str
+    Settings: type[base.Settings]
+
+    def find(self, image: np.ndarray, settings: Any, pixels_per_unit: float, show: Show) -> Finding:
+        """The objects of an image (H, W, C) of any type.
+
+        pixels_per_unit: how many pixels a unit of the settings' lengths is. show: called as
+        show(name, array) after each named step. The objects are labels, not ground truth: each has
+        a quality, and the image may have a doubt.
+
+        Raises:
+            DataError: if the image has no channel that the settings name.
+        """
+        ...
+
+
 def names() -> list[str]:
     """All kinds, sorted."""
     return modules_in(__path__)
 
 
-def get(name: str) -> ModuleType:
+def get(name: str) -> Kind:
     """The kind called `name`: one of ours, or a dotted path of yours.
 
     Raises:
-        PlanError: if there is none, or scikit-image is not installed.
+        PlanError: if there is none, it lacks some of what a kind has to have, or scikit-image is
+            not installed.
     """
     import_extra("skimage", f"--kind {name}")
-    return find_module(__name__, names(), name, f"--kind {name}")
+    module = find_module(__name__, names(), name, f"--kind {name}")
+    check_contract(module, Kind, f"--kind {name}")
+    return cast(Kind, module)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from segue import models
 from segue.errors import PlanError
 from segue.models import ModelSpec
-
-State = dict[str, Any]
+from segue.models.parts.state import State
 
 # The blocks of a part: "layers.3.", "blocks.3." or "stages.3.", and ResNet's "layer3.".
 BLOCK = re.compile(r"(?:^|\.)(?:(?:layers?|blocks|stages)\.|layer)(\d+)(?:\.|$)")
@@ -63,23 +62,35 @@ def block_numbers(names: Iterable[str]) -> tuple[dict[str, int], int]:
     after the last one their count.
     """
     names = list(names)
-    found = {name: int(m[1]) for name in names if (m := BLOCK.search(name))}
-    ranks = {number: rank for rank, number in enumerate(sorted(set(found.values())))}
-    numbers, begun = {}, False
+    blocks = {name: int(m[1]) for name in names if (m := BLOCK.search(name))}
+    ranks = {number: rank for rank, number in enumerate(sorted(set(blocks.values())))}
+    # a norm behind the last block belongs to the blocks' end, a stem before the first to the start
+    numbers, inside = {}, False
     for name in names:
-        begun = begun or name in found
-        numbers[name] = ranks[found[name]] if name in found else len(ranks) if begun else -1
+        inside = inside or name in blocks
+        numbers[name] = ranks[blocks[name]] if name in blocks else len(ranks) if inside else -1
     return numbers, len(ranks)
 
 
 class Chain(nn.Module):
     """Parts that run one after another, each reading named values and adding its own.
 
-    A part is a module whose forward takes the state (a dict) and returns what it adds. It says in
-    `reads` which names it needs; tensors in the state have the batch as their first dimension.
+    A part is a module whose forward takes the state and returns what it adds. It declares
+
+        reads: tuple[str, ...]    the names that it cannot do without
+        writes: tuple[str, ...]   the names that it may add; in eval mode, or in training, some only
+        answers: tuple[str, ...]  of `writes`, what postprocess reads; may be left out
+
+    The names that segue's families use are listed in `State`.
     """
 
     def __init__(self, spec: ModelSpec, parts: Mapping[str, nn.Module]) -> None:
+        """Put parts together, in their order.
+
+        Raises:
+            PlanError: if a part declares nothing, or reads what no part before it writes.
+        """
+        _check_order(parts)
         super().__init__()
         self.spec = spec
         self.order = tuple(parts)
@@ -89,6 +100,7 @@ class Chain(nn.Module):
             self.add_module(name, part)
 
     def part(self, name: str) -> nn.Module:
+        """The part called `name`, one of `order`."""
         return getattr(self, name)
 
     @property
@@ -105,10 +117,12 @@ class Chain(nn.Module):
 
     @property
     def frozen(self) -> tuple[str, ...]:
+        """Names of the parts before the boundary."""
         return self.order[: self.boundary]
 
     @property
     def learning(self) -> tuple[str, ...]:
+        """Names of the parts behind the boundary, and of the one it divides."""
         return self.order[self.boundary :]
 
     def freeze_through(self, place: str | None) -> None:
@@ -126,8 +140,8 @@ class Chain(nn.Module):
         self.frozen_to = position
         blocks, count = self._frozen_blocks()
         if position % 1 and not 0 < blocks < count:
-            found = f"{count} blocks, which cannot be divided at {position % 1:.2f} of them"
-            raise PlanError(self.order[self.boundary], found, "another place")
+            message = f"{count} blocks, which cannot be divided at {position % 1:.2f} of them"
+            raise PlanError(self.order[self.boundary], message, "another place")
         frozen = set(self.frozen_tensors())
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in frozen)
@@ -173,9 +187,10 @@ class Chain(nn.Module):
         state = self.run(inputs, start, self.boundary, learn=False)
         return self.run(state, max(start, self.boundary), len(self.order), learn=True)
 
-    def run(self, inputs: Mapping[str, Tensor], start: int, stop: int, learn: bool) -> State:
+    def run(self, inputs: Mapping[str, Any], start: int, stop: int, learn: bool) -> State:
         """Run parts start..stop-1 and return everything known then."""
-        state = dict(inputs)
+        # the keys are checked by _check_order, not by the type checker
+        state = cast(State, dict(inputs))
         with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
             for name in self.order[start:stop]:
                 state.update(self.part(name)(state))
@@ -189,14 +204,12 @@ class Chain(nn.Module):
             PlanError: if a part that learns reads the images, too.
         """
         state = self.run(inputs, 0, self.boundary, learn=False)
-        needed = {name for part in self.learning for name in getattr(self.part(part), "reads", ())}
-        needed |= {name for part in self.frozen for name in getattr(self.part(part), "answers", ())}
+        needed = {name for part in self.learning for name in _names(self.part(part), "reads")}
+        needed |= {name for part in self.frozen for name in _names(self.part(part), "answers")}
         if "images" in needed:  # half precision and no range of its own would be another input
-            late = [
-                part for part in self.learning if "images" in getattr(self.part(part), "reads", ())
-            ]
-            found = f"frozen parts' outputs alone, but {late[-1]} learns and reads images"
-            raise PlanError("cache", found, f"freeze: {late[-1]} or a later part; or no cache")
+            late = [part for part in self.learning if "images" in _names(self.part(part), "reads")]
+            message = f"frozen parts' outputs alone, but {late[-1]} learns and reads images"
+            raise PlanError("cache", message, f"freeze: {late[-1]} or a later part; or no cache")
         return {
             name: value
             for name, value in state.items()
@@ -204,7 +217,7 @@ class Chain(nn.Module):
         }
 
     def frozen_tensors(self) -> dict[str, Tensor]:
-        """Parameters and persistent buffers before the boundary, by their name in the state dict."""
+        """Parameters and persistent buffers before the boundary, by name in the state dict."""
         blocks, _ = self._frozen_blocks()
         frozen = {
             name: t for name, t in self.state_dict().items() if name.split(".", 1)[0] in self.frozen
@@ -220,3 +233,31 @@ class Chain(nn.Module):
         """Parameters and persistent buffers behind the boundary; the live tensors, not copies."""
         frozen = self.frozen_tensors()
         return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
+
+
+def tensors(state: State, names: Iterable[str]) -> list[Tensor]:
+    """The tensors under these names, for parts whose names depend on how they were built."""
+    values = cast(Mapping[str, Tensor], state)
+    return [values[name] for name in names]
+
+
+def _check_order(parts: Mapping[str, nn.Module]) -> None:
+    """Refuse a part that reads what nothing before it writes, when the model is built and not in
+    the middle of its first batch.
+    """
+    known = {"images"}
+    for name, part in parts.items():
+        silent = [key for key in ("reads", "writes") if not hasattr(part, key)]
+        if silent:
+            message = f"a {type(part).__name__} that declares no {' and no '.join(silent)}"
+            raise PlanError(f"part {name}", message, "reads and writes, tuples of names")
+        unwritten = [key for key in _names(part, "reads") if key not in known]
+        if unwritten:
+            message = f"reads {', '.join(unwritten)}, which nothing before it writes"
+            raise PlanError(f"part {name}", message, f"some of {', '.join(sorted(known))}")
+        known |= set(_names(part, "writes"))
+
+
+def _names(part: nn.Module, kind: str) -> tuple[str, ...]:
+    """What a part declares under `reads`, `writes` or `answers`."""
+    return getattr(part, kind, ())

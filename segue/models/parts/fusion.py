@@ -110,18 +110,19 @@ class CrossAttention(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         tokens = [each.flatten(2).transpose(1, 2) for each in (a, b)]  # (B, hw, C)
-        kept, asking = zip(
-            *(split(x).relu().chunk(2, -1) for split, x in zip(self.split, tokens, strict=True)),
-            strict=True,
-        )
-        summaries = [self.summary(number, u) for number, u in enumerate(asking)]
-        asked = [self.ask(asking[0], summaries[1]), self.ask(asking[1], summaries[0])]
-        joined = [
-            self.norms[i](tokens[i] + self.join[i](torch.cat([kept[i], asked[i]], -1))).transpose(
-                1, 2
-            )
-            for i in (0, 1)
-        ]
+        # half of each map's channels goes on as it is, the other half asks
+        residuals, queries = [], []
+        for split, x in zip(self.split, tokens, strict=True):
+            residual, query = split(x).relu().chunk(2, -1)  # (B, hw, C) each
+            residuals.append(residual)
+            queries.append(query)
+        summaries = [self.summary(number, query) for number, query in enumerate(queries)]
+        # crosswise: each map reads the other's summary
+        answers = [self.ask(queries[0], summaries[1]), self.ask(queries[1], summaries[0])]
+        joined = []
+        for i in (0, 1):
+            update = self.join[i](torch.cat([residuals[i], answers[i]], -1))
+            joined.append(self.norms[i](tokens[i] + update).transpose(1, 2))  # (B, C, hw)
         both = torch.cat(joined, 1).unflatten(2, a.shape[-2:])
         return self.norm(self.residual(both) + self.embed(both))
 
@@ -137,6 +138,7 @@ class CrossAttention(nn.Module):
         return product.softmax(-2)
 
     def ask(self, u: Tensor, summary: Tensor) -> Tensor:
+        """Tokens (B, hw, C) times a summary (B, heads, d, d), per head; again (B, hw, C)."""
         return torch.einsum(
             "bshd,bhde->bshe", u.unflatten(-1, (self.heads, -1)), summary.to(u.dtype)
         ).flatten(2)
@@ -173,7 +175,7 @@ class ConcatMerge(nn.Module):
 
 
 class GatedMerge(nn.Module):
-    """A mean of all maps, weighed anew at each cell and channel by what all of them show there."""
+    """A mean of all maps, weighted at each cell and channel by what all of them show there."""
 
     def __init__(self, width: int, streams: int) -> None:
         super().__init__()

@@ -23,8 +23,8 @@ from transformers.models.rf_detr.modeling_rf_detr import (
     RfDetrSegmentationMLPBlock,
 )
 
-from segue.models.parts.chain import State
 from segue.models.parts.layers import precision_now
+from segue.models.parts.state import State
 
 # channels before the output: with 4, all of them died behind their ReLU inside the masks
 NARROWEST = 16
@@ -80,7 +80,8 @@ class DotMaskHead(nn.Module):
     both).
     """
 
-    reads = ("memory_0", "queries")
+    reads = ("memory_0", "queries")  # and enc_queries, where the decoder wrote them
+    writes = ("masks",)
 
     def __init__(self, width: int, layers: int, stride: int, mask_stride: int = 4) -> None:
         super().__init__()
@@ -107,8 +108,10 @@ class DotMaskHead(nn.Module):
 
 @dataclass(slots=True)
 class AttentionMasks:
-    """Masks that a small convolutional head computes anew for each chosen query, in the precision
-    of the others.
+    """Masks that a small convolutional head computes for each chosen query when they are asked for,
+    under the autocast of the forward pass.
+
+    memory (B, D, h, w); queries (B, L, Q, D); boxes_cxcywh (B, L, Q, 4) in 0..1.
     """
 
     head: AttentionMaskHead
@@ -146,7 +149,7 @@ class AttentionMaskHead(nn.Module):
     """DETRsegm's head (arXiv 2005.12872, section 4.4): where a query looks, refined by
     convolutions.
 
-    Eight attention maps of the query, and which cells its box covers, are put beside the features
+    Eight attention maps of the query, and which cells its box covers, are joined with the features
     and go through 3x3 convolutions of widths `stem`; then the map doubles until its cells are
     `mask_stride` pixels wide, each time with a 1x1 adapter of the features added and half the
     channels. The first convolution is split by its inputs, so that its larger half runs once for an
@@ -157,7 +160,8 @@ class AttentionMaskHead(nn.Module):
     (docs/benchmarks.md).
     """
 
-    reads = ("memory_0", "queries", "boxes_cxcywh")
+    reads = ("memory_0", "queries", "boxes_cxcywh")  # and enc_*, where the decoder wrote them
+    writes = ("masks",)
     HEADS = 8
 
     def __init__(self, width: int, stride: int, stem: Sequence[int], mask_stride: int = 4) -> None:
@@ -191,6 +195,7 @@ class AttentionMaskHead(nn.Module):
         belongs to.
         """
         height, width = memory.shape[-2:]
+        # stem: from_memory runs once for each image and is picked by index for each query
         covered = box_cover(boxes_cxcywh, height, width).to(memory.dtype)
         maps = torch.cat([self.attention(memory, image, queries), covered[:, None]], 1)
         x = self.norm(self.from_memory(memory)[image] + self.from_query(maps)).relu()
@@ -199,7 +204,9 @@ class AttentionMaskHead(nn.Module):
         size = mask_size(memory, self.stride, self.mask_stride)
         for number, (adapter, conv) in enumerate(zip(self.adapters, self.growth, strict=True)):
             last = number == len(self.growth) - 1
+            # the last step goes to the exact size, which need not be a power of two away
             step = size if last else (x.shape[-2] * 2, x.shape[-1] * 2)
+            # FPN-like: features enter each size again through a 1x1 adapter, once per image
             adapted = F.interpolate(adapter(memory), size=step, mode="bilinear")
             x = conv(F.interpolate(x, size=step, mode="nearest") + adapted[image])
         return self.out(x)[:, 0] + self.box_weight * (

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segue.models.parts.chain import Chain, State
+from segue.models.parts.chain import Chain
+from segue.models.parts.state import State
 from segue.structures.boxes import cxcywh_to_xyxy, scale_xy
 from segue.structures.detections import Detections
 
@@ -38,7 +39,7 @@ def detections(
     """
     boxes = cxcywh_to_xyxy(state["boxes_cxcywh"][:, -1].float())
     last = state["boxes_cxcywh"].shape[1] - 1
-    found = []
+    results = []
     for i, (height, width) in enumerate(sizes):
         scores, queries, labels = (values[i] for values in chosen)
         masks = None
@@ -50,10 +51,10 @@ def detections(
         xyxy = scale_xy(boxes[i, queries], width, height)
         limit = xyxy.new_tensor([width, height, width, height])
         xyxy = torch.minimum(xyxy.clamp(min=0), limit).cpu()
-        found.append(
+        results.append(
             Detections(xyxy, scores.cpu(), labels.cpu(), chain.spec.classes, (height, width), masks)
         )
-    return found
+    return results
 
 
 def boxes_around(mask_logits: Tensor) -> Tensor:

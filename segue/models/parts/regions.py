@@ -1,9 +1,9 @@
-"""Faster and Mask R-CNN's heads on a pyramid of features: torchvision's layers, asked region by
-region.
+"""Faster and Mask R-CNN's heads on a feature pyramid (arXiv 1506.01497, 1703.06870): torchvision's
+layers, called region by region.
 
-Which regions a loss looks at follows from the targets, which a model does not see; so the chain's
-parts give what is said about all places, and `Regions` classifies and outlines the boxes it is
-asked about. Boxes in here are xyxy in pixels of the frame.
+Which regions a loss looks at follows from the targets, which a model does not see. So the chain's
+parts say something about all anchors, and `Regions` classifies and outlines the boxes that a loss
+or postprocess names. Boxes in this file are xyxy in pixels of the frame.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from torchvision.models.detection.rpn import (
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops import boxes as box_ops
 
-from segue.models.parts.chain import State
+from segue.models.parts.chain import tensors
 from segue.models.parts.layers import precision_now
+from segue.models.parts.state import State
 from segue.structures.regions import Region
 
 PYRAMID = tuple(f"pyramid_{i}" for i in range(5))  # of strides 4, 8, 16, 32, 64
@@ -50,7 +51,7 @@ class RegionHead(nn.Module):
     """
 
     reads = PYRAMID
-    answers = ("objectness", "deltas")
+    writes = answers = ("objectness", "deltas")
 
     def __init__(self, width: int, hidden: int, classes: int, anchor: int, regions: int) -> None:
         super().__init__()
@@ -59,27 +60,31 @@ class RegionHead(nn.Module):
         self.rpn = RegionProposalNetwork(
             AnchorGenerator(sides, (RATIOS,) * len(sides)), RPNHead(width, len(RATIOS)),
             fg_iou_thresh=0.7, bg_iou_thresh=0.3, batch_size_per_image=256, positive_fraction=0.5,
-            pre_nms_top_n={"training": 2000, "testing": 1000}, post_nms_top_n={"training": 2000, "testing": 1000},
-            nms_thresh=0.7,
+            pre_nms_top_n={"training": 2000, "testing": 1000},
+            post_nms_top_n={"training": 2000, "testing": 1000}, nms_thresh=0.7,
         )  # fmt: skip
         self.roi = RoIHeads(
             MultiScaleRoIAlign(list(PYRAMID), POOLED, SAMPLING, canonical_scale=7 * anchor),
             TwoMLPHead(width * POOLED**2, hidden), BoxPredictor(hidden, classes),
-            fg_iou_thresh=0.5, bg_iou_thresh=0.5, batch_size_per_image=regions, positive_fraction=0.25,
-            bbox_reg_weights=None, score_thresh=0.05, nms_thresh=0.5, detections_per_img=ALL,
+            fg_iou_thresh=0.5, bg_iou_thresh=0.5, batch_size_per_image=regions,
+            positive_fraction=0.25, bbox_reg_weights=None, score_thresh=0.05, nms_thresh=0.5,
+            detections_per_img=ALL,
         )  # fmt: skip
 
     def forward(self, state: State) -> State:
-        objectness, deltas = self.rpn.head([state[name] for name in PYRAMID])
+        objectness, deltas = self.rpn.head(tensors(state, PYRAMID))
         objectness, deltas = concat_box_prediction_layers(objectness, deltas)
-        images = len(state[PYRAMID[0]])
+        images = len(state["pyramid_0"])
         return {
             "objectness": objectness.reshape(images, -1),
             "deltas": deltas.reshape(images, -1, 4),
         }
 
     def anchors(self, sizes: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-        """All anchors (A, 4) for maps of these sizes, in single precision whatever the maps have."""
+        """All anchors (A, 4), xyxy in pixels of the frame, for maps of these sizes (height, width).
+
+        In single precision whatever the maps have: half of it would move anchors by pixels.
+        """
         generator = self.rpn.anchor_generator
         generator.set_cell_anchors(torch.float32, device)
         strides = [[torch.tensor(stride, device=device)] * 2 for stride in STRIDES]
@@ -110,9 +115,13 @@ class BoxPredictor(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """A part: Mask R-CNN's branch, 28 x 28 logits of each class inside a region."""
+    """A part: Mask R-CNN's branch, 28 x 28 logits of each class inside a region.
+
+    It writes nothing: which regions it is asked about is known when the loss or postprocess asks.
+    """
 
     reads = PYRAMID
+    writes: tuple[str, ...] = ()
 
     def __init__(self, width: int, layers: int, classes: int, anchor: int) -> None:
         super().__init__()
@@ -145,7 +154,7 @@ class Regions:
 
     @classmethod
     def of(cls, head: RegionHead, mask_head: MaskHead | None, state: State) -> Regions:
-        pyramid = OrderedDict((name, state[name]) for name in PYRAMID)
+        pyramid = OrderedDict(zip(PYRAMID, tensors(state, PYRAMID), strict=True))
         finest = pyramid[PYRAMID[0]]
         size = (finest.shape[-2] * STRIDES[0], finest.shape[-1] * STRIDES[0])
         answers = (state["objectness"].float(), state["deltas"].float())
@@ -159,33 +168,37 @@ class Regions:
 
     @torch.no_grad()
     def proposals(self, anchors: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """For each image the anchors (P,) that a look is worth, best first, and where they say the
+        """For each image the anchors (P,) that are worth a look, best first, and where they say the
         object is (P, 4).
 
-        As torchvision's `filter_proposals`, which does not tell which anchor a proposal comes from.
+        torchvision's `filter_proposals`, which does not say which anchor a proposal comes from; the
+        loss needs to know, because an anchor's index seeds the draw of its region.
         """
         rpn = self.head.rpn
         counts = [len(RATIOS) * each.shape[-2] * each.shape[-1] for each in self.pyramid.values()]
         starts = [0, *itertools.accumulate(counts)]
         levels = torch.repeat_interleave(torch.tensor(counts, device=anchors.device))
-        found = []
+        proposals = []
+        # one image at a time: each keeps another number of proposals
         for objectness, deltas in zip(self.objectness, self.deltas, strict=True):
             most = [min(rpn.pre_nms_top_n(), count) for count in counts]
-            parts = zip(starts, objectness.split(counts), most, strict=False)
-            best = torch.cat([start + part.topk(count).indices for start, part, count in parts])
+            # the best of each level by itself, or the finest one's many anchors would crowd out all
+            levelwise = zip(starts, objectness.split(counts), most, strict=False)
+            best = torch.cat([start + of.topk(count).indices for start, of, count in levelwise])
             boxes = rpn.box_coder.decode_single(deltas[best], anchors[best])
             boxes = box_ops.clip_boxes_to_image(boxes, self.size)
-            # also those that are NaN, which RoIAlign dies of
+            # also drops boxes that are NaN, at which RoIAlign ends the process
             kept = box_ops.remove_small_boxes(boxes, rpn.min_size)
             best, boxes = best[kept], boxes[kept]
+            # suppression within a level only, as torchvision's
             kept = box_ops.batched_nms(
                 boxes, objectness[best].sigmoid(), levels[best], rpn.nms_thresh
             )
             kept = kept[: rpn.post_nms_top_n()]
-            found.append((best[kept], boxes[kept]))
-        return found
+            proposals.append((best[kept], boxes[kept]))
+        return proposals
 
-    def classified(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def classify(self, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (T, K + 1), background first, and deltas (T, K + 1, 4) of the boxes (T_i, 4) of
         each image.
         """
@@ -195,7 +208,7 @@ class Regions:
             logits, deltas = roi.box_predictor(roi.box_head(pooled))
         return logits.float(), deltas.float().unflatten(1, (-1, 4))
 
-    def outlined(self, boxes: list[Tensor]) -> Tensor:
+    def mask_logits(self, boxes: list[Tensor]) -> Tensor:
         """Mask logits (T, K, 28, 28) inside the boxes (T_i, 4) of each image."""
         assert self.mask_head is not None, "masks need a model with a mask head"
         with self.precision():
@@ -205,14 +218,14 @@ class Regions:
     def detections(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Boxes (N, 4), scores (N,) and labels (N,) from 0 of each image, best first."""
         boxes = [boxes for _, boxes in self.proposals(self.anchors)]
-        logits, deltas = self.classified(boxes)
+        logits, deltas = self.classify(boxes)
         sizes = [self.size] * len(boxes)
-        found, scores, labels = self.head.roi.postprocess_detections(
+        boxes_xyxy, scores, labels = self.head.roi.postprocess_detections(
             logits, deltas.flatten(1), boxes, sizes
         )
-        return found, scores, [each - 1 for each in labels]
+        return boxes_xyxy, scores, [each - 1 for each in labels]
 
-    def asked(self, objects: int, points: int | None) -> list[Tensor]:
+    def mask_loss_tensors(self, objects: int, points: int | None) -> list[Tensor]:
         """What a step asks about the regions of one image, and a prediction with `objects` objects,
         whatever it shows: their classes, boxes and masks. Also on meta tensors, which have no
         values to choose by.
@@ -227,12 +240,12 @@ class Regions:
                 finest.requires_grad
             )
 
-        found = list(roi.box_predictor(roi.box_head(pooled(regions, POOLED))))
+        values = list(roi.box_predictor(roi.box_head(pooled(regions, POOLED))))
         if self.mask_head is not None:
-            found.append(
+            values.append(
                 self.mask_head.predictor(self.mask_head.layers(pooled(outlined, MASK_POOLED)))
             )
-        return found
+        return values
 
 
 def pasted(mask_logits: Tensor, box_xyxy: Tensor, height: int, width: int) -> Region:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from segue.errors import CheckpointError
 from segue.models import ModelSpec
-from segue.models.weights import Weights, foreign
+from segue.models.weights import ModelWeights, foreign
+from segue.models.weights.card import card_in
 from segue.models.weights.coco_rows import COCO_ROWS
 from segue.models.weights.renaming import Rule, split_attention, to_ours
 
@@ -66,7 +67,7 @@ KEY = "decoder.query_positions.weight"
 
 
 @foreign.reader
-def read(path: Path) -> Weights:
+def read(path: Path) -> ModelWeights:
     """Weights from a file (.pth, .pt, .ckpt) or a folder of transformers or timm, under our names.
 
     Raises:
@@ -95,7 +96,7 @@ def read(path: Path) -> Weights:
     spec = known.get("model") if isinstance(known, dict) else None
     ours = spec if isinstance(spec, dict) and ModelSpec.model_fields.keys() <= spec.keys() else None
     names = [channel["name"] for channel in ours["channels"]] if ours else []
-    return Weights(
+    return ModelWeights(
         tensors={name: tensor.float() for name, tensor in tensors.items()},
         classes=classes,
         channels=tuple(
@@ -106,7 +107,7 @@ def read(path: Path) -> Weights:
         ),
         source=str(path),
         came_from={"source": path.name, "weights_sha256": digest},
-        card={"spec": ours, "data": foreign.category_ids(known)} if ours else None,
+        card=card_in(path, ours, data=foreign.category_ids(known)) if ours else None,
     )
 
 
@@ -156,9 +157,9 @@ def layout_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
     """What tensors under our names say about their model; what belongs to a part that is not there
     is left out.
     """
-    found: dict[str, Any] = {}
+    layout: dict[str, Any] = {}
     if KEY in tensors:
-        found["queries"], found["width"] = tensors[KEY].shape
+        layout["queries"], layout["width"] = tensors[KEY].shape
         conditional = "decoder.transformer.ref_point_head.layers.0.weight" in tensors
-        found["decoder"] = "conditional" if conditional else "plain"
-    return found
+        layout["decoder"] = "conditional" if conditional else "plain"
+    return layout

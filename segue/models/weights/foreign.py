@@ -1,7 +1,8 @@
-"""The only door for files of other programs. Nothing in them is ever executed.
+"""The door for files of other programs. Nothing in them is ever executed.
 
 `.pt`, `.pth`, `.ckpt` are pickles: they are read with torch's weights-only loader and two harmless
-types more, never with full unpickling, whatever the file's name or origin.
+types more, never with full unpickling, whatever the file's name or origin. Detectron2's `.pkl`,
+which hold numpy arrays, go through `arrays`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from segue.base.parsing import read_json
 from segue.errors import CheckpointError, laid_out
-from segue.models.weights import Weights
+from segue.models.weights import ModelWeights
 
 INERT: list[Any] = [argparse.Namespace, types.SimpleNamespace]
 # Before 2.10 the weights-only loader could be made to corrupt memory (CVE-2026-24747).
@@ -66,19 +66,19 @@ def read_pickle(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(path, "no such file", "a checkpoint") from None
     except pickle.UnpicklingError as error:
-        found = (
+        message = (
             "damaged or not a checkpoint"
             if not _is_archive(path)
             else "holds code or unknown objects"
         )
         # the rest of torch's text is advice to load it all the same
         named = re.search(r"GLOBAL (\S+)", str(error))
-        found += f" ({named[1]})" if named else ""
-        raise CheckpointError(path, found, "tensors and plain values only") from None
+        message += f" ({named[1]})" if named else ""
+        raise CheckpointError(path, message, "tensors and plain values only") from None
     except (EOFError, OSError, SafetensorError, zipfile.BadZipFile, *DAMAGED) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(path, f"damaged or not a checkpoint ({_first_line(error)})") from None
+        raise CheckpointError(path, f"damaged or not a checkpoint ({first_line(error)})") from None
     content = vars(content) if isinstance(content, tuple(INERT)) else content
     if not isinstance(content, dict):
         raise CheckpointError(path, f"holds a {type(content).__name__}", "a dictionary")
@@ -100,97 +100,6 @@ def _refuse_bombs(path: Path) -> None:
             f"an archive that unpacks to {unpacked:,} bytes",
             "tensors that are not compressed",
         )
-
-
-class _Type:
-    """What stands for numpy's own type of an array or of its values; nothing can be called on it."""
-
-    def __init__(self, code: object = "", *_rest: object) -> None:
-        self.code, self.order = str(code), "="
-
-    def __setstate__(self, state: tuple) -> None:
-        self.order = str(state[1])
-
-
-class _Array:
-    """What stands for a numpy array: its bytes are looked at as numbers, and are as many as they
-    say, or refused.
-    """
-
-    values: np.ndarray
-
-    def __init__(self, *_said: object) -> None:
-        """Pickles make an array empty and fill it later, whatever they say here."""
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, kind, by_columns, content = state
-        if (
-            not isinstance(kind, _Type)
-            or not re.fullmatch(r"[fiub][1248]", kind.code)
-            or kind.order not in "<>=|"
-        ):
-            raise pickle.UnpicklingError("an array of something else than numbers")
-        dtype = np.dtype(kind.order.replace("|", "=") + kind.code)
-        flat = np.frombuffer(
-            content.encode("latin1") if isinstance(content, str) else content, dtype
-        )
-        self.values = flat.reshape(shape, order="F" if by_columns else "C").astype(
-            dtype.newbyteorder("=")
-        )
-
-
-def _encoded(text: str, encoding: str) -> bytes:
-    """How the oldest protocols write bytes.
-
-    Other encodings would be looked up among Python's modules.
-    """
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in {encoding!r}")
-    return text.encode("latin1")
-
-
-class _Arrays(pickle._Unpickler):
-    """Reads numpy arrays of numbers and plain values; any other name in the file is an error and
-    never looked up.
-
-    What stands for the five names is written here, so that no code of numpy's sees what a file
-    says. The unpickler is Python's own in Python: the one in C makes room for as many objects as a
-    file of ten bytes may claim.
-    """
-
-    INERT: ClassVar[dict[tuple[str, str], Any]] = {
-        ("numpy", "ndarray"): "ndarray",
-        ("numpy", "dtype"): _Type,
-        ("_codecs", "encode"): _encoded,
-        **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self.INERT[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"names {module}.{name}") from None
-
-
-def read_arrays(path: Path) -> dict[str, Any]:
-    """The dictionary of a detectron2 model zoo file (.pkl), its numpy arrays as tensors.
-
-    Raises:
-        CheckpointError: if the file is missing, damaged, or holds anything but arrays of numbers
-        and plain values.
-    """
-    try:
-        with path.open("rb") as file:
-            content = _Arrays(file, encoding="latin1").load()
-        arrays = content["model"] if isinstance(content.get("model"), dict) else content
-        known = {name: array.values for name, array in arrays.items() if isinstance(array, _Array)}
-        return {"model": {name: torch.from_numpy(values) for name, values in known.items()}}
-    except FileNotFoundError:
-        raise CheckpointError(path, "no such file", "a checkpoint") from None
-    except (pickle.UnpicklingError, EOFError, OSError, *DAMAGED) as error:
-        raise CheckpointError(
-            path, f"not readable ({_first_line(error)})", "arrays and plain values only"
-        ) from None
 
 
 def write_pickle(path: Path, content: dict[str, Any]) -> None:
@@ -219,7 +128,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors |= load_file(shard)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(
-            folder, f"not readable ({_first_line(error)})", "a transformers folder"
+            folder, f"not readable ({first_line(error)})", "a transformers folder"
         ) from None
     if not shards and (folder / "pytorch_model.bin").is_file():
         tensors = state_dict(read_pickle(folder / "pytorch_model.bin"), folder)
@@ -276,11 +185,11 @@ def category_ids(content: object) -> dict[str, Any]:
     return {"classes": ids}
 
 
-def reader(read: Callable[[Path], Weights]) -> Callable[[Path], Weights]:
+def reader(read: Callable[[Path], ModelWeights]) -> Callable[[Path], ModelWeights]:
     """Around a family's reader of files: what it cannot make sense of is an error of the file's."""
 
     @functools.wraps(read)
-    def careful(path: Path) -> Weights:
+    def careful(path: Path) -> ModelWeights:
         with laid_out(path, "weights and names as they were published"):
             return read(path)
 
@@ -288,6 +197,7 @@ def reader(read: Callable[[Path], Weights]) -> Callable[[Path], Weights]:
 
 
 def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -296,6 +206,7 @@ def _is_archive(path: Path) -> bool:
     return zipfile.is_zipfile(path)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """An error's text for a message of ours: its first line, shortened; its type if it has none."""
     text = str(error).strip().split("\n")[0][:160]
     return text or type(error).__name__

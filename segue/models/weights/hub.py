@@ -40,9 +40,9 @@ def download(repo_id: str) -> Path:
             folder = _fetched(repo_id)
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         text = (str(error).strip() or type(error).__name__).split("\n")[0][:160]
-        found = f"neither a file or folder here nor a model that can be fetched ({text})"
+        message = f"neither a file or folder here nor a model that can be fetched ({text})"
         raise CheckpointError(
-            repo_id, found, "a checkpoint folder, a .pth file or a hub id"
+            repo_id, message, "a checkpoint folder, a .pth file or a hub id"
         ) from None
     for path in sorted(folder.glob(WEIGHTS)):
         _compare(path)
@@ -58,7 +58,8 @@ def _fetched(repo_id: str) -> Path:
         )
     try:
         info = HfApi().model_info(repo_id, files_metadata=True)
-    except Exception as error:  # noqa: BLE001  each version of the library has another HTTP client, with its errors
+    # each version of the library has another HTTP client, with errors of its own
+    except Exception as error:  # noqa: BLE001
         raise OSError(str(error)) from None
     listed = [
         file

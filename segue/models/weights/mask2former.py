@@ -17,7 +17,8 @@ from torch import Tensor
 
 from segue.errors import CheckpointError
 from segue.models import ModelSpec
-from segue.models.weights import Weights, foreign
+from segue.models.weights import ModelWeights, arrays, foreign
+from segue.models.weights.card import card_in
 from segue.models.weights.coco_rows import COCO_ROWS
 from segue.models.weights.renaming import Rule, join_attention, split_attention, to_ours, to_theirs
 
@@ -123,7 +124,7 @@ CLASSIFIER = re.compile(r"^(head|classifier|norm|layernorm|swin\.layernorm)\.")
 
 
 @foreign.reader
-def read(path: Path) -> Weights:
+def read(path: Path) -> ModelWeights:
     """Weights from a file (.pkl, .pth, .pt) or a folder of transformers, under our names.
 
     Raises:
@@ -134,7 +135,7 @@ def read(path: Path) -> Weights:
         theirs, content = foreign.read_folder(path)
         digest = next((foreign.sha256(p) for p in sorted(path.glob("*.safetensors"))), "")
     else:
-        content = foreign.read_arrays(path) if path.suffix == ".pkl" else foreign.read_pickle(path)
+        content = arrays.read_arrays(path) if path.suffix == ".pkl" else foreign.read_pickle(path)
         theirs = foreign.state_dict(content, path)
         digest = foreign.sha256(path)
     tensors = our_names(
@@ -150,13 +151,13 @@ def read(path: Path) -> Weights:
     spec = content.get("segue")
     ours = spec if isinstance(spec, dict) and ModelSpec.model_fields.keys() <= spec.keys() else None
     channels = [channel["name"] for channel in ours["channels"]] if ours else ["r", "g", "b"]
-    return Weights(
+    return ModelWeights(
         tensors={name: tensor.float() for name, tensor in tensors.items()},
         classes=classes,
         channels=(*channels, *(f"channel_{i}" for i in range(3, first.shape[1])))[: first.shape[1]],
         source=str(path),
         came_from={"source": path.name, "weights_sha256": digest},
-        card={"spec": ours, "complete": True, "data": foreign.category_ids(content)}
+        card=card_in(path, ours, complete=True, data=foreign.category_ids(content))
         if ours
         else None,
     )

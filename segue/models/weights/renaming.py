@@ -62,8 +62,8 @@ def join_attention(tensors: dict[str, Tensor], within: str) -> dict[str, Tensor]
     """The reverse of `split_attention`, for modules called `within` ("self_attn")."""
     out = dict(tensors)
     for name in tensors:
-        stem, found, kind = name.partition(f"{within}.q_proj.")
-        if found:
+        stem, marker, kind = name.partition(f"{within}.q_proj.")
+        if marker:
             parts = [out.pop(f"{stem}{within}.{letter}_proj.{kind}") for letter in "qkv"]
             out[f"{stem}{within}.in_proj_{kind}"] = torch.cat(parts)
     return out

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segue.errors import CheckpointError
-from segue.models.weights import Weights, foreign
+from segue.models.weights import ModelWeights, foreign
 from segue.models.weights.coco_rows import COCO_ROWS
 from segue.models.weights.renaming import join_attention, split_attention, to_ours, to_theirs
 
@@ -100,7 +100,7 @@ UNUSED_BIAS = -20.0  # a row that no image may win
 
 
 @foreign.reader
-def read(path: Path) -> Weights:
+def read(path: Path) -> ModelWeights:
     """Weights from a rfdetr file (.pth, .pt, .ckpt) or a transformers folder, under our names.
 
     Raises:
@@ -124,7 +124,7 @@ def read(path: Path) -> Weights:
     rows = len(tensors["decoder.class_head.weight"])
     classes = tuple(names.get(row) for row in range(rows)) if names else _rows(rows, source)
     channels = tensors["backbone.vit.embeddings.patch_embeddings.projection.weight"].shape[1]
-    return Weights(
+    return ModelWeights(
         tensors={name: tensor.float() for name, tensor in tensors.items()},
         classes=classes,
         channels=("r", "g", "b")
@@ -141,21 +141,21 @@ def layout_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
 
     What belongs to a part that is not there is left out.
     """
-    found: dict[str, Any] = {}
+    layout: dict[str, Any] = {}
     if "decoder.query_features.weight" in tensors:
-        found["groups"] = sum(
+        layout["groups"] = sum(
             re.fullmatch(r"decoder\.proposal_proj\.\d+\.weight", n) is not None for n in tensors
         )
-        found["queries"] = len(tensors["decoder.query_features.weight"]) // found["groups"]
+        layout["queries"] = len(tensors["decoder.query_features.weight"]) // layout["groups"]
     if POSITIONS in tensors:
-        found["cells"] = math.isqrt(tensors[POSITIONS].shape[1] - 1)
+        layout["cells"] = math.isqrt(tensors[POSITIONS].shape[1] - 1)
     if any(name.startswith("mask_head.") for name in tensors):
         dot, stem = (
             "mask_head.blocks.0.layernorm.weight" in tensors,
             "mask_head.stem.0.conv.weight" in tensors,
         )
-        found["mask_head"] = "dot" if dot else "attention" if stem else "attention-nano"
-    return found
+        layout["mask_head"] = "dot" if dot else "attention" if stem else "attention-nano"
+    return layout
 
 
 def resample_positions(weights: dict[str, Tensor], cells: int) -> list[str]:

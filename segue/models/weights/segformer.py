@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from segue.errors import CheckpointError
-from segue.models.weights import Weights, foreign
+from segue.models.weights import ModelWeights, foreign
 from segue.models.weights.renaming import Rule, to_ours
 
 STREAM = "rgb.streams.0."
@@ -39,7 +39,7 @@ HEADS = re.compile(r"^(classifier|decode_head)\.")  # of classes of images, or o
 
 
 @foreign.reader
-def read(path: Path) -> Weights:
+def read(path: Path) -> ModelWeights:
     """Weights of the stream `rgb` from a transformers folder or a .pth / .bin file of one.
 
     Raises:
@@ -57,7 +57,7 @@ def read(path: Path) -> Weights:
             path, f"no SegFormer encoder ({names}, ...)", "weights of MiT, such as nvidia/mit-b0"
         )
     channels = ("r", "g", "b", *(f"channel_{i}" for i in range(3, tensors[FIRST].shape[1])))
-    return Weights(
+    return ModelWeights(
         tensors={name: tensor.float() for name, tensor in tensors.items()},
         classes=(),
         channels=channels[: tensors[FIRST].shape[1]],
@@ -83,7 +83,7 @@ def layout_of(tensors: Mapping[str, Tensor]) -> tuple[tuple[int, ...], tuple[int
     """Widths and depths of the RGB stream's stages; empty if there is none."""
     stages: dict[int, set[int]] = {}
     for name in tensors:
-        if found := re.match(re.escape(STREAM) + r"stages\.(\d+)\.blocks\.(\d+)\.", name):
-            stages.setdefault(int(found[1]), set()).add(int(found[2]))
+        if match := re.match(re.escape(STREAM) + r"stages\.(\d+)\.blocks\.(\d+)\.", name):
+            stages.setdefault(int(match[1]), set()).add(int(match[2]))
     widths = [tensors[f"{STREAM}stages.{i}.layer_norm.weight"].shape[0] for i in sorted(stages)]
     return tuple(widths), tuple(len(stages[i]) for i in sorted(stages))

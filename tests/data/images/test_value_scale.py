@@ -81,7 +81,7 @@ def saved_model(folder: Path, wanted: tuple[Channel, ...]) -> segue.inference.pr
     from its card.
     """
     family = models.get("rfdetr")
-    settled, _ = family.settle(
+    settled, _ = family.resolve_options(
         family.Options(resolution=SIDE, queries=5), family.SIZES["pico"], 5, "cpu"
     )
     options = settled.model_dump()

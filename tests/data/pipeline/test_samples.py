@@ -149,4 +149,4 @@ def test_an_object_counts_as_much_as_its_label_is_good_unless_told_not_to(record
     position = (0, next(i for i, r in enumerate(records) if r.annotations))
     for changes, weight in (({}, 0.25), ({"weight_by_quality": False}, 1.0)):
         target = samples(worse, **changes)[position][1]
-        assert len(target) and (target.weights == weight).all()
+        assert len(target) and (target.object_weights == weight).all()

@@ -17,7 +17,8 @@ from segue.labelling.auto import (
     refuse_label_loss,
     write,
 )
-from segue.plan.reading import read_yaml, validated
+from segue.plan.reading import validated
+from segue.plan.yaml_text import read_yaml
 from segue.run.console import Console
 
 

@@ -26,7 +26,7 @@ from segue.labelling.read_corrections import (
 )
 from segue.labelling.sources import read_sources
 from segue.plan import recipes
-from segue.plan.reading import read_yaml
+from segue.plan.yaml_text import read_yaml
 from segue.run.console import Console
 
 RECIPE, STAGE = "noisy-then-manual", "manual"

@@ -10,7 +10,8 @@ from pathlib import Path
 from segue.cli.commands.predict import side_of
 from segue.data.scene_groups import group_of
 from segue.errors import DataError, PlanError
-from segue.inference.predict import load, pictures_in
+from segue.inference.loading import load
+from segue.inference.predict import pictures_in
 from segue.inference.tiles import Tiling
 from segue.labelling import disagreement, export_for_annotators
 from segue.labelling.auto import LabelJob

@@ -1,0 +1,1 @@
+"""The recipe noisy-then-manual; scripts/noisy-then-manual/ has a door to each command."""

@@ -1,0 +1,1 @@
+"""The recipe rgbx-sweep; scripts/rgbx-sweep/ has a door to each command."""

@@ -1,0 +1,1 @@
+"""The recipe thaw; scripts/thaw/ has a door to each command."""
