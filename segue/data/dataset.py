@@ -13,7 +13,8 @@ from pydantic import model_validator
 from segue.base.settings import Settings
 from segue.data import formats, quarantine
 from segue.data.images import multi_file, paired_files
-from segue.data.records import Problem, Split, refuse_errors
+from segue.data.problems import Place, Problem
+from segue.data.records import Split, refuse_errors
 from segue.data.splitting import SplitShares, split_by_shares
 from segue.errors import DataError
 from segue.structures.channels import RGB, Channel
@@ -58,16 +59,12 @@ class Data(Settings):
             raise ValueError("needs root: FOLDER, or train: and valid: with their annotation files")
         names = [channel.name for channel in self.channels]
         twice = {name for name in names if names.count(name) > 1}
-        if twice or not names:
-            raise ValueError(
-                f"channels: two are called {', '.join(sorted(twice))}"
-                if twice
-                else "channels: none"
-            )
+        if not names:
+            raise ValueError("channels: none")
+        if twice:
+            raise ValueError(f"channels: two are called {', '.join(sorted(twice))}")
         for folder in {channel.folder for channel in self.channels}:
-            placed = [
-                channel.at is not None for channel in self.channels if channel.folder == folder
-            ]
+            placed = [c.at is not None for c in self.channels if c.folder == folder]
             if any(placed) and not all(placed):
                 where = "one file" if folder is None else f"folder {folder}"
                 raise ValueError(
@@ -120,13 +117,13 @@ def read_dataset(data: Data) -> DataSet:
     )
     for name in ("train", "valid"):
         if name not in splits:
-            found = f"no {name} part (found {', '.join(splits) or 'none'})"
+            text = f"no {name} part (found {', '.join(splits) or 'none'})"
             ways = (
                 f"segue data split {data.root} --out FOLDER, or split: {{valid: 0.15}} under "
                 "data: in the plan"
             )
             run = ways if len(splits) == 1 and data.root is not None else ""
-            raise DataError(data.root or "data", found, "train and valid; test is optional", run)
+            raise DataError(data.root or "data", text, "train and valid; test is optional", run)
         if not splits[name].records:
             raise DataError(splits[name].source, f"the {name} part has no images", "at least one")
     classes, notes = decide_classes(splits, data)
@@ -144,9 +141,8 @@ def read_splits(data: Data) -> dict[str, Split]:
     """
     if data.root is not None:
         format = formats.get(data.format) if data.format else formats.detect(data.root)
-        splits = {
-            name: format.read(source, name) for name, source in format.splits(data.root).items()
-        }
+        sources = format.splits(data.root)
+        splits = {name: format.read(source, name) for name, source in sources.items()}
         if not splits:
             raise DataError(
                 data.root,
@@ -154,10 +150,10 @@ def read_splits(data: Data) -> dict[str, Split]:
                 "what data.format says, or no data.format",
             )
         if data.format is None and (also := formats.others(data.root, format)):
-            read = (
-                f"also looks like {', '.join(also)}; read as {format.__name__.rpartition('.')[2]}"
-            )
-            next(iter(splits.values())).problems.append(Problem("note", str(data.root), read))
+            name = format.__name__.rpartition(".")[2]
+            read = f"also looks like {', '.join(also)}; read as {name}"
+            several = Problem("several formats", Place(str(data.root)), read)
+            next(iter(splits.values())).problems.append(several)
         _compare_channels(splits, data, data.root)
         return splits if data.split is None else split_by_shares(splits, data.split, data.root)
     given = {"train": data.train, "valid": data.valid, "test": data.test}
@@ -178,10 +174,10 @@ def _compare_channels(splits: dict[str, Split], data: Data, place: Path) -> None
     """
     pictures = [record.image for split in splits.values() for record in split.records]
     paired_files.refuse_unknown_folders(pictures, data.channels, place)
-    own = [channel for channel in data.channels if channel.folder is None]
+    in_image = [channel for channel in data.channels if channel.folder is None]
     for split in splits.values() if "channels" in data.model_fields_set else ():
-        said = f"its description calls the channels {', '.join(split.channels)}"
-        for row, channel in enumerate(own if split.channels else ()):
+        described = f"its description calls the channels {', '.join(split.channels)}"
+        for row, channel in enumerate(in_image if split.channels else ()):
             at = row if channel.at is None else channel.at
             if channel.name in split.channels and split.channels.index(channel.name) != at:
                 where, order = (
@@ -189,23 +185,23 @@ def _compare_channels(splits: dict[str, Split], data: Data, place: Path) -> None
                     f"at: {split.channels.index(channel.name)}",
                 )
                 raise DataError(
-                    where, f"taken for number {at}, from 0; {said}", f"that order, or {order}"
+                    where, f"taken for number {at}, from 0; {described}", f"that order, or {order}"
                 )
             if channel.name not in split.channels:
-                split.problems.append(
-                    Problem("note", str(split.source), f"{said}; the plan has {channel.name}")
-                )
+                text = f"{described}; the plan has {channel.name}"
+                source = Place(str(split.source))
+                split.problems.append(Problem("channel of another name", source, text))
 
 
 def _named(format: str | None, files: SplitFiles, name: str) -> Split:
     """One part named file by file; a file of which nothing is said or seen is COCO's."""
     folders = (files.images,) if files.images else formats.folders_beside(files.annotations)
-    found = formats.get(format) if format else formats.of(files.annotations) or formats.get("coco")
-    return found.read(formats.SplitSource(files.annotations, folders), name)
+    reader = formats.get(format) if format else formats.of(files.annotations) or formats.get("coco")
+    return reader.read(formats.SplitSource(files.annotations, folders), name)
 
 
 def class_ids(splits: Iterable[Split]) -> dict[str, int]:
-    """The id of each class name; new ones, in alphabetical order, if the parts do not agree on ids."""
+    """The id of each class name; new ones, in alphabetical order, if the splits do not agree."""
     known: dict[str, int] = {}
     agree = True
     for split in splits:
@@ -236,19 +232,16 @@ def decide_classes(splits: dict[str, Split], data: Data) -> tuple[tuple[str, ...
             sorted((name for name in counts if name not in ignored), key=lambda name: ids[name])
         )
         empty = [name for name in ids if name not in counts]
-        return classes, [
-            f"categories without objects are no classes: {', '.join(empty)}"
-        ] if empty else []
+        note = f"categories without objects are no classes: {', '.join(empty)}"
+        return classes, [note] if empty else []
     missing = [
         f"'{name}' ({counts[name]} objects)"
         for name in counts
         if name not in (*data.classes, *ignored)
     ]
     if missing:
-        found = f"{len(data.classes)} classes listed, but also annotated: {', '.join(missing)}"
-        raise DataError(
-            where, found, "every annotated class in data.classes or data.ignore_classes"
-        )
+        text = f"{len(data.classes)} classes listed, but also annotated: {', '.join(missing)}"
+        raise DataError(where, text, "every annotated class in data.classes or data.ignore_classes")
     unknown = [name for name in data.classes if name not in ids]
     if unknown:
         raise DataError(
@@ -266,21 +259,15 @@ def require_masks(splits: dict[str, Split], names: Sequence[str] = ("train", "va
     for name in names:
         split = splits[name]
         objects = [(r, a) for r in split.records for a in r.annotations if not a.crowd]
-        without = [
-            (record, annotation) for record, annotation in objects if annotation.mask is None
-        ]
+        without = [(r, a) for r, a in objects if a.mask is None]
         if objects and len(without) == len(objects):
             record, annotation = without[0]
-            found = (
+            text = (
                 f"none of {len(objects)} objects has a mask (first: annotation "
                 f"{annotation.id} of {record.image.name})"
             )
-            raise DataError(
-                split.source,
-                found,
-                "segmentation polygons or run lengths",
-                "task: boxes needs none",
-            )
+            expected = "segmentation polygons or run lengths"
+            raise DataError(split.source, text, expected, "task: boxes needs none")
 
 
 def manifest(

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
+from segue.data.problems import Problem
 from segue.errors import DataError
 from segue.structures.masks import Mask
 
-# The names of a data set's parts, and the words that folders and files use for them.
+# The names of a data set's splits, and the words that folders and files use for them.
 SPLIT_WORDS = {
     "train": ("train", "training"),
     "valid": ("valid", "val", "validation"),
@@ -49,27 +49,9 @@ class Record:
     annotations: tuple[Annotation, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One finding.
-
-    error: training refuses the data; dropped, fixed: what was done about it; note: good to know.
-    """
-
-    severity: Literal["error", "dropped", "fixed", "note"]
-    where: str
-    found: str
-    expected: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.where}: {self.found}" + (
-            f"; expected {self.expected}" if self.expected else ""
-        )
-
-
 @dataclass(slots=True)
 class Split:
-    """One part of a data set: train, valid or test (or all), read from one annotation file or
+    """One split of a data set: train, valid or test (or all), read from one annotation file or
     folder.
 
     categories: class name -> id in the file, in order of id. files: the annotation files, where

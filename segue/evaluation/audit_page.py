@@ -1,4 +1,4 @@
-"""What the audit found as one HTML page that needs nothing beside it, with pictures of the worst."""
+"""What the audit found as one HTML page that needs no other file, with pictures of the worst."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from segue.data.formats._shapes import mask_box
 from segue.data.images import image_io
-from segue.data.problems import Finding, counted
+from segue.data.problems import Place, Problem, by_kind
 from segue.data.records import Annotation, Record, Split
 from segue.errors import DataError
 from segue.evaluation.overlay import as_picture, draw_truth
@@ -30,12 +30,12 @@ BOX = (255, 90, 90)
 
 
 def render(
-    title: str, facts: dict[str, str], found: Sequence[Finding], splits: dict[str, Split]
+    title: str, facts: dict[str, str], problems: Sequence[Problem], splits: dict[str, Split]
 ) -> str:
     """The page. Everything that comes from files is escaped."""
     template = files("segue.evaluation").joinpath("audit.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    kinds = counted(found)
+    kinds = by_kind(problems)
     records = {str(record.image): record for split in splits.values() for record in split.records}
     return environment.from_string(template).render(
         title=title,
@@ -46,36 +46,42 @@ def render(
     )
 
 
-def _pictures(kinds: dict[str, list[Finding]], records: dict[str, Record]) -> list[dict[str, Any]]:
+def _pictures(kinds: dict[str, list[Problem]], records: dict[str, Record]) -> list[dict[str, Any]]:
     """The first few of each kind that have an image, the gravest kinds first."""
-    chosen = [finding for some in kinds.values() for finding in _first(some)]
+    chosen = [problem for same in kinds.values() for problem in _first(same)]
     return [
         {
-            "finding": finding,
-            "name": Path(finding.path).name,
-            "image": _picture(finding, records.get(finding.path)),
+            "problem": problem,
+            "name": Path(problem.place.image).name,
+            "image": _picture(problem.place, records.get(problem.place.image)),
         }
-        for finding in chosen[:SHOWN]
+        for problem in chosen[:SHOWN]
     ]
 
 
-def _first(found: list[Finding]) -> list[Finding]:
-    """A few findings of one kind, of different images if there are enough."""
-    shown = [finding for finding in found if finding.path]
-    seen: set[str] = set()
-    new = [finding.path not in seen and not seen.add(finding.path) for finding in shown]
-    return [shown[i] for i in sorted(range(len(shown)), key=lambda i: not new[i])[:SHOWN_OF_A_KIND]]
+def _first(same: list[Problem]) -> list[Problem]:
+    """A few problems of one kind, of different images if there are enough."""
+    first_of_image: dict[str, Problem] = {}
+    others = []
+    for problem in same:
+        if (
+            problem.place.image
+            and first_of_image.setdefault(problem.place.image, problem) != problem
+        ):
+            others.append(problem)
+    first_of_image.pop("", None)
+    return [*first_of_image.values(), *others][:SHOWN_OF_A_KIND]
 
 
-def _picture(finding: Finding, record: Record | None) -> str | None:
+def _picture(place: Place, record: Record | None) -> str | None:
     """The image with the object that is meant, cut to its surroundings; None if it cannot be
     decoded.
     """
     try:
-        picture = as_picture(image_io.read_for_display(Path(finding.path)))
+        picture = as_picture(image_io.read_for_display(Path(place.image)))
     except DataError:
         return None
-    annotation = _annotation(finding, record)
+    annotation = _annotation(place, record)
     if (
         record is not None
         and annotation is not None
@@ -89,10 +95,10 @@ def _picture(finding: Finding, record: Record | None) -> str | None:
     return _data_uri(picture)
 
 
-def _annotation(finding: Finding, record: Record | None) -> Annotation | None:
-    if record is None or finding.annotation is None:
+def _annotation(place: Place, record: Record | None) -> Annotation | None:
+    if record is None or place.annotation_id is None:
         return None
-    return next((a for a in reversed(record.annotations) if a.id == finding.annotation), None)
+    return next((a for a in reversed(record.annotations) if a.id == place.annotation_id), None)
 
 
 def _around(annotation: Annotation, record: Record) -> tuple[int, int, int, int]:
@@ -110,8 +116,8 @@ def _around(annotation: Annotation, record: Record) -> tuple[int, int, int, int]
 
 
 def _data_uri(picture: Image.Image) -> str:
-    scale = PICTURE_SIDE / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    factor = PICTURE_SIDE / max(picture.size)
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     buffer = io.BytesIO()
     picture.resize(size, Image.Resampling.LANCZOS).save(buffer, "WEBP", quality=85)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

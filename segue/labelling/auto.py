@@ -23,6 +23,7 @@ from segue.base.files import write_json
 from segue.base.parsing import read_json
 from segue.base.settings import Settings
 from segue.data.images import image_io as image_files
+from segue.data.images.image_error import ImageError
 from segue.data.images.pixel_size import pixel_size_um
 from segue.data.records import Annotation, Record
 from segue.data.scene_groups import groups, split_groups
@@ -141,8 +142,8 @@ def read_any(path: Path) -> Tensor:
     """
     try:
         return image_files.read(path, 3)
-    except DataError as error:
-        if "channels" not in error.found:
+    except ImageError as error:
+        if error.kind != "other channels":
             raise
         for channels in (1, 2, *range(4, MOST_CHANNELS + 1)):
             with suppress(DataError):

@@ -20,7 +20,7 @@ from PIL import Image
 from segue.base.files import write_json
 from segue.base.parsing import read_json
 from segue.data.formats import WHOLE
-from segue.data.formats.coco import ROBOFLOW
+from segue.data.formats._coco_files import ROBOFLOW
 from segue.data.images import image_io as image_files
 from segue.data.records import Annotation, Record
 from segue.data.writing.folders import OutputFormat, copy, link, new_folder, write_folder

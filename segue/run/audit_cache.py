@@ -1,4 +1,4 @@
-"""The audit as the first step of every run: done once for the same bytes, whatever they are called."""
+"""The audit as the first step of every run: done once for the same bytes, under any file names."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from segue.base.files import write_json
 from segue.base.parsing import read_json
 from segue.data.audit import audit
 from segue.data.dataset import DataSet
-from segue.data.problems import counted, refused, summed
+from segue.data.problems import by_kind, refused, summary
 from segue.errors import DataError
 from segue.structures.channels import Channel
 
 FOLDER = ".audited"  # in the folder of runs
-SAID_ANYWAY = {"category without objects"}  # by the data set's own notes
+NOTED_ANYWAY = {"category without objects"}  # by the data set's own notes
 
 
 def audited(
@@ -25,23 +25,28 @@ def audited(
     tick: Callable[[int, int], None],
     run: str,
 ) -> dict[str, str]:
-    """A line for each kind of finding that the reading of the data did not report already.
+    """A line for each kind of problem that the reading of the data did not report already.
 
     They are read from what `keep` has written, if it knows this data. run: what to type when
     something is wrong.
 
     Raises:
-        DataError: the first finding that training refuses.
+        DataError: the first problem for which training refuses the data.
     """
     known = _known(runs, data.manifest)
     if known is not None:
         return known
-    found = audit(data.splits, channels, tick)
-    if bad := refused(found):
+    problems = audit(data.splits, channels, tick)
+    if bad := refused(problems):
         more = f" ({len(bad) - 1} more errors)" if len(bad) > 1 else ""
-        raise DataError(bad[0].place, f"{bad[0].kind}: {bad[0].found}{more}", next_step=run)
-    unsaid = counted(one for one in found if not one.where and one.kind not in SAID_ANYWAY)
-    return {kind: summed(some) for kind, some in unsaid.items()}
+        raise DataError(bad[0].where, f"{bad[0].kind}: {bad[0].message}{more}", next_step=run)
+    noted = {(p.kind, p.place) for split in data.splits.values() for p in split.problems}
+    rest = by_kind(
+        problem
+        for problem in problems
+        if problem.kind not in NOTED_ANYWAY and (problem.kind, problem.place) not in noted
+    )
+    return {kind: summary(same) for kind, same in rest.items()}
 
 
 def keep(runs: Path, lines: Mapping[str, dict[str, str]]) -> None:
@@ -49,9 +54,9 @@ def keep(runs: Path, lines: Mapping[str, dict[str, str]]) -> None:
 
     lines: by manifest, which says what the data are.
     """
-    for manifest, some in lines.items():
+    for manifest, by_kind_lines in lines.items():
         if _known(runs, manifest) is None:
-            write_json(_place(runs, manifest), {"segue": __version__, "lines": some})
+            write_json(_place(runs, manifest), {"segue": __version__, "lines": by_kind_lines})
 
 
 def _place(runs: Path, manifest: str) -> Path:

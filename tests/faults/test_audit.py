@@ -17,7 +17,7 @@ from segue.data.audit import audit
 from segue.data.audit.images import best_match
 from segue.data.audit.outlines import Rings, crossing
 from segue.data.dataset import Data, read_dataset, read_splits
-from segue.data.problems import KINDS, Finding
+from segue.data.problems import KINDS, Problem
 from segue.data.synthetic import render_dataset
 from segue.errors import DataError
 from tests.conftest import ROOT
@@ -47,7 +47,7 @@ def data(clean, tmp_path) -> Path:
     return Path(shutil.copytree(clean, tmp_path / "data"))
 
 
-def found_in(data: Path, channels=None, **options) -> list[Finding]:
+def found_in(data: Path, channels=None, **options) -> list[Problem]:
     return audit(read_splits(Data(root=data)), channels, **options)
 
 
@@ -79,7 +79,7 @@ def test_a_planted_defect_is_named(number, data, promise):
         f"{kind} is not among {sorted({finding.kind for finding in found_in(data, *channels)})}"
     )
     assert kind not in before or kind in ("image without objects", "mixed kinds of images")
-    assert all(finding.found and finding.file and finding.done for finding in found)
+    assert all(finding.found and finding.place.file for finding in found)
     assert hashes(data) == files
     promise("P10", 1, "data sets with a planted defect")
 
@@ -88,8 +88,8 @@ def test_every_kind_of_defect_is_in_the_documentation():
     page = (ROOT / "docs" / "data-audit.md").read_text()
     missing = [
         k
-        for k, (action, done) in KINDS.items()
-        if k != "other" and f"| {action} | {k} | {done} |" not in page
+        for k, row in KINDS.items()
+        if k != "other" and f"| {row.action} | {k} | {row.advice} |" not in page
     ]
     assert missing == [] and page.count("\n| ") >= len(KINDS)
 
@@ -98,12 +98,13 @@ def test_a_finding_says_file_image_and_object(data):
     thing(segmentation=[CROSSED])(data)
     entry = json.loads((data / "train" / "_annotations.coco.json").read_text())["annotations"][3]
     finding = next(f for f in found_in(data) if f.kind == "polygon that crosses itself")
-    assert (finding.part, finding.image, finding.annotation) == (
+    place = finding.place
+    assert (finding.split, place.image_id, place.annotation_id) == (
         "train",
         entry["image_id"],
         entry["id"],
     )
-    assert finding.file.endswith("train/_annotations.coco.json") and finding.path.endswith(".png")
+    assert place.file.endswith("train/_annotations.coco.json") and place.image.endswith(".png")
 
 
 def test_quick_looks_at_headers_only(data):
@@ -174,7 +175,7 @@ def test_a_shape_of_another_format_is_named_and_left_out(clean, tmp_path, capsys
     path.write_text(json.dumps(content))
     assert main(["data", "audit", str(tmp_path / "labelme"), "--out", str(tmp_path / "audit")]) == 2
     (finding,) = (f for f in found_in(tmp_path / "labelme") if f.kind == "coordinates far outside")
-    assert (finding.file, finding.annotation) == (
+    assert (finding.place.file, finding.place.annotation_id) == (
         str(path),
         "shape 1",
     ) and finding.action == "quarantine"

@@ -12,7 +12,7 @@ import pytest
 from segue.cli.commands.data.change import convert_data
 from segue.data.audit import audit
 from segue.data.dataset import Data, read_splits
-from segue.data.problems import REFUSED, Finding
+from segue.data.problems import REFUSED, Problem
 from segue.data.synthetic import render_dataset
 from segue.data.writing.folders import copy
 from tests.faults.corpus_formats import OTHERS
@@ -31,7 +31,7 @@ def converted(tmp_path_factory) -> Path:
     return folder
 
 
-def found_in(data: Path) -> list[Finding]:
+def found_in(data: Path) -> list[Problem]:
     return audit(read_splits(Data(root=data)), pixels=False)
 
 
@@ -54,7 +54,7 @@ def test_a_planted_defect_is_named(number, converted, tmp_path, promise):
     assert found and kind not in before, (
         f"{kind} is not new in {sorted({finding.kind for finding in everything})}"
     )
-    assert all(finding.found and finding.file and finding.done for finding in found)
+    assert all(finding.found and finding.place.file for finding in found)
     assert "other" not in {finding.kind for finding in everything} and hashes(data) == files
     others = {finding.kind for finding in everything if finding.action in REFUSED} - {kind}
     assert not others, f"also refused: {others}"

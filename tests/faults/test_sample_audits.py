@@ -14,7 +14,7 @@ from PIL import Image
 from segue.data.audit import audit
 from segue.data.dataset import Data, read_splits
 from segue.data.images import image_io
-from segue.data.problems import Finding, refused
+from segue.data.problems import Problem, refused
 from segue.evaluation.overlay import as_picture, draw_truth
 
 # Findings of each sample, counted; all that is found but what says only that the area is the box's.
@@ -43,7 +43,7 @@ AREAS = {
 }
 
 
-def found_in(root: Path) -> list[Finding]:
+def found_in(root: Path) -> list[Problem]:
     return audit(read_splits(Data(root=root)))
 
 

@@ -11,9 +11,7 @@ from PIL import Image, ImageDraw
 
 from segue.cli.app import main
 from segue.data.dataset import Data, read_splits
-from segue.labelling.disagreement import (
-    Assessment,
-)
+from segue.labelling.disagreement import Assessment
 from segue.labelling.pick import Candidate, choose
 from segue.structures.masks import coco_rle
 from tests.labelling import one_eyed

@@ -19,7 +19,7 @@ from segue.data import quarantine
 from segue.data.audit import audit
 from segue.data.dataset import Data, DataSet, read_dataset, read_splits, require_masks
 from segue.data.formats import WHOLE, coco
-from segue.data.problems import REFUSED, SIDED, Finding, counted, summed
+from segue.data.problems import REFUSED, SIDED, Problem, by_kind, summary
 from segue.data.records import Split
 from segue.data.splitting import SplitShares
 from segue.errors import DataError, SegueError, printable, show
@@ -131,7 +131,7 @@ def _data(
     # a folder alone does not say which it is meant to have
     channels = None if flips is None else settings.channels
     with Console().progress("looking at the data") as tick:
-        found = audit(splits, channels, tick)
+        problems = audit(splits, channels, tick)
     for name, split in splits.items():
         counts = ", ".join(f"{count} {what}" for what, count in split.class_counts().most_common())
         findings.say(section, f"{name}: {len(split.records)} images, {counts or 'no objects'}")
@@ -140,9 +140,9 @@ def _data(
             f"{name}: {_masks(split.records)}; at most {split.most_objects()} objects in an image",
         )
     if flips is False:
-        found = [finding for finding in found if finding.kind != SIDED]
-    for some in counted(found).values():
-        _report(findings, section, some)
+        problems = [problem for problem in problems if problem.kind != SIDED]
+    for same in by_kind(problems).values():
+        _report(findings, section, same)
     if findings.errors:
         return None
     if files:
@@ -176,18 +176,17 @@ def _masks(records: list) -> str:
     )
 
 
-def _report(findings: Findings, section: str, some: list[Finding]) -> None:
-    """One kind of finding: what is refused in full (or nearly), the rest as one line, counted."""
-    if some[0].action not in REFUSED:
-        findings.say(section, summed(some))
+def _report(findings: Findings, section: str, same: list[Problem]) -> None:
+    """One kind of problem: what is refused in full (or nearly), the rest as a line with its count."""
+    if same[0].action not in REFUSED:
+        findings.say(section, summary(same))
         return
-    for finding in some[:LISTED]:
-        findings.fail(section, f"{finding.place}: {finding.kind}: {finding.found}")
-    if len(some) > LISTED:
+    for problem in same[:LISTED]:
+        findings.fail(section, f"{problem.where}: {problem.kind}: {problem.message}")
+    if len(same) > LISTED:
         findings.fail(
             section,
-            f"and {len(some) - LISTED} more of {some[0].kind}: "
-            "segue data audit FOLDER --out FOLDER",
+            f"and {len(same) - LISTED} more of {same[0].kind}: segue data audit FOLDER --out FOLDER",
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from segue.base.files import write_json
 from segue.data.dataset import Data, DataSet, read_splits
 from segue.data.formats import coco
+from segue.data.formats._coco_files import SeveralFiles
 from segue.data.pipeline.corruptions import CorruptedView
 from segue.data.pipeline.transforms import View
 from segue.data.records import SPLIT_WORDS, Split, refuse_errors
@@ -181,9 +182,8 @@ def _name_the_file(error: DataError, checkpoint: Path, root: Path, split: str) -
     named = [name for name in files if any(word in name for word in words)]
     meant = sorted(named, key=lambda name: "manual" not in name)
     if meant:
-        found = error.found + (
-            "" if "several files" in error.found else f" ({len(files)} annotation files)"
-        )
+        several = isinstance(error, SeveralFiles)
+        found = error.found + ("" if several else f" ({len(files)} annotation files)")
         raise DataError(
             root, found, "one file", f"segue evaluate {checkpoint} {files[meant[0]]}"
         ) from None

@@ -16,7 +16,7 @@ import numpy as np
 
 from segue.base.parsing import read_json
 from segue.data.audit.outlines import Rings
-from segue.data.problems import Finding, plain
+from segue.data.problems import Place, Problem
 from segue.data.records import Record, Split
 
 IDS = ("id", "image_id", "category_id")
@@ -48,10 +48,12 @@ class File:
         )
         self.records = {record.id: record for record in split.records}
 
-    def finding(self, kind: str, found: str, image: Any = None, annotation: Any = None) -> Finding:
+    def problem(self, kind: str, found: str, image: Any = None, annotation: Any = None) -> Problem:
+        """A problem with the ids of an image and an annotation, as written."""
         record = self.records.get(image) if isinstance(image, int) else None
         path = str(record.image) if record else ""
-        return Finding(kind, self.split.name, self.name, plain(found), image, annotation, path)
+        place = Place(self.name, image_id=image, annotation_id=annotation, image=path)
+        return Problem(kind, place, found, split=self.split.name)
 
 
 def _with_plain_ids(entry: Entry) -> Entry:
@@ -63,7 +65,7 @@ def _with_plain_ids(entry: Entry) -> Entry:
 
 
 def open_file(split: Split) -> File | None:
-    """The file of a part, if it is a COCO file that can be read."""
+    """The file of a split, if it is a COCO file that can be read."""
     if split.source.suffix != ".json" or not split.source.is_file():
         return None
     try:
@@ -76,8 +78,8 @@ def open_file(split: Split) -> File | None:
     return File(split, content) if listed else None
 
 
-def audit_file(file: File, outlines: Rings) -> list[Finding]:
-    """All findings of one file. outlines: of the whole data set."""
+def audit_file(file: File, outlines: Rings) -> list[Problem]:
+    """All problems of one file. outlines: of the whole data set."""
     return [
         *_keys(file),
         *_categories(file),
@@ -88,29 +90,29 @@ def audit_file(file: File, outlines: Rings) -> list[Finding]:
     ]
 
 
-def _keys(file: File) -> Iterator[Finding]:
+def _keys(file: File) -> Iterator[Problem]:
     """What is there under another name than COCO's."""
     for key, standard in STANDARD.items():
         if key in file.keys and standard not in file.keys:
-            yield file.finding("non-standard key", f"key {key!r} where COCO has {standard!r}")
+            yield file.problem("non-standard key", f"key {key!r} where COCO has {standard!r}")
     unnamed = [entry for entry in file.images if "file_name" not in entry]
     others = Counter(key for entry in unnamed for key in NAMES if isinstance(entry.get(key), str))
     for key, count in others.items():
-        yield file.finding(
+        yield file.problem(
             "non-standard key", f"key {key!r} in {count} images where COCO has 'file_name'"
         )
 
 
-def _categories(file: File) -> Iterator[Finding]:
+def _categories(file: File) -> Iterator[Problem]:
     named = [entry for entry in file.categories if isinstance(entry.get("name"), str)]
     for entry in named:
         if not entry["name"].isprintable():
-            yield file.finding(
+            yield file.problem(
                 "control characters in a name", f"category {entry.get('id')}: {entry['name']!r}"
             )
 
 
-def _images(file: File) -> Iterator[Finding]:
+def _images(file: File) -> Iterator[Problem]:
     folders: list[Path] = sorted(
         {file.split.source.parent, *(r.image.parent for r in file.split.records)}
     )
@@ -121,12 +123,12 @@ def _images(file: File) -> Iterator[Finding]:
             continue
         first = listed.setdefault(name, number)
         if first != number:
-            yield file.finding("image listed twice", f"{name}, also image {first}", number)
+            yield file.problem("image listed twice", f"{name}, also image {first}", number)
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name):
-            yield file.finding("path in a file name", name, number)
+            yield file.problem("path in a file name", name, number)
         elif number not in file.records and any(_leads_out(folder, path) for folder in folders):
-            yield file.finding("image outside the folder", f"{name} is a link out of it", number)
+            yield file.problem("image outside the folder", f"{name} is a link out of it", number)
 
 
 def _leads_out(folder: Path, name: PurePosixPath) -> bool:
@@ -137,16 +139,16 @@ def _leads_out(folder: Path, name: PurePosixPath) -> bool:
     return any(os.path.islink(path) for path in (folder / name, *below))
 
 
-def _ids(file: File) -> Iterator[Finding]:
+def _ids(file: File) -> Iterator[Problem]:
     seen: set[str] = set()
     for entry in file.annotations:
         number = entry.get("id")
         if number is not None and str(number) in seen:
-            yield file.finding("object id twice", f"id {number}", entry.get("image_id"), number)
+            yield file.problem("object id twice", f"id {number}", entry.get("image_id"), number)
         seen.add(str(number))
 
 
-def _boxes(file: File, outlines: Rings) -> Iterator[Finding]:
+def _boxes(file: File, outlines: Rings) -> Iterator[Problem]:
     """Boxes and areas against the masks of the same objects."""
     entries = list(_sound(file.annotations, file.records))
     if not entries:
@@ -173,29 +175,32 @@ def _boxes(file: File, outlines: Rings) -> Iterator[Finding]:
     for kind, chosen in (
         ("corners written as width and height", corners),
         ("box that does not match its mask", differs),
-        ("area of the box, not the mask", of_the_box),
     ):
         for position in np.flatnonzero(chosen):
             entry = entries[position]
-            said = f"bbox {np.round(boxes[position], 2).tolist()}"
-            if kind.startswith("area"):
-                said = f"area {areas[position]:g}, but the mask has about {covered[position]:.0f}"
-            elif np.isfinite(masks[position]).all():
-                said += f", but the mask's corners are {np.round(masks[position], 1).tolist()}"
-            yield file.finding(kind, said, entry["image_id"], entry.get("id"))
+            written = f"bbox {np.round(boxes[position], 2).tolist()}"
+            if np.isfinite(masks[position]).all():
+                written += f", but the mask's corners are {np.round(masks[position], 1).tolist()}"
+            yield file.problem(kind, written, entry["image_id"], entry.get("id"))
+    for position in np.flatnonzero(of_the_box):
+        entry = entries[position]
+        written = f"area {areas[position]:g}, but the mask has about {covered[position]:.0f}"
+        yield file.problem(
+            "area of the box, not the mask", written, entry["image_id"], entry.get("id")
+        )
 
 
-def _written(file: File) -> Iterator[Finding]:
+def _written(file: File) -> Iterator[Problem]:
     """What is left out or written in another way than COCO's, and understood."""
     for entry in file.annotations:
         outline = entry.get("segmentation")
         if isinstance(outline, list) and outline and isinstance(outline[0], int | float):
-            found = f"segmentation {outline[:4]}, not a list of lists"
-            yield file.finding(
-                "polygon outside its list", found, entry.get("image_id"), entry.get("id")
+            written = f"segmentation {outline[:4]}, not a list of lists"
+            yield file.problem(
+                "polygon outside its list", written, entry.get("image_id"), entry.get("id")
             )
         if entry.get("bbox") is None and entry.get("segmentation"):
-            yield file.finding(
+            yield file.problem(
                 "mask without a box", "no bbox", entry.get("image_id"), entry.get("id")
             )
 

@@ -1,4 +1,4 @@
-"""What is wrong with a data set as a whole: pictures and scenes in two parts, stray files, counts,
+"""What is wrong with a data set as a whole: pictures and scenes in two splits, stray files, counts,
 class names.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from segue.data.audit.images import Pictures, best_match, small_pictures
 from segue.data.images import image_io
-from segue.data.problems import SIDED, Finding, plain
+from segue.data.problems import SIDED, Place, Problem
 from segue.data.records import Annotation, Record, Split
 from segue.data.scene_groups import groups
 
@@ -21,32 +21,31 @@ COCO_COUNTED = 100
 SIDES = (("left", "right"), ("links", "rechts"), ("gauche", "droite"), ("l", "r"), ("sx", "dx"))
 
 
-def same_pictures(pictures: Pictures) -> list[Finding]:
+def same_pictures(pictures: Pictures) -> list[Problem]:
     """Images that show what an earlier one shows: the same bytes, the same picture, or a copy
     turned or mirrored.
     """
-    found: dict[int, Finding] = {}
+    copies: dict[int, Problem] = {}
     seen: dict[tuple[int, bytes], int] = {}
     for number, (_, record) in enumerate(pictures.records):
         key = _bytes_of(record.image)
         first = number if key is None else seen.setdefault(key, number)
         if first != number and pictures.records[first][1].image != record.image:
-            found[number] = _same(pictures, number, first, "the same bytes as", False)
+            copies[number] = _same(pictures, number, first, "the same bytes as", False)
     values, owners = small_pictures(pictures)
     if len(values) > MOST_COMPARED:
         split = pictures.records[0][0]
         text = f"{len(values)} images; up to {MOST_COMPARED} are compared"
-        return [
-            *found.values(),
-            Finding("too many pictures to compare", split.name, str(split.source), text),
-        ]
+        place = Place(str(split.source))
+        many = Problem("too many pictures to compare", place, text, split=split.name)
+        return [*copies.values(), many]
     for position, (likeness, which, turned) in enumerate(zip(*best_match(values), strict=True)):
         number, first = int(owners[position]), int(owners[which])
         apart = pictures.records[number][1].image != pictures.records[first][1].image
-        if likeness >= ALIKE and number not in found and apart:
+        if likeness >= ALIKE and number not in copies and apart:
             how = "turned or mirrored, the same picture as" if turned else "the same picture as"
-            found[number] = _same(pictures, number, first, how, bool(turned))
-    return list(found.values())
+            copies[number] = _same(pictures, number, first, how, bool(turned))
+    return list(copies.values())
 
 
 def _bytes_of(path: Path) -> tuple[int, bytes] | None:
@@ -61,8 +60,8 @@ def _bytes_of(path: Path) -> tuple[int, bytes] | None:
         return None
 
 
-def _same(pictures: Pictures, number: int, first: int, how: str, changed: bool) -> Finding:
-    """One finding about a pair; of two parts, the one in training is the one that can be left out."""
+def _same(pictures: Pictures, number: int, first: int, how: str, changed: bool) -> Problem:
+    """One problem of a pair; of two splits, the training image is the one that can be left out."""
     pair = [pictures.records[number], pictures.records[first]]
     across = pair[0][0].name != pair[1][0].name
     if across and pair[1][0].name == "train":
@@ -76,45 +75,48 @@ def _same(pictures: Pictures, number: int, first: int, how: str, changed: bool) 
         else "same picture twice"
     )
     text = f"{record.image.name}: {how} {other.name}'s {original.image.name} (image {original.id})"
-    return Finding(
-        kind, split.name, str(split.source), plain(text), record.id, None, str(record.image)
-    )
+    return _of_image(kind, split, record, text)
 
 
-def shared_scenes(splits: dict[str, Split], known: Iterable[Finding]) -> list[Finding]:
-    """Groups of file names (views of one scene) that lie in several parts.
+def _of_image(kind: str, split: Split, record: Record, found: str) -> Problem:
+    place = Place(str(split.source), image_id=record.id, image=str(record.image))
+    return Problem(kind, place, found, split=split.name)
 
-    known: images that are already told.
+
+def shared_scenes(splits: dict[str, Split], known: Iterable[Problem]) -> list[Problem]:
+    """Groups of file names (views of one scene) that lie in several splits.
+
+    known: problems so far; a scene of which an image has one is not reported as well.
     """
-    told = {finding.path for finding in known}
+    reported = {problem.place.image for problem in known}
     homes: dict[str, dict[str, Record]] = {}
     for name, split in splits.items():
         by_name = {record.image.name: record for record in split.records}
         for group, members in groups(by_name).items():
             homes.setdefault(group, {})[name] = by_name[members[0]]
-    found = []
-    for group, parts in homes.items():
-        first, *others = parts
-        if others and not any(str(record.image) in told for record in parts.values()):
-            named = ", ".join(f"{part}: {record.image.name}" for part, record in parts.items())
-            record, split = parts[first], splits[first]
+    problems = []
+    for group, views in homes.items():
+        first, *others = views
+        if others and not any(str(record.image) in reported for record in views.values()):
+            named = ", ".join(f"{name}: {record.image.name}" for name, record in views.items())
+            # the image stays unnamed: it is as good as the others of its scene
+            place = Place(str(splits[first].source), image_id=views[first].id)
             text = f"scene {group!r} ({named})"
-            found.append(
-                Finding("one scene in two parts", first, str(split.source), plain(text), record.id)
-            )
-    return found
+            problems.append(Problem("one scene in two parts", place, text, split=first))
+    return problems
 
 
-def strays(splits: dict[str, Split]) -> Iterator[Finding]:
+def strays(splits: dict[str, Split]) -> Iterator[Problem]:
     """Files in the images' folders that no annotation names, and macOS's companions of files."""
     used = {
         path.resolve()
-        for s in splits.values()
-        for path in (*s.files, *(record.image for record in s.records))
+        for split in splits.values()
+        for path in (*split.files, *(record.image for record in split.records))
     }
-    problems = [problem for split in splits.values() for problem in split.problems]
-    refused = {Path(problem.found.removeprefix("no file ")).name for problem in problems}
-    refused |= {Path(problem.where).name for problem in problems}
+    # files of which reading has reported something, and images that it was asked for
+    places = [problem.place for split in splits.values() for problem in split.problems]
+    reported = {Path(place.file).name for place in places}
+    reported |= {Path(place.name).name for place in places if place.name}
     seen: set[Path] = set()
     for split in (split for split in splits.values() if split.records):
         source = split.source if split.source.is_dir() else split.source.parent
@@ -123,75 +125,69 @@ def strays(splits: dict[str, Split]) -> Iterator[Finding]:
                 continue
             seen.add(folder)
             for path in sorted(folder.iterdir()):
-                picture = path.suffix.lower() in image_io.SUFFIXES
                 if path.name.startswith("._"):
-                    yield Finding("macOS companion file", split.name, str(path), path.name)
+                    place = Place(str(path))
+                    yield Problem("macOS companion file", place, path.name, split=split.name)
                 elif (
-                    picture
+                    path.suffix.lower() in image_io.SUFFIXES
                     and path.resolve() not in used
-                    and path.name not in refused
+                    and path.name not in reported
                     and path.is_file()
                 ):
-                    yield Finding(
-                        "unlabelled image", split.name, str(path), plain(path.name), path=str(path)
-                    )
+                    place = Place(str(path), image=str(path))
+                    yield Problem("unlabelled image", place, path.name, split=split.name)
 
 
-def counts(splits: dict[str, Split]) -> Iterator[Finding]:
+def counts(splits: dict[str, Split]) -> Iterator[Problem]:
     """Images without objects, and images with more than COCO counts."""
     for split in splits.values():
         for record in split.records:
-            place = (split.name, str(split.source))
             objects = sum(not a.crowd for a in record.annotations)
             if not record.annotations:
-                name = plain(record.image.name)
-                yield Finding(
-                    "image without objects", *place, name, record.id, None, str(record.image)
-                )
+                yield _of_image("image without objects", split, record, record.image.name)
             elif objects > COCO_COUNTED:
                 text = (
                     f"{record.image.name}: {objects} objects; COCO counts {COCO_COUNTED} "
                     "detections of an image"
                 )
-                yield Finding(
-                    "more objects than COCO counts",
-                    *place,
-                    plain(text),
-                    record.id,
-                    None,
-                    str(record.image),
-                )
+                yield _of_image("more objects than COCO counts", split, record, text)
 
 
-def classes(splits: dict[str, Split]) -> Iterator[Finding]:
-    """What is unusual about the categories, once for all parts."""
+def classes(splits: dict[str, Split]) -> Iterator[Problem]:
+    """What is unusual about the categories, once for all splits."""
     split = next(iter(splits.values()))
-    place = (split.name, str(split.source))
-    used = {name for other in splits.values() for a in _objects(other) for name in [a.class_name]}
+    used = {annotation.class_name for other in splits.values() for annotation in _objects(other)}
     ids = {
         name: number
         for other in reversed(splits.values())
         for name, number in other.categories.items()
     }
+    for kind, text in (*_unusual_ids(ids, used), *_unusual_names(ids, used)):
+        yield Problem(kind, Place(str(split.source)), text, split=split.name)
+
+
+def _unusual_ids(ids: dict[str, int], used: set[str]) -> Iterator[tuple[str, str]]:
     numbers = sorted(set(ids.values()))
     if numbers and numbers[-1] - numbers[0] + 1 != len(numbers):
         text = f"{len(numbers)} ids from {numbers[0]} to {numbers[-1]}"
-        yield Finding("sparse category ids", *place, text)
+        yield "sparse category ids", text
     unused = [name for name in ids if name not in used]
     if unused and used:
-        text = f"{len(unused)}: {', '.join(unused)}"
-        yield Finding("category without objects", *place, plain(text))
-    for name in (name for name in ids if ids[name] == 0 and name in used):
-        yield Finding("category id 0 is a class", *place, plain(name))
+        yield "category without objects", f"{len(unused)}: {', '.join(unused)}"
+    for name in ids:
+        if ids[name] == 0 and name in used:
+            yield "category id 0 is a class", name
+
+
+def _unusual_names(ids: dict[str, int], used: set[str]) -> Iterator[tuple[str, str]]:
     spelled: dict[str, list[str]] = {}
     for name in ids:
         spelled.setdefault(re.sub(r"[\W_]+", "", name.casefold()), []).append(name)
     for names in spelled.values():
         if len(names) > 1:
-            yield Finding("category names alike", *place, plain(", ".join(map(repr, names))))
+            yield "category names alike", ", ".join(map(repr, names))
     for left, right in _sided(used):
-        text = f"{left!r} and {right!r}, and training mirrors images unless told otherwise"
-        yield Finding(SIDED, *place, plain(text))
+        yield SIDED, f"{left!r} and {right!r}, and training mirrors images unless told otherwise"
 
 
 def _objects(split: Split) -> Iterator[Annotation]:

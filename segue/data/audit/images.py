@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from segue.data.images import image_io, tiff
+from segue.data.images.image_error import ImageError
 from segue.data.pipeline.samples import read_image
-from segue.data.problems import Finding, kind_of, plain
-from segue.data.records import Problem, Record, Split
+from segue.data.problems import Place, Problem
+from segue.data.records import Record, Split
 from segue.errors import DataError
 from segue.structures.channels import Channel
 
@@ -46,12 +47,12 @@ class Header:
 
 @dataclass(slots=True)
 class Pictures:
-    """What the files of a data set are: findings, and what others compare.
+    """What the files of a data set are: their problems, and what others compare.
 
     Both lists go with `records`.
     """
 
-    findings: list[Finding] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     records: list[tuple[Split, Record]] = field(default_factory=list)
     # grey (SIDE, SIDE), None if not decoded
     small: list[np.ndarray | None] = field(default_factory=list)
@@ -77,12 +78,18 @@ def read_header(path: Path) -> Header:
                 width, height = image.size if orientation < 5 else image.size[::-1]
                 return Header(height, width, image.mode, image.mode.startswith("I"), orientation)
     except Image.DecompressionBombError as error:
-        raise DataError(
-            path, f"exceeds limit of pixels ({error})", f"at most {image_io.MOST_PIXELS}"
+        raise ImageError(
+            "image too large",
+            path,
+            f"exceeds limit of pixels ({error})",
+            f"at most {image_io.MOST_PIXELS}",
         ) from None
     except image_io.UNREADABLE as error:
-        raise DataError(
-            path, f"no readable image header ({str(error)[:120]})", "an undamaged image"
+        raise ImageError(
+            "damaged image",
+            path,
+            f"no readable image header ({str(error)[:120]})",
+            "an undamaged image",
         ) from None
 
 
@@ -102,39 +109,39 @@ def look(
     for number, (split, record) in enumerate(out.records, 1):
         small = None
         try:
-            header = _header(out.findings, split, record, modes)
+            header = _header(out.problems, split, record, modes)
             if header is not None and pixels:
-                small = _decoded(out.findings, split, record, header, channels)
+                small = _decoded(out.problems, split, record, header, channels)
         except DataError as error:
-            _refuse(out.findings, split, record, error)
+            _refuse(out.problems, split, record, error)
         out.small.append(small)
         tick(number, len(out.records))
-    _note_modes(out.findings, splits, modes)
+    _note_modes(out.problems, splits, modes)
     return out
 
 
 def _header(
-    findings: list[Finding], split: Split, record: Record, modes: dict[str, list[Record]]
+    problems: list[Problem], split: Split, record: Record, modes: dict[str, list[Record]]
 ) -> Header | None:
-    """The header of a record's file; None, with a finding, if it is of no use to decode it."""
+    """The header of a record's file; None, with a problem, if it is of no use to decode it."""
     path = record.image
     if path.is_file() and not path.stat().st_size:
-        findings.append(_of("empty image file", split, record, f"{path.name} has 0 bytes"))
+        problems.append(_of("empty image file", split, record, f"{path.name} has 0 bytes"))
         return None
     header = read_header(path)
     if header.height * header.width > image_io.MOST_PIXELS:
-        found = f"{path.name}: {header.width} x {header.height} pixels"
-        findings.append(_of("image too large", split, record, found))
+        text = f"{path.name}: {header.width} x {header.height} pixels"
+        problems.append(_of("image too large", split, record, text))
         return None
     modes.setdefault(header.mode, []).append(record)
     if header.orientation != 1:
-        findings.append(
+        problems.append(
             _of("turned by EXIF", split, record, f"{path.name}: orientation {header.orientation}")
         )
     off = max(abs(header.height - record.height), abs(header.width - record.width))
     if not off:
         return header
-    found = (
+    text = (
         f"{path.name}: {header.width} x {header.height} pixels, annotated {record.width} x "
         f"{record.height}"
     )
@@ -149,18 +156,18 @@ def _header(
         if off == 1
         else "size other than annotated"
     )
-    findings.append(_of(kind, split, record, found))
+    problems.append(_of(kind, split, record, text))
     return header if off == 1 else None
 
 
 def _decoded(
-    findings: list[Finding],
+    problems: list[Problem],
     split: Split,
     record: Record,
     header: Header,
     channels: Sequence[Channel] | None,
 ) -> np.ndarray:
-    """The small picture of a decoded image, with a finding if its values do not fit their scale."""
+    """The small picture of a decoded image, with a problem if its values do not fit their scale."""
     pixels = (
         image_io.read_for_display(record.image)
         if channels is None
@@ -171,49 +178,42 @@ def _decoded(
         largest = float(image_io.read_stack(record.image).max())
         scales = [channel.scale for channel in channels if isinstance(channel.scale, float | int)]
         if scales and largest > min(scales):
-            found = f"{record.image.name}: values up to {largest:g}, scale {min(scales):g}"
-            findings.append(_of("values beyond the scale", split, record, found))
+            text = f"{record.image.name}: values up to {largest:g}, scale {min(scales):g}"
+            problems.append(_of("values beyond the scale", split, record, text))
         elif not scales and 1 < largest < DEEP_USE * 65535:
             bits = int(largest).bit_length()
-            found = (
+            text = (
                 f"{record.image.name}: values up to {largest:g} ({bits} bits) in 16 bits; "
                 f"scale: {2**bits - 1}"
             )
-            findings.append(_of("wide values without a scale", split, record, found))
+            problems.append(_of("wide values without a scale", split, record, text))
     return F.adaptive_avg_pool2d(pixels.float().mean(0)[None], SIDE)[0].numpy()
 
 
-def _refuse(findings: list[Finding], split: Split, record: Record, error: DataError) -> None:
-    kind = (
-        "missing image"
-        if error.found == "no such file"
-        else kind_of(Problem("error", error.where, error.found))
-    )
-    known = kind in ("missing image", "image too large", "other channels") or "partner" in kind
-    # a partner's, for another channel
-    place = record.image.name if error.where == str(record.image) else error.where
-    found = f"{place}: {error.found}" + (f"; expected {error.expected}" if error.expected else "")
-    findings.append(_of(kind if known else "damaged image", split, record, found))
+def _refuse(problems: list[Problem], split: Split, record: Record, error: DataError) -> None:
+    kind = error.kind if isinstance(error, ImageError) else "damaged image"
+    # the error may be about a partner, for another channel
+    file = record.image.name if error.where == str(record.image) else error.where
+    problems.append(_of(kind, split, record, f"{file}: {error.found}", error.expected))
 
 
 def _note_modes(
-    findings: list[Finding], splits: dict[str, Split], modes: dict[str, list[Record]]
+    problems: list[Problem], splits: dict[str, Split], modes: dict[str, list[Record]]
 ) -> None:
     if len(modes) > 1:
         counts = Counter({mode: len(some) for mode, some in modes.items()}).most_common()
         rarest = modes[counts[-1][0]][0]
-        found = (
+        text = (
             ", ".join(f"{mode} ({count})" for mode, count in counts)
             + f"; {counts[-1][0]}: {rarest.image.name}"
         )
         source = next(split for split in splits.values() if rarest in split.records)
-        findings.append(_of("mixed kinds of images", source, rarest, found))
+        problems.append(_of("mixed kinds of images", source, rarest, text))
 
 
-def _of(kind: str, split: Split, record: Record, found: str) -> Finding:
-    return Finding(
-        kind, split.name, str(split.source), plain(found), record.id, None, str(record.image)
-    )
+def _of(kind: str, split: Split, record: Record, found: str, expected: str = "") -> Problem:
+    place = Place(str(split.source), image_id=record.id, image=str(record.image))
+    return Problem(kind, place, found, expected, split.name)
 
 
 def small_pictures(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
@@ -229,7 +229,8 @@ def small_pictures(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
     chosen = [i for i, relative in enumerate(contrast) if relative > LEAST_CONTRAST]
     if not chosen:
         return np.zeros((0, SIDE, SIDE), dtype=np.float32), np.zeros(0, dtype=np.int64)
-    values = np.stack([pictures.small[i] for i in chosen]).astype(np.float32)  # type: ignore[arg-type]
+    chosen_pictures = [pictures.small[i] for i in chosen]
+    values = np.stack(chosen_pictures).astype(np.float32)  # type: ignore[arg-type]
     values -= values.mean((1, 2), keepdims=True)
     values /= np.linalg.norm(values, axis=(1, 2), keepdims=True)
     return values, np.array(chosen)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segue.data.problems import Finding
+from segue.data.problems import Place, Problem
 from segue.data.records import Annotation, Record, Split
 from segue.structures.masks import Polygon, Rle
 
 PAIRS_AT_ONCE = 4_000_000
 MOST_PAIRS = 30_000_000  # of edges of one outline that are compared: more are too tangled
-Place = tuple[Split, Record, Annotation]
+OwnedObject = tuple[Split, Record, Annotation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Rings:
     points: np.ndarray
     starts: np.ndarray
     owner: np.ndarray
-    objects: list[Place]
+    objects: list[OwnedObject]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -136,42 +136,42 @@ def _turn(start: np.ndarray, end: np.ndarray, point: np.ndarray) -> np.ndarray:
     return np.sign(along[:, 0] * off[:, 1] - along[:, 1] * off[:, 0])
 
 
-def tangles(outlines: Rings) -> list[Finding]:
+def tangles(outlines: Rings) -> list[Problem]:
     """Polygons that cross themselves."""
     crosses, tangled = crossing(outlines)
     by_object: dict[int, list[int]] = {}
     for ring in np.flatnonzero(crosses | tangled):
         by_object.setdefault(int(outlines.owner[ring]), []).append(int(ring))
-    lengths, found = outlines.lengths, []
+    lengths, problems = outlines.lengths, []
     for number, mine in by_object.items():
         sizes = ", ".join(str(lengths[ring]) for ring in mine[:3])
         more = ", too tangled to follow" if tangled[mine].any() else ""
-        found.append(
+        problems.append(
             _of(
                 "polygon that crosses itself",
                 outlines.objects[number],
                 f"outline of {sizes} points{more}",
             )
         )
-    return found
+    return problems
 
 
-def without_masks(outlines: Rings) -> list[Finding]:
-    """Boxes without a mask, in parts where others have one."""
+def without_masks(outlines: Rings) -> list[Problem]:
+    """Boxes without a mask, in splits where others have one."""
     with_masks = {
         split.name for split, _, annotation in outlines.objects if annotation.mask is not None
     }
     return [
-        _of("box without a mask", place, "no mask, but others of this part have one")
-        for place in outlines.objects
-        if place[0].name in with_masks and place[2].mask is None and not place[2].crowd
+        _of("box without a mask", owned, "no mask, but others of this split have one")
+        for owned in outlines.objects
+        if owned[0].name in with_masks and owned[2].mask is None and not owned[2].crowd
     ]
 
 
-def twice(outlines: Rings) -> list[Finding]:
+def twice(outlines: Rings) -> list[Problem]:
     """Objects that are in an image a second time: same class, same box, same mask."""
     seen: dict[tuple, Annotation] = {}
-    found = []
+    problems = []
     for split, record, annotation in outlines.objects:
         mask = annotation.mask
         if isinstance(mask, Polygon):
@@ -183,18 +183,22 @@ def twice(outlines: Rings) -> list[Finding]:
             (split.name, record.image, annotation.class_name, box, outline), annotation
         )
         if first is not annotation:
-            found.append(
+            problems.append(
                 _of(
                     "object twice",
                     (split, record, annotation),
                     f"the same as annotation {first.id}",
                 )
             )
-    return found
+    return problems
 
 
-def _of(kind: str, place: Place, found: str) -> Finding:
-    split, record, annotation = place
-    return Finding(
-        kind, split.name, str(split.source), found, record.id, annotation.id, str(record.image)
+def _of(kind: str, owned: OwnedObject, found: str) -> Problem:
+    split, record, annotation = owned
+    place = Place(
+        str(split.source),
+        image_id=record.id,
+        annotation_id=annotation.id,
+        image=str(record.image),
     )
+    return Problem(kind, place, found, split=split.name)

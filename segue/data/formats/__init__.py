@@ -67,29 +67,29 @@ def parts(root: Path, find: Callable[[Path], Path | None]) -> dict[str, SplitSou
 
     find: the annotations in a folder (or the file itself), or None.
     """
-    found: dict[str, SplitSource] = {}
+    sources: dict[str, SplitSource] = {}
     for name, words in SPLIT_WORDS.items():
         for folder in (root / word for word in words):
             annotations = find(folder) if folder.is_dir() else None
             if annotations is not None:
-                found.setdefault(
+                sources.setdefault(
                     name, SplitSource(annotations, (folder, folder / "images", root / "images"))
                 )
-    whole = None if found else find(root)
-    return found or ({WHOLE: SplitSource(whole, folders_beside(whole))} if whole else {})
+    whole = None if sources else find(root)
+    return sources or ({WHOLE: SplitSource(whole, folders_beside(whole))} if whole else {})
 
 
-def paired(root: Path, beside: str) -> dict[str, SplitSource]:
-    """The parts whose images lie in images/ and whose annotations in `beside`: images/train/ or
+def paired(root: Path, sibling: str) -> dict[str, SplitSource]:
+    """The parts whose images lie in images/ and whose annotations in `sibling`: images/train/ or
     train/images/.
     """
-    found: dict[str, SplitSource] = {}
-    for part, words in SPLIT_WORDS.items():
-        pairs = [(root / beside / word, root / "images" / word) for word in words]
-        pairs += [(root / word / beside, root / word / "images") for word in words]
+    sources: dict[str, SplitSource] = {}
+    for name, words in SPLIT_WORDS.items():
+        pairs = [(root / sibling / word, root / "images" / word) for word in words]
+        pairs += [(root / word / sibling, root / word / "images") for word in words]
         there = [pair for pair in pairs if all(map(Path.is_dir, pair))]
-        found |= {part: SplitSource(there[0][0], (there[0][1],))} if there else {}
-    return found
+        sources |= {name: SplitSource(there[0][0], (there[0][1],))} if there else {}
+    return sources
 
 
 def only_file(place: Path, looks_right: Callable[[Path], bool]) -> Path | None:
@@ -98,13 +98,13 @@ def only_file(place: Path, looks_right: Callable[[Path], bool]) -> Path | None:
     """
     if place.is_file():
         return place if looks_right(place) else None
-    found = [
+    paths = [
         p
         for folder in (place, place / "annotations")
         for p in sorted(folder.glob("*.*"))
         if looks_right(p)
     ]
-    return found[0] if len(found) == 1 else None
+    return paths[0] if len(paths) == 1 else None
 
 
 def folders_beside(annotations: Path) -> tuple[Path, ...]:
@@ -136,8 +136,8 @@ def others(root: Path, chosen: Format) -> list[str]:
     """The other formats whose layout a folder has, too; pictures may be anything, so that masks are
     none of them.
     """
-    found = [name for name in _ordered() if name != "masks" and get(name).detect(root)]
-    return [name for name in found if get(name) is not chosen]
+    matches = [name for name in _ordered() if name != "masks" and get(name).detect(root)]
+    return [name for name in matches if get(name) is not chosen]
 
 
 def _ordered() -> list[str]:
@@ -153,9 +153,9 @@ def detect(root: Path) -> Format:
     """
     if not root.exists():
         raise DataError(root, "no such folder", "a data set folder")
-    found = of(root)
-    if found is not None:
-        return found
+    format = of(root)
+    if format is not None:
+        return format
     raise DataError(
         root,
         "no known data set layout (formats: " + ", ".join(names()) + ")",

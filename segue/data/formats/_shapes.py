@@ -1,13 +1,13 @@
-"""What every annotation format must settle: where an image is, whether a shape is one, which box it
-has.
+"""What every annotation format must settle: whether a shape is one, which box it has, which size
+its image has.
 
 Numbers of annotation files are checked here, before any C code sees them.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,87 +16,47 @@ import hotcoco.mask as coco_mask
 import numpy as np
 
 from segue.base import parsing
-from segue.data.images.image_io import MOST_PIXELS, SUFFIXES, size
-from segue.data.records import Annotation, Problem, Record
-from segue.errors import DataError
+from segue.data.images.image_error import ImageError
+from segue.data.images.image_io import MOST_PIXELS, size
+from segue.data.problems import Place, Problem
+from segue.data.records import Annotation, Record
 from segue.structures.masks import Mask, Polygon, Rle, coco_rle
 
 MOST_POINTS = 50_000
 LARGEST = 1e15
+UNREADABLE = "unreadable annotations"
+NOT_A_NUMBER = "number that is none"
 ROUND = np.linspace(0, 2 * np.pi, 64, endpoint=False)
 
 
 class BadAnnotation(Exception):
-    """found, expected: this object cannot be used and nothing can be guessed about it."""
+    """An object that cannot be used, and about which nothing can be guessed.
+
+    kind: a row of KINDS.
+    """
+
+    def __init__(self, kind: str, found: str, expected: str) -> None:
+        super().__init__(kind, found, expected)
+        self.kind, self.found, self.expected = kind, found, expected
+
+    def at(self, place: Place) -> Problem:
+        return Problem(self.kind, place, self.found, self.expected)
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """One drawn shape: a mask, or else a box alone.
 
-    Shapes of one group and class are parts of one object.
+    Shapes of one group and class are one object. place: for problems that show only when its box
+    is cut at the edges of the image.
     """
 
     class_name: str
     mask: Mask | None
+    place: Place
     box_xyxy: tuple[float, float, float, float] | None = None
     group: str = ""
     source: str = "manual"
-    where: str = ""
-
-
-class ImageFinder:
-    """Finds files by the name an annotation file gives them: as a path, or by base name up to two
-    folders below.
-    """
-
-    def __init__(self, folders: tuple[Path, ...]) -> None:
-        self.folders = folders
-        self._below: dict[str, set[Path]] | None = None
-
-    def find(self, name: str) -> Path | None:
-        for folder in self.folders:
-            path = folder / name
-            if os.path.isfile(path) and path.resolve().is_relative_to(folder.resolve()):
-                return path
-        if self._below is None:
-            self._below = {}
-            for folder in self.folders:
-                for path in (*folder.glob("*/*"), *folder.glob("*/*/*")):
-                    if path.resolve().is_relative_to(folder.resolve()):
-                        self._below.setdefault(path.name, set()).add(path.resolve())
-        same = self._below.get(Path(name.replace("\\", "/")).name, set())
-        # of several, none is surely the one that is meant
-        return next(iter(same)) if len(same) == 1 else None
-
-
-def pictures(
-    folders: Iterable[Path],
-    problems: list[Problem],
-    of_use: Callable[[Path], bool] = lambda folder: True,
-) -> dict[str, Path]:
-    """Images by their path, with `/`, from one of the folders, without suffix; of two of a name the
-    first.
-
-    of_use: whether images of a folder, as a path from one of the folders, are meant.
-    """
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
-            name = path.relative_to(folder)
-            if path.name[0] == "." or not of_use(name.parent):
-                continue
-            first = found.setdefault(name.with_suffix("").as_posix(), path)
-            if first != path:
-                problems.append(
-                    Problem(
-                        "error",
-                        str(path),
-                        f"the same name as {first.name}",
-                        "one image for a label",
-                    )
-                )
-    return found
 
 
 def record(path: Path, number: int, problems: list[Problem]) -> Record | None:
@@ -105,24 +65,32 @@ def record(path: Path, number: int, problems: list[Problem]) -> Record | None:
     """
     try:
         height_width = size(path)
-    except DataError as error:
-        problems.append(Problem("error", error.where, error.found, error.expected))
+    except ImageError as error:
+        problems.append(error.problem())
         return None
     if believable(*height_width) is None:
-        found = f"{height_width[1]} x {height_width[0]} pixels"
-        problems.append(Problem("error", str(path), found, f"1 to {MOST_PIXELS}"))
+        sides = f"{height_width[1]} x {height_width[0]} pixels"
+        problems.append(Problem("impossible size", Place(str(path)), sides, f"1 to {MOST_PIXELS}"))
         return None
     return Record(path, *height_width, number)
 
 
 def numbers(values: Any, what: str, count: int | None = None) -> list[float]:
-    """Finite numbers, `count` of them if given."""
-    numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
-    if not numbers or (count is not None and len(values) != count):
-        raise BadAnnotation(f"{what} {str(values)[:60]}", f"{count or 'a list of'} numbers")
+    """Finite numbers, `count` of them if given.
+
+    Raises:
+        BadAnnotation: if they are anything else; what: how its text calls them.
+    """
+    listed = isinstance(values, list) and all(type(v) in (int, float) for v in values)
+    if not listed or (count is not None and len(values) != count):
+        raise BadAnnotation(
+            NOT_A_NUMBER, f"{what} {str(values)[:60]}", f"{count or 'a list of'} numbers"
+        )
     # false for NaN, and no overflow for 400 digits
     if not all(-LARGEST < v < LARGEST for v in values):
-        raise BadAnnotation(f"{what} {values[:8]} holds NaN or infinity", "finite numbers")
+        raise BadAnnotation(
+            NOT_A_NUMBER, f"{what} {values[:8]} holds NaN or infinity", "finite numbers"
+        )
     return values
 
 
@@ -141,12 +109,16 @@ def ring(points: np.ndarray, image: Record) -> np.ndarray | None:
         BadAnnotation: if there are too many points, or they are far from the image.
     """
     if len(points) > MOST_POINTS:
-        raise BadAnnotation(f"polygon of {len(points)} points", f"at most {MOST_POINTS}")
+        raise BadAnnotation(
+            "polygon that is none", f"polygon of {len(points)} points", f"at most {MOST_POINTS}"
+        )
     if not np.isfinite(points).all():
-        raise BadAnnotation("polygon with NaN or infinity", "finite numbers")
+        raise BadAnnotation(NOT_A_NUMBER, "polygon with NaN or infinity", "finite numbers")
     if np.abs(points).max(initial=0) > 4 * max(image.height, image.width):
         raise BadAnnotation(
-            f"polygon reaching {np.abs(points).max():.3g} px", "points in or near the image"
+            "coordinates far outside",
+            f"polygon reaching {np.abs(points).max():.3g} px",
+            "points in or near the image",
         )
     return None if len(points) < 3 or np.ptp(points, axis=0).min() == 0 else points
 
@@ -157,12 +129,14 @@ def polygon(points: np.ndarray, image: Record) -> Polygon:
     Raises:
         BadAnnotation: if it has no area, or `ring` refuses it.
     """
-    found = ring(points, image)
-    if found is None:
+    outline = ring(points, image)
+    if outline is None:
         raise BadAnnotation(
-            f"polygon of {len(points)} points without area", "at least three points around an area"
+            "polygon that is none",
+            f"polygon of {len(points)} points without area",
+            "at least three points around an area",
         )
-    return Polygon((found,))
+    return Polygon((outline,))
 
 
 def box(points: np.ndarray, image: Record) -> tuple[float, float, float, float]:
@@ -172,7 +146,9 @@ def box(points: np.ndarray, image: Record) -> tuple[float, float, float, float]:
         BadAnnotation: if it has no area, or `ring` refuses its corners.
     """
     if len(points) not in (2, 4):
-        raise BadAnnotation(f"rectangle of {len(points)} points", "two corners")
+        raise BadAnnotation(
+            "shape that is none", f"rectangle of {len(points)} points", "two corners"
+        )
     (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()
     polygon(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]), image)
     return x0, y0, x1, y1
@@ -181,18 +157,21 @@ def box(points: np.ndarray, image: Record) -> tuple[float, float, float, float]:
 def ellipse(values: list[float], turned: float, image: Record) -> Polygon:
     """An ellipse as a polygon of 64 points.
 
-    values: centre x, y and radii along x, y; turned: radians, clockwise.
+    values: centre x, y and radii along x, y, in pixels; turned: radians, clockwise.
+
+    Raises:
+        BadAnnotation: if a radius is not above 0, or `polygon` refuses the outline.
     """
     x, y, along_x, along_y = values
     if along_x <= 0 or along_y <= 0:
-        raise BadAnnotation(f"radii {along_x:g}, {along_y:g}", "numbers above 0")
+        raise BadAnnotation(NOT_A_NUMBER, f"radii {along_x:g}, {along_y:g}", "numbers above 0")
     across = np.stack([np.cos(ROUND) * along_x, np.sin(ROUND) * along_y], 1)
     turn = np.array([[np.cos(turned), np.sin(turned)], [-np.sin(turned), np.cos(turned)]])
     return polygon(across @ turn + (x, y), image)
 
 
 def clipped(
-    box: tuple[float, float, float, float], image: Record, where: str, problems: list[Problem]
+    box: tuple[float, float, float, float], image: Record, place: Place, problems: list[Problem]
 ) -> tuple[float, float, float, float] | None:
     """The part of a box inside the image; None, with a problem, if there is none."""
     inside = (
@@ -202,12 +181,13 @@ def clipped(
         min(box[3], image.height),
     )
     if inside[2] <= inside[0] or inside[3] <= inside[1]:
-        problems.append(Problem("dropped", where, f"box {list(box)} has no area inside the image"))
+        flat = box[2] <= box[0] or box[3] <= box[1]
+        kind = "box without area" if flat else "box outside the image"
+        problems.append(Problem(kind, place, f"box {list(box)} has no area inside the image"))
         return None
     if max(abs(a - b) for a, b in zip(inside, box, strict=True)) > 1:
-        problems.append(
-            Problem("fixed", where, f"box {list(box)} reaches out of the image; clipped")
-        )
+        reaching = f"box {list(box)} reaches out of the image; clipped"
+        problems.append(Problem("box partly outside", place, reaching))
     return inside
 
 
@@ -226,7 +206,7 @@ def with_shapes(image: Record, shapes: Iterable[Shape], problems: list[Problem])
         first = parts[0]
         mask = _united([part.mask for part in parts if part.mask is not None], image)
         box = first.box_xyxy if mask is None else mask_box(mask, image)
-        inside = clipped(box, image, first.where, problems) if box else None
+        inside = clipped(box, image, first.place, problems) if box else None
         if inside is not None:
             objects.append(
                 Annotation(inside, first.class_name, mask, id=number, source=first.source)
@@ -251,11 +231,17 @@ def mask_box(mask: Mask, image: Record) -> tuple[float, float, float, float]:
     return x, y, x + w, y + h
 
 
-def skipped(where: Path, kinds: Mapping[str, int]) -> list[Problem]:
+def skipped(path: Path, kinds: Mapping[str, int]) -> list[Problem]:
     """What was left out because it has no area, as a note."""
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     return (
-        [Problem("note", str(where), f"shapes without area are left out: {listed}")]
+        [
+            Problem(
+                "shape without area",
+                Place(str(path)),
+                f"shapes without area are left out: {listed}",
+            )
+        ]
         if listed
         else []
     )
@@ -281,7 +267,12 @@ def read_json(path: Path, expected: str, problems: list[Problem]) -> Any:
     try:
         return parsing.read_json(path)
     except FileNotFoundError:
-        problems.append(Problem("error", str(path), "no such file", expected))
+        problems.append(Problem(UNREADABLE, Place(str(path)), "no such file", expected))
     except (OSError, ValueError) as error:
-        problems.append(Problem("error", str(path), f"not readable as JSON ({error})", expected))
+        # json has no class of its own for this
+        two = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
+        kind = "two JSON texts in one file" if two else UNREADABLE
+        problems.append(
+            Problem(kind, Place(str(path)), f"not readable as JSON ({error})", expected)
+        )
     return None

@@ -1,4 +1,4 @@
-"""XML from files of others, parsed by expat alone: no document type, no entities, no great depth."""
+"""XML from files of others, parsed by expat alone: no document type, no entities, little depth."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from segue.data.formats._shapes import BadAnnotation
-from segue.data.records import Problem
+from segue.data.formats._shapes import UNREADABLE, BadAnnotation
+from segue.data.problems import Place, Problem
 
 DEEPEST = 20
 
@@ -18,14 +18,14 @@ def parsed(path: Path, expected: str, problems: list[Problem]) -> Element | None
     A document that declares its own type or entities is refused: no annotation tool writes one, and
     they are how a small file becomes a huge one or names files of this machine.
     """
-    builder, depth = TreeBuilder(), 0
+    builder, depth, place = TreeBuilder(), 0, Place(str(path))
     parser = expat.ParserCreate()
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         nonlocal depth
         depth += 1
         if depth > DEEPEST:
-            raise BadAnnotation(f"elements {DEEPEST} deep", expected)
+            raise BadAnnotation(UNREADABLE, f"elements {DEEPEST} deep", expected)
         builder.start(tag, attributes)
 
     def end(tag: str) -> None:
@@ -34,7 +34,7 @@ def parsed(path: Path, expected: str, problems: list[Problem]) -> Element | None
         builder.end(tag)
 
     def refuse(*_declaration: object) -> None:
-        raise BadAnnotation("a document type of its own", f"plain XML, {expected}")
+        raise BadAnnotation(UNREADABLE, "a document type of its own", f"plain XML, {expected}")
 
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = (
         start,
@@ -47,9 +47,9 @@ def parsed(path: Path, expected: str, problems: list[Problem]) -> Element | None
             parser.ParseFile(file)
         return builder.close()
     except FileNotFoundError:
-        problems.append(Problem("error", str(path), "no such file", expected))
+        problems.append(Problem(UNREADABLE, place, "no such file", expected))
     except (OSError, expat.ExpatError, AssertionError, ValueError, LookupError) as error:
-        problems.append(Problem("error", str(path), f"not readable as XML ({error})", expected))
+        problems.append(Problem(UNREADABLE, place, f"not readable as XML ({error})", expected))
     except BadAnnotation as error:
-        problems.append(Problem("error", str(path), *error.args))
+        problems.append(error.at(place))
     return None

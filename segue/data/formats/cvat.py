@@ -16,11 +16,14 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from segue.data.formats import SplitSource, _shapes, _xml, only_file, parts
-from segue.data.formats._shapes import BadAnnotation, ImageFinder, Shape
-from segue.data.records import Problem, Record, Split
+from segue.data.formats._image_files import ImageFinder
+from segue.data.formats._shapes import BadAnnotation, Shape
+from segue.data.problems import Place, Problem
+from segue.data.records import Record, Split
 from segue.structures.masks import Rle, encoded
 
 DRAWN = ("polygon", "box", "mask", "ellipse")
+BAD_RLE = "RLE that is none"
 WITHOUT_AREA = ("polyline", "points", "skeleton", "cuboid", "tag")
 
 
@@ -29,7 +32,7 @@ def detect(root: Path) -> bool:
 
 
 def splits(root: Path) -> dict[str, SplitSource]:
-    """The parts found below `root`, or the folder (or file) as a whole; empty if it is not CVAT's."""
+    """The splits found below `root`, or the folder (or file) as a whole; empty if not CVAT's."""
     return parts(root, lambda place: only_file(place, _looks_like_cvat))
 
 
@@ -49,15 +52,14 @@ def read(source: SplitSource, name: str) -> Split:
         if record is None:
             continue
         if element.get("name", "") in seen:
-            split.problems.append(
-                Problem(
-                    "error", f"{split.source}: image {number}", f"a second {element.get('name')}"
-                )
-            )
+            place = _place_of_image(split, number, element.get("name", ""))
+            second = f"a second {element.get('name')}"
+            split.problems.append(Problem("image name twice", place, second))
             continue
         seen.add(element.get("name", ""))
         shapes = [
-            _shape(child, place, record, split, skipped) for place, child in enumerate(element, 1)
+            _shape(child, position, record, split, skipped)
+            for position, child in enumerate(element, 1)
         ]
         split.records.append(_shapes.with_shapes(record, filter(None, shapes), split.problems))
     split.categories = _shapes.categories(split.records)
@@ -66,29 +68,39 @@ def read(source: SplitSource, name: str) -> Split:
 
 
 def _record(element: Element, number: int, finder: ImageFinder, split: Split) -> Record | None:
-    name, where = element.get("name", ""), f"{split.source}: image {number}"
+    name = element.get("name", "")
+    place = _place_of_image(split, number, name)
     sides = [element.get(key, "") for key in ("height", "width")]
     size = _shapes.believable(
         *(int(side) if re.fullmatch("[0-9]{1,9}", side) else 0 for side in sides)
     )
     if size is None:
-        found = f"height {sides[0]!r}, width {sides[1]!r} of {name}"
-        split.problems.append(Problem("error", where, found, "pixels"))
+        written = f"height {sides[0]!r}, width {sides[1]!r} of {name}"
+        split.problems.append(Problem("impossible size", place, written, "pixels"))
         return None
     path = finder.find(name) if name else None
     if path is None:
-        split.problems.append(
-            Problem("error", where, f"no file {name}", f"it in {split.source.parent} or images/")
-        )
+        expected = f"it in {split.source.parent} or images/"
+        split.problems.append(Problem("missing image", place, f"no file {name}", expected))
         return None
     return Record(path, *size, number)
 
 
+def _place_of_image(split: Split, number: int, name: str) -> Place:
+    return Place(str(split.source), f"image {number}", image_id=number, name=name)
+
+
 def _shape(
-    element: Element, place: int, image: Record, split: Split, skipped: Counter[str]
+    element: Element, position: int, image: Record, split: Split, skipped: Counter[str]
 ) -> Shape | None:
-    """One shape of an image; None, with a problem or counted as skipped, if it cannot be an object."""
-    where = f"{split.source}: {image.image.name}: {element.tag} {place}"
+    """One shape of an image; None, with a problem or counted as skipped, if it is no object."""
+    place = Place(
+        str(split.source),
+        f"{image.image.name}: {element.tag} {position}",
+        image_id=image.id,
+        annotation_id=f"{element.tag} {position}",
+        image=str(image.image),
+    )
     if element.tag not in DRAWN:
         skipped[element.tag if element.tag in WITHOUT_AREA else "unknown"] += 1
         return None
@@ -99,19 +111,18 @@ def _shape(
     )
     try:
         if not label.strip():
-            raise BadAnnotation("no label", "a shape with a label")
+            raise BadAnnotation("unknown category", "no label", "a shape with a label")
         if element.tag == "box":
             corners = np.array([_numbers(element, "xtl", "ytl"), _numbers(element, "xbr", "ybr")])
             turned = math.radians(_numbers(element, "rotation")[0])
-            return Shape(
-                label, None, _shapes.box(_turned(corners, turned), image), "", source, where
-            )
+            box = _shapes.box(_turned(corners, turned), image)
+            return Shape(label, None, place, box, "", source)
         mask = {"polygon": _polygon, "mask": _mask, "ellipse": _ellipse}[element.tag](
             element, image
         )
-        return Shape(label, mask, None, "" if group == "0" else group, source, where)
+        return Shape(label, mask, place, None, "" if group == "0" else group, source)
     except BadAnnotation as error:
-        split.problems.append(Problem("error", where, *error.args))
+        split.problems.append(error.at(place))
         return None
 
 
@@ -121,7 +132,9 @@ def _numbers(element: Element, *keys: str) -> list[float]:
     try:
         values = [float(text) for text in texts]
     except ValueError:
-        raise BadAnnotation(f"{', '.join(keys)}: {', '.join(texts)[:60]!r}", "numbers") from None
+        raise BadAnnotation(
+            "shape that is none", f"{', '.join(keys)}: {', '.join(texts)[:60]!r}", "numbers"
+        ) from None
     return _shapes.numbers(values, ", ".join(keys))
 
 
@@ -140,9 +153,11 @@ def _polygon(element: Element, image: Record) -> _shapes.Polygon:
             for pair in element.get("points", "").split(";")
         ]
     except ValueError:
-        raise BadAnnotation(f"points {element.get('points', '')[:60]!r}", "x,y;x,y;...") from None
+        raise BadAnnotation(
+            "polygon that is none", f"points {element.get('points', '')[:60]!r}", "x,y;x,y;..."
+        ) from None
     if any(len(point) != 2 for point in points):
-        raise BadAnnotation("points that are not pairs", "x,y;x,y;...")
+        raise BadAnnotation("polygon that is none", "points that are not pairs", "x,y;x,y;...")
     return _shapes.polygon(np.array(points), image)
 
 
@@ -163,13 +178,17 @@ def _mask(element: Element, image: Record) -> Rle:
         or top + height > image.height
     ):
         raise BadAnnotation(
-            f"mask of {width} x {height} at {left}, {top}", f"inside {image.width} x {image.height}"
+            BAD_RLE,
+            f"mask of {width} x {height} at {left}, {top}",
+            f"inside {image.width} x {image.height}",
         )
     texts = [text.strip() for text in element.get("rle", "").split(",")]
     if not all(text.isascii() and text.isdigit() and len(text) < 10 for text in texts):
-        raise BadAnnotation(f"rle {element.get('rle', '')[:60]!r}", "whole numbers")
+        raise BadAnnotation(BAD_RLE, f"rle {element.get('rle', '')[:60]!r}", "whole numbers")
     runs = np.array([int(text) for text in texts])
     if runs.sum() != width * height:
-        raise BadAnnotation(f"rle that covers {runs.sum()} pixels", f"{width * height}")
+        raise BadAnnotation(
+            "RLE of a wrong sum", f"rle that covers {runs.sum()} pixels", f"{width * height}"
+        )
     bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
     return encoded(bits, left, top, image.height, image.width)

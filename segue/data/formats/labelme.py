@@ -12,6 +12,7 @@ import binascii
 import io
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ import numpy as np
 from PIL import Image
 
 from segue.data.formats import SplitSource, _shapes, parts
-from segue.data.formats._shapes import BadAnnotation, ImageFinder, Shape, numbers
+from segue.data.formats._image_files import ImageFinder
+from segue.data.formats._shapes import BadAnnotation, Shape, numbers
 from segue.data.images import image_io
-from segue.data.records import Problem, Record, Split
-from segue.errors import DataError
+from segue.data.images.image_error import ImageError
+from segue.data.problems import Place, Problem
+from segue.data.records import Record, Split
 from segue.structures.masks import Mask, encoded
 
+BAD_SHAPE = "shape that is none"
 WITHOUT_AREA = ("point", "points", "line", "linestrip", "lines")
 LOOKED_AT = 20  # files of a folder, to see whether it is LabelMe's
 
@@ -34,7 +38,7 @@ def detect(root: Path) -> bool:
 
 
 def splits(root: Path) -> dict[str, SplitSource]:
-    """The parts found below `root`, or the folder (or one file) as a whole; empty if it is not
+    """The splits found below `root`, or the folder (or one file) as a whole; empty if it is not
     LabelMe's.
     """
     return parts(root, _annotations)
@@ -53,7 +57,7 @@ def _looks_like_labelme(path: Path) -> bool:
 def read(source: SplitSource, name: str) -> Split:
     """Records of all JSON files of a folder, or of one.
 
-    An image without a file is no part of the data.
+    An image without such a file is not in the data.
     """
     split = Split(name, source.annotations, [], {})
     finder = ImageFinder(source.image_folders)
@@ -69,19 +73,18 @@ def read(source: SplitSource, name: str) -> Split:
         if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
             if content is not None:
                 split.problems.append(
-                    Problem("error", str(path), "no list shapes", "a LabelMe file")
+                    Problem("missing list", Place(str(path)), "no list shapes", "a LabelMe file")
                 )
             continue
         record = _record(path, content, finder, len(split.records) + 1, split.problems)
         if record is not None and seen.setdefault(record.image, path) != path:
-            found = f"a second file for {record.image.name}"
-            split.problems.append(
-                Problem("error", str(path), found, f"one (the first is {seen[record.image].name})")
-            )
+            second = f"a second file for {record.image.name}"
+            expected = f"one (the first is {seen[record.image].name})"
+            split.problems.append(Problem("image name twice", Place(str(path)), second, expected))
         elif record is not None:
             shapes = [
-                _shape(e, record, f"{path}: shape {n}", split, skipped)
-                for n, e in enumerate(content["shapes"])
+                _shape(entry, record, path, number, split, skipped)
+                for number, entry in enumerate(content["shapes"])
             ]
             split.records.append(_shapes.with_shapes(record, filter(None, shapes), split.problems))
     split.files = tuple(files)
@@ -94,53 +97,61 @@ def _record(
     path: Path, content: dict, finder: ImageFinder, number: int, problems: list[Problem]
 ) -> Record | None:
     """The image of a file, by its imagePath or else by the file's own name."""
-    said = content.get("imagePath")
+    written = content.get("imagePath")
     named = [path.stem + suffix for suffix in sorted(image_io.SUFFIXES)]
-    candidates = [said, *named] if isinstance(said, str) and said else named
-    image = next((found for found in map(finder.find, candidates) if found), None)
+    candidates = [written, *named] if isinstance(written, str) and written else named
+    image = next((image for image in map(finder.find, candidates) if image), None)
     if image is None:
-        problems.append(
-            Problem("error", str(path), f"no image {str(said)[:80]}", f"it beside {path.name}")
-        )
+        place = Place(str(path), name=str(written))
+        missing = f"no image {str(written)[:80]}"
+        problems.append(Problem("missing image", place, missing, f"it next to {path.name}"))
         return None
     size = _shapes.believable(content.get("imageHeight"), content.get("imageWidth"))
     if size is None:
         try:
             size = image_io.size(image)
-        except DataError as error:
-            problems.append(Problem("error", error.where, error.found, error.expected))
+        except ImageError as error:
+            problems.append(error.problem())
             return None
     return Record(image, *size, number)
 
 
 def _shape(
-    entry: Any, image: Record, where: str, split: Split, skipped: Counter[str]
+    entry: Any, image: Record, path: Path, number: int, split: Split, skipped: Counter[str]
 ) -> Shape | None:
-    """One entry of `shapes`; None, with a problem or counted as skipped, if it cannot be an object."""
+    """One entry of `shapes`, the `number`th from 0; None, with a problem or counted as skipped, if
+    it cannot be an object.
+    """
+    item = f"shape {number}"
+    place = Place(str(path), item, annotation_id=item, image=str(image.image))
     try:
         if (
             not isinstance(entry, dict)
             or not isinstance(entry.get("label"), str)
             or not entry["label"].strip()
         ):
-            raise BadAnnotation("no label", "a shape with a label")
-        where = f"{where} ({entry['label']})"
+            raise BadAnnotation("unknown category", "no label", "a shape with a label")
+        place = replace(place, item=f"{item} ({entry['label']})")
         kind = entry.get("shape_type") or "polygon"
         if kind in WITHOUT_AREA:
             skipped[kind] += 1
             return None
         listed = entry.get("points")
         if not isinstance(listed, list):
-            raise BadAnnotation(f"points of type {type(listed).__name__}", "a list of x, y")
+            raise BadAnnotation(
+                "polygon that is none", f"points of type {type(listed).__name__}", "a list of x, y"
+            )
         points = np.array(
             [numbers(point, "point", 2) for point in listed], dtype=np.float64
         ).reshape(-1, 2)
         group = "" if entry.get("group_id") is None else str(entry["group_id"])
         if kind == "rectangle":
-            return Shape(entry["label"], None, _shapes.box(points, image), group, where=where)
-        return Shape(entry["label"], _mask(kind, points, entry, image), group=group, where=where)
+            box = _shapes.box(points, image)
+            return Shape(entry["label"], None, place, box, group)
+        mask = _mask(kind, points, entry, image)
+        return Shape(entry["label"], mask, place, group=group)
     except BadAnnotation as error:
-        split.problems.append(Problem("error", where, *error.args))
+        split.problems.append(error.at(place))
         return None
 
 
@@ -148,13 +159,15 @@ def _mask(kind: object, points: np.ndarray, entry: dict, image: Record) -> Mask:
     if kind == "polygon":
         return _shapes.polygon(points, image)
     if kind in ("circle", "mask") and len(points) != 2:
-        raise BadAnnotation(f"{kind} of {len(points)} points", "two")
+        raise BadAnnotation(BAD_SHAPE, f"{kind} of {len(points)} points", "two")
     if kind == "circle":  # its centre and a point on it
         radius = math.dist(*points)
         return _shapes.ellipse([*points[0], radius, radius], 0.0, image)
     if kind == "mask":
         return _bitmap(points, entry.get("mask"), image)
-    raise BadAnnotation(f"shape_type {str(kind)[:40]!r}", "polygon, rectangle, circle or mask")
+    raise BadAnnotation(
+        BAD_SHAPE, f"shape_type {str(kind)[:40]!r}", "polygon, rectangle, circle or mask"
+    )
 
 
 def _bitmap(points: np.ndarray, text: object, image: Record) -> Mask:
@@ -162,16 +175,20 @@ def _bitmap(points: np.ndarray, text: object, image: Record) -> Mask:
     _shapes.box(points, image)
     (x, y), (right, bottom) = np.rint(points.min(0)).astype(int), np.rint(points.max(0)).astype(int)
     if x < 0 or y < 0 or right >= image.width or bottom >= image.height:
-        raise BadAnnotation("mask that reaches out of the image", "one inside")
+        raise BadAnnotation("RLE that is none", "mask that reaches out of the image", "one inside")
     try:
         with Image.open(
             io.BytesIO(base64.b64decode(str(text), validate=True)), formats=image_io.FORMATS
         ) as picture:
             if picture.size != (right - x + 1, bottom - y + 1):
                 raise BadAnnotation(
-                    f"mask of {picture.size[0]} x {picture.size[1]} pixels", "as its two points say"
+                    "RLE that is none",
+                    f"mask of {picture.size[0]} x {picture.size[1]} pixels",
+                    "as its two points say",
                 )
             bits = np.array(picture.convert("L")) > 0
     except (binascii.Error, *image_io.UNREADABLE, Image.DecompressionBombError):
-        raise BadAnnotation("mask that is no picture", "a PNG in base64") from None
+        raise BadAnnotation(
+            "RLE that is none", "mask that is no picture", "a PNG in base64"
+        ) from None
     return encoded(bits, x, y, image.height, image.width)

@@ -1,10 +1,13 @@
 """Pictures of masks: images/ and masks/ with files of the same names, or train/images/ and
 train/masks/ and so on.
 
-    masks/NAME.tif               a label image: every number above 0 is an object (PNG, TIFF, npy; 8, 16 or 32 bits)
-    masks/CLASS/NAME.tif         the same for each class, where images/ has no folder of this name; else `object`
+    masks/NAME.tif               a label image: every number above 0 is an object
+                                 (PNG, TIFF, npy; 8, 16 or 32 bits)
+    masks/CLASS/NAME.tif         the same for each class, where images/ has no folder of
+                                 this name; else `object`
     masks/NAME/ANYTHING.png      a picture for each object, in which all above 0 is one
-    ID/images/ANYTHING.png + ID/masks/*.png    the same with a folder for each image (Data Science Bowl 2018)
+    ID/images/ANYTHING.png + ID/masks/*.png
+                                 the same with a folder for each image (Data Science Bowl 2018)
 
 A TIFF may have several pages, for objects that overlap: a number is an object of its own on each. A
 name may end in `.labels` (segue's own), `_masks`, `_cp_masks` (Cellpose) or `_mask`. An empty mask
@@ -19,10 +22,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from segue.data.formats import WHOLE, SplitSource, _shapes, paired
+from segue.data.formats import WHOLE, SplitSource, _image_files, _shapes, paired
 from segue.data.formats._shapes import Shape
 from segue.data.images import image_io, label_images
-from segue.data.records import SPLIT_WORDS, Problem, Record, Split
+from segue.data.problems import Place, Problem
+from segue.data.records import SPLIT_WORDS, Record, Split
 from segue.structures.masks import encoded
 
 FOLDER, PICTURES = "masks", "images"
@@ -43,22 +47,22 @@ def detect(root: Path) -> bool:
 
 
 def splits(root: Path) -> dict[str, SplitSource]:
-    """The parts found below `root`; undivided data are the part `all`."""
+    """The splits found below `root`; undivided data are the part `all`."""
     if not root.is_dir():
         return {}
-    found = paired(root, FOLDER)
-    if not found:
-        folders = {part: root / word for part, words in SPLIT_WORDS.items() for word in words}
-        found = {
-            part: SplitSource(folder, (folder,))
-            for part, folder in folders.items()
+    sources = paired(root, FOLDER)
+    if not sources:
+        folders = {name: root / word for name, words in SPLIT_WORDS.items() for word in words}
+        sources = {
+            name: SplitSource(folder, (folder,))
+            for name, folder in folders.items()
             if _folders_of_images(folder)
         }
-    if not found and ((root / FOLDER).is_dir() and (root / PICTURES).is_dir()):
-        found = {WHOLE: SplitSource(root / FOLDER, (root / PICTURES,))}
-    if not found and _folders_of_images(root):
-        found = {WHOLE: SplitSource(root, (root,))}
-    return {name: source for name, source in found.items() if _mask_files(source)}
+    if not sources and ((root / FOLDER).is_dir() and (root / PICTURES).is_dir()):
+        sources = {WHOLE: SplitSource(root / FOLDER, (root / PICTURES,))}
+    if not sources and _folders_of_images(root):
+        sources = {WHOLE: SplitSource(root, (root,))}
+    return {name: source for name, source in sources.items() if _mask_files(source)}
 
 
 def _folders_of_images(root: Path) -> list[Path]:
@@ -81,9 +85,9 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 def _mask_files(source: SplitSource) -> list[Path]:
     folders = _folders_of_images(source.annotations)
-    found = [path for folder in folders for path in (folder / FOLDER).glob("[!.]*")]
-    found = found or [path for path in source.annotations.rglob("[!.]*")]
-    return sorted(path for path in found if path.suffix.lower() in image_io.SUFFIXES)
+    paths = [path for folder in folders for path in (folder / FOLDER).glob("[!.]*")]
+    paths = paths or [path for path in source.annotations.rglob("[!.]*")]
+    return sorted(path for path in paths if path.suffix.lower() in image_io.SUFFIXES)
 
 
 def read(source: SplitSource, name: str) -> Split:
@@ -102,8 +106,9 @@ def read(source: SplitSource, name: str) -> Split:
     split.problems += _in_pieces(source.annotations, pieces)
     without = [pictures[key].name for key in sorted(pictures) if key not in owned]
     if without:
-        found = f"{len(without)} images without a mask (first: {without[0]})"
-        split.problems.append(Problem("note", str(source.annotations), found))
+        place = Place(str(source.annotations))
+        counted = f"{len(without)} images without a mask (first: {without[0]})"
+        split.problems.append(Problem("images without masks", place, counted))
     return split
 
 
@@ -118,7 +123,7 @@ def _owned(
         for path in files:
             owned.setdefault(path.parent.parent.name, []).append(MaskFile(path, OBJECT, True))
         return pictures, owned
-    pictures = _shapes.pictures(source.image_folders, problems)
+    pictures = _image_files.pictures(source.image_folders, problems)
     places = {path: path.relative_to(source.annotations) for path in files}
     of_image, of_object, of_class = _readings(places, pictures)
     for path in files:
@@ -132,18 +137,16 @@ def _owned(
             )
         elif path not in of_class:
             expected = "one in " + ", ".join(map(str, source.image_folders))
-            problems.append(Problem("error", str(path), "no image of this name", expected))
+            place = Place(str(path))
+            problems.append(Problem("missing image", place, "no image of this name", expected))
     both = [places[path].as_posix() for path in files if path in of_object and path in of_class]
     if both:
-        found = (
-            f"folders and files that are both called like images (first: {both[0]}): classes "
-            "or images?"
-        )
         problems.append(
             Problem(
-                "error",
-                str(source.annotations),
-                found,
+                "folder of a class or an image",
+                Place(str(source.annotations)),
+                f"folders and files that are both called like images (first: {both[0]}): "
+                "classes or images?",
                 "other names of the folders, or of the files",
             )
         )
@@ -171,7 +174,7 @@ def _readings(places: dict[Path, Path], pictures: dict[str, Path]) -> tuple[dict
         of_object |= {path: folder} if folder in pictures else {}
         of_class |= {path: below} if below is not None else {}
     all_objects, all_classes = (
-        len(of_image) + len(found) == len(places) for found in (of_object, of_class)
+        len(of_image) + len(reading) == len(places) for reading in (of_object, of_class)
     )
     if all_classes:
         return of_image, of_object if all_objects else {}, of_class
@@ -206,37 +209,39 @@ def _shapes_of(
         if file.single:
             bits = pages.max(0) > 0
             if bits.any():
-                shapes.append(
-                    Shape(
-                        file.class_name,
-                        encoded(bits, 0, 0, image.height, image.width),
-                        where=str(file.path),
-                    )
-                )
+                mask = encoded(bits, 0, 0, image.height, image.width)
+                shapes.append(Shape(file.class_name, mask, _place(file, image, "")))
             continue
         for number, page in enumerate(pages):
             for value, mask, count in label_images.objects(page):
-                where = (
-                    f"{file.path}: {f'page {number + 1}, ' if len(pages) > 1 else ''}number {value}"
-                )
-                shapes.append(Shape(file.class_name, mask, where=where))
+                item = f"{f'page {number + 1}, ' if len(pages) > 1 else ''}number {value}"
+                shapes.append(Shape(file.class_name, mask, _place(file, image, item)))
                 pieces.update(objects=1, pieces=count, several=int(count > 1))
     return shapes
 
 
-def _in_pieces(place: Path, counted: Counter[str]) -> list[Problem]:
+def _place(file: MaskFile, image: Record, item: str) -> Place:
+    """The place of an object in its mask; item: empty if all of the mask is one object."""
+    image_path, mask_path = str(image.image), str(file.path)
+    if not item:
+        return Place(mask_path, image=image_path)
+    return Place(mask_path, item, annotation_id=item, image=image_path)
+
+
+def _in_pieces(folder: Path, counted: Counter[str]) -> list[Problem]:
     """What is to be said of objects in several pieces: some are, all of them hardly."""
     if not counted["several"]:
         return []
+    place = Place(str(folder))
     average = counted["pieces"] / counted["objects"]
     if average >= MOST_PIECES:
-        found = f"{average:.1f} pieces of each number: one value for all objects?"
         return [
             Problem(
-                "error",
-                str(place),
-                found,
+                "foreground, not objects",
+                place,
+                f"{average:.1f} pieces of each number: one value for all objects?",
                 "a number for each object (connected pieces can be numbered)",
             )
         ]
-    return [Problem("note", str(place), f"{counted['several']} objects lie in several pieces")]
+    pieces = f"{counted['several']} objects lie in several pieces"
+    return [Problem("object in several pieces", place, pieces)]

@@ -17,13 +17,16 @@ import numpy as np
 
 from segue.base.parsing import parse_json
 from segue.data.formats import SplitSource, _shapes, only_file, parts
-from segue.data.formats._shapes import BadAnnotation, ImageFinder, Shape, numbers
+from segue.data.formats._image_files import ImageFinder
+from segue.data.formats._shapes import UNREADABLE, BadAnnotation, Shape, numbers
 from segue.data.images import image_io
-from segue.data.records import Problem, Record, Split
-from segue.errors import DataError
+from segue.data.images.image_error import ImageError
+from segue.data.problems import Place, Problem
+from segue.data.records import Record, Split
 
 CLASS_KEYS = ("class", "label", "name", "type", "category")
 NO_CLASS = "object"
+BAD_SHAPE = "shape that is none"
 WITHOUT_AREA = ("polyline", "point")
 COLUMNS = ("filename", "region_shape_attributes", "region_attributes")
 EXPECTED = "a VIA 2 project, or its annotations as JSON or CSV"
@@ -34,7 +37,7 @@ def detect(root: Path) -> bool:
 
 
 def splits(root: Path) -> dict[str, SplitSource]:
-    """The parts found below `root`, or the folder (or file) as a whole; empty if it is not VIA's."""
+    """The splits found below `root`, or the folder (or file) as a whole; empty if not VIA's."""
     return parts(root, lambda place: only_file(place, _looks_like_via))
 
 
@@ -56,20 +59,22 @@ def read(source: SplitSource, name: str) -> Split:
         if record is None:
             continue
         if record.image in seen:
+            place = Place(str(split.source), image, image_id=image, name=image)
             split.problems.append(
-                Problem("error", f"{split.source}: {image}", "a second entry for it", "one")
+                Problem("image name twice", place, "a second entry for it", "one")
             )
             continue
         seen.add(record.image)
         shapes = [
-            _shape(r, f"{split.source}: {image}: region {n}", record, split, skipped)
-            for n, r in regions
+            _shape(region, f"region {number}", image, record, split, skipped)
+            for number, region in regions
         ]
         nameless += sum(shape is not None and shape.class_name == NO_CLASS for shape in shapes)
         split.records.append(_shapes.with_shapes(record, filter(None, shapes), split.problems))
     if nameless:
-        found = f"{nameless} regions without a class are called {NO_CLASS}"
-        split.problems.append(Problem("note", str(split.source), found))
+        counted = f"{nameless} regions without a class are called {NO_CLASS}"
+        place = Place(str(split.source))
+        split.problems.append(Problem("region without a class", place, counted))
     split.categories = _shapes.categories(split.records)
     split.problems += _shapes.skipped(source.annotations, skipped)
     return split
@@ -85,27 +90,28 @@ def _images(path: Path, problems: list[Problem]) -> Iterator[tuple[str, list[tup
         content = content.get("_via_img_metadata", content)
     if not isinstance(content, dict):
         if content is not None:
-            problems.append(Problem("error", str(path), f"a {type(content).__name__}", EXPECTED))
+            kind = f"a {type(content).__name__}"
+            problems.append(Problem(UNREADABLE, Place(str(path)), kind, EXPECTED))
         return
     for key, entry in content.items():
         regions = entry.get("regions") if isinstance(entry, dict) else None
         if isinstance(regions, dict):  # VIA 1
             regions = list(regions.values())
         if not isinstance(regions, list) or not isinstance(entry.get("filename"), str):
-            problems.append(
-                Problem("error", f"{path}: {key[:80]}", "no filename or list of regions", EXPECTED)
-            )
+            place = Place(str(path), key[:80], image_id=key)
+            missing = "no filename or list of regions"
+            problems.append(Problem("image entry without id or name", place, missing, EXPECTED))
             continue
         yield entry["filename"], list(enumerate(regions))
 
 
 def _rows(path: Path, problems: list[Problem]) -> Iterator[tuple[str, list[tuple[object, Any]]]]:
     """The same from a CSV file, which has a row for each region."""
-    found: dict[str, list[tuple[object, Any]]] = {}
+    images: dict[str, list[tuple[object, Any]]] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             for number, row in enumerate(csv.DictReader(file), 2):
-                regions = found.setdefault(row.get("filename") or "", [])
+                regions = images.setdefault(row.get("filename") or "", [])
                 shape = _parsed(row.get("region_shape_attributes"))
                 if shape != {}:  # an image without regions has one row
                     attributes = _parsed(row.get("region_attributes"))
@@ -116,8 +122,10 @@ def _rows(path: Path, problems: list[Problem]) -> Iterator[tuple[str, list[tuple
                         )
                     )
     except (OSError, ValueError, csv.Error) as error:
-        problems.append(Problem("error", str(path), f"not readable as CSV ({error})", EXPECTED))
-    yield from found.items()
+        problems.append(
+            Problem(UNREADABLE, Place(str(path)), f"not readable as CSV ({error})", EXPECTED)
+        )
+    yield from images.items()
 
 
 def _parsed(text: object) -> Any:
@@ -130,60 +138,64 @@ def _parsed(text: object) -> Any:
 def _record(name: str, finder: ImageFinder, number: int, split: Split) -> Record | None:
     path = finder.find(name) if name else None
     if path is None:
-        found = f"no file {name[:80]}"
-        split.problems.append(
-            Problem("error", str(split.source), found, f"it in {split.source.parent} or images/")
-        )
+        # the item stays empty, because what was found says the name
+        place = Place(str(split.source), image_id=name, name=name)
+        expected = f"it in {split.source.parent} or images/"
+        split.problems.append(Problem("missing image", place, f"no file {name[:80]}", expected))
         return None
     try:
         height, width = image_io.size(path)
-    except DataError as error:
-        split.problems.append(Problem("error", error.where, error.found, error.expected))
+    except ImageError as error:
+        split.problems.append(error.problem())
         return None
     return Record(path, height, width, number)
 
 
 def _shape(
-    region: Any, where: str, image: Record, split: Split, skipped: Counter[str]
+    region: Any, item: str, name: str, image: Record, split: Split, skipped: Counter[str]
 ) -> Shape | None:
-    """One region; None, with a problem or counted as skipped, if it cannot be an object."""
+    """One region of the image that the file calls `name`; None, with a problem or counted as
+    skipped, if it cannot be an object.
+    """
+    place = Place(
+        str(split.source),
+        f"{name}: {item}",
+        image_id=name,
+        annotation_id=item,
+        image=str(image.image),
+    )
     try:
         values = region.get("shape_attributes") if isinstance(region, dict) else None
         if not isinstance(values, dict):
-            raise BadAnnotation("no shape_attributes", "a region with a shape")
+            raise BadAnnotation(BAD_SHAPE, "no shape_attributes", "a region with a shape")
         kind = values.get("name")
         if kind in WITHOUT_AREA:
             skipped[kind] += 1
             return None
-        name = _class_name(region.get("region_attributes"))
+        class_name = _class_name(region.get("region_attributes"))
         if kind == "rect":
             x, y, width, height = _of(values, "x", "y", "width", "height")
-            return Shape(
-                name,
-                None,
-                _shapes.box(np.array([[x, y], [x + width, y + height]]), image),
-                where=where,
-            )
+            corners = np.array([[x, y], [x + width, y + height]])
+            return Shape(class_name, None, place, _shapes.box(corners, image))
         if kind == "polygon":
             xs, ys = (numbers(values.get(key), key) for key in ("all_points_x", "all_points_y"))
             if len(xs) != len(ys):
-                raise BadAnnotation(f"{len(xs)} x and {len(ys)} y", "as many")
-            return Shape(
-                name, _shapes.polygon(np.array([xs, ys], dtype=np.float64).T, image), where=where
-            )
+                raise BadAnnotation(BAD_SHAPE, f"{len(xs)} x and {len(ys)} y", "as many")
+            outline = _shapes.polygon(np.array([xs, ys], dtype=np.float64).T, image)
+            return Shape(class_name, outline, place)
         if kind == "circle":
             x, y, radius = _of(values, "cx", "cy", "r")
-            return Shape(name, _shapes.ellipse([x, y, radius, radius], 0.0, image), where=where)
+            circle = _shapes.ellipse([x, y, radius, radius], 0.0, image)
+            return Shape(class_name, circle, place)
         if kind == "ellipse":
             turned = _of({"theta": 0, **values}, "theta")[0]
-            return Shape(
-                name,
-                _shapes.ellipse(_of(values, "cx", "cy", "rx", "ry"), turned, image),
-                where=where,
-            )
-        raise BadAnnotation(f"shape {str(kind)[:40]!r}", "polygon, rect, circle or ellipse")
+            ellipse = _shapes.ellipse(_of(values, "cx", "cy", "rx", "ry"), turned, image)
+            return Shape(class_name, ellipse, place)
+        raise BadAnnotation(
+            BAD_SHAPE, f"shape {str(kind)[:40]!r}", "polygon, rect, circle or ellipse"
+        )
     except BadAnnotation as error:
-        split.problems.append(Problem("error", where, *error.args))
+        split.problems.append(error.at(place))
         return None
 
 
@@ -210,6 +222,8 @@ def _class_name(attributes: Any) -> str:
         or not isinstance(value, str)
         or not value.strip()
     ):
-        found = f"attributes {', '.join(map(str, given))[:80]}"
-        raise BadAnnotation(found, f"one text, or one called {', '.join(CLASS_KEYS)}")
+        attributes = f"attributes {', '.join(map(str, given))[:80]}"
+        raise BadAnnotation(
+            "unknown category", attributes, f"one text, or one called {', '.join(CLASS_KEYS)}"
+        )
     return value.strip()

@@ -19,9 +19,12 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from segue.data.formats import SplitSource, _shapes, _xml, parts
-from segue.data.formats._shapes import BadAnnotation, ImageFinder
+from segue.data.formats._image_files import ImageFinder
+from segue.data.formats._shapes import UNREADABLE, BadAnnotation
 from segue.data.images import label_images
-from segue.data.records import Annotation, Problem, Record, Split
+from segue.data.images.image_io import SUFFIXES
+from segue.data.problems import Place, Problem
+from segue.data.records import Annotation, Record, Split
 from segue.structures.masks import Rle
 
 EXPECTED = "a Pascal VOC annotation"
@@ -38,14 +41,14 @@ def detect(root: Path) -> bool:
 
 
 def splits(root: Path) -> dict[str, SplitSource]:
-    """The parts found below `root`, the one of a list in ImageSets, or the folder as a whole; empty
-    if not VOC's.
+    """The splits found below `root`, the one of a list in ImageSets, or the folder as a whole;
+    empty if not VOC's.
     """
     if root.is_file():
         return parts(
             root, lambda place: place if _is_list(place) or _looks_like_voc(place) else None
         )
-    found: dict[str, SplitSource] = {}
+    sources: dict[str, SplitSource] = {}
     for name, words in LISTS.items() if _annotations(root) else ():
         paths = [
             root / "ImageSets" / kind / f"{word}.txt"
@@ -53,16 +56,16 @@ def splits(root: Path) -> dict[str, SplitSource]:
             for word in words
         ]
         path = next((path for path in paths if path.is_file()), None)
-        found |= {name: SplitSource(path, (root,))} if path else {}
-    found = found or parts(root, _annotations)
+        sources |= {name: SplitSource(path, (root,))} if path else {}
+    sources = sources or parts(root, _annotations)
     pictures = [
-        tuple(source.annotations.parent / name for name in PICTURES) for source in found.values()
+        tuple(source.annotations.parent / name for name in PICTURES) for source in sources.values()
     ]
     return {
         name: source
         if source.annotations.is_file()
         else SplitSource(source.annotations, (*source.image_folders, *more))
-        for (name, source), more in zip(found.items(), pictures, strict=True)
+        for (name, source), more in zip(sources.items(), pictures, strict=True)
     }
 
 
@@ -113,8 +116,9 @@ def read(source: SplitSource, name: str) -> Split:
     split.files = tuple(dict.fromkeys((*listed, *files.values())))
     split.categories = _shapes.categories(split.records)
     if marks["difficult"]:
-        found = f"{marks['difficult']} objects are difficult"
-        split.problems.append(Problem("note", str(source.annotations), found))
+        place = Place(str(source.annotations))
+        counted = f"{marks['difficult']} objects are difficult"
+        split.problems.append(Problem("difficult object", place, counted))
     return split
 
 
@@ -122,78 +126,80 @@ def _beside(folders: tuple[Path, ...]) -> dict[str, list[Path]]:
     """Images by name: a file's own name is surer than the one written in it, which stays when files
     are renamed.
     """
-    found: dict[str, list[Path]] = {}
+    images: dict[str, list[Path]] = {}
     for folder in folders:
         here: dict[str, list[Path]] = {}
         for path in sorted(folder.glob("[!.]*.*")):
-            if path.suffix.lower() in _shapes.SUFFIXES:
+            if path.suffix.lower() in SUFFIXES:
                 here.setdefault(path.stem, []).append(path)
-        found = here | found
-    return found
+        images = here | images
+    return images
 
 
 def _listed(path: Path, annotations: Path, problems: list[Problem]) -> dict[str, Path]:
-    """The files of the images that a list names, one on each line, perhaps with a number behind it."""
+    """The files of the images that a list names, one on each line, perhaps followed by a number."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
-        problems.append(
-            Problem("error", str(path), f"not readable ({str(error)[:80]})", "a text file")
-        )
+        unreadable = f"not readable ({str(error)[:80]})"
+        problems.append(Problem(UNREADABLE, Place(str(path)), unreadable, "a text file"))
         return {}
-    found = {}
+    files = {}
     for number, words in enumerate((line.split() for line in lines), 1):
         # of one class, which this image does not show
         if not words or (len(words) > 1 and words[1] == "-1"):
             continue
         file = annotations / f"{Path(words[0]).name}.xml"
         if file.is_file():
-            found[file.stem] = file
+            files[file.stem] = file
         else:
+            place = Place(str(path), line=number, image_id=file.stem)
+            missing = f"no annotation file {file.name}"
             problems.append(
-                Problem(
-                    "error",
-                    f"{path}:{number}",
-                    f"no annotation file {file.name}",
-                    f"it in {annotations}",
-                )
+                Problem("missing annotation file", place, missing, f"it in {annotations}")
             )
-    return found
+    return files
 
 
 def _record(
-    root: Element, path: Path, beside: list[Path], finder: ImageFinder, split: Split
+    root: Element, path: Path, candidates: list[Path], finder: ImageFinder, split: Split
 ) -> Record | None:
-    said = (root.findtext("filename") or "").strip()
+    """The image of a file; None, with a problem, if there is none or its size cannot be.
+
+    candidates: images of the file's own name, which is surer than the name written in it.
+    """
+    written = (root.findtext("filename") or "").strip()
+    place = Place(str(path), name=written)
     number = len(split.records) + 1
-    if len(beside) > 1:
-        named = [image for image in beside if image.name == Path(said.replace("\\", "/")).name]
+    if len(candidates) > 1:
+        last = Path(written.replace("\\", "/")).name
+        named = [image for image in candidates if image.name == last]
         if not named:
-            found = f"a second image of this name: {', '.join(image.name for image in beside)}"
+            names = ", ".join(image.name for image in candidates)
+            second = f"a second image of this name: {names}"
             split.problems.append(
-                Problem("error", str(path), found, "one, or <filename> that says which")
+                Problem("image name twice", place, second, "one, or <filename> that says which")
             )
             return None
-        beside = named
-    image = beside[0] if beside else finder.find(said) if said else None
+        candidates = named
+    image = candidates[0] if candidates else finder.find(written) if written else None
     if image is None:
-        split.problems.append(
-            Problem("error", str(path), f"no image {said[:80]}", f"it beside {path.name}")
-        )
+        missing = f"no image {written[:80]}"
+        split.problems.append(Problem("missing image", place, missing, f"it next to {path.name}"))
         return None
-    sides = [(root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")]
-    if sides in (["", ""], ["0", "0"]):  # as some versions of labelImg write them
+    texts = [(root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")]
+    if texts in (["", ""], ["0", "0"]):  # as some versions of labelImg write them
         record = _shapes.record(image, number, split.problems)
         if record is not None:
-            found = f"height and width missing; {record.height} and {record.width} in {image.name}"
-            split.problems.append(Problem("fixed", str(path), found))
+            sides = f"height and width missing; {record.height} and {record.width} in {image.name}"
+            split.problems.append(Problem("missing size", place, sides))
         return record
     size = _shapes.believable(
-        *(int(side) if re.fullmatch("[0-9]{1,9}", side) else 0 for side in sides)
+        *(int(side) if re.fullmatch("[0-9]{1,9}", side) else 0 for side in texts)
     )
     if size is None:
-        found = f"height {sides[0]!r}, width {sides[1]!r} of {image.name}"
-        split.problems.append(Problem("error", str(path), found, "pixels"))
+        written_size = f"height {texts[0]!r}, width {texts[1]!r} of {image.name}"
+        split.problems.append(Problem("impossible size", place, written_size, "pixels"))
         return None
     return Record(image, *size, number)
 
@@ -207,16 +213,17 @@ def _objects(
     marks: Counter[str],
 ) -> list[Annotation]:
     first = 1.0 if "VOC" in (root.findtext("source/database") or "") else 0.0
-    found = []
+    objects = []
     for number, element in enumerate(root.findall("object"), 1):
-        where = f"{path}: object {number}"
+        item = f"object {number}"
+        place = Place(str(path), item, annotation_id=item, image=str(image.image))
         try:
-            box = _shapes.clipped(_box(element, first), image, where, problems)
+            box = _shapes.clipped(_box(element, first), image, place, problems)
             name = (element.findtext("name") or "").strip()
             if not name:
-                raise BadAnnotation("no label", "a name")
+                raise BadAnnotation("unknown category", "no label", "a name")
         except BadAnnotation as error:
-            problems.append(Problem("error", where, *error.args))
+            problems.append(error.at(place))
             continue
         if box is None:
             continue
@@ -224,9 +231,9 @@ def _objects(
         marks["difficult"] += difficult
         mask = masks.get(number)
         if mask is not None:
-            _compare(box, _shapes.mask_box(mask, image), where, problems)
-        found.append(Annotation(box, name, mask, difficult, number))
-    return found
+            _compare(box, _shapes.mask_box(mask, image), place, problems)
+        objects.append(Annotation(box, name, mask, difficult, number))
+    return objects
 
 
 def _box(element: Element, first: float) -> tuple[float, float, float, float]:
@@ -236,16 +243,20 @@ def _box(element: Element, first: float) -> tuple[float, float, float, float]:
     """
     box = element.find("bndbox")
     if box is None:
-        raise BadAnnotation("no bndbox", "an object with a box")
+        raise BadAnnotation("neither box nor mask", "no bndbox", "an object with a box")
     keys = ("xmin", "ymin", "xmax", "ymax")
     texts = [(box.findtext(key) or "").strip() for key in keys]
     try:
         x0, y0, x1, y1 = _shapes.numbers([float(text) for text in texts], "box", 4)
     except ValueError:
-        raise BadAnnotation(f"box {texts!s:.60}", "xmin, ymin, xmax and ymax as numbers") from None
+        raise BadAnnotation(
+            "number that is none", f"box {texts!s:.60}", "xmin, ymin, xmax and ymax as numbers"
+        ) from None
     if x0 > x1 or y0 > y1:
         raise BadAnnotation(
-            f"corners {x0:g}, {y0:g} and {x1:g}, {y1:g}", "xmin below xmax, and ymin below ymax"
+            "corners in the wrong order",
+            f"corners {x0:g}, {y0:g} and {x1:g}, {y1:g}",
+            "xmin below xmax, and ymin below ymax",
         )
     return x0 - first, y0 - first, x1, y1
 
@@ -268,15 +279,14 @@ def _masks(path: Path, image: Record, problems: list[Problem]) -> dict[int, Rle]
 def _compare(
     box: tuple[float, float, float, float],
     around: tuple[float, float, float, float],
-    where: str,
+    place: Place,
     problems: list[Problem],
 ) -> None:
-    """Say so if a mask is not where its object's box is."""
+    """Report a mask that is not where its object's box is. box, around: x0, y0, x1, y1."""
     width, height = (
         max(min(box[i + 2], around[i + 2]) - max(box[i], around[i]), 0.0) for i in (0, 1)
     )
     areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, around)]
     if width * height < LEAST_OVERLAP * (sum(areas) - width * height):
-        problems.append(
-            Problem("note", where, f"box {list(box)}, but its mask's is {list(around)}")
-        )
+        differs = f"box {list(box)}, but its mask's is {list(around)}"
+        problems.append(Problem("box that does not match its mask", place, differs))

@@ -21,15 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from segue.base.parsing import parse_yaml
-from segue.data.formats import WHOLE, SplitSource, _shapes, paired
-from segue.data.formats._shapes import BadAnnotation, Shape
-from segue.data.records import SPLIT_WORDS, Problem, Record, Split
+from segue.data.formats import WHOLE, SplitSource, _image_files, _shapes, _yolo_names, paired
+from segue.data.formats._shapes import NOT_A_NUMBER, UNREADABLE, BadAnnotation, Shape
+from segue.data.problems import Place, Problem
+from segue.data.records import SPLIT_WORDS, Record, Split
 from segue.errors import DataError
 
-DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml")
-CLASSES = "classes.txt"  # of labelImg and Label Studio: a name on each line
 KEYS = {"train": ("train",), "valid": ("val", "valid"), "test": ("test",)}
+BAD_SHAPE = "shape that is none"
 MOST_CLASSES = 10_000
 # how far rounding may carry a number out of 0..1; the object is cut off at the image's edge
 SLACK = 0.001
@@ -44,54 +43,47 @@ def detect(root: Path) -> bool:
     ]
     return (
         any(next(folder.rglob("*.txt"), None) for folder in folders)
-        or {"names", "train"} <= _described(root).keys()
+        or {"names", "train"} <= _yolo_names.described(root).keys()
     )
 
 
 def splits(root: Path) -> dict[str, SplitSource]:
-    """The parts found below `root`; undivided data are the part `all`. A folder named for two parts
-    is the first's.
+    """The splits found below `root`; undivided data are the split `all`. A folder named for two
+    splits is the first's.
 
     Raises:
         DataError: if data.yaml names a part that is no folder inside `root`.
     """
     if not root.is_dir():
         return {}
-    content, found = _described(root), {}
-    laid_out = {part: source.image_folders[0] for part, source in paired(root, "labels").items()}
-    for part in SPLIT_WORDS:
-        said = next((content[key] for key in KEYS[part] if content.get(key)), None)
-        folder = _inside(root, content.get("path"), said) or laid_out.get(part)
-        if said and (folder is None or str(said).endswith(".txt")):
+    content, sources = _yolo_names.described(root), {}
+    laid_out = {name: source.image_folders[0] for name, source in paired(root, "labels").items()}
+    for name in SPLIT_WORDS:
+        named = next((content[key] for key in KEYS[name] if content.get(key)), None)
+        folder = _inside(root, content.get("path"), named) or laid_out.get(name)
+        if named and (folder is None or str(named).endswith(".txt")):
             raise DataError(
-                root, f"{part} is {said} in its data.yaml", "a folder of images inside the data set"
+                root,
+                f"{name} is {named} in its data.yaml",
+                "a folder of images inside the data set",
             )
-        if folder and all(folder not in source.image_folders for source in found.values()):
-            found[part] = SplitSource(_labels_of(root, folder), (folder,))
+        if folder and all(folder not in source.image_folders for source in sources.values()):
+            sources[name] = SplitSource(_labels_of(root, folder), (folder,))
     whole = SplitSource(root / "labels", (root / "images",))
-    return found or ({WHOLE: whole} if whole.annotations.is_dir() else {})
+    return sources or ({WHOLE: whole} if whole.annotations.is_dir() else {})
 
 
-def _described(root: Path) -> dict[str, Any]:
-    """The content of a folder's data.yaml, all scalars as text (`no` is a name, too); empty if
-    there is none.
-    """
-    try:
-        path = next(root / name for name in DESCRIPTIONS if (root / name).is_file())
-        content = parse_yaml(path.read_text(encoding="utf-8-sig"))
-    except (StopIteration, OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _inside(root: Path, base: Any, said: Any) -> Path | None:
+def _inside(root: Path, base: Any, folder_name: Any) -> Path | None:
     """The folder that data.yaml names, which may be meant from its `path`, or from a folder beside
     it (Roboflow).
     """
-    if not isinstance(said, str):
+    if not isinstance(folder_name, str):
         return None
     named = [root / str(base or ""), root]
-    for folder in [*(place / said for place in named), root / said.removeprefix("../")]:
+    for folder in [
+        *(place / folder_name for place in named),
+        root / folder_name.removeprefix("../"),
+    ]:
         if folder.is_dir() and folder.resolve().is_relative_to(root.resolve()):
             folder = root / folder.resolve().relative_to(root.resolve())
             return folder / "images" if (folder / "images").is_dir() else folder
@@ -112,30 +104,31 @@ def read(source: SplitSource, name: str) -> Split:
     """Records of all images of a part. Their headers are read, for their size."""
     split = Split(name, source.annotations, [], {})
     if not source.annotations.is_dir():
-        split.problems.append(
-            Problem(
-                "error", str(source.annotations), "no such folder", "a text file for each image"
-            )
-        )
+        place, expected = Place(str(source.annotations)), "a text file for each image"
+        split.problems.append(Problem(UNREADABLE, place, "no such folder", expected))
     names, described = _names(source, split.problems)
-    found = (path for path in sorted(source.annotations.rglob("*.txt")) if path.name != CLASSES)
+    paths = (
+        path
+        for path in sorted(source.annotations.rglob("*.txt"))
+        if path.name != _yolo_names.CLASSES
+    )
     labels = {
-        path.relative_to(source.annotations).with_suffix("").as_posix(): path for path in found
+        path.relative_to(source.annotations).with_suffix("").as_posix(): path for path in paths
     }
     # Folders without a counterpart in the labels hold something else.
-    pictures = _shapes.pictures(
+    pictures = _image_files.pictures(
         source.image_folders, split.problems, lambda name: (source.annotations / name).is_dir()
     )
     for key in sorted(labels.keys() - pictures.keys()):
-        split.problems.append(
-            Problem("error", str(labels[key]), "no image of this name", _places(source))
-        )
+        place = Place(str(labels[key]))
+        missing = Problem("missing image", place, "no image of this name", _places(source))
+        split.problems.append(missing)
     for key, path in sorted(pictures.items()):
         record = _shapes.record(path, len(split.records) + 1, split.problems)
         if record is not None:
             shapes = _shapes_of(labels[key], record, names, split.problems) if key in labels else []
             split.records.append(_shapes.with_shapes(record, shapes, split.problems))
-    split.files, split.channels = (*described, *labels.values()), _channels(described)
+    split.files, split.channels = (*described, *labels.values()), _yolo_names.channels(described)
     used = (
         [int(name.removeprefix("class ")) for name in split.class_counts()] if names is None else []
     )
@@ -154,35 +147,24 @@ def _names(
     """Class names by id and the file that says them; None if no file does."""
     for folder in _homes(source):
         for path in (
-            folder / name for name in (*DESCRIPTIONS, CLASSES) if (folder / name).is_file()
+            folder / name
+            for name in (*_yolo_names.DESCRIPTIONS, _yolo_names.CLASSES)
+            if (folder / name).is_file()
         ):
             try:
-                names = _named_in(path)
+                names = _yolo_names.named_in(path)
                 if names is None:
                     continue
                 return names, [path]
             except (OSError, ValueError) as error:
+                unreadable = f"not readable ({str(error)[:80]})"
                 problems.append(
-                    Problem(
-                        "error", str(path), f"not readable ({str(error)[:80]})", "YAML with names"
-                    )
+                    Problem(UNREADABLE, Place(str(path)), unreadable, "YAML with names")
                 )
             except BadAnnotation as error:
-                problems.append(Problem("error", str(path), *error.args))
+                problems.append(error.at(Place(str(path))))
             return None, [path]
     return None, []
-
-
-def _channels(described: list[Path]) -> tuple[str, ...]:
-    """What the file that names the classes calls the channels; a number of them, as others write
-    it, is no name.
-    """
-    said = next((_described(path.parent).get("channels") for path in described), None)
-    return (
-        tuple(said)
-        if isinstance(said, list) and all(isinstance(name, str) for name in said)
-        else ()
-    )
 
 
 def _homes(source: SplitSource) -> Iterator[Path]:
@@ -203,42 +185,6 @@ def _has_part(root: Path, labels: Path) -> bool:
         return False
 
 
-def _named_in(path: Path) -> dict[int, str] | None:
-    text = path.read_text(encoding="utf-8-sig")
-    content = {"names": text.splitlines()} if path.name == CLASSES else parse_yaml(text)
-    if isinstance(content, dict) and "names" not in content:
-        return None
-    listed = content["names"] if isinstance(content, dict) else content
-    entries = (
-        enumerate(listed)
-        if isinstance(listed, list)
-        else listed.items()
-        if isinstance(listed, dict)
-        else []
-    )
-    try:
-        names = {
-            int(number): name.strip()
-            for number, name in entries
-            if name.strip() or path.name != CLASSES
-        }
-    except (AttributeError, ValueError):
-        names = {}
-    if (
-        not names
-        or min(names) < 0
-        or not all(names.values())
-        or len(set(names.values())) < len(names)
-    ):
-        raise BadAnnotation(
-            f"names {str(listed)[:60]}", "a name for each class from 0, no two alike"
-        )
-    count = content.get("nc", len(names)) if isinstance(content, dict) else len(names)
-    if str(count) != str(len(names)):
-        raise BadAnnotation(f"nc: {str(count)[:40]}, but {len(names)} names", "as many")
-    return names
-
-
 def _shapes_of(
     path: Path, image: Record, names: dict[int, str] | None, problems: list[Problem]
 ) -> list[Shape]:
@@ -246,52 +192,62 @@ def _shapes_of(
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        problems.append(
-            Problem("error", str(path), f"not readable ({str(error)[:80]})", "a text file")
-        )
+        unreadable = f"not readable ({str(error)[:80]})"
+        problems.append(Problem(UNREADABLE, Place(str(path)), unreadable, "a text file"))
         return []
     shapes = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        where = f"{path}:{number}"
+        place = Place(
+            str(path),
+            line=number,
+            annotation_id=f"line {number}",
+            image=str(image.image),
+        )
         try:
-            shapes.append(_shape(line.split(), image, names, where))
+            shapes.append(_shape(line.split(), image, names, place))
         except BadAnnotation as error:
-            problems.append(Problem("error", where, *error.args))
+            problems.append(error.at(place))
     return shapes
 
 
-def _shape(words: list[str], image: Record, names: dict[int, str] | None, where: str) -> Shape:
+def _shape(words: list[str], image: Record, names: dict[int, str] | None, place: Place) -> Shape:
     if len(words) != 5 and (len(words) < 7 or len(words) % 2 == 0):
         raise BadAnnotation(
-            f"{len(words)} columns", "class cx cy w h, or class and at least three points x y"
+            BAD_SHAPE,
+            f"{len(words)} columns",
+            "class cx cy w h, or class and at least three points x y",
         )
     name = _class_name(words[0], names)
     values = [_number(word) for word in words[1:]]
     if not all(-SLACK <= value <= 1 + SLACK for value in values):  # false for NaN, too
         raise BadAnnotation(
-            f"coordinates {' '.join(words[1:9])}", "shares of width and height, 0 to 1"
+            NOT_A_NUMBER,
+            f"coordinates {' '.join(words[1:9])}",
+            "shares of width and height, 0 to 1",
         )
     if len(values) > 4:
         points = np.array(values).reshape(-1, 2) * (image.width, image.height)
-        return Shape(name, _shapes.polygon(points, image), where=where)
+        return Shape(name, _shapes.polygon(points, image), place)
     x, y, w, h = (
         values[0] * image.width,
         values[1] * image.height,
         values[2] * image.width,
         values[3] * image.height,
     )
-    return Shape(name, None, (x - w / 2, y - h / 2, x + w / 2, y + h / 2), where=where)
+    return Shape(name, None, place, (x - w / 2, y - h / 2, x + w / 2, y + h / 2))
 
 
 def _class_name(word: str, names: dict[int, str] | None) -> str:
     number = _number(word)
     if not (math.isfinite(number) and number == int(number) and 0 <= number < MOST_CLASSES):
-        raise BadAnnotation(f"class {word[:20]}", "a whole number from 0")
+        raise BadAnnotation("unknown category", f"class {word[:20]}", "a whole number from 0")
     if names is not None and int(number) not in names:
         raise BadAnnotation(
-            f"class {int(number)}", f"one of the {len(names)} classes, {min(names)} to {max(names)}"
+            "unknown category",
+            f"class {int(number)}",
+            f"one of the {len(names)} classes, {min(names)} to {max(names)}",
         )
     return f"class {int(number)}" if names is None else names[int(number)]
 
@@ -300,7 +256,7 @@ def _number(word: str) -> float:
     try:
         return float(word)
     except ValueError:
-        raise BadAnnotation(f"'{word[:20]}'", "numbers") from None
+        raise BadAnnotation(BAD_SHAPE, f"'{word[:20]}'", "numbers") from None
 
 
 def _places(source: SplitSource) -> str:

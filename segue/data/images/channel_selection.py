@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from segue.data.images import tiff
-from segue.errors import DataError
+from segue.data.images.image_error import ImageError
 from segue.structures.channels import Channel
 
 
@@ -31,7 +31,9 @@ def select_channels(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -
     if places:
         if max(places) >= have:
             counted = f"{have} channels" + (", counted from 0" if have > 1 else "")
-            raise DataError(path, counted, f"one at {max(places)}, as data.channels say")
+            raise ImageError(
+                "other channels", path, counted, f"one at {max(places)}, as data.channels say"
+            )
         return planes[:, places]
     if have in (2, 4) and len(wanted) in (1, 3) and _last_is_transparency(path):
         planes = planes[:, :-1]
@@ -45,7 +47,7 @@ def select_channels(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -
     if have != len(wanted):
         deep = f" in {len(planes)} planes" if len(planes) > 1 else ""
         choice = " (or at: for each)" if have > len(wanted) else ""
-        raise DataError(path, f"{have} channels{deep}", f"{len(wanted)}{choice}")
+        raise ImageError("other channels", path, f"{have} channels{deep}", f"{len(wanted)}{choice}")
     return planes
 
 
@@ -57,8 +59,11 @@ def project_planes(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) ->
     """
     highest = max((channel.plane for channel in wanted if channel.plane != "max"), default=0)
     if highest >= len(planes):
-        raise DataError(
-            path, f"{len(planes)} planes", f"plane {highest}, counted from 0, as data.channels say"
+        raise ImageError(
+            "other channels",
+            path,
+            f"{len(planes)} planes",
+            f"plane {highest}, counted from 0, as data.channels say",
         )
     # each projection once: of a large stack it is what takes the time
     images = {}

@@ -24,6 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from segue.data.images import channel_selection, tiff
+from segue.data.images.image_error import ImageError
 from segue.errors import DataError
 from segue.structures.channels import Channel
 
@@ -88,20 +89,20 @@ def read_stack(path: Path) -> np.ndarray:
     except DataError:
         raise
     except FileNotFoundError:
-        raise DataError(path, "no such file", "an image") from None
+        raise ImageError("missing image", path, "no such file", "an image") from None
     except UNREADABLE as error:
-        raise DataError(
-            path, f"cannot be decoded ({_first_line(error)})", "an undamaged image"
+        raise ImageError(
+            "damaged image", path, f"cannot be decoded ({_first_line(error)})", "an undamaged image"
         ) from None
 
 
 def _as_levels(path: Path, image: np.ndarray, by_percentile: bool) -> np.ndarray:
     """Values of other types than uint8 and uint16 as uint16, or float32 in 0..1, losslessly."""
     if image.dtype.kind not in "iufb":
-        raise DataError(path, f"values of type {image.dtype}", "numbers")
+        raise ImageError("damaged image", path, f"values of type {image.dtype}", "numbers")
     low, high = float(image.min()), float(image.max())
     if not np.isfinite([low, high]).all():
-        raise DataError(path, "values that are NaN or infinite", "finite numbers")
+        raise ImageError("damaged image", path, "values that are NaN or infinite", "finite numbers")
     if image.dtype.kind == "f" and low >= 0 and high <= 1:
         return image.astype(np.float32)
     if low >= 0 and high <= 65535 and (image.dtype.kind != "f" or (image == np.rint(image)).all()):
@@ -110,7 +111,12 @@ def _as_levels(path: Path, image: np.ndarray, by_percentile: bool) -> np.ndarray
         # in float64: float32 would merge neighbouring levels that lie far from 0
         return ((image.astype(np.float64) - low) / max(high - low, 1e-300)).astype(np.float32)
     expected = "0..1, whole numbers up to 65535, or scale: percentile for all of data.channels"
-    raise DataError(path, f"values of type {image.dtype} from {low:.4g} to {high:.4g}", expected)
+    raise ImageError(
+        "damaged image",
+        path,
+        f"values of type {image.dtype} from {low:.4g} to {high:.4g}",
+        expected,
+    )
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -164,8 +170,11 @@ def _header_of(path: Path) -> Iterator[None]:
     except DataError:
         raise
     except UNREADABLE as error:
-        raise DataError(
-            path, f"no readable image header ({_first_line(error)})", "an undamaged image"
+        raise ImageError(
+            "damaged image",
+            path,
+            f"no readable image header ({_first_line(error)})",
+            "an undamaged image",
         ) from None
 
 
@@ -183,7 +192,7 @@ def check_size(path: Path) -> None:
         with _quiet_open(path) as image:
             pixels = image.width * image.height
     if not 0 < pixels <= MOST_PIXELS:
-        raise DataError(path, f"{pixels} pixels", f"at most {MOST_PIXELS}")
+        raise ImageError("image too large", path, f"{pixels} pixels", f"at most {MOST_PIXELS}")
 
 
 def _header_of_array(path: Path) -> tuple[tuple[int, ...], np.dtype]:
@@ -200,8 +209,11 @@ def _header_of_array(path: Path) -> tuple[tuple[int, ...], np.dtype]:
         else:
             shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     if dtype.kind not in "iufb" or len(shape) not in (2, 3) or math.prod(shape) > tiff.MOST_VALUES:
-        raise DataError(
-            path, f"an array of {dtype} and shape {shape}", "numbers, height x width x channels"
+        raise ImageError(
+            "damaged image",
+            path,
+            f"an array of {dtype} and shape {shape}",
+            "numbers, height x width x channels",
         )
     return shape, dtype
 
@@ -220,8 +232,11 @@ def _decode(path: Path) -> np.ndarray:
     if values.ndim == 2:
         values = values[:, :, None]
     if values.ndim != 3:
-        raise DataError(
-            path, f"an array of shape {values.shape}", "height x width or height x width x channels"
+        raise ImageError(
+            "damaged image",
+            path,
+            f"an array of shape {values.shape}",
+            "height x width or height x width x channels",
         )
     return values.transpose(2, 0, 1)[None]
 
@@ -257,7 +272,9 @@ def _quiet_open(path: Path) -> Image.Image:
         try:
             return Image.open(path, formats=FORMATS)
         except Image.DecompressionBombError as error:
-            raise DataError(path, _first_line(error), f"at most {MOST_PIXELS}") from None
+            raise ImageError(
+                "image too large", path, _first_line(error), f"at most {MOST_PIXELS}"
+            ) from None
 
 
 def _is_16_bit_colour(path: Path) -> bool:
@@ -272,8 +289,8 @@ def _decode_16_bit_png(path: Path) -> np.ndarray:
         import imagecodecs
     except ImportError:
         content = "a PNG with 16 bits in several channels"
-        raise DataError(
-            path, content, "the extra that reads it", 'pip install "segue[tiff]"'
+        raise ImageError(
+            "damaged image", path, content, "the extra that reads it", 'pip install "segue[tiff]"'
         ) from None
     with _quiet_open(path) as image:
         image.verify()  # checksums, which imagecodecs does not check

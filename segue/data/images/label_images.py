@@ -15,7 +15,9 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from segue.data.images import image_io, tiff
-from segue.data.records import Problem, Record
+from segue.data.images.image_error import ImageError
+from segue.data.problems import Place, Problem
+from segue.data.records import Record
 from segue.errors import DataError
 from segue.structures.masks import Rle, encoded
 from segue.structures.regions import Region, intersection, is_empty
@@ -34,7 +36,12 @@ def read(path: Path) -> np.ndarray:
         from 0.
     """
     if path.suffix.lower() in (".jpg", ".jpeg"):
-        raise DataError(path, "a mask as JPEG, which changes numbers", f"PNG or TIFF: {EXPECTED}")
+        raise ImageError(
+            "mask that is no label image",
+            path,
+            "a mask as JPEG, which changes numbers",
+            f"PNG or TIFF: {EXPECTED}",
+        )
     stack = image_io.read_stack(path)
     suffix = path.suffix.lower()
     picture_file = suffix not in (*image_io.TIFF, ".npy")
@@ -48,18 +55,29 @@ def read(path: Path) -> np.ndarray:
             if picture.mode == "P":
                 stack = np.array(ImageOps.exif_transpose(picture))[None, None]
     if stack.shape[1] > 1 and (stack != stack[:, :1]).any():
-        raise DataError(path, f"a mask of {stack.shape[1]} different channels (colours?)", EXPECTED)
+        raise ImageError(
+            "mask that is no label image",
+            path,
+            f"a mask of {stack.shape[1]} different channels (colours?)",
+            EXPECTED,
+        )
     values = stack[:, 0]
     if values.dtype.kind not in "biuf":
-        raise DataError(path, f"a mask of type {values.dtype}", EXPECTED)
+        raise ImageError(
+            "mask that is no label image", path, f"a mask of type {values.dtype}", EXPECTED
+        )
     if values.dtype.kind == "f" and not (
         np.isfinite(values).all() and (values == np.rint(values)).all()
     ):
-        raise DataError(
-            path, f"a mask of fractions ({values.min():.4g} to {values.max():.4g})", EXPECTED
+        raise ImageError(
+            "mask that is no label image",
+            path,
+            f"a mask of fractions ({values.min():.4g} to {values.max():.4g})",
+            EXPECTED,
         )
     if values.min() < 0 or values.max() >= LARGEST:
-        raise DataError(
+        raise ImageError(
+            "mask that is no label image",
             path,
             f"a mask with numbers from {values.min():.10g} to {values.max():.10g}",
             "0 to 2**31 - 1",
@@ -73,14 +91,19 @@ def pages_of(image: Record, path: Path, problems: list[Problem]) -> np.ndarray |
     """
     try:
         pages = read(path)
-    except DataError as error:
-        problems.append(Problem("error", error.where, error.found, error.expected))
+    except ImageError as error:
+        problems.append(error.problem())
         return None
     height, width = pages.shape[1:]
     if (height, width) != (image.height, image.width):
         sides = f"a mask of {width} x {height} pixels"
         problems.append(
-            Problem("error", str(path), sides, f"{image.width} x {image.height}, as {image.image}")
+            Problem(
+                "mask of another size",
+                Place(str(path), image=str(image.image)),
+                sides,
+                f"{image.width} x {image.height}, as {image.image}",
+            )
         )
         return None
     return pages

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from segue.data.images import image_io
+from segue.data.images.image_error import ImageError
 from segue.data.images.paired_files import paired_file
 from segue.data.images.value_scale import value_scaled
-from segue.errors import DataError
 from segue.structures.channels import Channel
 
 
@@ -43,7 +43,12 @@ def read(image: Path, channels: Sequence[Channel]) -> Tensor:
     for path, pixels in pixels_of.items():
         if pixels.shape[1:] != (height, width):
             sides = f"a partner of {pixels.shape[1]} x {pixels.shape[2]} pixels (height x width)"
-            raise DataError(path, sides, f"{height} x {width}, as its partner {image}")
+            raise ImageError(
+                "partner of another size",
+                path,
+                sides,
+                f"{height} x {width}, as its partner {image}",
+            )
     if len({pixels.dtype for pixels in pixels_of.values()}) > 1:
         for path, rows in rows_of.items():
             pixels_of[path] = _as_shares(pixels_of[path], [channels[row] for row in rows])
@@ -71,11 +76,12 @@ def _read_paired(path: Path, image: Path, channels: Sequence[Channel]) -> Tensor
     """A file's channels (C, H, W); an error about a paired file names the image, too."""
     try:
         return image_io.read(path, channels)
-    except DataError as error:
+    except ImageError as error:
         if path == image:
             raise
         names = ", ".join(channel.name for channel in channels)
-        raise DataError(
+        raise ImageError(
+            error.kind,
             path,
             error.found,
             f"{error.expected} for {names}, as partner of {image}",

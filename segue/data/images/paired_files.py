@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from segue.data.images import image_io
+from segue.data.images.image_error import ImageError
 from segue.data.records import SPLIT_WORDS
 from segue.errors import DataError
 from segue.structures.channels import Channel
@@ -49,7 +50,8 @@ def paired_file(image: Path, folder: str, channel_name: str) -> Path:
         files = [path for path in candidates if path.is_file() and path != image.absolute()]
         # on a disk that ignores case, x.png and x.PNG are one file
         if len(files) > 1 and not files[0].samefile(files[1]):
-            raise DataError(
+            raise ImageError(
+                "several partners",
                 image,
                 f"several partners for channel {channel_name}: {files[0]}, {files[1].name}",
                 "one",
@@ -58,7 +60,9 @@ def paired_file(image: Path, folder: str, channel_name: str) -> Path:
             return files[0]
     missing = next((place for place in places if place.is_dir()), places[0]) / f"{image.stem}.*"
     expected = f"an image in a folder {folder} next to it, or next to the folder of images"
-    raise DataError(image, f"no partner {missing} for channel {channel_name}", expected)
+    raise ImageError(
+        "missing partner", image, f"no partner {missing} for channel {channel_name}", expected
+    )
 
 
 def refuse_unknown_folders(

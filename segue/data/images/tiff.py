@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from segue.errors import DataError
+from segue.data.images.image_error import ImageError
 
 MOST_VALUES = 1_000_000_000  # of a whole stack, which is decoded at once
 MOST_BYTES = 4_000_000_000  # of the same
@@ -84,25 +84,37 @@ def _layout(path: Path, file: tifffile.TiffFile) -> tuple[str, list[int]]:
     shapes = list(dict.fromkeys(tuple(image.shape) for image in series))
     if len(shapes) != 1 or len({image.dtype for image in series}) != 1:
         sizes = ", ".join(" x ".join(map(str, shape)) for shape in shapes[:4])
-        raise DataError(
-            path, f"images of several shapes or types ({sizes})", "one image, or pages of one shape"
+        raise ImageError(
+            "damaged image",
+            path,
+            f"images of several shapes or types ({sizes})",
+            "one image, or pages of one shape",
         )
     axes = series[0].axes.upper()
     if axes == "QYX" and shapes[0][-1] <= NARROWEST < shapes[0][0]:
         axes = "YXS"
     if axes.count("Y") != 1 or axes.count("X") != 1:
-        raise DataError(
-            path, f"an array with the axes {axes}", "height Y and width X, with planes and channels"
+        raise ImageError(
+            "damaged image",
+            path,
+            f"an array with the axes {axes}",
+            "height Y and width X, with planes and channels",
         )
     sizes = [len(series), *shapes[0]]
     most = min(MOST_VALUES, MOST_BYTES // series[0].dtype.itemsize)
     if math.prod(sizes) > most:
-        raise DataError(path, f"a stack of {' x '.join(map(str, sizes))} values", f"at most {most}")
+        raise ImageError(
+            "image too large",
+            path,
+            f"a stack of {' x '.join(map(str, sizes))} values",
+            f"at most {most}",
+        )
     # A tile is decoded whole, however little of it lies in the image: a small image may claim a
     # tile that fills the memory.
     chunk = math.prod(series[0].keyframe.chunks)
     if chunk > max(math.prod(sizes), LARGEST_TILE):
-        raise DataError(
+        raise ImageError(
+            "image too large",
             path,
             f"a tile of {chunk} values",
             f"at most {LARGEST_TILE}, or as many as the image has",

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from segue.data.images import multi_file
+from segue.data.images.image_error import ImageError
 from segue.data.images.value_scale import value_scaled
 from segue.data.pipeline.transforms import View
 from segue.data.pipeline.unlabelled_regions import unlabelled_cells
 from segue.data.records import Annotation, Record
-from segue.errors import DataError
 from segue.structures.boxes import scale_xy, xyxy_to_cxcywh
 from segue.structures.channels import Channel
 from segue.structures.masks import Mask, PackedMasks, Polygon, bitmap, raster_bitmap, raster_polygon
@@ -109,8 +109,13 @@ def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
     """
     image = multi_file.read(record.image, channels)
     if max(abs(image.shape[-2] - record.height), abs(image.shape[-1] - record.width)) > 1:
-        sides = f"{image.shape[-2]} x {image.shape[-1]} pixels (height x width)"
-        raise DataError(record.image, sides, f"{record.height} x {record.width}, as annotated")
+        found = f"{image.shape[-2]} x {image.shape[-1]} pixels (height x width)"
+        raise ImageError(
+            "size other than annotated",
+            record.image,
+            found,
+            f"{record.height} x {record.width}, as annotated",
+        )
     if image.shape[-2:] != (record.height, record.width):
         rows = torch.arange(record.height).clamp(max=image.shape[-2] - 1)
         image = image[:, rows][..., torch.arange(record.width).clamp(max=image.shape[-1] - 1)]

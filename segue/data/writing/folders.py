@@ -18,7 +18,7 @@ from segue.base.files import write_json
 from segue.data import quarantine
 from segue.data.dataset import Data, read_splits
 from segue.data.formats import WHOLE
-from segue.data.formats.coco import ROBOFLOW
+from segue.data.formats._coco_files import ROBOFLOW
 from segue.data.formats.masks import OBJECT
 from segue.data.images import label_images
 from segue.data.images.paired_files import find_paired_files

@@ -1,0 +1,153 @@
+"""Quarantine lists: problems are named by kind and ids, and lists of version 1 still count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from segue.cli.commands.data.change import convert_data
+from segue.data import quarantine
+from segue.data.audit import audit
+from segue.data.dataset import Data, read_dataset, read_splits
+from segue.data.records import Split
+from segue.data.synthetic import render_dataset
+from segue.data.writing.folders import copy
+from segue.errors import DataError
+
+V1 = Path(__file__).parent / "quarantine_v1"
+
+
+def spoil_coco(folder: Path) -> None:
+    path = folder / "train" / "_annotations.coco.json"
+    content = json.loads(path.read_text())
+    content["annotations"][3]["bbox"] = [1, 2, float("nan"), 4]
+    content["annotations"][5]["segmentation"] = [[1, 2, 3]]
+    content["annotations"].append(dict(content["annotations"][6]))
+    content["images"][1]["file_name"] = "gone.png"
+    path.write_text(json.dumps(content))
+    image = folder / "train" / "train_0003.png"
+    image.write_bytes(image.read_bytes()[:400])
+
+
+def spoil_yolo(folder: Path) -> None:
+    path = folder / "train" / "labels" / "train_0001.txt"
+    path.write_text(path.read_text() + "\n99 0.5 0.5 0.1 0.1\n0 0.5 0.1\n")
+    (folder / "train" / "images" / "train_0002.png").unlink()
+
+
+def spoil_labelme(folder: Path) -> None:
+    path = folder / "train" / "train_0001.json"
+    content = json.loads(path.read_text())
+    content["shapes"][0]["shape_type"] = "star"
+    path.write_text(json.dumps(content))
+    (folder / "train" / "train_0002.png").unlink()
+
+
+SPOILED: dict[str, Callable[[Path], None]] = {
+    "coco": spoil_coco,
+    "yolo": spoil_yolo,
+    "labelme": spoil_labelme,
+}
+
+
+@pytest.fixture(params=SPOILED)
+def data(request, tmp_path, monkeypatch) -> Path:
+    """A data set with problems, by the relative path with which its version-1 list was written."""
+    monkeypatch.chdir(tmp_path)
+    folder = render_dataset(Path("coco"), {"train": 5, "valid": 3, "test": 2}, side=96, seed=5)
+    if request.param != "coco":
+        folder = Path(request.param)
+        convert_data(Path("coco"), folder, request.param, copy)
+    SPOILED[request.param](folder)
+    return folder
+
+
+def refused(splits: dict[str, Split]) -> list[str]:
+    return [
+        str(problem)
+        for split in splits.values()
+        for problem in split.problems
+        if problem.severity == "error"
+    ]
+
+
+def written(path: Path, data: Path) -> Path:
+    path.write_text(json.dumps(quarantine.listed(audit(read_splits(Data(root=data))))))
+    return path
+
+
+def test_a_list_of_version_1_leaves_out_what_it_did(data):
+    """The lists are as segue 0.1.0 wrote them for the same data sets."""
+    old = V1 / f"{data.name}.json"
+    assert "version" not in json.loads(old.read_text())
+    assert len(refused(read_splits(Data(root=data)))) >= 2
+    kept = read_dataset(Data(root=data, quarantine=old))
+    new = read_dataset(Data(root=data, quarantine=written(Path("new.json"), data)))
+    assert refused(kept.splits) == [] and kept.counts() == new.counts()
+
+
+def test_a_list_of_version_1_counts_whatever_the_words_are_now(data, monkeypatch):
+    """The words of all problems change, as with a release: kind and place are enough."""
+    splits = read_splits(Data(root=data))
+    for split in splits.values():
+        split.problems = [replace(problem, found="in other words") for problem in split.problems]
+    assert refused(splits)
+    assert refused(quarantine.applied(splits, V1 / f"{data.name}.json")) == []
+
+
+def test_a_list_of_version_2_counts_whatever_the_words_are(data):
+    path = written(Path("list.json"), data)
+    content = json.loads(path.read_text())
+    assert content["version"] == 2
+    for entry in (*content["images"], *content["objects"]):
+        entry["found"] = entry["where"] = "in other words"
+    path.write_text(json.dumps(content))
+    assert refused(quarantine.applied(read_splits(Data(root=data)), path)) == []
+
+
+def test_another_problem_of_the_same_image_is_still_refused(data):
+    path = written(Path("list.json"), data)
+    content = json.loads(path.read_text())
+    problems = len(refused(read_splits(Data(root=data))))
+    dropped = content["objects"].pop(0)
+    path.write_text(json.dumps(content))
+    left = refused(quarantine.applied(read_splits(Data(root=data)), path))
+    assert problems > len(left) == 1 and dropped["found"] in left[0]
+
+
+def test_objects_without_an_id_are_named_one_by_one(tmp_path):
+    folder = render_dataset(tmp_path / "coco", {"train": 4, "valid": 2}, side=96, seed=5)
+    path = folder / "train" / "_annotations.coco.json"
+    content = json.loads(path.read_text())
+    for number in (3, 4):
+        del content["annotations"][number]["id"]
+        content["annotations"][number]["bbox"] = [1, 2, float("nan"), 4]
+        content["annotations"][number]["image_id"] = content["annotations"][3]["image_id"]
+    path.write_text(json.dumps(content))
+    listed = written(tmp_path / "list.json", folder)
+    content = json.loads(listed.read_text())
+    assert len(content["objects"]) == 2
+    del content["objects"][0]
+    listed.write_text(json.dumps(content))
+    assert len(refused(quarantine.applied(read_splits(Data(root=folder)), listed))) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"version": 3, "images": [], "objects": []},
+        {"version": "2", "images": [], "objects": []},
+        {"version": 2, "images": [], "objects": [{"kind": "other", "path": "", "annotation": 1}]},
+        {"version": 2, "images": {}, "objects": []},
+        [],
+    ],
+)
+def test_a_list_of_another_form_is_refused(content, tmp_path):
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"quarantine\.json that segue data audit wrote"):
+        quarantine.applied({}, path)
