@@ -169,7 +169,7 @@ def test_what_is_wrong_with_partners_is_said_before_training_and_their_bytes_cou
     path = sorted((root / "train" / "thermal").glob("*"))[3]
     save(path, np.asarray(Image.open(path))[:-1])
     (finding,) = refused(audit(found.splits, THERMAL))
-    assert str(path) in finding.found and finding.path.endswith(path.name)
+    assert str(path) in finding.found and finding.place.image.endswith(path.name)
     save(path, np.zeros((96, 96), np.uint8))
     assert read_dataset(data).manifest != found.manifest
     path.unlink()
