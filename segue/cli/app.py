@@ -6,7 +6,6 @@ Each command imports what it needs when it runs, so that `segue --help` answers 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,8 +13,10 @@ from cyclopts import App, Parameter
 
 from segue import __version__
 from segue.cli.data import data
+from segue.cli.guard import guarded
+from segue.cli.head import head
 from segue.cli.label import label
-from segue.errors import Interrupted, SegueError, printable, show
+from segue.errors import show
 
 app = App(
     name="segue",
@@ -24,7 +25,6 @@ app = App(
     help_format="plaintext",
     result_action="return_value",
 )
-head = App(name="head", help="Class heads of a checkpoint: keep some classes, or strip the heads.")
 app.command(head)
 app.command(data)
 app.command(label)
@@ -40,39 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
         app(arguments)
 
     return guarded(command, "segue")
-
-
-def guarded(command: Callable[[], int | None], program: str) -> int:
-    """Run a command; returns the exit code, its own or 0.
-
-    Errors of the user's are one line, never a traceback.
-    """
-    try:
-        return command() or 0
-    except SegueError as error:
-        sys.stderr.write(f"{program}: error: {error.message}\n")
-        return error.exit_code
-    except Interrupted as stop:
-        sys.stderr.write(f"{program}: {stop}, the same command goes on\n")
-        return stop.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        return 0
-    except OSError as error:  # a full disk, a folder that may not be written to
-        sys.stderr.write(
-            printable(
-                f"{program}: error: {error}; finished work is kept, the same command goes on\n"
-            )
-        )
-        return 3
-    except RuntimeError as error:
-        if "out of memory" not in str(error) and "DefaultCPUAllocator" not in str(error):
-            raise
-        sys.stderr.write(
-            f"{program}: error: out of memory outside a step; next: lower images_per_forward\n"
-        )
-        return 3
 
 
 @app.command
@@ -103,7 +70,7 @@ def init(recipe: str = "detector-then-masks") -> None:
 def check(
     target: Path = Path("plan.yaml"), *overrides: str, json: bool = False, time: bool = False
 ) -> None:
-    """Look at a plan (or a data set folder) and everything it names; train nothing.
+    """Check a plan (or a data set folder) and everything it names; train nothing.
 
     Parameters
     ----------
@@ -114,7 +81,7 @@ def check(
     json
         Print the findings as JSON.
     time
-        Say how long a plan's stages will take, from a few steps of each; nothing of these is kept.
+        Estimate how long a plan's stages will take, from a few steps of each; none of them is kept.
     """
     from segue.cli.commands.check import check_target
 
@@ -129,7 +96,7 @@ def run(
     opts: Annotated[list[tuple[str, str]] | None, Parameter(consume_multiple=True)] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run a plan, or go on with it where it stopped.
+    """Run a plan, or resume it where it stopped.
 
     Parameters
     ----------
@@ -160,7 +127,7 @@ def sweep(
     threads: int | None = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a plan with every combination of values, or go on with that, and put all in one table.
+    """Train a plan with every combination of values, or resume that, and compare all in one table.
 
     Parameters
     ----------
@@ -171,13 +138,12 @@ def sweep(
     on
         This machine, or a Ray cluster.
     jobs
-        How many members are trained at the same time; 1 here, and as many as there is room for on
-        Ray.
+        How many members are trained at the same time; 1 here, and as many as fit on Ray.
     devices
-        Devices for one member at a time each, such as cuda:0,cuda:1.
+        Devices that train one member at a time each, such as cuda:0,cuda:1.
     threads
-        CPU threads of each member. A sweep keeps the number it began with: it can change the last
-        bits.
+        CPU threads of each member. A sweep keeps the number it began with: another can change the
+        last bits.
     """
     from segue.cli.commands.sweep import Where, sweep_plan
     from segue.run.console import Console
@@ -201,8 +167,8 @@ def predict(
     scale: float | None = None,
     write: str = "overlays,coco",
 ) -> None:
-    """Find objects in images: writes an overlay for each and predictions.coco.json, and more if
-    asked to.
+    """Detect objects in images: write an overlay of each and predictions.coco.json, or other
+    outputs.
 
     Parameters
     ----------
@@ -213,23 +179,24 @@ def predict(
     out
         Where results go.
     threshold
-        Lowest score that counts as found.
+        Lowest score of a detection, 0..1.
     tile
-        Cut images into squares of so many pixels, or auto (the model's input side); else they are
-        seen whole.
+        Cut images into tiles of this side in pixels, or auto (the model's input side); images are
+        not cut otherwise.
     grid
-        The same as ROWSxCOLUMNS.
+        Cut images into ROWSxCOLUMNS tiles instead.
     overlap
         Least share of its side that a tile has in common with the next one.
     refine
         name=value, such as area=50 holes=100 merge=0.7; also confidence, smoothing, most_area,
         aspect, unit=um.
     scale
-        Micrometres per pixel; else what each file says.
+        Micrometres per pixel; by default what each file says.
     write
         Some of overlays,coco,labels,rois,measurements.
     """
-    from segue.cli.commands.predict import PredictOptions, predict_to_folder
+    from segue.cli.commands.predict import predict_to_folder
+    from segue.cli.commands.prediction_files import PredictOptions
 
     options = PredictOptions.of(
         tile=tile,
@@ -254,7 +221,7 @@ def evaluate(
     shift: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     any_class: bool = False,
 ) -> None:
-    """Measure a checkpoint on a data set: the COCO figures of boxes and masks.
+    """Evaluate a checkpoint on a data set: COCO average precision of boxes and masks.
 
     Parameters
     ----------
@@ -263,19 +230,20 @@ def evaluate(
     data
         A data set folder, an annotation file, or a plan, for its data.
     split
-        Which part: train, valid or test; a file is one part.
+        Which split: train, valid or test; an annotation file is one split.
     out
         A folder for metrics.json and predictions.coco.json.
     json
         Print the figures as JSON.
     without
-        Channels to measure without (thermal, or r+g+b together): each also as a change of AP, with
-        its interval.
+        Channels to leave out (thermal, or r+g+b together): for each, the change of AP with its
+        interval.
     shift
-        Channels to displace, NAME=X,Y in pixels to the right and down, such as thermal=3,-2;
-        likewise.
+        Channels to displace, NAME=X,Y in pixels to the right and down, such as thermal=3,-2; for
+        each, the change of AP likewise.
     any_class
-        Take all classes, of the model and of the data, as one: is it found, whatever it is called?
+        Take all classes, of the model and of the data, as one: are objects detected, whatever their
+        class?
     """
     from segue.cli.commands.evaluate import EvaluateOptions, evaluate_checkpoint
 
@@ -286,7 +254,7 @@ def evaluate(
 
 @app.command
 def inspect(checkpoint: Path, *, json: bool = False) -> None:
-    """Show what a checkpoint is, what a file of weights fits, or, run again, where a bad-step was
+    """Show what a checkpoint is, what a file of weights fits, or where a bad-step, run again, was
     not finite.
     """
     from segue.cli.commands.inspect import describe_checkpoint
@@ -298,7 +266,7 @@ def inspect(checkpoint: Path, *, json: bool = False) -> None:
 def report(
     *runs: Path, against: str | None = None, out: Path | None = None, json: bool = False
 ) -> None:
-    """Write a run's report.html anew, or put several runs, or all members of a sweep, in one table.
+    """Write a run's report.html again, or compare runs, or all members of a sweep, in one table.
 
     Parameters
     ----------
@@ -315,24 +283,6 @@ def report(
     from segue.cli.commands.report import report as write
 
     write(runs, against, out, json)
-
-
-@head.command
-def keep(source: Path, target: Path, *classes: str) -> None:
-    """Write a checkpoint whose heads have only these classes, in this order; their scores stay the
-    same.
-    """
-    from segue.cli.commands.head import keep_classes
-
-    show(keep_classes(source, target, classes))
-
-
-@head.command
-def strip(source: Path, target: Path) -> None:
-    """Write a checkpoint without class heads; whatever starts from it begins with fresh ones."""
-    from segue.cli.commands.head import strip_heads
-
-    show(strip_heads(source, target))
 
 
 if __name__ == "__main__":

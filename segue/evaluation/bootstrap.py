@@ -1,4 +1,9 @@
-"""Is one model better than another? Paired bootstrap over the images both were measured on."""
+"""Is one model better than another? Paired bootstrap over the images both were measured on.
+
+Images are drawn with replacement, the same ones for both models, and AP is computed of each draw
+(Efron and Tibshirani 1993). Pairing takes away what makes some images harder than others, so that
+small differences show on few images.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +15,17 @@ import hotcoco
 from segue.evaluation.coco_metrics import CocoMetrics
 
 RESAMPLES = 1000
-FEW = 20  # images: with fewer, resampling them tells less than it seems to
+# Fewer images than this hold too little of what new ones would bring, and intervals are too narrow.
+FEW = 20
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """second - first in one figure, with its interval; verdict: better, worse, unchanged or no
-    evidence.
+    """The difference of two models in the AP of one kind (box or mask).
+
+    first, second: AP of the models, 0..1. low, high: the 95 % interval of second - first. images:
+    how many both were measured on.
     """
 
     kind: str
@@ -29,10 +37,15 @@ class Difference:
 
     @property
     def gain(self) -> float:
+        """second - first; above 0 where the second is better."""
         return self.second - self.first
 
     @property
     def verdict(self) -> str:
+        """What may be said of the second model: better, worse, unchanged, or no evidence, where the
+        interval holds 0.
+        """
+        # Equal figures with an interval of no width: the same detections, not just an equal AP.
         if self.first == self.second and self.low == self.high:
             return "unchanged"
         if self.low > 0:
@@ -49,13 +62,12 @@ class Difference:
 
 
 def compare(first: CocoMetrics, second: CocoMetrics, kind: str, seed: int = 0) -> Difference:
-    """AP of one kind, first against second, on the same records.
-
-    Images are drawn anew with both models' results.
+    """The difference in AP of one kind (box or mask) between two models measured on the same
+    records, in the same order; seed: of the draws.
     """
     assert [r.image for r in first.records] == [r.image for r in second.records]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about maxDets, which reports state anyway
+        warnings.simplefilter("ignore")  # about max_dets, which every report states anyway
         result = hotcoco.compare(
             first.evaluated(kind),
             second.evaluated(kind),

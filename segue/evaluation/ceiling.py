@@ -1,8 +1,8 @@
 """The best mask AP that a resolution and a mask stride allow, without any model.
 
-True masks go the way a perfect model's would: drawn in the frame the model sees, averaged to the
-cells of its mask grid, enlarged to the image again, and compared with the truth as COCO does. What
-is lost on that way no training brings back.
+Ground-truth masks go the way a perfect model's would: rasterised in the frame the model sees,
+averaged to the cells of its mask head, enlarged to the image again, and compared with the ground
+truth as COCO does. What is lost on the way no training brings back.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from segue.evaluation.coco_metrics import CocoMetrics, detections_needed
 from segue.structures.detections import Detections
 from segue.structures.masks import PackedMasks
 
-MOST_OBJECTS = 1_000
-AT_ONCE = 32  # objects whose mask grids are in memory together
-LOW = 0.85
-FACTORS = (1.5, 2.0, 3.0)  # of the resolution, that are tried where the ceiling is low
+MOST_OBJECTS = 1_000  # about: a check of a plan should take seconds, not minutes
+AT_ONCE = 32  # objects whose masks are in memory together
+LOW = 0.85  # mask AP below which a ceiling is worth a warning
+FACTORS = (1.5, 2.0, 3.0)  # times the resolution, tried where the ceiling is low
 
 
 def mask_ceiling(
@@ -29,10 +29,10 @@ def mask_ceiling(
 ) -> dict[str, float]:
     """The COCO figures of perfect masks; {} where no object has a mask.
 
-    size: height and width of the frame in pixels. stride: pixels of the frame in a cell of the mask
-    grid. Of many records some, evenly spread, with about MOST_OBJECTS objects.
+    size: height and width of the frame in pixels. stride: side of a mask cell in pixels of the
+    frame. Of many records a sample is taken, evenly spread, with about MOST_OBJECTS objects.
     """
-    chosen = _some([record for record in records if _masked(record, class_names)])
+    chosen = _sample([record for record in records if _masked(record, class_names)])
     if not chosen:
         return {}
     most = detections_needed(max(len(record.annotations) for record in chosen))
@@ -47,6 +47,7 @@ def mask_ceiling(
 
 
 def _masked(record: Record, class_names: tuple[str, ...]) -> list[Annotation]:
+    """The objects with a mask that count."""
     return [
         a
         for a in record.annotations
@@ -54,7 +55,8 @@ def _masked(record: Record, class_names: tuple[str, ...]) -> list[Annotation]:
     ]
 
 
-def _some(records: list[Record]) -> list[Record]:
+def _sample(records: list[Record]) -> list[Record]:
+    """Every n-th record, so that about MOST_OBJECTS objects are left."""
     objects = sum(len(record.annotations) for record in records)
     return records[:: max(1, -(-objects // MOST_OBJECTS))]
 
@@ -66,10 +68,11 @@ def perfect(
     size: tuple[int, int],
     stride: int,
 ) -> Detections:
-    """What a model answers that knows some objects of a record: their masks on the mask grid, large
-    ones first.
+    """The detections of a model that knows `objects` of a record: their masks at the mask head's
+    resolution, large ones first.
 
-    Large masks lose least, so that this order is about the one in which scores would be best.
+    Large masks lose least, so this order of scores is about the best one; in any other, AP would
+    suffer from the ranking and not from the resolution alone.
     """
     outlines = Outlines([a.mask for a in objects])
     scale = torch.tensor([size[1] / record.width, size[0] / record.height], dtype=torch.float64)
@@ -88,7 +91,9 @@ def perfect(
 
 
 def _cells(masks: PackedMasks, stride: int) -> torch.Tensor:
-    """How much of each cell a mask covers, above or below a half (N, h, w)."""
+    """The share of each cell that a mask covers, less a half, (N, h, w): positive where the mask
+    prevails, as mask logits are.
+    """
     height, width = (side // stride for side in masks.grids[0].tolist())
     out = np.full((len(masks), height, width), -0.5, dtype=np.float32)
     begins = masks.starts.tolist()
@@ -102,7 +107,8 @@ def _cells(masks: PackedMasks, stride: int) -> torch.Tensor:
         h, w = (side // stride for side in padded.shape)
         cells = padded.reshape(h, stride, w, stride).mean((1, 3))
         top, left = y0 // stride, x0 // stride
-        cells = cells[: height - top, : width - left]  # a grid may leave a rest of the frame out
+        # cells that would reach beyond the frame do not exist in a mask head
+        cells = cells[: height - top, : width - left]
         out[number, top : top + h, left : left + w] += cells
     return torch.from_numpy(out)
 
@@ -115,7 +121,7 @@ def advice(
     once: bool = False,
 ) -> Iterator[str]:
     """The ceiling in words and, unless `once`, what would raise a low one; nothing where there are
-    no masks.
+    no masks. Parameters are those of `mask_ceiling`.
     """
     figures = mask_ceiling(records, class_names, size, stride)
     if not figures:

@@ -1,5 +1,5 @@
-"""Runs side by side: one row each, sorted by validation AP, and whether their differences are more
-than chance.
+"""Runs side by side: one row each, sorted by validation AP, with the intervals that tell real
+differences from chance.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ VERDICTS = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A run. What is not known, because the run is not complete or has no test part, is None.
+    """A run. What is not known, because the run is not complete or has no test split, is None.
 
-    state: complete, or what became of it, for `reason`. values: of the keys that a sweep changed.
-    ap, ap50, test_ap: 0..1, of the comparison's kind. difference: from the run that all are
-    compared with. seconds: of training.
+    state: complete, or what became of it, because of `reason`. values: key, value of what a sweep
+    changed. path: of the run's folder. ap, ap50, test_ap: 0..1, of the comparison's kind.
+    difference: from the run that all are compared with. seconds: of training.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Row:
     seconds: float | None = None
 
 
+# (key in CSV and JSON, title, value of a row, how the value is shown)
 COLUMNS: tuple[tuple[str, str, Callable[[Row], float | int | None], Callable[[Any], str]], ...] = (
     ("valid_ap", "valid AP", lambda row: row.ap, "{:.3f}".format),
     ("valid_ap50", "AP50", lambda row: row.ap50, "{:.3f}".format),
@@ -64,10 +65,10 @@ COLUMNS: tuple[tuple[str, str, Callable[[Row], float | int | None], Callable[[An
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All rows, best first and the incomplete ones last. kind: box or mask. against: the run all
-    are compared with.
+    """All rows, best first and the incomplete ones last.
 
-    facts: what holds for all of them, and how it was measured.
+    kind: box or mask. against: the run that all are compared with. facts: what holds for all of
+    them, and how it was measured.
     """
 
     title: str
@@ -81,22 +82,23 @@ class Comparison:
         return [row for row in self.rows if row.state == COMPLETE]
 
     def pareto(self, row: Row) -> list[str]:
-        """In what no other run is at least as good in both this and AP, and better in one: speed,
-        size, or both.
+        """Whether a run is on the Pareto front of AP against speed, against size, or both: no other
+        run is at least as good in both and better in one.
         """
         if row.state != COMPLETE or row.ap is None:
             return []
         marks = []
         for mark, cost in (("speed", lambda r: r.ms_per_image), ("size", lambda r: r.parameters)):
-            own = cost(row)
-            points = [
-                (r.ap, cost(r)) for r in self.complete if r.ap is not None and cost(r) is not None
-            ]
-            beaten = (
-                any(a >= row.ap and c <= own and (a, c) != (row.ap, own) for a, c in points)
-                if own
-                else True
-            )
+            row_cost = cost(row)
+            if not row_cost:  # not measured
+                continue
+            beaten = False
+            for other in self.complete:
+                other_cost = cost(other)
+                if other.ap is None or other_cost is None:
+                    continue
+                at_least_as_good = other.ap >= row.ap and other_cost <= row_cost
+                beaten |= at_least_as_good and (other.ap, other_cost) != (row.ap, row_cost)
             marks += [] if beaten else [mark]
         return marks
 
@@ -107,7 +109,7 @@ class Comparison:
             return "No run is complete, so there is nothing to compare."
         first = next(row for row in done if row.name == self.against)
         highest = "the highest " if first is done[0] else ""
-        said = [f"{first.name} has {highest}{self.kind}_ap {_shown(first.ap)} in validation."]
+        sentences = [f"{first.name} has {highest}{self.kind}_ap {_shown(first.ap)} in validation."]
         for verdict, words in VERDICTS.items():
             names = [
                 row.name
@@ -115,21 +117,22 @@ class Comparison:
                 if row.difference is not None and row.difference.verdict == verdict
             ]
             if names:
-                said.append(words.format("; ".join(names)))
+                sentences.append(words.format("; ".join(names)))
+        # The highest of several figures was partly lucky (the winner's curse).
         if first is done[0] and any(
             row.difference and row.difference.verdict != "unchanged" for row in done
         ):
-            said.append(
+            sentences.append(
                 f"As the highest of {len(done)} on the same images, its own figure is rather too "
                 "high."
             )
         missing = len(self.rows) - len(done)
-        return " ".join(
-            said + ([f"{missing} of {len(self.rows)} are not complete."] if missing else [])
-        )
+        if missing:
+            sentences.append(f"{missing} of {len(self.rows)} are not complete.")
+        return " ".join(sentences)
 
     def as_text(self) -> str:
-        """The table for a console, and what it says."""
+        """The table for a console, and the verdict below it."""
         head = [
             "",
             *(title for _, title, _, _ in COLUMNS),
@@ -153,8 +156,8 @@ class Comparison:
         )
         writer.writeheader()
         for values in table:
-            own = values.pop("values")
-            writer.writerow({**values, **own, "pareto": " ".join(values["pareto"])})
+            swept = values.pop("values")
+            writer.writerow({**values, **swept, "pareto": " ".join(values["pareto"])})
         return buffer.getvalue()
 
     def as_values(self, row: Row) -> dict[str, Any]:
@@ -184,7 +187,7 @@ class Comparison:
         }
 
     def as_html(self) -> str:
-        """A page that needs nothing beside it. Everything that comes from files is escaped."""
+        """A page that needs no other file. Everything that comes from files is escaped."""
         template = files("segue.evaluation").joinpath("comparison.html").read_text(encoding="utf-8")
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
         rows = [
@@ -241,7 +244,7 @@ def cells(row: Row) -> list[str]:
 
 
 def interval(row: Row) -> str:
-    """What a run gains over the one that all are compared with."""
+    """A run's gain over the one that all are compared with, as text; "" without one."""
     gap = row.difference
     return f"{gap.gain:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), {gap.verdict}" if gap else ""
 
@@ -251,17 +254,16 @@ def _shown(ap: float | None) -> str:
 
 
 def _aligned(lines: list[list[str]]) -> list[str]:
-    """Rows of cells in columns; a row with fewer cells takes no part in finding their widths."""
+    """Rows of cells as lines in columns; a row with fewer cells does not widen them."""
     full = [line for line in lines if len(line) == len(lines[0])]
     widths = [max(len(line[i]) for line in full) for i in range(len(lines[0]))]
     widths[0] = max(len(line[0]) for line in lines)
-    last = len(widths) - 2  # words stand on the left, figures on the right
-    return [
-        "  ".join(
-            cell.ljust(width)
-            if i in (0, last, last + 1) or len(line) != len(widths)
-            else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=False))
-        ).rstrip()
-        for line in lines
-    ]
+    texts = (0, len(widths) - 2, len(widths) - 1)  # aligned left; figures are aligned right
+    aligned = []
+    for line in lines:
+        left = len(line) != len(widths)
+        columns = []
+        for i, (cell, width) in enumerate(zip(line, widths, strict=False)):
+            columns.append(cell.ljust(width) if left or i in texts else cell.rjust(width))
+        aligned.append("  ".join(columns).rstrip())
+    return aligned

@@ -14,6 +14,7 @@ from segue.data.records import Record
 from segue.errors import NonFiniteError
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.models.parts.chain import Chain
+from segue.structures.detections import Detections
 from segue.training import processes
 
 
@@ -29,12 +30,12 @@ def evaluate(
     """Fill `metrics` with the model's detections in all records; every process takes its share and
     gets all.
 
-    The chain is used as it is, in eval mode and float32. tick is called between batches and may
-    stop by raising. view: how the model sees images, such as a `CorruptedView`; whole and as they
-    are if left out.
+    The chain is used as it is, in eval mode and float32. images_per_forward: the batch size, for
+    each process. tick is called between batches and may stop by raising. view: how the model sees
+    images, such as a `CorruptedView`; whole and as they are if left out.
 
     Raises:
-        NonFiniteError: if a score or a box is NaN or infinite, which no measure could be made of.
+        NonFiniteError: if a score or a box is NaN or infinite, which no metric can rank.
     """
     family = models.get(chain.spec.family)
     device = next(chain.parameters()).device
@@ -57,21 +58,24 @@ def evaluate(
             with torch.no_grad():
                 state = chain(batch.to(device).inputs)
             sizes = [target.size for target in batch.targets]
-            found = family.postprocess(chain, state, sizes, metrics.most)
-            for target, detections in zip(batch.targets, found, strict=True):
-                if not bool(
-                    detections.scores.isfinite().all() and detections.boxes_xyxy.isfinite().all()
-                ):
-                    said = "the model puts out scores or boxes that are NaN or infinite"
-                    image = records[target.record].image
-                    raise NonFiniteError(
-                        image, said, "finite values", "a lower optimizer.lr, or optimizer.clip: 1"
-                    )
+            by_image = family.postprocess(chain, state, sizes, metrics.most)
+            for target, detections in zip(batch.targets, by_image, strict=True):
+                _require_finite(detections, records[target.record])
                 metrics.add(target.record, detections)
         tick()
+    # Sorted, so that the figures do not depend on how many processes there were.
     everything = [entry for entries in processes.gathered(metrics.results) for entry in entries]
     metrics.results = sorted(everything, key=lambda entry: entry["image_id"])
     return metrics
+
+
+def _require_finite(detections: Detections, record: Record) -> None:
+    """Raises NonFiniteError if a score or a box is NaN or infinite."""
+    if not bool(detections.scores.isfinite().all() and detections.boxes_xyxy.isfinite().all()):
+        trouble = "the model puts out scores or boxes that are NaN or infinite"
+        raise NonFiniteError(
+            record.image, trouble, "finite values", "a lower optimizer.lr, or optimizer.clip: 1"
+        )
 
 
 def input_size(chain: Chain) -> tuple[int, int]:

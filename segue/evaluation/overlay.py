@@ -22,11 +22,11 @@ LONGEST = 60  # characters of a name
 
 
 def as_picture(pixels: Tensor, channels: Sequence[Channel] = ()) -> Image.Image:
-    """(C, H, W) of any type and channel count as an RGB picture; wide value ranges are stretched to
-    fit.
+    """Pixels (C, H, W) of any type and channel count as an RGB picture; values of more than 8 bits
+    are stretched, the 0.5 and 99.5 percentiles of the image to black and white.
 
-    channels: what they are called; r, g and b are shown wherever they lie, else the first three, or
-    the first.
+    channels: what the C are; r, g and b are shown wherever they lie, else the first three, or the
+    first.
     """
     names = [channel.name for channel in channels]
     if len(names) == len(pixels) and set(IMAGENET) <= set(names):
@@ -43,45 +43,54 @@ def as_picture(pixels: Tensor, channels: Sequence[Channel] = ()) -> Image.Image:
 
 
 def colour(label: int) -> tuple[int, int, int]:
-    """A colour for a class or an object, far from those of its neighbours."""
+    """A colour, red, green, blue in 0..255, for a class or an object, far from its neighbours'."""
+    # steps of the golden ratio around the circle of hues never come close to each other
     red, green, blue = colorsys.hsv_to_rgb((0.36 + label * 0.381966) % 1, 0.75, 1.0)
     return int(red * 255), int(green * 255), int(blue * 255)
 
 
-def draw_detections(picture: Image.Image, found: Detections, scores: bool = True) -> Image.Image:
-    """Masks filled and outlined (boxes, for a model without masks), with class and score.
+def draw_detections(
+    picture: Image.Image, detections: Detections, scores: bool = True
+) -> Image.Image:
+    """The picture with masks filled and outlined (boxes, for a model without masks), with class and
+    score.
 
-    A colour means a class, or, where there is but one, an object, so that what crosses can be told
-    apart.
+    A colour means a class or, where there is only one class, an object, so that objects that cross
+    are distinguishable.
     """
-    hues = found.labels.tolist() if len(found.class_names) > 1 else range(len(found))
-    names = [name[:LONGEST] for name in found.names]
+    hues = detections.labels.tolist() if len(detections.class_names) > 1 else range(len(detections))
+    names = [name[:LONGEST] for name in detections.names]
     texts = [
         f"{name} {score:.2f}" if scores else name
-        for name, score in zip(names, found.scores, strict=True)
+        for name, score in zip(names, detections.scores, strict=True)
     ]
     return _draw(
         picture,
-        found.boxes_xyxy.tolist(),
+        detections.boxes_xyxy.tolist(),
         [colour(hue) for hue in hues],
         texts,
-        (found.bits(i) for i in range(len(found))) if found.has_masks else None,
+        (detections.bits(i) for i in range(len(detections))) if detections.has_masks else None,
     )
 
 
 def draw_truth(
     picture: Image.Image, record: Record, class_names: Sequence[str], masks: bool
 ) -> Image.Image:
-    """The annotated objects of a record."""
+    """The picture with a record's ground truth: objects of the named classes, crowds left out.
+
+    masks: whether to show masks instead of boxes.
+    """
     objects = [a for a in record.annotations if a.class_name in class_names and not a.crowd]
     rasters = None
     if masks:
         nothing = np.zeros((0, 0), dtype=bool), 0, 0
         size = record.height, record.width
-        rasters = [
-            nothing if a.mask is None else bitmap(Rle(*size, coco_rle(a.mask, *size)["counts"]))
-            for a in objects
-        ]
+        rasters = []
+        for a in objects:
+            if a.mask is None:
+                rasters.append(nothing)
+            else:
+                rasters.append(bitmap(Rle(*size, coco_rle(a.mask, *size)["counts"])))
     colours = [colour(class_names.index(a.class_name)) for a in objects]
     return _draw(
         picture,
@@ -99,8 +108,10 @@ def _draw(
     texts: list[str],
     masks: Iterable[tuple[np.ndarray, int, int]] | None,
 ) -> Image.Image:
-    """masks: rasters (h, w) and the x, y of their corners, one at a time, so that large images stay
-    possible.
+    """A copy of the picture with objects drawn on it.
+
+    boxes: xyxy in pixels. masks: bool rasters (h, w) and the x, y of their corners, one at a time,
+    so that large images stay possible; None draws the boxes instead.
     """
     canvas = np.array(picture.convert("RGB"))
     for (mask, x, y), tint in zip(masks or [], colours, strict=False):

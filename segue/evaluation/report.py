@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing beside it and loads nothing from anywhere."""
+"""The report of a run: one HTML file that needs no other file and loads none."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ PICTURE_SIDE = 420
 
 @dataclass(slots=True)
 class StagePage:
-    """What the report says about one stage.
+    """What the report shows of one stage.
 
-    steps, epochs: rows of its CSV files; outcome: its metrics.json.
+    outcome: its metrics.json. steps, epochs: rows of its CSV files. detections: of each record of
+    metrics, in order. gains: against earlier stages.
     """
 
     name: str
@@ -66,7 +67,7 @@ def _stage(page: StagePage) -> dict[str, Any]:
     rows = []
     for split, measured in page.outcome.splits():
         for kind in kinds:
-            rows.append({"part": split, "kind": kind, "figures": _row(measured.figures, kind)})
+            rows.append({"split": split, "kind": kind, "figures": _row(measured.figures, kind)})
     classes = [
         {
             "name": name,
@@ -140,22 +141,20 @@ def svg(figure: Figure) -> str:
 
 
 def _pictures(pages: Sequence[StagePage]) -> list[dict[str, Any]]:
-    """Validation images side by side: the truth, then what each stage found."""
+    """Validation images side by side: the ground truth, then each stage's detections."""
     last = pages[-1].metrics
     chosen = _varied(last)
-    # of the images themselves
-    own = [channel for channel in pages[-1].channels if channel.folder is None]
+    # channels from other folders are not in the image that is shown
+    channels = [channel for channel in pages[-1].channels if channel.folder is None]
     rows = []
     for index in chosen:
         record = last.records[index]
-        picture = as_picture(image_io.read_for_display(record.image), own)
+        picture = as_picture(image_io.read_for_display(record.image), channels)
         truth = draw_truth(picture, record, last.class_names, "mask" in last.kinds)
-        found = [
-            draw_detections(picture, page.detections[index].above(SHOWN_SCORE)) for page in pages
-        ]
-        rows.append(
-            {"name": record.image.name, "images": [_data_uri(image) for image in (truth, *found)]}
-        )
+        images = [truth]
+        for page in pages:
+            images.append(draw_detections(picture, page.detections[index].above(SHOWN_SCORE)))
+        rows.append({"name": record.image.name, "images": [_data_uri(image) for image in images]})
     return rows
 
 

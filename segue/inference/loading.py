@@ -1,4 +1,4 @@
-"""From files to a model that is ready to answer: checkpoints of ours, and weights of others."""
+"""From files to a model that is ready to predict: checkpoints of ours, and weights of others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from segue.structures.channels import RGB, Channel
 from segue.training import checkpoint, single_file
 from segue.training.handover import adopt
 
-# times what a file holds: what a model may have beside it, such as a mask head, is less
+# A model may have this many times the values its file holds, because some parts, such as a mask
+# head, may be fresh. A card that claims more describes another model, or one made to fill memory.
 MOST_FRESH = 4
 
 
@@ -27,12 +28,13 @@ def load(source: str | Path, device: str = "auto") -> Predictor:
     """A model from a checkpoint folder, a stage's or a run's folder (its last finished stage), or a
     file of scripts/.
 
-    device: auto takes a GPU if there is one. Files must say what model they hold, as .pth and .ckpt
-    of the scripts do. Others need what a card would say: see `segue.rfdetr` and `from_weights`.
+    device: "auto" takes a GPU if there is one. Files must say what model they hold, as .pth and
+    .ckpt files of the scripts do. Others need what a card would say: see `segue.rfdetr` and
+    `from_weights`.
 
     Raises:
         CheckpointError: if there is no checkpoint, it is damaged, or it is a file that does not say
-        enough.
+            enough.
     """
     path = Path(source)
     if path.is_file() and not single_file.has_card(path):
@@ -46,31 +48,35 @@ def load(source: str | Path, device: str = "auto") -> Predictor:
 
 
 def model_of(spec: models.ModelSpec, tensors: Mapping[str, Tensor], where: Path) -> Chain:
-    """The model of a card with its weights, built only after one without memory was found to have
-    just these tensors.
+    """The model of a card with its weights.
+
+    where: the file or folder, for messages.
 
     Raises:
-        CheckpointError: if they are of another one. A card may claim a model that fits into no
-        machine.
+        CheckpointError: if the tensors are of another model than the card.
     """
     family = models.get(spec.family)
     masks = any(name.startswith(family.PARTS[-1] + ".") for name in tensors)
+    # A card may claim a model that fits into no machine, so it is compared on the meta device,
+    # which takes no memory, before it is built.
     with torch.device("meta"):
-        wanted = family.build(spec, masks=masks).state_dict()
-    for name in sorted(wanted.keys() | tensors.keys()):
-        sides = [tuple(some[name].shape) if name in some else "none" for some in (wanted, tensors)]
-        if sides[0] != sides[1]:
-            raise CheckpointError(where, f"{name} of {sides[1]}", f"{sides[0]}, as its card says")
+        described = family.build(spec, masks=masks).state_dict()
+    for name in sorted(described.keys() | tensors.keys()):
+        expected = tuple(described[name].shape) if name in described else "none"
+        shape = tuple(tensors[name].shape) if name in tensors else "none"
+        if shape != expected:
+            raise CheckpointError(where, f"{name} of {shape}", f"{expected}, as its card says")
     chain = family.build(spec, masks=masks)
     chain.load_state_dict(tensors)
     return chain
 
 
 def _weights_of_file(path: Path) -> ModelWeights:
-    """The weights in a file that has a card; only families that come with segue are looked for.
+    """The weights in a file that has a card; only families that come with segue are tried, because
+    a name in a foreign file must not import a module.
 
     Raises:
-        CheckpointError: if it has none, with the folder that may be meant.
+        CheckpointError: if it has no card, with the folder that may be meant.
     """
     content = foreign.read_pickle(path)
     settings = content.get("hyper_parameters")
@@ -79,18 +85,19 @@ def _weights_of_file(path: Path) -> ModelWeights:
     weights = models.get(name).import_weights(str(path)) if name in models.names() else None
     if weights is None or weights.card is None or weights.card.spec.family != name:
         try:
-            beside = f"the folder {find_checkpoint(path.parent)}"
+            expected = f"the folder {find_checkpoint(path.parent)}"
         except CheckpointError:
-            beside = "a folder with card.json, such as runs/NAME-1/2-masks/selected"
+            expected = "a folder with card.json, such as runs/NAME-1/2-masks/selected"
         raise CheckpointError(
-            path, "a file of weights alone, without the model they are of", beside
+            path, "a file of weights alone, without the model they are of", expected
         )
     return weights
 
 
 def from_card(weights: ModelWeights, masks: bool = True, device: str = "auto") -> Predictor:
-    """A predictor from weights whose card says all of their model. masks: whether to keep a mask
-    head they have.
+    """A predictor from weights whose card describes their model.
+
+    masks: whether to keep a mask head that the weights have.
 
     Raises:
         CheckpointError: if the card is of no model that can be built.
@@ -119,13 +126,14 @@ def from_weights(
     channels: tuple[Channel, ...] = RGB,
     **options: Any,
 ) -> Predictor:
-    """A predictor from a foreign file's weights of family `name`; what the options leave open is as
-    in the weights.
+    """A predictor from a foreign file's weights of family `name`; options that are not given follow
+    from the weights.
 
-    masks: whether to keep a mask head that the weights have. channels: how values become those it
-    was trained on.
+    size: of the model. masks: whether to keep a mask head that the weights have. channels: how
+    input values become those the model was trained on. options: of the family.
 
     Raises:
+        PlanError: if the family has no such size.
         HandoverError: if the weights are of another model.
     """
     family, where = models.get(name), _device(device)
@@ -142,6 +150,7 @@ def from_weights(
 
 
 def _adopted(spec: models.ModelSpec, weights: ModelWeights, masks: bool, device: str) -> Predictor:
+    """A predictor of a described model that the weights were handed over to."""
     family = models.get(spec.family)
     head = family.PARTS[-1]
     keep = masks and any(name.startswith(head + ".") for name in weights.tensors)
@@ -155,18 +164,18 @@ def _adopted(spec: models.ModelSpec, weights: ModelWeights, masks: bool, device:
 
 
 def _refuse_larger(spec: models.ModelSpec, masks: bool, weights: ModelWeights) -> None:
-    """Refuse a model of several times what its file holds before it takes memory; a hand-over
-    compares the rest.
+    """Raises CheckpointError for a model of more than MOST_FRESH times the values its file holds,
+    before it takes memory; the hand-over compares the rest.
     """
     with torch.device("meta"):
         claimed = sum(
             value.numel()
             for value in models.get(spec.family).build(spec, masks=masks).state_dict().values()
         )
-    given = sum(value.numel() for value in weights.tensors.values())
-    if claimed > MOST_FRESH * given:
+    held = sum(value.numel() for value in weights.tensors.values())
+    if claimed > MOST_FRESH * held:
         raise CheckpointError(
-            weights.source, f"{given:,} values for a model of {claimed:,}", "weights of that model"
+            weights.source, f"{held:,} values for a model of {claimed:,}", "weights of that model"
         )
 
 
@@ -175,6 +184,7 @@ def _device(name: str) -> str:
 
 
 def _first(error: Exception) -> str:
+    """The first line of an error, cut: pydantic's have several, and may repeat a file's content."""
     return str(error).strip().split("\n")[0][:160]
 
 
@@ -183,7 +193,7 @@ def find_checkpoint(path: Path) -> Path:
     stage.
 
     Raises:
-        CheckpointError: if there is none.
+        CheckpointError: if there is no checkpoint.
     """
     if (path / checkpoint.CARD).is_file():
         return path
@@ -197,16 +207,16 @@ def find_checkpoint(path: Path) -> Path:
     ]
     if finished:
         return finished[-1]
-    found = (
-        "no such folder"
-        if not path.exists()
-        else f"no {'finished stage' if stages else 'checkpoint'} in it"
-    )
-    such = stages[-1].parent if stages else "runs/NAME-1/2-masks/selected"
-    raise CheckpointError(path, found, f"a folder with card.json, such as {such}")
+    trouble = f"no {'finished stage' if stages else 'checkpoint'} in it"
+    if not path.exists():
+        trouble = "no such folder"
+    example = stages[-1].parent if stages else "runs/NAME-1/2-masks/selected"
+    raise CheckpointError(path, trouble, f"a folder with card.json, such as {example}")
 
 
 def _stage_number(card: Path) -> int:
-    """2 for 2-masks/selected/card.json; 0 for what is no stage of this run, such as 2-masks.old-1."""
+    """2 for 2-masks/selected/card.json; 0 for what is not a stage of this run, such as
+    2-masks.old-1.
+    """
     number, _, name = card.parent.parent.name.partition("-")
     return int(number) if number.isdigit() and ".old-" not in name else 0

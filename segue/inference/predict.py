@@ -1,4 +1,4 @@
-"""From images to Detections."""
+"""From images to Detections. `loading` makes the predictor, `tiles` cuts large images."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from segue.structures.detections import Detections
 from segue.training import checkpoint
 
 Picture = str | Path | np.ndarray | Image.Image | Tensor
-DEFAULT_MOST = 300
+DEFAULT_MOST = 300  # detections of an image
 
 
 @dataclass(slots=True)
 class Predictor:
-    """A model ready to answer.
+    """A model that is ready to predict, made by `segue.load`.
 
-    Made by `segue.load`. highest: the best score so far, also below the threshold.
+    chain: in eval mode, on the device that it predicts on. card: what the checkpoint says of it.
+    highest: the best score so far, 0..1, of detections below the threshold, too.
     """
 
     chain: Chain
@@ -52,11 +53,11 @@ class Predictor:
     def predict(
         self, images: Picture | Sequence[Picture], threshold: float = 0.5, most: int = DEFAULT_MOST
     ) -> Detections | list[Detections]:
-        """Objects whose score is at least `threshold`, at most `most` for an image.
+        """Objects whose score is at least `threshold` (0..1), at most `most` for an image.
 
-        images: one image or a list of them; each a file's path (whose partners are found as in
-        training), a PIL image, an array (H, W, C) or a tensor (C, H, W) of uint8, or of floating
-        point in 0..1. A list gives a list.
+        images: one image or a list of them; each a file's path (further files with its other
+        channels are read as in training), a PIL image, an array (H, W, C) or a tensor (C, H, W) of
+        uint8, or of floating point in 0..1. A list gives a list.
 
         Raises:
             DataError: if an image cannot be read or has other channels than the model.
@@ -68,36 +69,43 @@ class Predictor:
     def predict_ready(
         self, pixels: Tensor, threshold: float, most: int = DEFAULT_MOST
     ) -> Detections:
-        """The same for what `pixels` gave, or a part of it (C, H, W)."""
+        """The same for what `pixels` gave, or a cut-out of it, (C, H, W); boxes and masks in its
+        own pixels.
+        """
         family = models.get(self.chain.spec.family)
         size = (pixels.shape[-2], pixels.shape[-1])
         with torch.inference_mode():
             state = self.chain.eval()(self._framed(pixels))
-        found = family.postprocess(self.chain, state, [size], most)[0]
-        self.highest = max([self.highest, *found.scores.tolist()])
-        return found.above(threshold)
+        detections = family.postprocess(self.chain, state, [size], most)[0]
+        self.highest = max([self.highest, *detections.scores.tolist()])
+        return detections.above(threshold)
 
     def features(self, pixels: Tensor) -> Tensor:
-        """What an image that `pixels` gave looks like to the first part of the model: (D,), its
-        maps' averages.
+        """Features (D,) float32 on the CPU of an image (C, H, W) that `pixels` gave: the averages
+        of the feature maps of the chain's first part, its backbone.
         """
         inputs = self._framed(pixels)
         with torch.inference_mode():
             state = self.chain.eval().run(inputs, 0, 1, learn=False)
-        # (1, C, h, w)
+        # those of four axes are feature maps (1, C, h, w); the state also has sizes and the like
         added = [value for name, value in state.items() if name not in inputs]
         maps = [value for value in added if isinstance(value, Tensor) and value.ndim == 4]
-        return torch.cat([one[0].float().mean((1, 2)) for one in maps]).cpu()
+        return torch.cat([m[0].float().mean((1, 2)) for m in maps]).cpu()
 
     def _framed(self, pixels: Tensor) -> dict[str, Tensor]:
-        """What the chain reads, of one image, as the model sees it."""
+        """The chain's inputs, with B = 1, for one image (C, H, W): resized to the model's frame."""
         spec = self.chain.spec
         view = View(*models.get(spec.family).input_size(spec))
         framed, _, _ = view(pixels, torch.zeros(0, 4), torch.zeros(0, 2), seed=0)
         return {"images": framed[None].to(next(self.chain.parameters()).device)}
 
     def pixels(self, image: Picture) -> Tensor:
-        """(C, H, W) uint8 or float32 in 0..1, with the model's channels."""
+        """An image, in any form that `predict` takes, as (C, H, W) uint8 or float32 in 0..1 with
+        the model's channels. A grey image is repeated for a model of three channels.
+
+        Raises:
+            DataError: if it cannot be read, has other channels, or values outside 0..1.
+        """
         channels = self.chain.spec.channels
         if isinstance(image, str | Path):
             pixels = multi_file.read(Path(image), channels)
@@ -115,12 +123,14 @@ class Predictor:
         if len(pixels) == 1 and len(channels) == 3:
             pixels = pixels.expand(3, -1, -1)
         if pixels.ndim != 3 or len(pixels) != len(channels):
-            wanted = f"{len(channels)} channels: " + ", ".join(channel.name for channel in channels)
-            raise DataError("image", f"shape {tuple(pixels.shape)}", wanted)
+            names = ", ".join(channel.name for channel in channels)
+            expected = f"{len(channels)} channels: {names}"
+            raise DataError("image", f"shape {tuple(pixels.shape)}", expected)
         if pixels.is_floating_point() and (pixels.max() > 1 or pixels.min() < 0):
             raise DataError(
                 "image", f"floating-point values up to {float(pixels.max()):.3g}", "0..1, or uint8"
             )
+        # Bytes without a scale of their own stay bytes: the view divides them by 255 itself.
         if pixels.dtype == torch.uint8 and all(channel.scale is None for channel in channels):
             return pixels
         return value_scaled(pixels, channels)
@@ -129,18 +139,18 @@ class Predictor:
 def pictures_in(path: Path, channels: Sequence[Channel] = ()) -> list[Path]:
     """Image files of a folder and the folders below it, sorted; or the one file itself.
 
-    channels: of a model; images in the folders of some of them are partners of others, and left
-    out.
+    channels: of a model; images in folders that its channels name belong to other images, and are
+    left out.
 
     Raises:
         DataError: if there are none.
     """
     if path.is_file():
         return [path]
-    found = sorted(
+    images = sorted(
         p for p in path.rglob("*") if p.suffix.lower() in image_files.SUFFIXES and p.name[0] != "."
     )
-    found = paired_files.without_paired_files(found, path, channels)
-    if not found:
+    images = paired_files.without_paired_files(images, path, channels)
+    if not images:
         raise DataError(path, "no images" if path.is_dir() else "no such file or folder", "images")
-    return found
+    return images

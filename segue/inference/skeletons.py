@@ -2,15 +2,14 @@
 things.
 
 - The line is Zhang and Suen's thinning (scikit-image). Steps to the side are 1 long, diagonal ones
-sqrt 2; a diagonal
-  past a corner pixel is no step of its own. A digital line is up to 8 % longer than the line it
-  stands for (at 22.5 degrees, and 5 % around a circle); horizontal, vertical and diagonal ones are
-  exact.
+  sqrt 2; a diagonal past a corner pixel is not a step of its own. A digital line is up to 8 %
+  longer than the line it stands for (at 22.5 degrees, and 5 % around a circle); horizontal,
+  vertical and diagonal ones are exact.
 - Twigs shorter than the object is wide at their fork are cut: they come from rough outlines, not
-from branches.
+  from branches.
 - Forks nearer to each other than half the width there are one branch point, such as the middle of a
-cross. Where two
-  tubes cross at a small angle, in one object, they run together for a while and have two.
+  cross. Where two tubes cross at a small angle, in one object, they run together for a while and
+  have two.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ Graph = dict[int, dict[int, float]]  # pixel -> its neighbours and how far they 
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """Lengths and widths in pixels.
+    """Measures of a skeleton; lengths and widths in pixels.
 
     length: of the line alone. to_ends: from its ends, which lie about half a width inside, straight
     on to the outline. width_mean, width_max: twice the distance from the line to the outline, right
@@ -46,7 +45,7 @@ class Skeleton:
 
 
 def skeleton(bits: np.ndarray) -> Skeleton:
-    """Of a bool raster (h, w); all zero if it is empty.
+    """The skeleton's measures of a bool raster (h, w); all zero if it is empty.
 
     Raises:
         PlanError: if scikit-image is not installed.
@@ -79,13 +78,15 @@ def skeleton(bits: np.ndarray) -> Skeleton:
 
 
 def _graph(line: np.ndarray) -> Graph:
-    """Pixels of a line that has an empty border, numbered row by row, and their steps."""
+    """The pixels of a bool line (h, w) with an empty border, numbered by rows, and their steps."""
     number = np.full(line.shape, -1)
     number[line] = np.arange(line.sum())
     graph: Graph = {pixel: {} for pixel in range(int(line.sum()))}
     here = number[1:-1, 1:-1]
     right, below = number[1:-1, 2:], number[2:, 1:-1]
     below_right, below_left, left = number[2:, 2:], number[2:, :-2], number[1:-1, :-2]
+    # A diagonal step counts only where neither corner between the two pixels is in the line: else
+    # the way around the corner is in the graph already, and a bend would look like a loop.
     nothing = np.full_like(here, -1)
     for other, past, length in (
         (right, (nothing, nothing), 1.0),
@@ -100,7 +101,9 @@ def _graph(line: np.ndarray) -> Graph:
 
 
 def _cut_twigs(graph: Graph, depths: np.ndarray) -> None:
-    """Remove short branches, the shortest first, because what is left may then be no fork any more."""
+    """Remove short branches, the shortest first and one at a time: after each, its fork may be part
+    of a plain line, and its neighbour no twig any more.
+    """
     while True:
         twigs = [twig for end in graph if len(graph[end]) == 1 and (twig := _twig(graph, end))]
         short = [(length, pixels) for length, pixels, fork in twigs if length < 2 * depths[fork]]
@@ -111,14 +114,15 @@ def _cut_twigs(graph: Graph, depths: np.ndarray) -> None:
 
 
 def _open_blocks(graph: Graph, line: np.ndarray) -> None:
-    """Thinning leaves blocks of 2 x 2 pixels now and then, which are no loops: a corner that leads
-    nowhere goes.
+    """Remove a corner that leads nowhere from blocks of 2 x 2 pixels, which thinning leaves now and
+    then: they are not loops, but would count as branch points.
     """
     number = np.full(line.shape, -1)
     number[line] = np.arange(line.sum())
     corners = np.stack([number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]], -1)
     for block in corners[(corners >= 0).all(-1)].tolist():
         if all(pixel in graph for pixel in block):
+            # one corner is enough: the other three no longer close
             idle = [pixel for pixel in block if graph[pixel].keys() <= set(block)]
             for pixel in idle[:1]:
                 _remove(graph, pixel)
@@ -131,7 +135,7 @@ def _remove(graph: Graph, pixel: int) -> None:
 
 def _twig(graph: Graph, end: int) -> tuple[float, list[int], int] | None:
     """From an end to the next fork: the length, the pixels without the fork, and the fork; None if
-    there is none.
+    the line ends before one.
     """
     pixels, length, here = [end], 0.0, end
     while True:
@@ -161,16 +165,20 @@ def _end(graph: Graph, end: int, depths: np.ndarray) -> list[int]:
 
 
 def _to_outline(padded: np.ndarray, pixels: list[int], places: np.ndarray) -> float:
-    """How far it is from a line's end, in the direction of its last pixels, to the outline."""
+    """The distance from a line's end, on in the direction of its last pixels, to the outline."""
     here, inner = places[pixels[0]].astype(float), places[pixels[-1]]
     direction = (here - inner) / np.linalg.norm(here - inner)
     length = 0.0
+    # quarters of a pixel, and half a step back: on average exact
     while padded[tuple(np.rint(here + length * direction).astype(int))]:
         length += 0.25
     return length - 0.125
 
 
 def _branch_points(forks: list[int], places: np.ndarray, depths: np.ndarray) -> int:
+    """How many groups of forks there are, where forks within half the width of each other are one:
+    a cross thins to two or more forks with short bridges between them.
+    """
     if not forks:
         return 0
     apart = np.linalg.norm(places[forks][:, None] - places[forks][None], axis=-1)

@@ -1,8 +1,9 @@
-"""Images of any size, cut into overlapping tiles, predicted one at a time and joined again.
+"""Images of any size, cut into overlapping tiles, predicted one at a time and joined again (sliced
+inference, as SAHI does, arXiv 2202.06934).
 
-A model sees every image at one size, so that small things in a large image are lost. Tiles keep
-them. Where tiles lie must not show in the result: see `joining` for how objects that a tile cuts
-become whole.
+A model sees every image at one size, so small objects in a large image get lost. Tiles keep them.
+Where tiles lie must not show in the result: see `joining` for how objects that a tile cuts become
+whole.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from segue.inference.predict import Predictor
 from segue.structures.detections import Detections
 from segue.structures.regions import Window
 
-# Fewer pixels than this are no picture of anything, and a slip of the pen: --tile 5 for --grid 5x5.
+# Tiles of fewer pixels show nothing, and are a slip of the pen: --tile 5 for --grid 5x5.
 SMALLEST_TILE = 32
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an image is cut: into squares of `tile` pixels, or into `grid` rows and columns; else not
-    at all.
+    """How an image is cut: into squares of `tile` pixels, or into `grid` rows and columns; not at
+    all if both are None.
 
-    overlap: the least share of its side that a tile has in common with the next one. An object is
-    joined by what both tiles saw of it there, so that the overlap should be wider than the objects'
-    width (not their length). Tiles are spread evenly and all have one size; smaller images are one
-    tile.
+    overlap: the least share of its side that a tile has in common with the next one, above 0 and
+    below 0.5. Objects are joined by what both tiles saw of them there, so the overlap should be
+    wider than the objects are wide (not than they are long). Tiles are spread evenly and all have
+    one size; an image smaller than a tile is one tile.
 
     Raises:
         PlanError: if a value is out of range.
@@ -64,10 +65,10 @@ class Tiling:
         return self.tile is None and self.grid is None
 
     def cut(self, height: int, width: int) -> list[Tile]:
-        """The tiles of an image, row by row.
+        """The tiles of an image of height x width pixels, row by row.
 
         Raises:
-            PlanError: if the image has no room for so many.
+            PlanError: if a grid's tiles would be smaller than SMALLEST_TILE.
         """
         rows, columns = self.grid or (None, None)
         return [
@@ -81,12 +82,14 @@ class Tiling:
         ]
 
     def _along(self, length: int, count: int | None) -> list[_Span]:
-        """One axis of the cut."""
+        """The tiles along one axis of `length` pixels: `count`, or as many as `tile` needs."""
         side = min(self.tile or length, length)
         if count is None:
+            # as few tiles as overlap enough; the rest of the length is shared by all overlaps
             step = max(side - math.ceil(side * self.overlap), 1)
             count = 1 + math.ceil((length - side) / step)
         else:
+            # count sides less count - 1 overlaps are the length
             side = math.ceil(length / (count - (count - 1) * self.overlap))
             if count > 1 and side < SMALLEST_TILE:
                 expected = f"tiles of at least {SMALLEST_TILE} px"
@@ -94,19 +97,17 @@ class Tiling:
                     "--grid", f"{count} tiles along {length} px are {side} px each", expected
                 )
         lows = [round(i * (length - side) / max(count - 1, 1)) for i in range(count)]
-        middles = [
-            (low + side + following) // 2 for low, following in zip(lows, lows[1:], strict=False)
-        ]
+        # Cores meet in the middle of an overlap, where both tiles see a pixel equally well.
+        middles = [(low + side + high) // 2 for low, high in zip(lows, lows[1:], strict=False)]
         cores = [0, *middles, length]
-        return [
-            _Span(low, low + side, a, b) for low, a, b in zip(lows, cores, cores[1:], strict=False)
-        ]
+        spans = zip(lows, cores, cores[1:], strict=False)
+        return [_Span(low, low + side, core_low, core_high) for low, core_low, core_high in spans]
 
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A tile along one axis, and its core: from the middle of one overlap to the middle of the
-    next.
+    """A tile along one axis, and its core, from the middle of one overlap to the middle of the
+    next; in pixels, ends excluded.
     """
 
     low: int
@@ -118,48 +119,54 @@ class _Span:
 def predict_tiled(
     predictor: Predictor, pixels: Tensor, tiling: Tiling, threshold: float
 ) -> Detections:
-    """Objects in an image (C, H, W), whose values are as files have them, found tile by tile.
+    """Objects in an image (C, H, W), whose values are as files have them, detected tile by tile.
 
-    One tile at a time is in the model, and masks are kept compressed: memory does not grow with the
-    image, but for its pixels. Without a tiling this is the predictor's answer for the whole image.
+    threshold: the least score, 0..1. One tile at a time is in the model, and masks are kept as run
+    lengths: beyond its pixels, memory does not grow with the image. Without a tiling this is the
+    predictor's result for the whole image.
+
+    Raises:
+        DataError: if the image has other channels than the model.
+        PlanError: if the image is too small for the grid.
     """
     ready = predictor.pixels(pixels)
     height, width = ready.shape[-2:]
     if tiling.whole:
         return predictor.predict_ready(ready, threshold)
     tiles = tiling.cut(height, width)
-    found = []
+    by_tile = []
     for tile in tiles:
         x0, y0, x1, y1 = tile.window
-        found.append(
-            moved(
-                predictor.predict_ready(ready[:, y0:y1, x0:x1], threshold),
-                tile.window,
-                (height, width),
-            )
-        )
-    return join(tiles, found)
+        detections = predictor.predict_ready(ready[:, y0:y1, x0:x1], threshold)
+        by_tile.append(moved(detections, tile.window, (height, width)))
+    return join(tiles, by_tile)
 
 
-def moved(found: Detections, window: Window, size: tuple[int, int]) -> Detections:
-    """A tile's objects as objects of the whole image (height, width), with their masks compressed."""
+def moved(detections: Detections, window: Window, size: tuple[int, int]) -> Detections:
+    """A tile's objects as objects of the whole image of size height, width, masks as regions."""
     x, y = window[:2]
-    regions = (
-        tuple(found.region(i).moved(x, y) for i in range(len(found))) if found.has_masks else None
-    )
-    boxes_xyxy = found.boxes_xyxy + found.boxes_xyxy.new_tensor([x, y, x, y])
+    regions = None
+    if detections.has_masks:
+        regions = tuple(detections.region(i).moved(x, y) for i in range(len(detections)))
+    boxes_xyxy = detections.boxes_xyxy + detections.boxes_xyxy.new_tensor([x, y, x, y])
     return Detections(
-        boxes_xyxy, found.scores, found.labels, found.class_names, size, regions=regions
+        boxes_xyxy,
+        detections.scores,
+        detections.labels,
+        detections.class_names,
+        size,
+        regions=regions,
     )
 
 
 def predict_file(
     predictor: Predictor, path: Path, tiling: Tiling, threshold: float
 ) -> tuple[Tensor, Detections]:
-    """An image's pixels (C, H, W) as `partners.read` gives them, and what was found in it.
+    """An image file's pixels (C, H, W), as `multi_file.read` gives them, and the objects in it.
 
     Raises:
-        DataError: if it, or a partner, cannot be read.
+        DataError: if it, or another file with some of its channels, cannot be read.
+        PlanError: if the image is too small for the grid.
     """
     pixels = multi_file.read(path, predictor.chain.spec.channels)
     return pixels, predict_tiled(predictor, pixels, tiling, threshold)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# An area below which overlaps count as none; a single pixel of a 10,000 px image is ten times
-# larger.
+# The least area that is divided by, in squared units of the boxes, so that a box without area gives
+# an IoU of 0 instead of NaN. A single pixel of a 10,000 px image, in 0..1, is ten times larger.
 NO_AREA = 1e-9
 
 
@@ -35,16 +35,19 @@ def xyxy_to_xywh(boxes_xyxy: Tensor) -> Tensor:
 
 
 def scale_xy(boxes: Tensor, width: float, height: float) -> Tensor:
-    """Multiply x values by `width` and y values by `height`; any format."""
+    """Boxes (..., 4) of any format, x values times `width` and y values times `height`: from 0..1
+    to pixels, or back with 1 / width and 1 / height.
+    """
     return boxes * boxes.new_tensor([width, height, width, height])
 
 
 def iou_and_giou(a_xyxy: Tensor, b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
     """Intersection over union, and generalised IoU (arXiv 1902.09630), of broadcast pairs of boxes.
 
-    a_xyxy and b_xyxy (..., 4) broadcast against each other, so that (T, 4) with (T, 4) gives T
-    pairs and (M, 1, 4) with (1, N, 4) gives all M x N: never a square matrix of which only the
-    diagonal is wanted. Boxes without area give an IoU of 0, not NaN.
+    a_xyxy and b_xyxy (..., 4), in one unit, broadcast against each other: (T, 4) with (T, 4) gives
+    T pairs and (M, 1, 4) with (1, N, 4) gives all M x N, so that no square matrix is built of which
+    only the diagonal is needed. Returns IoU in 0..1 and GIoU in -1..1, each of the broadcast shape
+    without its last axis. Boxes without area give an IoU of 0, not NaN.
     """
     low = torch.maximum(a_xyxy[..., :2], b_xyxy[..., :2])
     high = torch.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:])
@@ -53,6 +56,8 @@ def iou_and_giou(a_xyxy: Tensor, b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
     area_b = (b_xyxy[..., 2:] - b_xyxy[..., :2]).prod(-1)
     union = area_a + area_b - intersection
     iou = intersection / union.clamp(min=NO_AREA)
+    # The hull is the smallest box around both; what neither box covers of it is the penalty that
+    # still has a gradient where the two do not overlap.
     hull_low = torch.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
     hull_high = torch.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:])
     hull = (hull_high - hull_low).prod(-1)

@@ -11,16 +11,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from segue.base.settings import Settings
 from segue.errors import PlanError
 
-# What DINOv2, ResNet and Swin were trained with: torchvision's ImageNet statistics, of values in
-# 0..1.
+# Mean and std of r, g and b, of values in 0..1, that DINOv2, ResNet and Swin were trained with:
+# torchvision's ImageNet statistics.
 IMAGENET = {"r": (0.485, 0.229), "g": (0.456, 0.224), "b": (0.406, 0.225)}
+PERCENTILES = (0.5, 99.8)  # of an image's values, where a channel's value range is taken from them
 
 
-PERCENTILES = (0.5, 99.8)
-
-
-def _scale(value: object) -> object:
-    """One message for both kinds of value, where pydantic has one for each."""
+def _value_scale(value: object) -> object:
+    """Check `scale` here: pydantic would print one message for each member of the union."""
     number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
     if not (number or value in (None, "percentile")):
         raise ValueError("expected a number above 0, or percentile")
@@ -38,23 +36,28 @@ def _folder(value: str | None) -> str | None:
     if value is not None and (
         not value.strip() or PurePath(value).is_absolute() or ".." in PurePath(value).parts
     ):
-        raise ValueError("expected the name of a folder beside the images, or beside their folder")
+        raise ValueError("expected the name of a folder next to the images or their folder")
     return value
 
 
 class Channel(Settings):
     """One input channel. Stored values become about 0..1 by `scale`, then (value - mean) / std.
 
-    scale: a number that values are divided by (4095 for 12 bits); None means the largest of the
-    stored type (255 for 8 bits, 65535 for 16); percentile: the two `percentiles` of each image
-    become 0 and 1. plane: what is taken of a stack: max, its largest value at each pixel, or the
-    plane of this number, from 0. folder: where the image of the same name lies that has the values,
-    if not in the image itself. at: its number in its file, from 0, where the file has other
-    channels than are wanted, or another order.
+    scale: the number that values are divided by (4095 for 12 bits); None means the largest value of
+    the stored type (255 for 8 bits, 65535 for 16); "percentile" maps the two `percentiles` of each
+    image to 0 and 1. plane: which plane of a stack is read: "max" for the largest value at each
+    pixel, or the plane of this number, from 0. folder: the folder that has this channel as an image
+    of the same name, if it is not in the image itself. at: its number in its file, from 0, where
+    the file has more channels than the model reads, or another order. mean, std: of the divided
+    values.
+
+    Raises (as pydantic's ValidationError, which a plan turns into PlanError):
+        ValueError: if a value is out of range, percentiles are out of order, or they are given
+            without scale: percentile.
     """
 
     name: str = Field(min_length=1)
-    scale: Annotated[float | Literal["percentile"] | None, BeforeValidator(_scale)] = None
+    scale: Annotated[float | Literal["percentile"] | None, BeforeValidator(_value_scale)] = None
     percentiles: tuple[float, float] = PERCENTILES
     plane: Annotated[int | Literal["max"], BeforeValidator(_plane)] = "max"
     folder: Annotated[str | None, AfterValidator(_folder)] = None
@@ -85,22 +88,23 @@ class Channel(Settings):
 
 
 def rows_of(name: str, channels: Sequence[Channel]) -> list[int]:
-    """Positions of the channels that a name means: one, all of a folder, or several names joined by
-    +, as r+g+b.
+    """Positions, in the model's input, of the channels that a name means.
+
+    name: a channel, a folder (all of its channels), or several of these joined by +, as in r+g+b.
 
     Raises:
-        PlanError: if there are none of that name.
+        PlanError: if there is no channel or folder of that name.
     """
     rows: list[int] = []
     for word in name.split("+"):
-        known = [row for row, channel in enumerate(channels) if channel.name == word]
-        known = known or [row for row, channel in enumerate(channels) if channel.folder == word]
-        if not known:
+        matches = [row for row, channel in enumerate(channels) if channel.name == word]
+        matches = matches or [row for row, channel in enumerate(channels) if channel.folder == word]
+        if not matches:
             listed = ", ".join(channel.name for channel in channels)
             raise PlanError(
                 f"channel {word}", f"no channel '{word}'", f"some of {listed}, joined by +"
             )
-        rows += [row for row in known if row not in rows]
+        rows += [row for row in matches if row not in rows]
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The one result type: what was found in one image."""
+"""The one result type: the objects a model detects in one image."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Detections:
-    """N objects found in one image, best score first.
+    """N objects detected in one image, best score first.
 
-    boxes_xyxy (N, 4) float32 pixels of the original image; scores (N,) 0..1; labels (N,) int64 into
-    class_names; size: height, width of the original image. Masks are either mask_logits (N, h, w)
-    at the head's resolution, or N regions of the original image (objects joined from tiles, or
-    changed afterwards), or neither, for a model without masks. Everything on the CPU.
+    boxes_xyxy (N, 4) float32, pixels of the original image; scores (N,) float32, 0..1; labels (N,)
+    int64, positions in class_names; size: height, width of the original image. Masks are either
+    mask_logits (N, h, w) at the mask head's resolution, positive inside, or N regions of the
+    original image (of objects that were joined from tiles or refined), or neither, for a model
+    without masks. Everything lives on the CPU. names: the class name of each object.
     """
 
     boxes_xyxy: Tensor
@@ -46,10 +47,11 @@ class Detections:
         return len(self.scores)
 
     def above(self, threshold: float) -> Detections:
-        """Only objects whose score is at least `threshold`."""
+        """Only the objects whose score (0..1) is at least `threshold`."""
         return self[self.scores >= threshold]
 
     def __getitem__(self, chosen: Tensor | slice) -> Detections:
+        """The objects at int64 positions, where a bool (N,) is true, or in a slice."""
         regions = self.regions
         if regions is not None:
             regions = tuple(regions[i] for i in torch.arange(len(self))[chosen].tolist())
@@ -68,9 +70,11 @@ class Detections:
 
     @property
     def masks(self) -> Tensor | None:
-        """Masks at image size, bool (N, H, W); computed anew at each call.
+        """Masks at image size, bool (N, H, W); computed at each call, which costs
+        N x H x W bytes.
 
-        None for a model without masks.
+        None for a model without masks. For large images use `bits` or `region`, one object at a
+        time.
         """
         if not self.has_masks:
             return None
@@ -81,8 +85,8 @@ class Detections:
         return out
 
     def bits(self, index: int) -> tuple[np.ndarray, int, int]:
-        """One mask, bool (h, w), on a part of the image that holds all of it, and the x, y of the
-        part's corner.
+        """One mask as a bool raster (h, w) around all of its pixels, and the raster's corner x, y
+        in pixels of the image.
         """
         if self.regions is not None:
             region = self.regions[index]
@@ -91,7 +95,7 @@ class Detections:
         return bits.numpy(), x, y
 
     def region(self, index: int) -> Region:
-        """One mask, compressed; of a model without masks, the pixels of the box."""
+        """One mask as run lengths; the pixels of the box for a model without masks."""
         if self.regions is not None:
             return self.regions[index]
         if self.mask_logits is not None:
@@ -102,15 +106,15 @@ class Detections:
         return Region.of(np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), dtype=bool), x0, y0)
 
     def rle(self, index: int) -> dict:
-        """One mask as a COCO RLE dict; `counts` is bytes."""
+        """One mask as a COCO RLE dict of the image's size; `counts` is bytes."""
         return self.region(index).rle(*self.size)
 
     def _upsampled(self, index: int) -> tuple[Tensor, int, int]:
-        """The mask at image resolution, cut to the region that can be positive, and the x, y of its
-        corner.
+        """One mask at image resolution, bool (h, w), where it can be positive, and the corner x, y
+        of that window.
 
-        Bilinear values are positive only between cells of which one is positive, so enlarging these
-        cells alone gives the same pixels as enlarging the whole map.
+        A bilinear value is positive only between cells of which at least one is positive, so
+        enlarging those cells alone gives the same pixels as enlarging the whole map.
         """
         assert self.mask_logits is not None
         logits = self.mask_logits[index].float()
@@ -119,10 +123,13 @@ class Detections:
         if not len(rows):
             return torch.zeros(0, 0, dtype=torch.bool), 0, 0
         (h, w), (height, width) = logits.shape, self.size
+        # one cell more on each side: bilinear values reach half a cell beyond a positive one
         top, bottom = max(int(rows[0]) - 1, 0), min(int(rows[-1]) + 2, h)
         left, right = max(int(columns[0]) - 1, 0), min(int(columns[-1]) + 2, w)
+        # the same window in pixels, rounded outwards
         y0, y1 = int(top * height / h), min(-int(-bottom * height // h), height)
         x0, x1 = int(left * width / w), min(-int(-right * width // w), width)
+        # pixel centres in grid_sample's -1..1 over the whole map, as F.interpolate would place them
         ys = (torch.arange(y0, y1) + 0.5) / height * 2 - 1
         xs = (torch.arange(x0, x1) + 0.5) / width * 2 - 1
         grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], dim=-1)[None]
@@ -130,8 +137,10 @@ class Detections:
         return values[0, 0] > 0, x0, y0
 
     def to_coco(self, image_id: int, category_ids: tuple[int, ...]) -> list[dict]:
-        """COCO result entries (plain Python values); category_ids gives the file's id of each
-        class.
+        """COCO result entries, as plain Python values.
+
+        category_ids: the file's category id of each class, in the order of class_names. `bbox` is
+        xywh in pixels; `segmentation` is there only if the model has masks.
         """
         boxes = xyxy_to_xywh(self.boxes_xyxy).tolist()
         entries = []
@@ -154,7 +163,11 @@ class Detections:
         return entries
 
     def to_supervision(self) -> supervision.Detections:
-        """The same as `supervision.Detections` (needs the extra `supervision`)."""
+        """The same objects as `supervision.Detections`, masks (N, H, W) included.
+
+        Raises:
+            ModuleNotFoundError: if the extra `supervision` is not installed.
+        """
         import supervision
 
         masks = self.masks

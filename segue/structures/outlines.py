@@ -1,9 +1,8 @@
 """Outlines of rasters, along the edges of their pixels: what CVAT, LabelMe and ImageJ draw.
 
-An outline's corners are whole pixels (0, 0 is the image's corner), so that filling it by the rule
-"a pixel belongs where its centre is inside" gives the raster back, exactly. Contours through pixel
-centres or between them would make objects a pixel thinner. For people who move points, `traced` has
-fewer of them, and no staircases.
+The vertices lie on pixel corners, so that filling an outline by the rule "a pixel belongs where its
+centre is inside" gives exactly the raster back; contours through pixel centres would make objects a
+pixel thinner. For people who move vertices, `traced` gives fewer of them, and no staircases.
 """
 
 from __future__ import annotations
@@ -15,38 +14,41 @@ from scipy import ndimage
 
 from segue.structures.masks import Polygon, Rle, bitmap, raster_polygon
 
-# Right, down, left, up: the object is on the right hand of who follows an edge, so outer rings run
-# clockwise.
+# Directions of an edge: right, down, left, up. Edges keep the object on their right hand, so outer
+# rings run clockwise on the screen, and rings of holes counter-clockwise.
 STEPS = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
-TOLERANCE = 0.4  # pixels that a simplified outline may be away from the traced one
-# of the polygon, drawn again, with the mask; where it is less, the polygon follows every pixel
+TOLERANCE = 0.4  # pixels that a simplified outline may lie away from the traced one
+# IoU of a simplified polygon, rasterised again, with its mask; below it the polygon follows every
+# pixel instead. Thin objects get there first: they lose a large share with each pixel.
 LEAST_IOU = 0.95
 
 
 def rings_of(bits: np.ndarray, x: int = 0, y: int = 0) -> list[np.ndarray]:
-    """The outlines (V, 2) float64 x, y of a bool raster (h, w) whose corner is at x, y, longest
-    first.
+    """The rings (V, 2) float64 x, y around a bool raster (h, w) whose corner is at x, y, most
+    vertices first; [] for an empty raster.
 
     Outer rings run clockwise as seen on the screen, rings around holes the other way. Pixels that
-    meet at a corner are in one ring. Vertices are corners only; a ring is not closed by repeating
-    its first one.
+    meet only at a corner share a ring. There is a vertex only where the outline turns, and the
+    first one is not repeated at the end.
     """
     rings = [_corners(loop) + np.array([x, y]) for loop in _loops(bits)]
     return sorted(rings, key=lambda ring: -len(ring))
 
 
 def ring_area(ring: np.ndarray) -> float:
-    """What a ring (V, 2) encloses, in pixels; negative for the ring of a hole."""
+    """The area in square pixels inside a ring (V, 2), by the shoelace formula; negative for the
+    ring of a hole, which runs the other way.
+    """
     following = np.roll(ring, -1, axis=0)
     return float((ring[:, 0] * following[:, 1] - following[:, 0] * ring[:, 1]).sum() / 2)
 
 
 def traced(mask: Rle, tolerance: float = TOLERANCE) -> Polygon:
-    """The polygon around a mask's pixels, a ring for each piece; a hole is joined to its piece by a
-    slit.
+    """The polygon around a mask's pixels, a ring for each connected piece; a hole is joined to its
+    piece by a slit.
 
-    Drawn again it has an IoU of at least LEAST_IOU with the mask; with tolerance 0 it is the same
-    mask exactly.
+    tolerance: pixels by which vertices may leave the traced outline. Rasterised again, the polygon
+    has an IoU of at least LEAST_IOU with the mask; with tolerance 0 it is exactly the mask.
     """
     bits, x, y = bitmap(mask)
     height, width = bits.shape
@@ -54,18 +56,20 @@ def traced(mask: Rle, tolerance: float = TOLERANCE) -> Polygon:
     corner = np.array([x, y], dtype=np.float64)
     outlines = [_outer_first(_loops(pieces == number)) for number in range(1, count + 1)]
     if tolerance > 0 and count:
-        rings = [
-            joined([_simplified(_midpoints(loop), tolerance) for loop in loops])
-            for loops in outlines
-        ]
+        rings = []
+        for loops in outlines:
+            rings.append(joined([_simplified(_midpoints(loop), tolerance) for loop in loops]))
+        # Simplifying is kept only if the mask survives it.
         again = raster_polygon(rings, (0, 0, width, height))
         if (again & bits).sum() >= LEAST_IOU * (again | bits).sum():
             return Polygon(tuple(ring + corner for ring in rings))
-    return Polygon(tuple(joined([_corners(loop) for loop in loops]) + corner for loops in outlines))
+    exact = [joined([_corners(loop) for loop in loops]) for loops in outlines]
+    return Polygon(tuple(ring + corner for ring in exact))
 
 
 def _loops(bits: np.ndarray) -> list[np.ndarray]:
     """Closed paths (V, 2) float64 along the edges of a raster's pixels, a vertex for each edge."""
+    # Every edge leads to exactly one next edge, so the edges fall into cycles; each is walked once.
     starts, directions = _edges(np.pad(bits.astype(bool), 1))
     following = _following(starts, directions)
     loops, seen = [], [False] * len(starts)
@@ -76,7 +80,7 @@ def _loops(bits: np.ndarray) -> list[np.ndarray]:
             path.append(edge)
             edge = following[edge]
         if path:
-            loops.append(starts[path] - 1.0)  # the padding
+            loops.append(starts[path] - 1.0)  # takes the padding off again
     return loops
 
 
@@ -85,9 +89,10 @@ def _edges(padded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     direction (E,).
     """
     inside = padded[1:-1, 1:-1]
-    # above, right, below, left
+    # A pixel's neighbours above, right, below and left of it: the edge above it runs right, the one
+    # on its right runs down, and so on, in the order of STEPS.
     beyond = (padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1], padded[1:-1, :-2])
-    corners = ((0, 0), (1, 0), (1, 1), (0, 1))  # of the pixel, where the edge on that side starts
+    corners = ((0, 0), (1, 0), (1, 1), (0, 1))  # the pixel's corner at which that edge starts
     starts, directions = [], []
     for direction, (outside, corner) in enumerate(zip(beyond, corners, strict=True)):
         rows, columns = np.nonzero(inside & ~outside)
@@ -97,19 +102,19 @@ def _edges(padded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _following(starts: np.ndarray, directions: np.ndarray) -> list[int]:
-    """The edge that goes on where each edge ends; of two, the left one, which keeps pixels that
-    touch together.
-    """
-    edge_at = {
-        key: i for i, key in enumerate(zip(*starts.T.tolist(), directions.tolist(), strict=True))
-    }
+    """For each edge (E,), the position of the edge that goes on where it ends."""
+    places = zip(*starts.T.tolist(), directions.tolist(), strict=True)
+    edge_at = {place: position for position, place in enumerate(places)}  # (x, y, direction) ->
     ends = starts + STEPS[directions]
     following = []
     for end_x, end_y, direction in zip(*ends.T.tolist(), directions.tolist(), strict=True):
+        # Two edges start where pixels meet at a corner only. Turning left first keeps these pixels
+        # in one ring; turning right first would cut them apart.
         turns = ((direction + 3) % 4, direction, (direction + 1) % 4)  # left, straight on, right
-        following.append(
-            next(edge_at[end_x, end_y, turn] for turn in turns if (end_x, end_y, turn) in edge_at)
-        )
+        for turn in turns:
+            if (end_x, end_y, turn) in edge_at:
+                following.append(edge_at[end_x, end_y, turn])
+                break
     return following
 
 
@@ -128,11 +133,14 @@ def _midpoints(loop: np.ndarray) -> np.ndarray:
 
 
 def _simplified(loop: np.ndarray, tolerance: float) -> np.ndarray:
-    """Fewer vertices, none of those left out farther than `tolerance` from the path (Douglas and
-    Peucker 1973).
+    """Fewer of a loop's vertices (V, 2): those left out lie at most `tolerance` from the new path
+    (Douglas and Peucker 1973).
     """
+    # The method needs two fixed ends, which a closed path does not have: the first vertex and the
+    # one farthest from it cut the loop into two open paths.
     far = int(np.hypot(*(loop - loop[0]).T).argmax())
     closed = np.concatenate([loop, loop[:1]])
+    # a stack instead of recursion, which long outlines would exhaust
     kept, spans = {0, far}, [(0, far), (far, len(loop))]
     while spans:
         first, last = spans.pop()
@@ -140,7 +148,7 @@ def _simplified(loop: np.ndarray, tolerance: float) -> np.ndarray:
             continue
         along = closed[last] - closed[first]
         apart = closed[first + 1 : last] - closed[first]
-        length = max(float(np.hypot(*along)), 1e-9)
+        length = max(float(np.hypot(*along)), 1e-9)  # both ends may be the same place
         distance = np.abs(along[0] * apart[:, 1] - along[1] * apart[:, 0]) / length
         worst = int(distance.argmax())
         if distance[worst] > tolerance:
@@ -151,11 +159,15 @@ def _simplified(loop: np.ndarray, tolerance: float) -> np.ndarray:
 
 
 def joined(loops: Sequence[np.ndarray]) -> np.ndarray:
-    """One ring of an outer path and its holes, or of pieces apart, each joined by a slit where it
-    is nearest.
+    """One ring (V, 2) of an outer path and its holes, or of separate pieces, each joined by a slit
+    of no width at the place where it is nearest.
+
+    Most annotation tools have one ring for an object and no holes. loops: at least one.
     """
     ring = loops[0]
     for hole in loops[1:]:
+        # Walk to the vertex nearest to the hole, around the hole back to where it was entered, and
+        # on: both vertices occur twice.
         apart = np.hypot(*(ring[:, None] - hole[None]).transpose(2, 0, 1))
         here, there = np.unravel_index(apart.argmin(), apart.shape)
         around = np.concatenate([np.roll(hole, -there, 0), hole[there : there + 1]])

@@ -13,7 +13,9 @@ from torch import Tensor
 
 
 def seed_for(*parts: int | str) -> int:
-    """A 63-bit seed that follows from `parts` alone, the same on every machine and Python version."""
+    """A 63-bit seed, 0 or above, that follows from `parts` alone, on every machine and Python
+    version; each part counts with its type, so that 1 and "1" differ.
+    """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
@@ -24,26 +26,30 @@ def order(count: int, *parts: int | str) -> list[int]:
 
 
 def uniform(keys: Tensor, count: int) -> Tensor:
-    """Float32 numbers (T, count) in [0, 1), row t being a function of keys[t] (T,) int64 alone.
+    """Float32 numbers (T, count) in [0, 1); row t is a function of keys[t], int64 (T,), alone.
 
     Counter based: two rounds of the 64-bit finaliser of SplitMix64 (Steele et al., OOPSLA 2014)
     over key + counter, in wrapping int64 arithmetic. The same bits on CPU and GPU, whatever else is
     in the batch.
     """
-    # 0x9E3779B97F4A7C15
+    # SplitMix64's step 0x9E3779B97F4A7C15 as a signed number: torch has no uint64 arithmetic.
     counters = torch.arange(count, device=keys.device, dtype=torch.int64) * -7046029254386353131
     bits = _finalise(_finalise(keys)[:, None] + counters)
-    return _shift(bits, 40).float() * 2.0**-24  # the 24 highest bits are what a float32 holds
+    return _shift(bits, 40).float() * 2.0**-24  # a float32 holds 24 bits; the highest are best
 
 
 def points(keys: Tensor, count: int) -> Tensor:
-    """Points (T, count, 2) in [0, 1)^2, row t being a function of keys[t] (T,) alone.
+    """Points (T, count, 2) float32, x and y in [0, 1); row t is a function of keys[t], int64 (T,),
+    alone.
 
     The R2 low-discrepancy lattice (Roberts 2018, "The unreasonable effectiveness of quasirandom
     sequences"), moved on the torus by a random shift for each key (Cranley and Patterson 1976):
     unbiased as independent draws are, more even, and twenty times cheaper than hashing every
     coordinate.
     """
+    # The two steps are 1 / g and 1 / g^2 of the plastic number g (g^3 = g + 1): with them, points
+    # stay apart however many are taken. In float64, because the products grow with count and only
+    # their fractions matter.
     steps = torch.arange(1, count + 1, dtype=torch.float64)[:, None]
     lattice = (
         steps * torch.tensor([0.7548776662466927, 0.5698402909980532], dtype=torch.float64)

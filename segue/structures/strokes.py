@@ -1,4 +1,6 @@
-"""Thick curved lines as rasters: exact to a fraction of a pixel, and overlapping where lines cross."""
+"""Thick curved lines as rasters, exact to a fraction of a pixel; where lines cross, both keep their
+pixels.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +11,26 @@ STEP = 0.5  # pixels between the points that distances are measured from
 
 
 def resampled(line_xy: np.ndarray, step: float = STEP) -> np.ndarray:
-    """Points (P, 2) `step` pixels apart along a line (V, 2); both ends are kept, and there are at
-    least two.
+    """Points (P, 2) x, y about `step` pixels apart along a line (V, 2), at least two of them; both
+    ends are kept.
     """
     lengths = np.linalg.norm(np.diff(line_xy, axis=0), axis=1)
     along = np.concatenate([[0.0], np.cumsum(lengths)])
-    wanted = np.linspace(0, along[-1], max(2, int(along[-1] / step) + 1))
-    return np.stack([np.interp(wanted, along, line_xy[:, axis]) for axis in (0, 1)], axis=1)
+    positions = np.linspace(0, along[-1], max(2, int(along[-1] / step) + 1))
+    return np.stack([np.interp(positions, along, line_xy[:, axis]) for axis in (0, 1)], axis=1)
 
 
 def around(
     points_xy: np.ndarray, reach: float, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pixels (N, 2: x, y) of an image within `reach` of any of the points, how far, and the
-    nearest point's number.
+    """The pixels of an image that lie within `reach` of any of the points.
 
-    points_xy: (P, 2), at most about a pixel apart; x, y of a pixel's centre are whole numbers.
+    points_xy: (P, 2), at most about a pixel apart. reach: in pixels. Here, unlike elsewhere, a
+    pixel's centre is at whole numbers. Returns the pixels (M, 2) int x, y, their distances (M,) in
+    pixels, and the positions (M,) of their nearest points.
     """
+    # A cheap superset first: every pixel in a disc around a rounded point. Only these are measured
+    # exactly, by the tree; a distance map of the whole image would cost far more for one line.
     size = int(np.ceil(reach)) + 1
     offsets = np.mgrid[-size : size + 1, -size : size + 1].reshape(2, -1).T
     offsets = offsets[(offsets**2).sum(1) <= (size + 1) ** 2]
@@ -44,7 +49,7 @@ def around(
 
 
 def raster(pixels_xy: np.ndarray) -> tuple[int, int, np.ndarray]:
-    """Pixels (N, 2), at least one, as the x, y of a corner and a bool raster (h, w)."""
+    """Pixels (M, 2) int x, y, at least one, as the x, y of a corner and a bool raster (h, w)."""
     low, high = pixels_xy.min(0), pixels_xy.max(0)
     mask = np.zeros((high - low + 1)[::-1], dtype=bool)
     mask[pixels_xy[:, 1] - low[1], pixels_xy[:, 0] - low[0]] = True

@@ -1,4 +1,4 @@
-"""What a model should predict for one image, and several images with their targets as one batch."""
+"""The ground truth of one image as losses read it, and several images with theirs as one batch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from segue.structures.masks import PackedMasks
 
 @dataclass(slots=True)
 class Target:
-    """The objects of one image in the frame the model sees.
+    """The ground truth of one image, in the frame the model sees.
 
-    labels (N,) int64 0..K-1; boxes_cxcywh (N, 4) float32 in 0..1; masks (N) or None if the stage
-    needs none; has_mask (N,) bool: objects without one take part in box terms only; object_weights (N,)
-    float32: how much an object's terms count (1 for a manual label). key: 63-bit number that names
-    this view of this image; all randomness of its losses follows from it. unexplained: cells (h, w)
-    where the image shows something that no object covers, bool; None unless asked for. record:
-    position of the image in its split. size: height, width of the original image in pixels.
+    labels (N,) int64, 0..K-1; boxes_cxcywh (N, 4) float32 in 0..1 of the frame; has_mask (N,) bool:
+    objects without a mask take part in class and box terms only; object_weights (N,) float32: how
+    much an object's terms count (1 for a manual label); masks: of N objects, None if the stage
+    needs none. unexplained: bool (h, w), true in cells where the image shows something that no
+    object covers; None unless the stage's noise settings need it. key: a 63-bit number that names
+    this view of this image; all randomness of its losses follows from it. record: position of the
+    image in its split. size: height, width of the original image in pixels.
     """
 
     labels: Tensor
@@ -37,7 +38,9 @@ class Target:
         return len(self.labels)
 
     def keep(self, chosen: Tensor) -> Target:
-        """Only the objects where bool `chosen` (N,) is true, in every field."""
+        """Only the objects where bool `chosen` (N,) is true, in every field that has an entry for
+        each object.
+        """
         return replace(
             self,
             labels=self.labels[chosen],
@@ -58,10 +61,10 @@ class Target:
 
 @dataclass(slots=True)
 class Batch:
-    """The images of one optimizer step (or a part of it) with their targets.
+    """The images of one optimizer step, or of one micro-batch of it, with their targets.
 
-    inputs: named tensors with B first: "images" (B, C, H, W), or, where the frozen part of the
-    model was computed before, its outputs under the names the model gives them.
+    inputs: named tensors with B first: "images" (B, C, H, W) float32, or, where the outputs of the
+    frozen parts come from the cache, these under the names the model gives them.
     """
 
     inputs: dict[str, Tensor]
@@ -71,7 +74,7 @@ class Batch:
         return len(self.targets)
 
     def split(self, images: int) -> list[Batch]:
-        """Consecutive parts of at most `images` images each."""
+        """Consecutive micro-batches of at most `images` images each, for gradient accumulation."""
         return [
             Batch(
                 {name: t[i : i + images] for name, t in self.inputs.items()},
@@ -85,8 +88,9 @@ class Batch:
         return Batch(inputs, [target.to(device) for target in self.targets])
 
     def counts(self) -> dict[str, float]:
-        """What loss terms may be divided by; summed over all parts of a step, these do not depend
-        on the split.
+        """What loss terms may be divided by: images, objects, their weights, and the weights of
+        those with a mask. Summed over all micro-batches and processes of a step, these do not
+        depend on how the step is split.
         """
         return {
             "images": float(len(self)),
@@ -101,7 +105,9 @@ class Batch:
 
 
 def collate(samples: Sequence[tuple[dict[str, Tensor], Target]]) -> Batch:
-    """Samples of equal input shapes as one batch; no samples give an empty batch without inputs."""
+    """Samples, each inputs without B and their target, as one batch; no samples give an empty batch
+    without inputs. All inputs of one name must have one shape.
+    """
     if not samples:
         return Batch({}, [])
     names = samples[0][0].keys()

@@ -36,9 +36,12 @@ def test_a_square_on_the_grid_loses_its_four_corners_alone(tmp_path):
     bits = np.ones((32, 32), dtype=bool)
     masks = [Polygon((square,)), encoded(bits, 8, 16, 64, 64)]
     objects = [Annotation((8, 16, 40, 48), "cell", mask) for mask in masks]
-    found = perfect(Record(tmp_path, 64, 64, 1, tuple(objects)), objects, CLASSES, (64, 64), 4)
-    assert found.masks is not None and (found.masks[0] == found.masks[1]).all()
-    assert found.masks[0].sum() == 32 * 32 - 4 and found.masks[0, 16:48, 8:40].sum() == 32 * 32 - 4
+    detections = perfect(Record(tmp_path, 64, 64, 1, tuple(objects)), objects, CLASSES, (64, 64), 4)
+    assert detections.masks is not None and (detections.masks[0] == detections.masks[1]).all()
+    assert (
+        detections.masks[0].sum() == 32 * 32 - 4
+        and detections.masks[0, 16:48, 8:40].sum() == 32 * 32 - 4
+    )
 
 
 def test_a_low_ceiling_says_what_would_raise_it(records):
@@ -53,16 +56,18 @@ def test_check_tells_the_ceiling_of_the_plan_and_of_the_data_alone(rendered, tmp
     check_target(
         write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs")), (), False
     )
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     assert (
-        "mask ceiling at 64 x 64, cells of 2 px: mask_ap" in said
-        and "raise model.resolution" in said
+        "mask ceiling at 64 x 64, cells of 2 px: mask_ap" in message
+        and "raise model.resolution" in message
     )
     assert (
-        "30 queries, 100 detections of an image counted; the fullest image has 10 objects" in said
+        "30 queries, 100 detections of an image counted; the fullest image has 10 objects"
+        in message
     )
     check_target(rendered, (), False)
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     assert (
-        "mask ceiling at 384 x 384, cells of 4 px" in said and "mask ceiling at 768 x 768" in said
+        "mask ceiling at 384 x 384, cells of 4 px" in message
+        and "mask ceiling at 768 x 768" in message
     )

@@ -28,18 +28,21 @@ def annotation(rng: np.random.Generator, number: int, crowd: bool = False) -> An
         [[x, y + h / 2], [x + w / 2, y], [x + w, y + h / 2], [x + w / 2, y + h]], dtype=np.float64
     )
     return Annotation(
-        box_xyxy=(x, y, x + w, y + h), class_name=CLASSES[rng.integers(3)], mask=Polygon((outline,)), crowd=crowd,
+        box_xyxy=(x, y, x + w, y + h),
+        class_name=CLASSES[rng.integers(3)],
+        mask=Polygon((outline,)),
+        crowd=crowd,
         id=number,
-    )  # fmt: skip
+    )
 
 
 def records(seed: int) -> list[Record]:
     rng = np.random.default_rng(seed)
-    found = []
+    rendered_records = []
     for number in range(12):
         objects = [annotation(rng, i, crowd=i == 5) for i in range(rng.integers(0, 9))]
-        found.append(Record(Path(f"{number}.png"), 128, 130, number, tuple(objects)))
-    return found
+        rendered_records.append(Record(Path(f"{number}.png"), 128, 130, number, tuple(objects)))
+    return rendered_records
 
 
 def detections(record: Record, rng: np.random.Generator) -> Detections:
@@ -107,12 +110,12 @@ def test_crowded_images_are_counted_whole():
 
 
 def test_where_masks_are_compared_an_object_without_one_is_a_region_that_does_not_count():
-    found = records(2)
+    truth = records(2)
     bare = Annotation(box_xyxy=(0, 0, 9, 9), class_name="a", mask=None, crowd=False, id=77)
-    found[0] = Record(found[0].image, 128, 130, 0, (bare,))
-    entries = ground_truth(found, CLASSES, masks=True)["annotations"]
+    truth[0] = Record(truth[0].image, 128, 130, 0, (bare,))
+    entries = ground_truth(truth, CLASSES, masks=True)["annotations"]
     assert entries[0]["iscrowd"] == 1
-    assert ground_truth(found, CLASSES, masks=False)["annotations"][0]["iscrowd"] == 0
+    assert ground_truth(truth, CLASSES, masks=False)["annotations"][0]["iscrowd"] == 0
 
 
 def test_a_better_model_is_called_better_and_the_same_one_unchanged():

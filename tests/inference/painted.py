@@ -103,7 +103,7 @@ class Exact:
 
 
 class Rough(Exact):
-    """As learned masks are: outlines wander by some 2 px, anew in every tile, and stop 3 px short
+    """As learned masks are: outlines wander by 2 px, differently in each tile, and stop 3 px short
     of its border.
     """
 
@@ -189,7 +189,7 @@ def postprocess(
     chain: Chain, state: State, sizes: list[tuple[int, int]], most: int
 ) -> list[Detections]:
     """Each connected part of each colour; its mask are the logits in and next to it."""
-    found = []
+    by_image = []
     for logits, (height, width) in zip(state["logits"].numpy(), sizes, strict=True):
         masks, boxes = [], []
         for plane in logits:
@@ -208,10 +208,10 @@ def postprocess(
         boxes_xyxy = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4) * scale
         scores, labels = torch.full((len(masks),), 0.9), torch.zeros(len(masks), dtype=torch.int64)
         stack = torch.stack(masks) if masks else torch.zeros(0, *logits.shape[1:])
-        found.append(
+        by_image.append(
             Detections(boxes_xyxy, scores, labels, chain.spec.classes, (height, width), stack)
         )
-    return found
+    return by_image
 
 
 def build(spec: ModelSpec, masks: bool) -> Chain:

@@ -39,10 +39,10 @@ def test_predictions_of_a_file_have_the_ids_of_its_training_data(tmp_path, name)
     assert load(path, "cpu").card.data["classes"] == IDS
     Image.new("RGB", (40, 30), (90, 120, 40)).save(tmp_path / "image.png")
     written = predict_to_folder(path, tmp_path / "image.png", tmp_path / "out", 0.0, "cpu")
-    found = json.loads(written.read_text())
-    assert {entry["name"]: entry["id"] for entry in found["categories"]} == IDS
-    assert {entry["category_id"] for entry in found["annotations"]} <= set(IDS.values())
-    assert found["annotations"] or name == "best_model.pth"
+    coco_file = json.loads(written.read_text())
+    assert {entry["name"]: entry["id"] for entry in coco_file["categories"]} == IDS
+    assert {entry["category_id"] for entry in coco_file["annotations"]} <= set(IDS.values())
+    assert coco_file["annotations"] or name == "best_model.pth"
 
 
 @pytest.mark.parametrize("ids", [None, "cell", {"cell": "3"}, {3: 3}, {"cell": -1}])

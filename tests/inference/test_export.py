@@ -35,7 +35,7 @@ def painted() -> Detections:
     return Exact().predict_ready(picture(500, 400, seed=3)[0], 0.5)
 
 
-def some(masks: list[np.ndarray], names: tuple[str, ...] = ("tube",)) -> Detections:
+def with_masks(masks: list[np.ndarray], names: tuple[str, ...] = ("tube",)) -> Detections:
     regions = tuple(Region.of(mask) for mask in masks)
     boxes = torch.tensor([region.window for region in regions], dtype=torch.float32)
     labels = torch.zeros(len(masks), dtype=torch.int64)
@@ -48,7 +48,7 @@ def test_labels_number_the_objects_and_smaller_ones_lie_on_top():
     large, small = np.zeros((50, 60), dtype=bool), np.zeros((50, 60), dtype=bool)
     large[10:40, 5:55], small[20:25, 0:30] = True, True
     for masks, on_top in (([small, large], 1), ([large, small], 2)):
-        labels = label_image(some(masks))
+        labels = label_image(with_masks(masks))
         assert labels.dtype == np.uint16 and sorted(np.unique(labels)) == [0, 1, 2]
         assert (labels[20:25, 0:30] == on_top).all() and (labels == 3 - on_top).sum() == 1500 - 125
 
@@ -56,13 +56,17 @@ def test_labels_number_the_objects_and_smaller_ones_lie_on_top():
 def test_more_objects_than_16_bits_can_number_are_refused():
     one = Region.of(np.ones((1, 1), dtype=bool))
     count = 65_536
-    found = Detections(
-        torch.zeros(count, 4), torch.ones(count), torch.zeros(count, dtype=torch.int64), ("a",), (9, 9),
+    detections = Detections(
+        torch.zeros(count, 4),
+        torch.ones(count),
+        torch.zeros(count, dtype=torch.int64),
+        ("a",),
+        (9, 9),
         regions=(one,) * count,
-    )  # fmt: skip
+    )
     with pytest.raises(DataError, match="65536 objects; expected at most 65535"):
-        label_image(found)
-    assert label_image(found[:65_535])[0, 0] > 0
+        label_image(detections)
+    assert label_image(detections[:65_535])[0, 0] > 0
 
 
 def rings_in(roi: roifile.ImagejRoi) -> list[np.ndarray]:
@@ -84,22 +88,22 @@ def test_regions_read_back_are_the_masks(painted, tmp_path):
 def test_holes_and_pieces_are_in_one_composite_region():
     bits = np.zeros((60, 80), dtype=bool)
     bits[5:40, 5:50], bits[15:25, 15:25], bits[50:55, 60:75] = True, False, True
-    (roi,) = rois(some([bits, np.zeros_like(bits)]))  # an empty mask has no region
+    (roi,) = rois(with_masks([bits, np.zeros_like(bits)]))  # an empty mask has no region
     again = roifile.ImagejRoi.frombytes(roi.tobytes())
     assert again.composite and len(rings_in(again)) == 3
     assert np.array_equal(filled(rings_in(again), 60, 80), bits)
 
 
 def test_a_model_without_masks_gives_its_boxes(painted):
-    found = replace(painted, regions=None)
-    assert [(roi.left, roi.top, roi.right, roi.bottom) for roi in rois(found)] == [
+    boxes_alone = replace(painted, regions=None)
+    assert [(roi.left, roi.top, roi.right, roi.bottom) for roi in rois(boxes_alone)] == [
         r.window for r in painted.regions
     ]
-    assert label_image(found)[0, 30] > 0
+    assert label_image(boxes_alone)[0, 30] > 0
 
 
 def test_class_names_cannot_leave_the_archive(tmp_path):
-    write_rois(tmp_path / "RoiSet.zip", some([np.ones((9, 9), dtype=bool)], ("../../a/b",)))
+    write_rois(tmp_path / "RoiSet.zip", with_masks([np.ones((9, 9), dtype=bool)], ("../../a/b",)))
     (roi,) = roifile.roiread(tmp_path / "RoiSet.zip")
     assert roi.name == "0001-../../a/b" and not (tmp_path.parent / "a").exists()
 
@@ -115,9 +119,11 @@ def test_overlays_of_regions_are_those_of_masks(painted):
 def test_a_long_name_is_cut_and_its_score_stays():
     one, black = np.zeros((40, 900), dtype=bool), Image.new("RGB", (900, 40))
     one[20:30, 5:20] = True
-    short, long, longer = (some([one], ("i" * count,)) for count in (60, 80, 90))
+    short, long, longer = (with_masks([one], ("i" * count,)) for count in (60, 80, 90))
     poor = replace(long, scores=long.scores - 0.5)
-    drawn = [np.asarray(draw_detections(black, found)) for found in (short, long, longer, poor)]
+    drawn = [
+        np.asarray(draw_detections(black, detections)) for detections in (short, long, longer, poor)
+    ]
     assert np.array_equal(drawn[0], drawn[1]) and np.array_equal(drawn[1], drawn[2])
     assert not np.array_equal(drawn[1], drawn[3])
 
@@ -225,7 +231,7 @@ def test_a_file_of_16_bits_that_says_its_scale_is_measured_in_um_and_in_its_own_
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--grid", "2,2"], "--grid: '2,2'; expected rows x columns"),
         (["--tile", "big"], "--tile: 'big'; expected pixels, or auto (for this model 64)"),
@@ -238,7 +244,7 @@ def test_a_file_of_16_bits_that_says_its_scale_is_measured_in_um_and_in_its_own_
         (["--refine", "area=50", "unit=um"], "scale is not known; expected --scale UM_PER_PX"),
     ],
 )
-def test_slips_in_the_options_are_one_line(checkpoint, rendered, tmp_path, words, said, capsys):
+def test_slips_in_the_options_are_one_line(checkpoint, rendered, tmp_path, words, message, capsys):
     code = main(
         [
             "predict",
@@ -251,7 +257,7 @@ def test_slips_in_the_options_are_one_line(checkpoint, rendered, tmp_path, words
             *words,
         ]
     )
-    assert code == 2 and said in capsys.readouterr().err
+    assert code == 2 and message in capsys.readouterr().err
 
 
 def test_a_table_without_objects_has_the_header_of_one_with_objects(painted):

@@ -45,53 +45,53 @@ def ring(inner: float, outer: float) -> np.ndarray:
 def test_a_straight_tube_has_its_length_width_and_direction(end, stretch, orientation, width):
     """stretch: how much longer a digital line of this slope is."""
     line = math.dist((20.5, 20.5), end)
-    found = shape(tube((20.5, 20.5), end, width))
-    assert found["length"] == pytest.approx(line * stretch + width, abs=1.5)
-    assert found["skeleton_length"] == pytest.approx(line * stretch, abs=4)
-    assert found["width_mean"] == pytest.approx(width, abs=0.8)
-    assert found["width_max"] == pytest.approx(width, abs=1)
-    assert (found["branch_points"], found["end_points"]) == (0, 2)
-    assert found["orientation"] % 180 == pytest.approx(orientation, abs=0.5)
-    assert found["area"] == pytest.approx(line * width + math.pi * width**2 / 4, rel=0.03)
+    measures = shape(tube((20.5, 20.5), end, width))
+    assert measures["length"] == pytest.approx(line * stretch + width, abs=1.5)
+    assert measures["skeleton_length"] == pytest.approx(line * stretch, abs=4)
+    assert measures["width_mean"] == pytest.approx(width, abs=0.8)
+    assert measures["width_max"] == pytest.approx(width, abs=1)
+    assert (measures["branch_points"], measures["end_points"]) == (0, 2)
+    assert measures["orientation"] % 180 == pytest.approx(orientation, abs=0.5)
+    assert measures["area"] == pytest.approx(line * width + math.pi * width**2 / 4, rel=0.03)
 
 
 def test_a_bar_with_square_ends_has_no_branches_and_its_full_length():
     bits = np.zeros((30, 120), dtype=bool)
     bits[10:21, 10:111] = True
-    found = shape(bits, 1000, 2000)
-    assert found["length"] == pytest.approx(101, abs=1.5) and found["branch_points"] == 0
-    assert (found["centroid_x"], found["centroid_y"]) == (1060.5, 2015.5)
+    measures = shape(bits, 1000, 2000)
+    assert measures["length"] == pytest.approx(101, abs=1.5) and measures["branch_points"] == 0
+    assert (measures["centroid_x"], measures["centroid_y"]) == (1060.5, 2015.5)
     # around the outer pixels' centres
-    assert found["perimeter"] == pytest.approx(2 * (100 + 10), abs=1)
-    assert found["aspect"] == pytest.approx(101 / 11)
+    assert measures["perimeter"] == pytest.approx(2 * (100 + 10), abs=1)
+    assert measures["aspect"] == pytest.approx(101 / 11)
 
 
 def test_a_ring_has_no_ends_and_the_length_of_its_middle_line():
-    found = shape(ring(40, 50))
-    assert (found["branch_points"], found["end_points"]) == (0, 0)
-    assert found["length"] == pytest.approx(2 * math.pi * 45 * 1.055, rel=0.02)
-    assert found["width_mean"] == pytest.approx(10, abs=0.7)
-    assert found["perimeter"] == pytest.approx(2 * math.pi * (40 + 50), rel=0.06)
+    measures = shape(ring(40, 50))
+    assert (measures["branch_points"], measures["end_points"]) == (0, 0)
+    assert measures["length"] == pytest.approx(2 * math.pi * 45 * 1.055, rel=0.02)
+    assert measures["width_mean"] == pytest.approx(10, abs=0.7)
+    assert measures["perimeter"] == pytest.approx(2 * math.pi * (40 + 50), rel=0.06)
 
 
 def test_a_y_has_one_branch_point_and_three_ends():
     arms = [tube((80, 80), end, 11) for end in ((80, 140), (30, 30), (130, 30))]
-    found = shape(arms[0] | arms[1] | arms[2])
-    assert (found["branch_points"], found["end_points"]) == (1, 3)
-    assert found["length"] == pytest.approx(60 + 2 * math.hypot(50, 50) + 3 * 5.5, rel=0.02)
+    measures = shape(arms[0] | arms[1] | arms[2])
+    assert (measures["branch_points"], measures["end_points"]) == (1, 3)
+    assert measures["length"] == pytest.approx(60 + 2 * math.hypot(50, 50) + 3 * 5.5, rel=0.02)
 
 
 def test_two_crossing_tubes_have_one_branch_point_and_four_ends():
-    found = shape(tube((30, 30), (130, 120), 12) | tube((30, 120), (130, 40), 12))
-    assert (found["branch_points"], found["end_points"]) == (1, 4)
+    measures = shape(tube((30, 30), (130, 120), 12) | tube((30, 120), (130, 40), 12))
+    assert (measures["branch_points"], measures["end_points"]) == (1, 4)
 
 
 def test_a_rough_outline_makes_no_branches():
     rng = np.random.default_rng(0)
     bits = tube((20, 80), (140, 80), 14)
     edge = bits ^ np.roll(bits, 1, 0) | bits ^ np.roll(bits, -1, 0)
-    found = shape(ndimage.binary_fill_holes(bits ^ (edge & (rng.random(bits.shape) < 0.3))))
-    assert (found["branch_points"], found["end_points"]) == (0, 2)
+    measures = shape(ndimage.binary_fill_holes(bits ^ (edge & (rng.random(bits.shape) < 0.3))))
+    assert (measures["branch_points"], measures["end_points"]) == (0, 2)
 
 
 def test_the_smallest_objects_have_measures_too():
@@ -111,7 +111,7 @@ def two_objects() -> tuple[Detections, torch.Tensor]:
     values[:, 12, 40] = 65_535, 7
     regions = (Region.of(bits), Region.of(np.ones((5, 50), dtype=bool), 100, 60))
     boxes = torch.tensor([region.window for region in regions], dtype=torch.float32)
-    found = Detections(
+    detections = Detections(
         boxes,
         torch.tensor([0.9, 0.5]),
         torch.tensor([1, 0]),
@@ -119,12 +119,12 @@ def two_objects() -> tuple[Detections, torch.Tensor]:
         (100, 200),
         regions=regions,
     )
-    return found, torch.from_numpy(values)
+    return detections, torch.from_numpy(values)
 
 
 def test_intensities_keep_the_levels_of_16_bit_files():
-    found, pixels = two_objects()
-    first, second = measurements(found, pixels, ("phase", "green"), None)
+    detections, pixels = two_objects()
+    first, second = measurements(detections, pixels, ("phase", "green"), None)
     assert (first["id"], first["class"], second["id"], second["class"]) == (1, "b", 2, "a")
     assert (first["phase_min"], first["phase_max"]) == (40_000, 65_535)
     assert first["phase_integrated"] == 399 * 40_000 + 65_535 and first["green_mean"] == 7 / 400
@@ -132,10 +132,10 @@ def test_intensities_keep_the_levels_of_16_bit_files():
 
 
 def test_um_follow_the_scale_and_stay_empty_without_one():
-    found, pixels = two_objects()
+    detections, pixels = two_objects()
     known, unknown = (
-        measurements(found, pixels, "ab", 0.5)[0],
-        measurements(found, pixels, "ab", None)[0],
+        measurements(detections, pixels, "ab", 0.5)[0],
+        measurements(detections, pixels, "ab", None)[0],
     )
     assert known["area_um2"] == 100 and known["length_um"] == known["length"] / 2
     assert known["width_mean_um"] == known["width_mean"] / 2 and "area_um2" not in unknown

@@ -44,11 +44,11 @@ def same(a: segue.Detections, b: segue.Detections) -> bool:
 
 
 def test_a_run_a_stage_and_a_checkpoint_are_the_same_model(finished, picture):
-    found = [
+    by_form = [
         segue.load(path).predict(picture, 0.01)
         for path in (finished, finished / "2-masks", finished / "2-masks" / "selected")
     ]
-    assert len(found[0]) > 0 and same(found[0], found[1]) and same(found[0], found[2])
+    assert len(by_form[0]) > 0 and same(by_form[0], by_form[1]) and same(by_form[0], by_form[2])
 
 
 def test_every_kind_of_picture_gives_the_same(finished, picture):
@@ -71,24 +71,31 @@ def test_a_list_gives_a_list_also_of_one(finished, picture):
 
 
 def test_detections_are_in_pixels_sorted_named_and_above_the_threshold(finished, picture):
-    found = segue.load(finished).predict(picture, threshold=0.02)
-    height, width = found.size
+    detections = segue.load(finished).predict(picture, threshold=0.02)
+    height, width = detections.size
     assert (width, height) == Image.open(picture).size
-    assert bool((found.scores >= 0.02).all()) and torch.equal(
-        found.scores, found.scores.sort(descending=True).values
+    assert bool((detections.scores >= 0.02).all()) and torch.equal(
+        detections.scores, detections.scores.sort(descending=True).values
     )
-    assert bool((found.boxes_xyxy[:, 2:] >= found.boxes_xyxy[:, :2]).all())
-    assert found.boxes_xyxy.min() >= 0 and found.boxes_xyxy[:, 2].max() <= width
-    assert found.names == [("cell", "rod", "tube")[label] for label in found.labels.tolist()]
-    assert found.masks.shape == (len(found), height, width) and found.masks.dtype == torch.bool
+    assert bool((detections.boxes_xyxy[:, 2:] >= detections.boxes_xyxy[:, :2]).all())
+    assert detections.boxes_xyxy.min() >= 0 and detections.boxes_xyxy[:, 2].max() <= width
+    assert detections.names == [
+        ("cell", "rod", "tube")[label] for label in detections.labels.tolist()
+    ]
+    assert (
+        detections.masks.shape == (len(detections), height, width)
+        and detections.masks.dtype == torch.bool
+    )
 
 
 def test_detections_go_to_supervision(finished, picture):
     supervision = pytest.importorskip("supervision")
-    found = segue.load(finished).predict(picture, threshold=0.02)
-    theirs = found.to_supervision()
-    assert isinstance(theirs, supervision.Detections) and len(theirs) == len(found)
-    assert list(theirs["class_name"]) == found.names and theirs.mask.shape[0] == len(found)
+    detections = segue.load(finished).predict(picture, threshold=0.02)
+    theirs = detections.to_supervision()
+    assert isinstance(theirs, supervision.Detections) and len(theirs) == len(detections)
+    assert list(theirs["class_name"]) == detections.names and theirs.mask.shape[0] == len(
+        detections
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,19 +126,19 @@ def test_the_original_sample_works_on_our_checkpoints_and_on_its_files(finished,
     image = Image.open(picture)
     card, tensors = checkpoint.read(selected)
     torch.save(rfdetr_file(tensors, card.spec.classes, {"size": "pico"}), tmp_path / "best.pt")
-    found = []
+    predicted = []
     for weights in (selected, tmp_path / "best.pt"):
         model = facade.RFDETRPico(
             pretrain_weights=str(weights), num_classes=3, class_names=CLASSES, masks=True
         )
-        found.append(model.predict([image], threshold=0.02))
-    for one in found:
+        predicted.append(model.predict([image], threshold=0.02))
+    for one in predicted:
         assert one.masks.shape[0] == len(one.boxes) == len(one.scores) == len(one.class_ids) > 0
         assert [
             model.class_names[number] for number in one.class_ids.tolist()
         ] == one.detections.names
-    assert torch.equal(found[0].class_ids, found[1].class_ids)
-    torch.testing.assert_close(found[0].boxes, found[1].boxes, atol=1e-3, rtol=1e-4)
+    assert torch.equal(predicted[0].class_ids, predicted[1].class_ids)
+    torch.testing.assert_close(predicted[0].boxes, predicted[1].boxes, atol=1e-3, rtol=1e-4)
     assert len(model.predict([image, image], threshold=0.02)) == 2
     without = facade.RFDETRPico(pretrain_weights=tmp_path / "best.pt").predict(
         image, threshold=0.02

@@ -41,26 +41,26 @@ def detections(
     )
 
 
-def after(found: Detections, **settings) -> tuple[Detections, list]:
-    return refine(found, Refine(**settings))
+def after(before: Detections, **settings) -> tuple[Detections, list]:
+    return refine(before, Refine(**settings))
 
 
 def test_without_settings_nothing_happens_and_nothing_is_recorded():
-    found = detections(disc(50, 50, 20), bar(100, 10, 280, 20))
-    left, record = after(found)
-    assert left is found and record == []
+    before = detections(disc(50, 50, 20), bar(100, 10, 280, 20))
+    left, record = after(before)
+    assert left is before and record == []
 
 
 def test_confidence_area_and_aspect_remove_and_say_how_many():
-    found = detections(
+    before = detections(
         disc(50, 50, 20), bar(100, 10, 280, 20), disc(200, 100, 3), disc(90, 150, 40)
     )
-    left, record = after(found, confidence=0.65, area=100, most_area=2000)
+    left, record = after(before, confidence=0.65, area=100, most_area=2000)
     assert [(s.step, s.given, s.removed) for s in record] == [
         ("confidence", 4, 1), ("area", 3, 1), ("most_area", 2, 0),
     ]  # fmt: skip
     assert len(left) == 2
-    assert after(found, aspect=5)[0].boxes_xyxy.tolist() == [[100, 10, 280, 20]]
+    assert after(before, aspect=5)[0].boxes_xyxy.tolist() == [[100, 10, 280, 20]]
 
 
 def test_aspect_is_the_ratio_of_the_sides_of_a_bar_however_it_lies():
@@ -94,8 +94,8 @@ def test_smoothing_takes_off_whiskers_keeps_the_area_and_moves_no_image_border()
 def test_duplicates_of_one_class_become_one_and_crossing_tubes_do_not():
     tube, again, stub = bar(10, 50, 250, 62), bar(14, 51, 255, 63), bar(20, 50, 60, 62)
     crossing, other = bar(120, 10, 132, 180), disc(30, 150, 15)
-    found = detections(tube, again, stub, crossing, other, scores=[0.7, 0.9, 0.5, 0.8, 0.6])
-    left, (step,) = after(found, merge=0.7)
+    before = detections(tube, again, stub, crossing, other, scores=[0.7, 0.9, 0.5, 0.8, 0.6])
+    left, (step,) = after(before, merge=0.7)
     assert step.removed == 2 and left.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
     assert np.array_equal(left.masks[0].numpy(), tube | again | stub)
     assert left.boxes_xyxy[0].tolist() == [10, 50, 255, 63]
@@ -104,28 +104,28 @@ def test_duplicates_of_one_class_become_one_and_crossing_tubes_do_not():
 
 
 def test_um_are_converted_by_the_scale_and_without_one_refused():
-    found = detections(bar(0, 0, 20, 10), bar(50, 50, 100, 100))
+    before = detections(bar(0, 0, 20, 10), bar(50, 50, 100, 100))
     wanted = Refine(area=100, unit="um")
-    assert len(refine(found, wanted, um_per_px=0.5)[0]) == 1  # 50 and 625 um^2
-    assert len(refine(found, wanted, um_per_px=1.0)[0]) == 2
+    assert len(refine(before, wanted, um_per_px=0.5)[0]) == 1  # 50 and 625 um^2
+    assert len(refine(before, wanted, um_per_px=1.0)[0]) == 2
     with pytest.raises(PlanError, match="scale is not known; expected --scale"):
-        refine(found, wanted)
+        refine(before, wanted)
 
 
 def test_a_model_without_masks_is_measured_by_its_boxes():
-    found = detections(bar(0, 0, 20, 10), bar(50, 50, 100, 100), bar(50, 50, 100, 98))
-    found = Detections(found.boxes_xyxy, found.scores, found.labels, found.class_names, SIZE)
-    left, record = after(found, area=500, merge=0.7, holes=5)
+    before = detections(bar(0, 0, 20, 10), bar(50, 50, 100, 100), bar(50, 50, 100, 98))
+    before = Detections(before.boxes_xyxy, before.scores, before.labels, before.class_names, SIZE)
+    left, record = after(before, area=500, merge=0.7, holes=5)
     assert [step.step for step in record] == ["area", "merge"]
     assert left.boxes_xyxy.tolist() == [[50, 50, 100, 100]] and not left.has_masks
 
 
 def test_the_summary_adds_up_over_images():
-    found, wanted = (
+    before, wanted = (
         detections(disc(50, 50, 20), disc(200, 100, 3)),
         Refine(area=100, confidence=0.1),
     )
-    record = refine(found, wanted)[1]
+    record = refine(before, wanted)[1]
     told = summary(wanted, {"a.png": record, "b.png": record})
     assert told["settings"] == {"area": 100, "confidence": 0.1, "unit": "px"}
     assert told["steps"]["area"] == {"given": 4, "removed": 2, "changed": 0}

@@ -51,20 +51,20 @@ def test_the_picture_has_what_is_hard(painted):
 def test_every_grid_gives_exactly_the_same_objects(painted, grid, overlap_share):
     pixels, count = painted
     expected = Exact().predict_ready(pixels, 0.5)
-    found = predict_tiled(Exact(), pixels, Tiling(grid=grid, overlap=overlap_share), 0.5)
-    assert len(found) == len(expected) == count
-    assert sorted(found.regions, key=repr) == sorted(expected.regions, key=repr)
-    assert sorted(found.boxes_xyxy.tolist()) == sorted(expected.boxes_xyxy.tolist())
+    detections = predict_tiled(Exact(), pixels, Tiling(grid=grid, overlap=overlap_share), 0.5)
+    assert len(detections) == len(expected) == count
+    assert sorted(detections.regions, key=repr) == sorted(expected.regions, key=repr)
+    assert sorted(detections.boxes_xyxy.tolist()) == sorted(expected.boxes_xyxy.tolist())
 
 
 def test_a_model_that_resizes_its_tiles_gives_the_same_objects_from_every_grid(painted):
     """Issue 4, "done when" 5: 1x1, 2x2 and 3x4 on 2048x1570; count equal, IoU at least 0.95."""
     pixels, count = painted
-    found = [predict_tiled(model(640), pixels, Tiling(grid=grid), 0.5) for grid in GRIDS]
-    assert [len(one) for one in found] == [count] * 3
+    by_grid = [predict_tiled(model(640), pixels, Tiling(grid=grid), 0.5) for grid in GRIDS]
+    assert [len(one) for one in by_grid] == [count] * 3
     ious = [
         worst_iou(a, b)
-        for a, b in ((found[0], found[1]), (found[0], found[2]), (found[1], found[2]))
+        for a, b in ((by_grid[0], by_grid[1]), (by_grid[0], by_grid[2]), (by_grid[1], by_grid[2]))
     ]
     assert min(ious) >= 0.95, ious
 
@@ -118,7 +118,7 @@ def two_tiles(left: list, right: list, masks: bool = True) -> Detections:
     """
     tiles = Tiling(grid=(1, 2), overlap=0.4).cut(60, 160)
     assert [tile.window for tile in tiles] == [(0, 0, 100, 60), (60, 0, 160, 60)]
-    found = []
+    by_tile = []
     for objects in (left, right):
         windows, scores = [o[:4] for o in objects], [o[4] if len(o) > 4 else 0.9 for o in objects]
         regions = tuple(
@@ -127,19 +127,19 @@ def two_tiles(left: list, right: list, masks: bool = True) -> Detections:
         boxes = torch.tensor(windows, dtype=torch.float32).reshape(-1, 4)
         labels = torch.zeros(len(windows), dtype=torch.int64)
         kept = regions if masks else None
-        found.append(
+        by_tile.append(
             Detections(boxes, torch.tensor(scores), labels, ("tube",), (60, 160), regions=kept)
         )
-    return join(tiles, found)
+    return join(tiles, by_tile)
 
 
 @pytest.mark.parametrize("masks", [True, False])
 def test_a_cut_object_is_joined_and_its_score_weighs_by_area(masks):
-    found = two_tiles([(20, 10, 100, 20, 0.9)], [(60, 10, 140, 20, 0.5)], masks)
-    assert found.boxes_xyxy.tolist() == [
+    detections = two_tiles([(20, 10, 100, 20, 0.9)], [(60, 10, 140, 20, 0.5)], masks)
+    assert detections.boxes_xyxy.tolist() == [
         [20, 10, 140, 20]
-    ] and found.scores.tolist() == pytest.approx([0.7])
-    assert found.has_masks == masks
+    ] and detections.scores.tolist() == pytest.approx([0.7])
+    assert detections.has_masks == masks
 
 
 def test_parallel_tubes_that_overlap_stay_two():
@@ -151,13 +151,13 @@ def test_parallel_tubes_that_overlap_stay_two():
 
 
 def test_the_tube_that_one_tile_missed_is_not_given_to_its_neighbour():
-    found = two_tiles([(10, 10, 100, 30), (10, 14, 100, 34)], [(60, 10, 150, 30)])
-    assert sorted(found.boxes_xyxy.tolist()) == [[10, 10, 150, 30], [10, 14, 100, 34]]
+    detections = two_tiles([(10, 10, 100, 30), (10, 14, 100, 34)], [(60, 10, 150, 30)])
+    assert sorted(detections.boxes_xyxy.tolist()) == [[10, 10, 150, 30], [10, 14, 100, 34]]
 
 
 def test_a_stub_at_a_border_gives_way_to_the_fuller_view_of_the_other_tile():
-    found = two_tiles([(92, 10, 100, 14)], [(80, 10, 140, 30)])
-    assert found.boxes_xyxy.tolist() == [[80, 10, 140, 30]]
+    detections = two_tiles([(92, 10, 100, 14)], [(80, 10, 140, 30)])
+    assert detections.boxes_xyxy.tolist() == [[80, 10, 140, 30]]
     # the other tile had it in view, whole, and saw nothing
     assert len(two_tiles([(92, 10, 100, 14)], [])) == 0
 
@@ -169,9 +169,9 @@ def test_what_one_tile_saw_whole_stays_though_the_other_did_not_find_it():
 
 
 def test_pixels_in_a_tiles_middle_are_that_tiles_to_decide():
-    found = two_tiles([(20, 10, 100, 24)], [(60, 10, 140, 20)])
+    detections = two_tiles([(20, 10, 100, 24)], [(60, 10, 140, 20)])
     # the cores meet at column 80
-    assert found.region(0).bits.sum(0).tolist() == [14] * 60 + [10] * 60
+    assert detections.region(0).bits.sum(0).tolist() == [14] * 60 + [10] * 60
 
 
 def test_a_thousand_objects_in_a_large_image_stay_small():
@@ -183,9 +183,11 @@ def test_a_thousand_objects_in_a_large_image_stay_small():
     regions = tuple(region.moved(7 * i % 7800, 11 * i % 7800) for i in range(1000))
     boxes = torch.tensor([r.window for r in regions], dtype=torch.float32)
     size, labels = (9000, 9000), torch.zeros(1000, dtype=torch.int64)
-    found = Detections(boxes, torch.full((1000,), 0.9), labels, ("tube",), size, regions=regions)
-    assert sum(len(r.counts) for r in found[::2].regions) < 5e6
-    entry = found[::500].to_coco(1, (1,))[1]
+    detections = Detections(
+        boxes, torch.full((1000,), 0.9), labels, ("tube",), size, regions=regions
+    )
+    assert sum(len(r.counts) for r in detections[::2].regions) < 5e6
+    entry = detections[::500].to_coco(1, (1,))[1]
     assert (
         entry["segmentation"]["size"] == [9000, 9000]
         and len(entry["segmentation"]["counts"]) < 20_000

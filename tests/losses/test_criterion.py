@@ -101,11 +101,11 @@ def test_labels_of_which_none_is_trusted_more_than_another_teach_as_much_as_trus
     p, targets = predictions(), [target(2, i) for i in range(B)]
     criterion = Criterion(LossWeights(classes=0), Costs(), Q)
     half = [replace(one, object_weights=one.object_weights / 2) for one in targets]
-    full, found = (
+    full, halved = (
         criterion.total(criterion(p, wanted), Batch({"images": torch.zeros(B, 1)}, wanted).counts())
         for wanted in (targets, half)
     )
-    torch.testing.assert_close(found, full)
+    torch.testing.assert_close(halved, full)
 
 
 @given(some.integers(0, 4), some.integers(0, 2**32))
@@ -113,13 +113,13 @@ def test_labels_of_which_none_is_trusted_more_than_another_teach_as_much_as_trus
 def test_matches_cost_no_more_than_any_other_assignment(objects, seed):
     p, wanted = predictions(1, seed=seed), target(objects, seed)
     costs = Costs(classes=0, l1=1, giou=0)
-    found = match(p, [wanted], costs)
-    assert len(found) == L * objects
+    matches = match(p, [wanted], costs)
+    assert len(matches) == L * objects
     # (L, Q, N)
     distance = (p.boxes_cxcywh.detach()[0, :, :, None] - wanted.boxes_cxcywh).abs().sum(-1)
     for layer in range(L):
-        here = found.layer == layer
-        ours = float(distance[layer, found.query[here], found.target[here]].sum())
+        here = matches.layer == layer
+        ours = float(distance[layer, matches.query[here], matches.target[here]].sum())
         best = min(
             float(distance[layer, list(queries), range(objects)].sum())
             for queries in itertools.permutations(range(Q), objects)
@@ -129,9 +129,14 @@ def test_matches_cost_no_more_than_any_other_assignment(objects, seed):
 
 def test_every_group_matches_every_object_once():
     targets = [target(3, 1), target(2, 2)]
-    found = match(predictions(2, groups=3), targets, Costs())
+    matches = match(predictions(2, groups=3), targets, Costs())
     pairs = list(
-        zip(found.layer.tolist(), (found.query // Q).tolist(), found.target.tolist(), strict=True)
+        zip(
+            matches.layer.tolist(),
+            (matches.query // Q).tolist(),
+            matches.target.tolist(),
+            strict=True,
+        )
     )
     assert len(pairs) == len(set(pairs)) == L * 3 * 5
 
@@ -151,7 +156,7 @@ def test_objects_without_a_mask_take_part_in_box_terms_only():
     targets[0].has_mask[:3] = False
     Criterion(LossWeights(mask_bce=5, dice=5), Costs(), Q)(p, targets)
     assert p.masks.asked == L
-    assert Batch({"images": torch.zeros(1, 1)}, targets).counts()["masked_weights"] == 1
+    assert Batch({"images": torch.zeros(1, 1)}, targets).counts()["masked_object_weights"] == 1
 
 
 def test_no_objects_at_all_gives_a_gradient_and_no_nan():

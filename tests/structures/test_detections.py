@@ -8,7 +8,7 @@ import torch
 from segue.structures.detections import Detections
 
 
-def some(count: int = 3, size=(37, 53), masks: bool = True, seed: int = 0) -> Detections:
+def detections_of(count: int = 3, size=(37, 53), masks: bool = True, seed: int = 0) -> Detections:
     g = torch.Generator().manual_seed(seed)
     logits = torch.nn.functional.interpolate(
         torch.randn(1, count, 4, 5, generator=g), size=(12, 16), mode="bilinear"
@@ -24,38 +24,40 @@ def some(count: int = 3, size=(37, 53), masks: bool = True, seed: int = 0) -> De
 
 
 def test_masks_are_what_enlarging_the_whole_map_gives():
-    found = some(8)
+    detections = detections_of(8)
     whole = (
-        torch.nn.functional.interpolate(found.mask_logits[None], size=found.size, mode="bilinear")[
-            0
-        ]
+        torch.nn.functional.interpolate(
+            detections.mask_logits[None], size=detections.size, mode="bilinear"
+        )[0]
         > 0
     )
-    assert (found.masks != whole).sum() <= 2  # rounding at the very edge of a mask
-    assert found.masks.shape == (8, 37, 53)
+    assert (detections.masks != whole).sum() <= 2  # rounding at the very edge of a mask
+    assert detections.masks.shape == (8, 37, 53)
 
 
 def test_a_mask_that_is_nowhere_positive_is_empty():
-    found = some(1)
-    found.mask_logits.fill_(-1.0)
-    assert not found.masks.any()
-    assert coco_mask.area(found.rle(0)) == 0
+    detections = detections_of(1)
+    detections.mask_logits.fill_(-1.0)
+    assert not detections.masks.any()
+    assert coco_mask.area(detections.rle(0)) == 0
 
 
 def test_run_lengths_hold_the_same_pixels_as_masks():
-    found = some(4)
+    detections = detections_of(4)
     for i in range(4):
-        assert np.array_equal(coco_mask.decode(found.rle(i)).astype(bool), found.masks[i].numpy())
+        assert np.array_equal(
+            coco_mask.decode(detections.rle(i)).astype(bool), detections.masks[i].numpy()
+        )
 
 
 def test_a_threshold_filters_every_field():
-    kept = some(5).above(0.45)
+    kept = detections_of(5).above(0.45)
     assert len(kept) == len(kept.names) == len(kept.mask_logits) == 3
     assert kept.names == ["cell", "tube", "cell"]
 
 
 def test_coco_entries_have_plain_values_and_the_files_own_ids():
-    entries = some(2).to_coco(17, (4, 9))
+    entries = detections_of(2).to_coco(17, (4, 9))
     assert [e["category_id"] for e in entries] == [4, 9]
     assert entries[0]["bbox"] == [1.0, 2.0, 19.0, 28.0]
     assert isinstance(entries[0]["segmentation"]["counts"], str)
@@ -64,15 +66,19 @@ def test_coco_entries_have_plain_values_and_the_files_own_ids():
 @pytest.mark.parametrize("masks", [True, False])
 def test_supervision_gets_the_same_objects(masks):
     pytest.importorskip("supervision")
-    found = some(3, masks=masks)
-    theirs = found.to_supervision()
-    assert np.array_equal(theirs.xyxy, found.boxes_xyxy.numpy())
-    assert theirs.data["class_name"].tolist() == found.names
+    detections = detections_of(3, masks=masks)
+    theirs = detections.to_supervision()
+    assert np.array_equal(theirs.xyxy, detections.boxes_xyxy.numpy())
+    assert theirs.data["class_name"].tolist() == detections.names
     assert (theirs.mask is None) == (not masks)
     if masks:
-        assert np.array_equal(theirs.mask, found.masks.numpy())
+        assert np.array_equal(theirs.mask, detections.masks.numpy())
 
 
 def test_no_objects_are_fine():
-    found = some(3).above(2.0)
-    assert len(found) == 0 and found.masks.shape == (0, 37, 53) and found.to_coco(1, (1, 2)) == []
+    detections = detections_of(3).above(2.0)
+    assert (
+        len(detections) == 0
+        and detections.masks.shape == (0, 37, 53)
+        and detections.to_coco(1, (1, 2)) == []
+    )

@@ -100,15 +100,15 @@ def test_any_mask_is_exact_without_tolerance(bits):
 
 
 def test_drawn_objects_lose_two_percent_at_most_on_average_and_most_points():
-    rng, found, exact, simple = np.random.default_rng(0), [], 0, 0
+    rng, ious, exact, simple = np.random.default_rng(0), [], 0, 0
     for _ in range(6):
         for _, polygon in render_image(rng, 192, 6)[1]:
             bits = raster_polygon([polygon], (0, 0, 192, 192))
-            found.append(iou(bits, 0.4))
+            ious.append(iou(bits, 0.4))
             exact += sum(len(ring) for ring in traced(whole(bits), 0).rings)
             simple += sum(len(ring) for ring in traced(whole(bits)).rings)
     print(
-        f"{len(found)} objects: IoU mean {np.mean(found):.4f}, least {min(found):.4f}; {exact} "
+        f"{len(ious)} objects: IoU mean {np.mean(ious):.4f}, least {min(ious):.4f}; {exact} "
         f"-> {simple} points"
     )
-    assert len(found) > 25 and np.mean(found) >= 0.98 and min(found) >= 0.95 and simple < exact / 2
+    assert len(ious) > 25 and np.mean(ious) >= 0.98 and min(ious) >= 0.95 and simple < exact / 2

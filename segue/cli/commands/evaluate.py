@@ -38,8 +38,10 @@ ANY = "any class"
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """without: channels that are missing, each entry measured by itself; shift: NAME=X,Y, channels
-    that are displaced. Both are compared with the model as it is, image by image. any_class:
+    """What is measured in addition to the model as it is, and how.
+
+    without: channels to leave out, each entry measured by itself. shift: NAME=X,Y, channels to
+    displace by pixels. Both are compared with the model as it is, image by image. any_class:
     whether all classes count as one.
     """
 
@@ -56,13 +58,15 @@ def evaluate_checkpoint(
     as_json: bool,
     options: EvaluateOptions = EvaluateOptions(),
 ) -> None:
-    """Print the figures; write them and the predictions where `out` says.
+    """Print the figures; write them and the predictions to the folder `out`, if it is given.
 
-    root: a data set folder, an annotation file, which is one part, or a plan, for its data.
+    root: a data set folder, an annotation file (which is one split), or a plan, for its data.
+    split: train, valid or test.
 
     Raises:
-        DataError: if the data has no such part, or no object of a class the model knows.
-        PlanError: if a channel is unknown.
+        CheckpointError: if no model can be loaded.
+        DataError: if the data has no such split, or no object of a class the model knows.
+        PlanError: if a channel or a shift is not understood.
     """
     predictor = load(checkpoint)
     views = disturbed_views(predictor, options.without, options.shift)
@@ -83,20 +87,18 @@ def evaluate_checkpoint(
             )
 
     metrics = measured("evaluating")
-    figures = metrics.figures()
     outcome: dict[str, Any] = {
         "split": split,
         "images": len(metrics.records),
         "detections_counted": metrics.most,
     }
     outcome |= {"classes": ANY} if options.any_class else {}
+    figures = metrics.figures()
     outcome |= figures
     outcome |= {f"{kind}_ap_by_class": metrics.by_class(kind) for kind in metrics.kinds}
     differences = _compared(metrics, views, measured)
     if views:
-        outcome["disturbed"] = {
-            name: [_plain(one) for one in found] for name, found in differences.items()
-        }
+        outcome["disturbed"] = {name: list(map(_plain, by)) for name, by in differences.items()}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / METRICS, outcome, indent=2)
@@ -111,16 +113,14 @@ def evaluate_checkpoint(
     )
     for name, value in figures.items():
         show(f"{name:16} {value:.4f}" if value >= 0 else f"{name:16} -")
-    for name, found in differences.items():
-        show("\n".join(f"{name}: {difference}" for difference in found))
+    for name, by_kind in differences.items():
+        show("\n".join(f"{name}: {difference}" for difference in by_kind))
 
 
 def _data(
     predictor: Predictor, checkpoint: Path, root: Path, split: str, any_class: bool
 ) -> tuple[DataSet, str]:
-    """The data set as the model names its classes, and the part that is meant: the only one of a
-    file.
-    """
+    """The data set with the model's classes, and the split that is meant: a file's only one."""
     is_plan = root.suffix in SUFFIXES and root.is_file()
     settings = load_plan(root).data if is_plan else Data(root=root)
     try:
@@ -135,43 +135,43 @@ def _data(
     refuse_errors(splits[split].problems, f"segue check {root}")
     categories = splits[split].categories
     if any_class:
-        return DataSet({split: _as_one(splits[split])}, (ANY,), (1,), notes=[], manifest=""), split
+        return DataSet(
+            {split: _as_one_class(splits[split])}, (ANY,), (1,), notes=[], manifest=""
+        ), split
     if not any(name in categories for name in predictor.class_names):
         expected = ", ".join(predictor.class_names)
         file = splits[split].source
-        run = (
+        next_step = (
             f"segue evaluate {checkpoint} {root} --any-class, or with COPY of {file}, with "
             "such names under categories"
         )
         raise DataError(
-            root, "classes " + ", ".join(categories), f"some of {expected}, the model's", run
+            root, "classes " + ", ".join(categories), f"some of {expected}, the model's", next_step
         )
+    # Predictions of classes that the file does not have get ids after its own.
     top = max(categories.values(), default=0)
     missing = [name for name in predictor.class_names if name not in categories]
     ids = {**categories, **{name: top + number for number, name in enumerate(missing, 1)}}
     classes = predictor.class_names
-    # for training only
+    # notes and manifest are for training only
     return DataSet(splits, classes, tuple(ids[n] for n in classes), notes=[], manifest=""), split
 
 
-def _as_one(part: Split) -> Split:
-    """A part of the data whose objects are all of one class."""
-    annotations = [
-        tuple(replace(a, class_name=ANY) for a in record.annotations) for record in part.records
-    ]
-    records = [
-        replace(record, annotations=own)
-        for record, own in zip(part.records, annotations, strict=True)
-    ]
-    return replace(part, records=records)
+def _as_one_class(split: Split) -> Split:
+    """A split whose objects are all of one class."""
+    records = []
+    for record in split.records:
+        annotations = tuple(replace(a, class_name=ANY) for a in record.annotations)
+        records.append(replace(record, annotations=annotations))
+    return replace(split, records=records)
 
 
 def _name_the_file(error: DataError, checkpoint: Path, root: Path, split: str) -> None:
-    """Say which of a folder's annotation files to give, those made by hand first, if it has
-    several.
+    """If a folder has several annotation files for a split, name the one to give: one labelled
+    manually, if there is one.
 
     Raises:
-        DataError: if it has some for the part.
+        DataError: if the folder has annotation files for the split.
     """
     files = (
         {name: source.annotations for name, source in coco.files(root).items()}
@@ -179,23 +179,24 @@ def _name_the_file(error: DataError, checkpoint: Path, root: Path, split: str) -
         else {}
     )
     words = SPLIT_WORDS.get(split, (split,))
-    named = [name for name in files if any(word in name for word in words)]
-    meant = sorted(named, key=lambda name: "manual" not in name)
-    if meant:
+    of_split = [name for name in files if any(word in name for word in words)]
+    candidates = sorted(of_split, key=lambda name: "manual" not in name)
+    if candidates:
         several = isinstance(error, SeveralFiles)
-        found = error.found + ("" if several else f" ({len(files)} annotation files)")
-        raise DataError(
-            root, found, "one file", f"segue evaluate {checkpoint} {files[meant[0]]}"
-        ) from None
+        trouble = error.found + ("" if several else f" ({len(files)} annotation files)")
+        next_step = f"segue evaluate {checkpoint} {files[candidates[0]]}"
+        raise DataError(root, trouble, "one file", next_step) from None
 
 
 def disturbed_views(
     predictor: Predictor, without: Sequence[str], shift: Sequence[str]
 ) -> dict[str, View]:
-    """What is measured beside the model as it is, by name.
+    """The corrupted views that are measured in addition to the model as it is, by name.
+
+    without: channel names, several joined by +. shift: NAME=X,Y in whole pixels.
 
     Raises:
-        PlanError: if a channel is unknown, none is left, or a shift is no NAME=X,Y.
+        PlanError: if a channel is unknown, none is left, or a shift is not of the form NAME=X,Y.
     """
     size, channels = input_size(predictor.chain), predictor.chain.spec.channels
     views: dict[str, View] = {}
@@ -209,8 +210,8 @@ def disturbed_views(
             )
         views[f"without {name}"] = CorruptedView(size, channels, missing=rows)
     for text in shift:
-        found = re.fullmatch(r"(.+)=([+-]?\d{1,6}),([+-]?\d{1,6})", text)
-        if not found:
+        parsed = re.fullmatch(r"(.+)=([+-]?\d{1,6}),([+-]?\d{1,6})", text)
+        if not parsed:
             raise PlanError(
                 f"--shift {text}",
                 "not understood",
@@ -219,9 +220,9 @@ def disturbed_views(
         views[f"shift {text}"] = CorruptedView(
             size,
             channels,
-            displaced=rows_of(found[1], channels),
-            right=int(found[2]),
-            down=int(found[3]),
+            displaced=rows_of(parsed[1], channels),
+            right=int(parsed[2]),
+            down=int(parsed[3]),
         )
     return views
 
@@ -229,12 +230,12 @@ def disturbed_views(
 def _compared(
     plain: CocoMetrics, views: dict[str, View], measured: Callable[[str, View], CocoMetrics]
 ) -> dict[str, list[Difference]]:
-    """What each disturbance changes, for boxes and masks."""
-    found = {}
+    """The change of AP in each corrupted view, by name: one for boxes, and one for masks."""
+    differences = {}
     for name, view in views.items():
-        disturbed = measured(name, view)
-        found[name] = [compare(plain, disturbed, kind) for kind in plain.kinds]
-    return found
+        corrupted = measured(name, view)
+        differences[name] = [compare(plain, corrupted, kind) for kind in plain.kinds]
+    return differences
 
 
 def _plain(difference: Difference) -> dict[str, Any]:

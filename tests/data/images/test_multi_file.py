@@ -180,7 +180,7 @@ def test_what_is_wrong_with_partners_is_said_before_training_and_their_bytes_cou
 def test_channels_are_told_apart_and_folders_are_relative():
     for folder in ("", "/data/thermal", "../thermal"):
         with pytest.raises(
-            ValidationError, match="expected the name of a folder beside the images"
+            ValidationError, match="expected the name of a folder next to the images"
         ):
             channels({"name": "thermal", "folder": folder})
     with pytest.raises(ValidationError, match="channels: two are called r"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segue.cli.commands.predict import side_of
+from segue.cli.commands.prediction_files import side_of
 from segue.data.scene_groups import group_of
 from segue.errors import DataError, PlanError
 from segue.inference.loading import load

@@ -1,0 +1,245 @@
+"""One meaning a word, and the field's word where there is one: the glossary is true, and words that
+were given up stay away from names and prose.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+FOLDERS = ("segue", "scripts", "benchmarks", "docs", "tests")
+GLOSSARY = ROOT / "docs" / "glossary.md"
+
+# Names of classes, functions and parameters -> what to say instead. Keys of plans and files keep
+# such words where they have them: only Python names are looked at, not strings.
+NAMES = {
+    "Asked": "the noun: EvaluateOptions, PickOptions",
+    "Wanted": "PredictOptions",
+    "Found": "the noun: RunRow, Detections",
+    "Begun": "StepSnapshot",
+    "Saving": "FreezeBenefit",
+    "Weights": "LossWeights, RegionLossWeights or ModelWeights",
+    "Job": "SweepJob or LabelJob",
+    "DisturbedView": "CorruptedView",
+    "settle": "resolve_options",
+    "adapt": "adapt_weights",
+    "normalised": "with_pretraining_stats",
+    "options_in": "options_from_weights",
+    "first_layers": "input_convs",
+    "found": "the noun: detections, matches, findings",
+    "said": "the noun: message, notes",
+    "told": "the noun: message",
+    "asked": "the noun: options, request",
+    "begun": "the noun: snapshot",
+    "one": "the noun",
+    "some": "the noun: sample, subset",
+    "own": "the noun",
+    "wanted": "expected, target, options",
+}
+# Words of prose, in documents and docstrings -> what to say instead.
+PROSE = {
+    r"\b[Aa]new\b": "again",
+    r"\b[Bb]eside\b": "next to, with, in addition to",
+    r"\b[Tt]old\b": "the verb that fits: given, named, distinguished",
+    r"\bis none\b": "is not",
+    r"\bof use\b": "useful",
+    r"\b[Mm]ended\b": "fixed",
+    r"\b[Aa]veraged? weights\b": "EMA weights",
+}
+# Errors and findings report the value found next to the one expected: there the word is the noun.
+KEPT = {"found": ("segue/errors.py", "segue/data/problems.py", "segue/data/records.py")}
+# What other rooms still have, while they are being cleaned: word -> beginnings of paths. A line
+# that nothing needs any more fails a test; when all are gone, this table goes.
+STILL: dict[str, tuple[str, ...]] = {
+    "Asked": ("segue/cli/",),
+    "Found": ("segue/cli/", "segue/rfdetr.py"),
+    "Begun": ("segue/training/",),
+    "Saving": ("segue/training/",),
+    "Weights": ("segue/models/",),
+    "Job": ("segue/labelling/", "segue/sweep/"),
+    "DisturbedView": ("segue/data/",),
+    "settle": ("segue/models/",),
+    "adapt": ("segue/models/",),
+    "normalised": ("segue/models/", "tests/parity/"),
+    "options_in": ("segue/models/",),
+    "first_layers": ("segue/models/",),
+    "found": (
+        "benchmarks/",
+        "scripts/rgbx-sweep/",
+        "segue/cli/",
+        "segue/data/",
+        "segue/evaluation/",
+        "segue/labelling/",
+        "segue/training/",
+        "tests/labelling/",
+        "tests/test_partners_along.py",
+    ),
+    "said": (
+        "segue/data/",
+        "segue/models/",
+        "tests/data/",
+        "tests/faults/",
+        "tests/labelling/",
+        "tests/test_inspect_file.py",
+        "tests/test_partner_run.py",
+    ),
+    "asked": ("scripts/detector-then-masks/", "segue/cli/", "segue/models/", "segue/sweep/"),
+    "begun": ("segue/run/", "segue/training/"),
+    "one": (
+        "benchmarks/",
+        "scripts/noisy-then-manual/",
+        "segue/cli/",
+        "segue/data/",
+        "segue/labelling/",
+        "tests/data/",
+        "tests/faults/",
+    ),
+    "some": ("segue/cli/", "segue/data/"),
+    "own": ("segue/data/",),
+    "wanted": ("segue/cli/", "segue/data/", "segue/training/", "tests/data/"),
+    r"\b[Aa]new\b": (
+        "benchmarks/",
+        "docs/",
+        "scripts/detector-then-masks/",
+        "segue/cli/",
+        "segue/data/",
+        "segue/models/",
+        "segue/run/",
+        "segue/training/",
+    ),
+    r"\b[Bb]eside\b": (
+        "README.md",
+        "benchmarks/",
+        "docs/",
+        "scripts/rgbx-sweep/",
+        "segue/cli/",
+        "segue/data/",
+        "segue/evaluation/",
+        "segue/labelling/",
+        "segue/models/",
+        "segue/run/",
+        "segue/sweep/",
+        "segue/training/",
+        "tests/contracts/",
+        "tests/data/",
+        "tests/faults/",
+        "tests/models/",
+        "tests/test_partner_run.py",
+        "tests/test_real_data.py",
+    ),
+    r"\b[Tt]old\b": (
+        "docs/",
+        "segue/cli/",
+        "segue/data/",
+        "tests/contracts/",
+        "tests/test_one_file.py",
+    ),
+    r"\bis none\b": (
+        "docs/",
+        "scripts/rgbx-sweep/",
+        "segue/base/",
+        "segue/cli/",
+        "segue/data/",
+        "segue/labelling/",
+        "segue/models/",
+        "segue/training/",
+        "tests/data/",
+    ),
+    r"\b[Mm]ended\b": ("docs/", "segue/data/"),
+    r"\b[Aa]veraged? weights\b": ("docs/", "segue/training/"),
+}
+
+
+def python_files() -> list[Path]:
+    return sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+
+
+def documents() -> list[Path]:
+    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def names_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Lines and names of classes, functions and parameters."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+
+
+def docstrings_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for node in ast.walk(tree):
+        if isinstance(node, kinds) and (text := ast.get_docstring(node, clean=False)):
+            yield node.body[0].lineno, text
+
+
+def given_up(path: Path) -> list[tuple[str, int]]:
+    """Words that a file should not have, with their lines."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        tree = ast.parse(text)
+        words = [(name, line) for line, name in names_of(tree) if name in NAMES]
+        prose = list(docstrings_of(tree))
+    else:
+        words, prose = [], [(1, text)]
+    for line, passage in prose:
+        for pattern in PROSE:
+            for hit in re.finditer(pattern, passage):
+                words.append((pattern, line + passage.count("\n", 0, hit.start())))
+    return words
+
+
+def occurrences() -> list[tuple[str, str, int]]:
+    """Word, path and line of every word that was given up, in the whole repository."""
+    return [
+        (word, path.relative_to(ROOT).as_posix(), line)
+        for path in [*python_files(), *documents()]
+        for word, line in given_up(path)
+    ]
+
+
+def test_words_that_were_given_up_are_absent():
+    assert len(python_files()) > 380 and len(documents()) > 15
+    wrong = []
+    for word, path, line in occurrences():
+        if not path.startswith((*KEPT.get(word, ()), *STILL.get(word, ()))):
+            wrong.append(f"{path}:{line}: {word}: say {NAMES.get(word) or PROSE[word]}")
+    assert wrong == []
+
+
+def test_a_room_that_is_clean_has_no_exception():
+    remaining = [(word, path) for word, path, _ in occurrences()]
+    needless = []
+    for word, prefixes in STILL.items():
+        for prefix in prefixes:
+            if not any(word == other and path.startswith(prefix) for other, path in remaining):
+                needless.append((word, prefix))
+    assert needless == []
+
+
+def test_what_the_glossary_names_is_there():
+    rows = re.findall(r"^\| (.+?) \| .*\|$", GLOSSARY.read_text(encoding="utf-8"), re.MULTILINE)
+    places = re.findall(r"`([\w/]+\.py): (\w+)`", GLOSSARY.read_text(encoding="utf-8"))
+    assert len(rows) > 40 and len(places) > 50
+    missing = []
+    for path, name in places:
+        file = ROOT / path
+        if not (file.exists() and re.search(rf"\b{name}\b", file.read_text(encoding="utf-8"))):
+            missing.append((path, name))
+    assert missing == []
+
+
+def test_a_word_given_up_is_noticed(tmp_path):
+    bad = tmp_path / "bad.py"
+    bad.write_text('"""Measured anew."""\ndef f(found):\n    "Beside it."\nclass Wanted: ...\n')
+    assert sorted(word for word, _ in given_up(bad)) == [
+        "Wanted",
+        r"\b[Aa]new\b",
+        r"\b[Bb]eside\b",
+        "found",
+    ]
