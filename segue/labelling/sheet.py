@@ -13,7 +13,8 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from segue.labelling.auto import DOUBTFUL, LabelJob, Labelled, annotations_of
+from segue.labelling.auto import DOUBTFUL, LabelJob, Labelled
+from segue.labelling.label_files import annotations_of
 
 PICTURE_SIDE = 420
 BINS = 10

@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks.rendered_fields import render_field
 from segue.cli.commands.label.auto import job_of
-from segue.inference.predict import load
+from segue.inference.loading import load
 from segue.labelling.auto import find, with_estimates
 from segue.labelling.disagreement import (
     disagreement,

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from segue.data.images import channel_selection, tiff
 from segue.data.images.image_error import ImageError
+from segue.data.images.value_scale import as_levels
 from segue.errors import DataError
 from segue.structures.channels import Channel
 
@@ -59,7 +60,7 @@ def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
         path, channel_selection.select_channels(path, read_stack(path), wanted), wanted
     )
     if image.dtype not in (np.uint8, np.uint16):
-        image = _as_levels(path, image, all(channel.scale == "percentile" for channel in wanted))
+        image = as_levels(path, image, all(channel.scale == "percentile" for channel in wanted))
     return torch.from_numpy(np.ascontiguousarray(image))
 
 
@@ -94,29 +95,6 @@ def read_stack(path: Path) -> np.ndarray:
         raise ImageError(
             "damaged image", path, f"cannot be decoded ({_first_line(error)})", "an undamaged image"
         ) from None
-
-
-def _as_levels(path: Path, image: np.ndarray, by_percentile: bool) -> np.ndarray:
-    """Values of other types than uint8 and uint16 as uint16, or float32 in 0..1, losslessly."""
-    if image.dtype.kind not in "iufb":
-        raise ImageError("damaged image", path, f"values of type {image.dtype}", "numbers")
-    low, high = float(image.min()), float(image.max())
-    if not np.isfinite([low, high]).all():
-        raise ImageError("damaged image", path, "values that are NaN or infinite", "finite numbers")
-    if image.dtype.kind == "f" and low >= 0 and high <= 1:
-        return image.astype(np.float32)
-    if low >= 0 and high <= 65535 and (image.dtype.kind != "f" or (image == np.rint(image)).all()):
-        return image.astype(np.uint16)
-    if by_percentile:
-        # in float64: float32 would merge neighbouring levels that lie far from 0
-        return ((image.astype(np.float64) - low) / max(high - low, 1e-300)).astype(np.float32)
-    expected = "0..1, whole numbers up to 65535, or scale: percentile for all of data.channels"
-    raise ImageError(
-        "damaged image",
-        path,
-        f"values of type {image.dtype} from {low:.4g} to {high:.4g}",
-        expected,
-    )
 
 
 def size(path: Path) -> tuple[int, int]:

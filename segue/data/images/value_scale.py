@@ -6,12 +6,44 @@ No two stored values become equal, so that nothing a sensor saw is lost on the w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from segue.data.images.image_error import ImageError
 from segue.structures.channels import Channel
+
+
+def as_levels(path: Path, image: np.ndarray, by_percentile: bool) -> np.ndarray:
+    """Values of other types than uint8 and uint16 as uint16, or float32 in 0..1, losslessly.
+
+    by_percentile: whether floating point beyond 0..1 may be mapped to it, as percentiles do not
+    change by that. path: of the file, which an error names.
+
+    Raises:
+        DataError: if they are no numbers, not finite, or of a range that would lose levels.
+    """
+    if image.dtype.kind not in "iufb":
+        raise ImageError("damaged image", path, f"values of type {image.dtype}", "numbers")
+    low, high = float(image.min()), float(image.max())
+    if not np.isfinite([low, high]).all():
+        raise ImageError("damaged image", path, "values that are NaN or infinite", "finite numbers")
+    if image.dtype.kind == "f" and low >= 0 and high <= 1:
+        return image.astype(np.float32)
+    if low >= 0 and high <= 65535 and (image.dtype.kind != "f" or (image == np.rint(image)).all()):
+        return image.astype(np.uint16)
+    if by_percentile:
+        # in float64: float32 would merge neighbouring levels that lie far from 0
+        return ((image.astype(np.float64) - low) / max(high - low, 1e-300)).astype(np.float32)
+    expected = "0..1, whole numbers up to 65535, or scale: percentile for all of data.channels"
+    raise ImageError(
+        "damaged image",
+        path,
+        f"values of type {image.dtype} from {low:.4g} to {high:.4g}",
+        expected,
+    )
 
 
 def value_scaled(image: Tensor, channels: Sequence[Channel]) -> Tensor:

@@ -8,15 +8,8 @@ from typing import Any
 from segue.errors import DataError, PlanError
 from segue.inference.predict import pictures_in
 from segue.labelling import kinds, sheet
-from segue.labelling.auto import (
-    DOUBTFUL,
-    LabelJob,
-    Labelled,
-    by_split,
-    label_images,
-    refuse_label_loss,
-    write,
-)
+from segue.labelling.auto import DOUBTFUL, LabelJob, Labelled, by_split, label_images
+from segue.labelling.label_files import refuse_label_loss, write
 from segue.plan.reading import validated
 from segue.plan.yaml_text import read_yaml
 from segue.run.console import Console
