@@ -31,7 +31,11 @@ from segue.training import checkpoint
 from tests.conftest import toy_plan, write_plan
 from tests.toy import Console, losses, same_tensors
 
-HURT = ("tests.families.killed", "tests.families.poisoned", "tests.families.starved")
+HURT = (
+    "tests.broken_families.killed",
+    "tests.broken_families.poisoned",
+    "tests.broken_families.starved",
+)
 FAMILIES = ("rfdetr", "segue.models.rfdetr", *HURT)
 NAMES = [f"family={family}" for family in FAMILIES]
 
