@@ -11,56 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
 
-from segue.cli.app import main
 from segue.data.dataset import Data, read_dataset, read_splits
 from segue.data.images import image_io
 from segue.data.images.pixel_size import pixel_size_um
 from segue.data.scene_groups import groups
-from segue.data.synthetic import render_dataset
-
-SIDE = 64
-
-
-@pytest.fixture
-def data(capsys):
-    """Runs `segue data ...`: the exit code and what was printed."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = main(["data", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def flat(tmp_path_factory) -> Path:
-    """Twelve fields in two colours each, not divided: 24 images, every object twice."""
-    folder = (
-        render_dataset(tmp_path_factory.mktemp("flat"), {"train": 12}, side=SIDE, seed=5) / "train"
-    )
-    path = folder / "_annotations.coco.json"
-    content = json.loads(path.read_text())
-    twins = {"images": [], "annotations": []}
-    for colour, (first_image, first_object) in {"green": (0, 0), "grey": (100, 10_000)}.items():
-        for entry in content["images"]:
-            stem = entry["file_name"].removesuffix(".png")
-            pixels = np.array(Image.open(folder / entry["file_name"]))
-            Image.fromarray(pixels if colour == "green" else 255 - pixels).save(
-                folder / f"{stem}_{colour}.png"
-            )
-            twins["images"].append(
-                {**entry, "id": entry["id"] + first_image, "file_name": f"{stem}_{colour}.png"}
-            )
-        for entry in content["annotations"]:
-            moved = {"id": entry["id"] + first_object, "image_id": entry["image_id"] + first_image}
-            twins["annotations"].append({**entry, **moved})
-    for entry in content["images"]:
-        (folder / entry["file_name"]).unlink()
-    path.write_text(json.dumps({**content, **twins}))
-    return folder
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -71,58 +26,12 @@ def digest(folder: Path) -> dict[str, str]:
     }
 
 
-def change(source: Path, edit) -> None:
-    path = source / "_annotations.coco.json"
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
-
-
 def counted(folder: Path) -> dict[str, int]:
     found = json.loads((folder / "_annotations.coco.json").read_text())["annotations"]
     return {
         "objects": len(found),
         **{str(n): sum(e["category_id"] == n for e in found) for n in (1, 2, 3)},
     }
-
-
-def test_info_counts_exactly(data, flat):
-    expected = counted(flat)
-    code, text, _ = data("info", flat, "--json")
-    figures = json.loads(text)["parts"]["all"]
-    assert code == 0 and (figures["images"], figures["groups"]) == (24, 12)
-    assert (
-        figures["objects"]
-        == expected["objects"]
-        == sum(figures["sources"].values())
-        == figures["with_masks"]
-    )
-    assert figures["classes"] == {
-        name: expected[n] for n, name in (("1", "cell"), ("2", "rod"), ("3", "tube"))
-    }
-    assert figures["sizes"] == {f"{SIDE} x {SIDE}": 24} and figures["bits"] == {"8": 24}
-    text = data("info", flat, "--group", "(_gr)")[1]
-    assert "all: 24 images in 1 groups" in text and "8 bits (24)" in text
-
-
-def test_info_tells_levels_and_two_sources_file_by_file(data, tmp_path):
-    (tmp_path / "annotations").mkdir()
-    (tmp_path / "images").mkdir()
-    tifffile.imwrite(tmp_path / "images" / "a.tif", np.full((8, 9), 4000, np.uint16))
-    square = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "source": "algorithm"}
-    content = {"images": [{"id": 1, "file_name": "a.tif", "height": 8, "width": 9}], "annotations": [square],
-               "categories": [{"id": 1, "name": "myotube"}]}  # fmt: skip
-    for name in ("algorithmic_train", "manual_train"):
-        (tmp_path / "annotations" / f"{name}_annotations.json").write_text(json.dumps(content))
-        square.pop("source", None)
-    code, text, _ = data("info", tmp_path)
-    assert code == 0 and "16 bits (1), largest value 4000" in text
-    assert (
-        text.index("algorithmic_train: 1 images")
-        < text.index("algorithm 1")
-        < text.index("manual_train: 1 images")
-    )
-    assert "1 groups are in several splits: a (algorithmic_train, manual_train)" in text
 
 
 def test_a_split_keeps_twins_together_and_every_object(data, flat, tmp_path):
@@ -174,97 +83,6 @@ def test_what_exists_is_never_replaced_and_a_failure_leaves_nothing(
     with pytest.raises(ZeroDivisionError):
         data("split", flat, "--out", tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-
-
-@pytest.fixture
-def two(flat, tmp_path) -> tuple[Path, Path]:
-    """Labels of an algorithm on every image, and by hand, with other ids and another class, on four
-    of them.
-    """
-    for name in ("noisy", "manual"):
-        (tmp_path / name).mkdir()
-        for path in flat.iterdir():
-            (tmp_path / name / path.name).write_bytes(path.read_bytes())
-
-    def by_algorithm(content: dict) -> None:
-        for entry in content["annotations"]:
-            entry |= {"source": "algorithm", "quality": 0.5}
-
-    def by_hand(content: dict) -> None:
-        content["images"] = content["images"][:4]
-        kept = {entry["id"] for entry in content["images"]}
-        content["annotations"] = [e for e in content["annotations"] if e["image_id"] in kept]
-        content["categories"] = [
-            {"id": 7, "name": "tubes"},
-            {"id": 1, "name": "rod"},
-            {"id": 2, "name": "cell"},
-        ]
-        for entry in content["annotations"]:
-            entry["category_id"] = {1: 2, 2: 1, 3: 7}[entry["category_id"]]
-
-    change(tmp_path / "noisy", by_algorithm)
-    change(tmp_path / "manual", by_hand)
-    return tmp_path / "noisy", tmp_path / "manual"
-
-
-@pytest.mark.parametrize("same", ["manual", "both"])
-def test_two_sources_become_one_data_set_with_exact_counts(data, two, tmp_path, same):
-    noisy, manual = (next(iter(read_splits(Data(root=root)).values())) for root in two)
-    code, text, _ = data("merge", *two, "--out", tmp_path / "one", "--same", same)
-    (merged,) = read_splits(Data(root=tmp_path / "one")).values()
-    twice = {record.image.name for record in manual.records}
-    expected = {
-        name: [*r.annotations]
-        for r in noisy.records
-        if (name := r.image.name) not in twice or same == "both"
-    }
-    for record in manual.records:
-        expected[record.image.name] = expected.get(record.image.name, []) + [*record.annotations]
-    found = {
-        record.image.name: [(a.class_name, a.source, a.quality) for a in record.annotations]
-        for record in merged.records
-    }
-    assert found == {
-        n: [(a.class_name, a.source, a.quality) for a in listed] for n, listed in expected.items()
-    }
-    assert (
-        code == 0
-        and len(merged.records) == 24
-        and "all: 4 images are in both data sets: 4 with the" in text
-    )
-    assert "classes that look alike stay apart: tube, tubes" in text and set(merged.categories) == {
-        "cell", "rod", "tube", "tubes",
-    }  # fmt: skip
-
-
-def test_sources_can_be_said_where_files_do_not_say_them(data, flat, two, tmp_path):
-    code, *_ = data("merge", flat, two[1], "--out", tmp_path / "one", "--sources", "model,manual")
-    figures = json.loads(data("info", tmp_path / "one", "--json")[1])["parts"]["all"]
-    manual = counted(two[1])["objects"]
-    assert code == 0 and figures["sources"] == {
-        "model": counted(flat)["objects"] - manual,
-        "manual": manual,
-    }
-    assert (
-        "expected two of manual, algorithm, model"
-        in data("merge", *two, "--out", "x", "--sources", "me")[2]
-    )
-
-
-def test_an_image_in_training_here_and_validation_there_is_refused(data, tmp_path):
-    for name, part in (("a", "train"), ("b", "valid")):
-        render_dataset(tmp_path / name, {part: 2}, side=SIDE)
-    source = next((tmp_path / "a" / "train").glob("*.png"))
-    target = next((tmp_path / "b" / "valid").glob("*.png"))
-    target.write_bytes(source.read_bytes())
-    code, _, said = data("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c")
-    assert (
-        code == 2
-        and "which is in train; this is in valid" in said
-        and not (tmp_path / "c").exists()
-    )
-    code, _, said = data("merge", tmp_path / "a", tmp_path / "b" / "valid", "--out", tmp_path / "c")
-    assert code == 2 and "expected both divided or neither; next: segue data split" in said
 
 
 @pytest.mark.parametrize("kind", ["labelme", "cvat", "coco"])
