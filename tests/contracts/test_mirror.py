@@ -36,7 +36,10 @@ def modules() -> list[str]:
 def test_files_of(module: str) -> list[Path]:
     """Test files of a module: test_<module>.py, and test_<module>_<subject>.py where it has many."""
     place = (TESTS / module).parent
-    return [*place.glob(f"test_{Path(module).stem}.py"), *place.glob(f"test_{Path(module).stem}_*.py")]
+    return [
+        *place.glob(f"test_{Path(module).stem}.py"),
+        *place.glob(f"test_{Path(module).stem}_*.py"),
+    ]
 
 
 def place_of(reason: str) -> Path:
@@ -46,7 +49,9 @@ def place_of(reason: str) -> Path:
 
 def test_every_module_has_a_test_file_of_its_name():
     assert len(modules()) > 150
-    assert [module for module in modules() if not test_files_of(module) and module not in ELSEWHERE] == []
+    assert [
+        module for module in modules() if not test_files_of(module) and module not in ELSEWHERE
+    ] == []
 
 
 def test_the_allow_list_is_short_true_and_needed():
