@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from segue.errors import PlanError
+from segue.models import ModelSpec
+from segue.models.weights.card import Card
 from segue.run import build
 from segue.training import checkpoint, fit
 from segue.training.journal import read_rows
-from segue.training.selection import kept
+from segue.training.selection import better, keep_best, kept
 from tests.toy import run
 from tests.training.thawing import plan_of
 
@@ -58,3 +61,34 @@ def test_between_epochs_only_the_monitored_images_count_and_at_the_end_all(
     )
     with pytest.raises(PlanError, match="no objects in 0 of 5 validation images"):
         run(plan_of(rendered, tmp_path, parent, monitor={"start": 9}))
+
+
+@pytest.mark.parametrize(
+    ("value", "best", "expected"),
+    [
+        (0.1, None, True),
+        (0.2, 0.1, True),
+        (0.1, 0.2, False),
+        (0.2, 0.2, False),  # more training has shown nothing for itself
+        (0.0, 0.0, True),  # nothing was found yet: the last have learned the longest
+        (-1.0, -1.0, True),
+    ],
+)
+def test_of_equal_figures_the_earlier_stay_unless_nothing_was_found(value, best, expected):
+    assert better(value, best) is expected
+
+
+def card(epoch: int, value: float) -> Card:
+    spec = ModelSpec(family="rfdetr", size="pico", classes=("a",))
+    return Card(spec=spec, epoch=epoch, step=epoch, selected_by="box_ap", metrics={"box_ap": value})
+
+
+def test_the_best_are_kept_best_first_and_half_written_ones_are_removed(tmp_path):
+    (tmp_path / "best" / "epoch-9-step-9.writing").mkdir(parents=True)
+    for epoch, value in enumerate([0.1, 0.3, 0.2, 0.3, 0.05], 1):
+        keep_best(tmp_path, {"w": torch.full((1,), float(epoch))}, card(epoch, value), 2)
+    assert [(c.epoch, c.metrics["box_ap"]) for _, c in kept(tmp_path)] == [(2, 0.3), (4, 0.3)]
+    assert sorted(path.name for path in (tmp_path / "best").iterdir()) == [
+        "epoch-2-step-2",
+        "epoch-4-step-4",
+    ]
