@@ -36,6 +36,8 @@ MODULES = {
     "huggingface_hub": {NETWORK},
     "zipfile": {DOOR, "segue/inference/outputs.py"},  # reads a table of contents; writes ROIs
     "subprocess": {
+        "benchmarks/gpu_inference.py",  # predict and a second process, as a user starts them
+        "benchmarks/gpu_resume.py",
         "benchmarks/stage2_step.py",
         "benchmarks/thaw_step.py",
         "docs/trust.py",
