@@ -27,7 +27,9 @@ SPLITS = {"train": 4_000, "valid": 1_000}
 
 
 def write(root: Path) -> None:
-    """Write the data set: objects of a few rendered images, repeated and each time moved a little."""
+    """Write the data set: objects of a few rendered images, repeated and each time moved a
+    little.
+    """
     render_dataset(root / "drawn", {"train": DRAWN}, side=SIDE, objects=(8, 14))
     drawn = json.loads((root / "drawn" / "train" / "_annotations.coco.json").read_text())
     objects_of: list[list[dict]] = [[] for _ in range(DRAWN)]

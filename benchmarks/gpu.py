@@ -7,8 +7,10 @@ One JSON file, written anew after each row, and one table. Every section has a t
 may fail without the others; its traceback is then in the file. Weights are random and images noise,
 so nothing is read from the network.
 
-    machine     what there is, and the two ceilings: operations a second of a product, bytes a second of a copy
-    steps       training steps of each family, beside rfdetr, transformers and torchvision; memory, waits and launches
+    machine     what there is, and the two ceilings: operations a second of a product, bytes a
+                second of a copy
+    steps       training steps of each family, next to rfdetr, transformers and torchvision; memory,
+                waits and launches
     precision   the first losses in fp32, bf16 and fp16, beside those of the CPU in fp32
     resume      SIGKILL in the middle of a run, and the same command again, beside undisturbed runs
     predict     1, 8 and 32 images from pixels in memory to detections, beside rfdetr's own predict
@@ -39,10 +41,11 @@ import torch
 import torchvision
 import transformers
 from gpu_bench import Bench, table
-from gpu_cases import DTYPES, FULL, QUICK, Case
+from gpu_cases import DTYPES
 from gpu_inference import evaluated, losses_by_precision, predicted, two_processes
 from gpu_measure import ceilings, datasheet_flops, launches, timed, waits
 from gpu_resume import resumed
+from gpu_sizes import FULL, QUICK, Case
 
 from segue import __version__
 from segue.training.estimate import needs
@@ -202,7 +205,7 @@ def main() -> None:
     for name in args.only:
         try:
             SECTIONS[name](bench)
-        except Exception as error:  # noqa: BLE001  # outside of what is attempted, such as a full disk
+        except Exception as error:  # noqa: BLE001  # not attempted, such as a full disk
             bench.put(
                 "failed",
                 name,

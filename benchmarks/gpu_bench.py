@@ -1,4 +1,6 @@
-"""What the benchmark of a GPU has measured so far: kept in a file at every change, shown as a table."""
+"""What the benchmark of a GPU has measured so far: kept in a file at every change, shown as a
+table.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,7 @@ class Bench:
         try:
             with limited(seconds):
                 work()
-        except Exception as error:  # noqa: BLE001  # whatever it is, the other sections say what they have to say
+        except Exception as error:  # noqa: BLE001  # the other sections have their say
             said = {
                 "error": f"{type(error).__name__}: {error}"[:500],
                 "traceback": traceback.format_exc()[-6000:],
@@ -86,8 +88,11 @@ def limited(seconds: float) -> Iterator[None]:
 def table(found: dict[str, Any]) -> str:
     """The steps, ours beside the peer's, and one line for each other finding."""
     rows = found.get("steps", {})
-    lines = [f"{'step':34} {'ms':>9} {'peer ms':>9} {'ratio':>6} {'MFU':>6} {'MB':>8} {'peer MB':>8} {'waits':>6} "
-             f"{'launches':>8} {'busy':>5}"]  # fmt: skip
+    lines = [
+        f"{'step':34} {'ms':>9} {'peer ms':>9} {'ratio':>6} {'MFU':>6} {'MB':>8} "
+        f"{'peer MB':>8} {'waits':>6} "
+        f"{'launches':>8} {'busy':>5}"
+    ]
     for name, row in rows.items():
         if ", " in name:
             continue
@@ -95,10 +100,16 @@ def table(found: dict[str, Any]) -> str:
         ratio = row["ms"] / peer["ms"] if peer else None
         busy = row["busy_ms"] / row["ms"] if "busy_ms" in row else None
         cells = [
-            (row["ms"], 9, ".1f"), (peer.get("ms"), 9, ".1f"), (ratio, 6, ".2f"), (row.get("mfu"), 6, ".3f"),
-            (row.get("peak_mb"), 8, ".0f"), (peer.get("peak_mb"), 8, ".0f"), (row.get("waits"), 6, "d"),
-            (row.get("launches"), 8, "d"), (busy, 5, ".2f"),
-        ]  # fmt: skip
+            (row["ms"], 9, ".1f"),
+            (peer.get("ms"), 9, ".1f"),
+            (ratio, 6, ".2f"),
+            (row.get("mfu"), 6, ".3f"),
+            (row.get("peak_mb"), 8, ".0f"),
+            (peer.get("peak_mb"), 8, ".0f"),
+            (row.get("waits"), 6, "d"),
+            (row.get("launches"), 8, "d"),
+            (busy, 5, ".2f"),
+        ]
         shown = [
             f"{value:{width}{kind}}" if value is not None else f"{'-':>{width}}"
             for value, width, kind in cells

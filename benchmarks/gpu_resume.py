@@ -1,7 +1,8 @@
 """Kill a run with SIGKILL in the middle, go on with it, and compare it with runs that nobody
 disturbed.
 
-    python benchmarks/gpu_resume.py PLAN [--kill-after 6] [--deterministic]    # one run; benchmarks/gpu.py starts these
+    # one run; benchmarks/gpu.py starts these
+    python benchmarks/gpu_resume.py PLAN [--kill-after 6] [--deterministic]
 
 Two undisturbed runs are compared as well: what a GPU adds up in another order each time differs
 between them, too. With --deterministic torch is asked for the algorithms that do not, where it has

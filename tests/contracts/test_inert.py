@@ -124,8 +124,11 @@ def forbidden_calls(name: str, node: ast.AST) -> list[str]:
     flags = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
     method = isinstance(node.func, ast.Attribute) and node.func.attr in METHODS
     found = [said] if said in CALLS or method else []
-    found += [f"{flag}={flags[flag]}" for flag in ("allow_pickle", "shell", "trust_remote_code", "trust_repo")
-              if flags.get(flag, "False") != "False"]  # fmt: skip
+    found += [
+        f"{flag}={flags[flag]}"
+        for flag in ("allow_pickle", "shell", "trust_remote_code", "trust_repo")
+        if flags.get(flag, "False") != "False"
+    ]
     found += (
         [said]
         if said == "torch.load" and (flags.get("weights_only") != "True" or name != DOOR)

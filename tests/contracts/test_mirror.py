@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 PACKAGE, TESTS = ROOT / "segue", ROOT / "tests"
-# Modules without a test file of their name -> what tests them, below tests/, and why there. An entry
+# Modules without a test file of their name -> what tests them, below tests/, and why there. An
+# entry
 # that ends in / is a folder.
 ELSEWHERE = {
     "base/plugins.py": "contracts/test_plugins.py: what a user's module has to have is a promise",
@@ -76,7 +77,9 @@ def modules() -> list[str]:
 
 
 def files_testing(module: str) -> list[Path]:
-    """Test files of a module: test_<module>.py, and test_<module>_<subject>.py where it has many."""
+    """Test files of a module: test_<module>.py, and test_<module>_<subject>.py where it has
+    many.
+    """
     place = (TESTS / module).parent
     return [
         *place.glob(f"test_{Path(module).stem}.py"),

@@ -1,4 +1,6 @@
-"""Problems are data: their kind says what is done about them, and their words are put together here."""
+"""Problems are data: their kind says what is done about them, and their words are put together
+here.
+"""
 
 from __future__ import annotations
 

@@ -18,8 +18,9 @@ from segue.data.problems import KINDS, Problem
 from segue.data.synthetic import render_dataset
 from segue.errors import DataError
 from tests.conftest import ROOT
-from tests.faults.corpus import CASES, CROSSED, picture, thing
+from tests.faults.corpus import CASES
 from tests.faults.corpus_formats import OTHERS
+from tests.faults.planting import CROSSED, picture, thing
 
 # Not to be planted in a data set that segue writes, or not in one of this size.
 ELSEWHERE = {

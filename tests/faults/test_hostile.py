@@ -134,7 +134,9 @@ def filled(line: str, path: Path, folder: Path, good: dict[str, Path], out: Path
 
 
 def outcome(code: object, said: str, printed: str) -> str:
-    """What is wrong with how a command ended; nothing, if it went well or said in one line why not."""
+    """What is wrong with how a command ended; nothing, if it went well or said in one line why
+    not.
+    """
     wrong = [c for c in said + printed if not c.isprintable() and c != "\n"]
     errors = re.findall(r"^\S+: error: .*", said, re.MULTILINE)
     if (

@@ -27,8 +27,13 @@ def bombs(folder: Path) -> list[Path]:
     at = jpeg.index(b"\xff\xc0")
     (folder / "a.jpg").write_bytes(jpeg[: at + 5] + side.to_bytes(2) * 2 + jpeg[at + 9 :])
     with tifffile.TiffWriter(folder / "a.tif") as file:
-        file.write(iter([np.zeros((256, 256), np.uint8)] * 47**2), shape=(side, side), dtype=np.uint8,
-                   tile=(256, 256), compression="zlib")  # fmt: skip
+        file.write(
+            iter([np.zeros((256, 256), np.uint8)] * 47**2),
+            shape=(side, side),
+            dtype=np.uint8,
+            tile=(256, 256),
+            compression="zlib",
+        )
     header = (
         f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({side}, {side}, 3), }}".ljust(117)
         + "\n"

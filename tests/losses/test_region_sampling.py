@@ -1,4 +1,6 @@
-"""Places that take part in the loss: few with an object, the rest without, and the same ones again."""
+"""Places that take part in the loss: few with an object, the rest without, and the same ones
+again.
+"""
 
 from __future__ import annotations
 

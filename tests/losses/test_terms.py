@@ -1,4 +1,6 @@
-"""Terms of the loss by themselves: known values, sums by layer, and objects counted as they weigh."""
+"""Terms of the loss by themselves: known values, sums by layer, and objects counted as they
+weigh.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,8 @@ def test_box_terms_are_sums_of_each_layers_pairs():
     moved = truth + torch.tensor([[0.0] * 4, [0.1, 0, 0, 0], [0.2, 0, 0, 0]])
     m, weights = pairs([0, 0, 1], [0, 1, 0]), torch.tensor([1.0, 1.0, 0.5])
     assert terms.l1(moved, truth, m, weights, LAYERS).tolist() == pytest.approx([0.1, 0.1])
-    # half of each box lies on the other: IoU 1/3, and the box around both has no more than they cover
+    # half of each box lies on the other: IoU 1/3, and the box around both has no more than they
+    # cover
     giou = terms.giou(moved, truth, m, weights, LAYERS)
     assert giou.tolist() == pytest.approx([2 / 3, 0.5], abs=1e-5)
 

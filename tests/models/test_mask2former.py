@@ -59,7 +59,8 @@ def reference(rendered, tmp_path_factory, resized_as_bytes):
     return run(plan_of(rendered, tmp_path_factory.mktemp("mask2former")))
 
 
-# Recorded with this test on the day the family was complete. What a query attends to is cut off at a
+# Recorded with this test on the day the family was complete. What a query attends to is cut off at
+# a
 # threshold: a value that another processor rounds across it changes the steps that follow, and the
 # loss by 0.1 % in the fourth.
 LOSSES = [40.9266968, 37.3934555, 35.622612, 34.0443077]

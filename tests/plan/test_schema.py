@@ -1,4 +1,6 @@
-"""A plan as a whole: what a stage starts from, whose data it has, and what makes it another stage."""
+"""A plan as a whole: what a stage starts from, whose data it has, and what makes it another
+stage.
+"""
 
 from __future__ import annotations
 

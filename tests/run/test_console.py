@@ -1,4 +1,6 @@
-"""What a person sees: lines on standard error that cannot do anything, and no more than is wanted."""
+"""What a person sees: lines on standard error that cannot do anything, and no more than is
+wanted.
+"""
 
 from __future__ import annotations
 

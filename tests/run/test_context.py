@@ -1,4 +1,6 @@
-"""What a stage's functions are handed: steps by the data, lines by the stage's name, a seed of its own."""
+"""What a stage's functions are handed: steps by the data, lines by the stage's name, a seed of its
+own.
+"""
 
 from __future__ import annotations
 

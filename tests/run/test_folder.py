@@ -1,4 +1,6 @@
-"""A run's folder: which run of a plan this is, what is finished there, and what may be used again."""
+"""A run's folder: which run of a plan this is, what is finished there, and what may be used
+again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Targets and batches: objects kept together, and counts that do not depend on how a step is split."""
+"""Targets and batches: objects kept together, and counts that do not depend on how a step is
+split.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Members of a sweep: which there are, what they are called, and what is refused before any is trained."""
+"""Members of a sweep: which there are, what they are called, and what is refused before any is
+trained.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A detector, and a stage that began with it and thawed; trained once for the tests of this room."""
+"""A detector, and a stage that began with it and thawed; trained once for the tests of this
+room.
+"""
 
 from __future__ import annotations
 

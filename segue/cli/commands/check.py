@@ -178,7 +178,9 @@ def _masks(records: list) -> str:
 
 
 def _report(findings: Findings, section: str, same: list[Problem]) -> None:
-    """One kind of problem: what is refused in full (or nearly), the rest as a line with its count."""
+    """One kind of problem: what is refused in full (or nearly), the rest as a line with its
+    count.
+    """
     if same[0].action not in REFUSED:
         findings.say(section, summary(same))
         return
@@ -187,7 +189,8 @@ def _report(findings: Findings, section: str, same: list[Problem]) -> None:
     if len(same) > LISTED:
         findings.fail(
             section,
-            f"and {len(same) - LISTED} more of {same[0].kind}: segue data audit FOLDER --out FOLDER",
+            f"and {len(same) - LISTED} more of {same[0].kind}: "
+            "segue data audit FOLDER --out FOLDER",
         )
 
 

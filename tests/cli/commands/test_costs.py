@@ -1,4 +1,6 @@
-"""`segue check` says what a plan will cost, and `--time` how long it will take, for every family."""
+"""`segue check` says what a plan will cost, and `--time` how long it will take, for every
+family.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,12 @@ def test_operations_memory_and_time_are_said_of_every_family(rendered, tmp_path,
     plan = toy_plan(rendered, tmp_path / "runs", model=PLANS[family])
     plan["stages"] = [{**plan["stages"][0], "task": "joint", "images_per_step": 2}]
     lines = "\n".join(said_of(plan, tmp_path, capsys, timed=True)["stage detector"])
-    found = re.search(r"([\d,]+) of ([\d,]+) parameters learn; the fullest image takes ([\d.]+) GFLOP in a forward, "
-                      r"([\d.]+) in training, and keeps about (\d+) MB", lines)  # fmt: skip
+    found = re.search(
+        r"([\d,]+) of ([\d,]+) parameters learn; "
+        r"the fullest image takes ([\d.]+) GFLOP in a forward, "
+        r"([\d.]+) in training, and keeps about (\d+) MB",
+        lines,
+    )
     assert found and found[1] == found[2] and float(found[4]) > 2 * float(found[3]) > 0
     assert re.search(r"GB are free on cpu: 2 images in a forward fit", lines)
     assert re.search(

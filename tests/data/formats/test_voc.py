@@ -37,7 +37,8 @@ def write(
         folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(picture)
     size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
-    head = f"<filename>{name or picture.name}</filename><source><database>{by}</database></source>{size}"
+    head = f"<filename>{name or picture.name}</filename>"
+    head += f"<source><database>{by}</database></source>{size}"
     path.write_text(f"<annotation>{head}{''.join(things)}</annotation>")
     return path
 
@@ -87,8 +88,10 @@ def test_the_published_layout_is_divided_by_its_lists(tmp_path):
     assert formats.detect(tmp_path).__name__.endswith(".voc")
     data = read_dataset(Data(root=tmp_path))
     assert {p: [r.image.name for r in s.records] for p, s in data.splits.items()} == {
-        "train": ["a.jpg", "b.jpg"], "valid": ["c.jpg"], "test": ["d.jpg"]
-    }  # fmt: skip
+        "train": ["a.jpg", "b.jpg"],
+        "valid": ["c.jpg"],
+        "test": ["d.jpg"],
+    }
     assert data.classes == ("cat", "dog") and data.splits["train"].class_counts() == {
         "cat": 2,
         "dog": 2,
@@ -188,7 +191,8 @@ def test_difficult_objects_are_ignored_and_counted(tmp_path):
 
 
 def test_parts_of_a_person_are_no_objects(tmp_path):
-    head = f"<part><name>head</name>{thing((1, 1, 9, 9)).split('</name>')[1].removesuffix('</object>')}</part>"
+    body = thing((1, 1, 9, 9)).split("</name>")[1].removesuffix("</object>")
+    head = f"<part><name>head</name>{body}</part>"
     write(tmp_path / "a.xml", thing(more=head))
     assert [a.box_xyxy for a in only(tmp_path).records[0].annotations] == [(11, 6, 30, 25)]
 

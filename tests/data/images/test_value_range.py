@@ -1,4 +1,6 @@
-"""Images with other values than the model was trained with are noticed, and fixed ranges are not."""
+"""Images with other values than the model was trained with are noticed, and fixed ranges are
+not.
+"""
 
 from __future__ import annotations
 

@@ -123,8 +123,11 @@ def odd(folder: Path) -> Path:
             "iscrowd": iscrowd,
         }
         annotations.append(entry)
-    content = {"images": [{"id": 1, "file_name": "a.png", "height": 60, "width": 80}], "annotations": annotations,
-               "categories": [{"id": 1, "name": "object"}]}  # fmt: skip
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 60, "width": 80}],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "object"}],
+    }
     (folder / "_annotations.coco.json").write_text(json.dumps(content))
     Image.fromarray(np.zeros((60, 80), np.uint8)).save(folder / "a.png")
     return folder

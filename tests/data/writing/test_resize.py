@@ -1,4 +1,6 @@
-"""Images and objects resized: levels, planes and channels stay, and objects move with their pixels."""
+"""Images and objects resized: levels, planes and channels stay, and objects move with their
+pixels.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Mask heads: their size, where they begin, and masks that do not depend on what else is computed."""
+"""Mask heads: their size, where they begin, and masks that do not depend on what else is
+computed.
+"""
 
 from __future__ import annotations
 

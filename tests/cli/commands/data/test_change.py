@@ -58,9 +58,12 @@ def test_a_split_keeps_twins_together_and_every_object(data, flat, tmp_path):
     again = data(
         "split", tmp_path / "parts", "--out", tmp_path / "again", "--shares", "1,1", "--link"
     )
-    assert again[0] == 0 and {p: len(s.records) for p, s in read_splits(Data(root=tmp_path / "again")).items()} == {
-        "train": 12, "valid": 12,
-    }  # fmt: skip
+    assert again[0] == 0 and {
+        p: len(s.records) for p, s in read_splits(Data(root=tmp_path / "again")).items()
+    } == {
+        "train": 12,
+        "valid": 12,
+    }
     first = next((tmp_path / "again" / "train").glob("*.png"))
     assert first.stat().st_nlink == 2
 
@@ -106,16 +109,24 @@ def test_scaling_scales_pixels_masks_and_the_physical_size(data, tmp_path):
     folder.mkdir()
     values = (np.arange(60 * 80).reshape(60, 80) * 12 % 4000).astype(np.uint16)
     values[20:40, 20:60] = 4095
-    tifffile.imwrite(folder / "a.tif", np.stack([values, values // 2]), imagej=True, resolution=(2, 2),
-                     metadata={"axes": "ZYX", "unit": "um"})  # fmt: skip
+    tifffile.imwrite(
+        folder / "a.tif",
+        np.stack([values, values // 2]),
+        imagej=True,
+        resolution=(2, 2),
+        metadata={"axes": "ZYX", "unit": "um"},
+    )
     runs = {"size": [60, 80], "counts": [20 * 60 + 20, *([20, 40] * 39), 20, 20 + 20 * 60]}
     square = [[20, 20, 60, 20, 60, 40, 20, 40]]
     shapes = [
         {"id": n, "image_id": 1, "category_id": 1, "segmentation": s}
         for n, s in ((1, runs), (2, square))
     ]
-    content = {"images": [{"id": 1, "file_name": "a.tif", "height": 60, "width": 80}], "annotations": shapes,
-               "categories": [{"id": 1, "name": "x"}]}  # fmt: skip
+    content = {
+        "images": [{"id": 1, "file_name": "a.tif", "height": 60, "width": 80}],
+        "annotations": shapes,
+        "categories": [{"id": 1, "name": "x"}],
+    }
     (folder / "_annotations.coco.json").write_text(json.dumps(content))
     code, *_ = data("scale", folder, "--out", tmp_path / "half", "--side", 40)
     (split,) = read_splits(Data(root=tmp_path / "half")).values()
@@ -137,10 +148,12 @@ def test_scaling_scales_pixels_masks_and_the_physical_size(data, tmp_path):
 
 def test_wrong_flags_are_one_line(data, flat, tmp_path):
     for flags, words in (
-        (["split", flat, "--shares", "1"], "two or three numbers"), (["split", flat, "--group", "("], "no regular"),
-        (["scale", flat], "one of them, above 0"), (["scale", flat, "--factor", -1], "above 0"),
+        (["split", flat, "--shares", "1"], "two or three numbers"),
+        (["split", flat, "--group", "("], "no regular"),
+        (["scale", flat], "one of them, above 0"),
+        (["scale", flat, "--factor", -1], "above 0"),
         (["info", tmp_path / "absent"], "no such folder"),
-    ):  # fmt: skip
+    ):
         more = [] if flags[0] == "info" else ["--out", tmp_path / "x"]
         code, _, said = data(*flags, *more)
         assert code == 2 and words in said and len(said.splitlines()) == 1, said

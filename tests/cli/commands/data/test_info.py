@@ -35,8 +35,11 @@ def test_info_tells_levels_and_two_sources_file_by_file(data, tmp_path):
     (tmp_path / "images").mkdir()
     tifffile.imwrite(tmp_path / "images" / "a.tif", np.full((8, 9), 4000, np.uint16))
     square = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "source": "algorithm"}
-    content = {"images": [{"id": 1, "file_name": "a.tif", "height": 8, "width": 9}], "annotations": [square],
-               "categories": [{"id": 1, "name": "myotube"}]}  # fmt: skip
+    content = {
+        "images": [{"id": 1, "file_name": "a.tif", "height": 8, "width": 9}],
+        "annotations": [square],
+        "categories": [{"id": 1, "name": "myotube"}],
+    }
     for name in ("algorithmic_train", "manual_train"):
         (tmp_path / "annotations" / f"{name}_annotations.json").write_text(json.dumps(content))
         square.pop("source", None)
