@@ -196,30 +196,6 @@ def test_head_and_predict_never_replace_what_is_there(finished, rendered, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (
-            OSError(28, "No space left on device", "runs/x"),
-            "No space left on device: 'runs/x'; finished work is kept",
-        ),
-        (
-            RuntimeError("CUDA out of memory. Tried to allocate"),
-            "out of memory outside a step; next: lower",
-        ),
-    ],
-)
-def test_what_the_machine_cannot_do_is_one_line_and_exit_code_3(error, words, monkeypatch, capsys):
-    from segue.cli.commands import demo
-
-    def fails(*_):
-        raise error
-
-    monkeypatch.setattr(demo, "run_demo", fails)
-    assert main(["demo"]) == 3
-    assert words in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("run", "absent.yaml"), "absent.yaml: no such file"),
