@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.models.mask2former.configuration_mask2former import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerModel
 from transformers.models.swin.configuration_swin import SwinConfig
+from typing_extensions import override
 
 from segue.models.parts.chain import tensors
 from segue.models.parts.layers import Normalise
@@ -77,6 +78,7 @@ class Backbone(nn.Module):
         self.normalise = Normalise(channels)
         self.net = net
 
+    @override
     def forward(self, state: State) -> State:
         maps = self.net(self.normalise(state["images"])).feature_maps
         return cast(State, dict(zip(MAPS, maps, strict=True)))
@@ -94,6 +96,7 @@ class PixelDecoder(nn.Module):
         super().__init__()
         self.net = net
 
+    @override
     def forward(self, state: State) -> State:
         out = self.net(tensors(state, MAPS), output_hidden_states=False, return_dict=True)
         levels = dict(zip(LEVELS, out.multi_scale_features, strict=True))
@@ -119,6 +122,7 @@ class Decoder(nn.Module):
         self.class_head, self.no_object = nn.Linear(width, classes), nn.Linear(width, 1)
         self.recompute = recompute
 
+    @override
     def forward(self, state: State) -> State:
         pixels, net = state["pixels"], self.transformer.decoder
         maps = tensors(state, LEVELS)

@@ -23,6 +23,7 @@ from transformers.models.rf_detr.modeling_rf_detr import (
     RfDetrMLPPredictionHead,
     refine_bboxes,
 )
+from typing_extensions import override
 
 from segue.models.parts.chain import tensors
 from segue.models.parts.layers import PRIOR_BIAS, Normalise
@@ -48,6 +49,7 @@ class Backbone(nn.Module):
         self.normalise = Normalise(channels)
         self.vit = RfDetrDinov2Backbone(_backbone_config(config))
 
+    @override
     def forward(self, state: State) -> State:
         return {"features": torch.cat(self.vit(self.normalise(state["images"])).feature_maps, 1)}
 
@@ -71,6 +73,7 @@ class Projector(nn.Module):
             if isinstance(module, nn.LayerNorm):
                 module.eps = 1e-6
 
+    @override
     def forward(self, state: State) -> State:
         maps = (level(state["features"]) for level in self.levels)
         return cast(State, dict(zip(self.writes, maps, strict=True)))
@@ -85,6 +88,7 @@ class _Level(nn.Module):
         self.fuse = RfDetrC2FLayer(config, maps * (width // 2 if scale == 2.0 else width))
         self.norm = RfDetrLayerNorm(config.d_model, data_format="channels_first")
 
+    @override
     def forward(self, features: Tensor) -> Tensor:
         maps = features.chunk(len(self.sample), 1)
         sampled = [sample(part) for sample, part in zip(self.sample, maps, strict=True)]
@@ -149,6 +153,7 @@ class Decoder(nn.Module):
             if name.startswith(("proposal_boxes", "box_head")) and ".layers.2." in name:
                 nn.init.zeros_(parameter)
 
+    @override
     def forward(self, state: State) -> State:
         maps = tensors(state, self.reads)
         groups = self.groups if self.training else 1
