@@ -17,7 +17,7 @@ from segue.data.records import Split
 from segue.data.writing.folders import read_folder
 from segue.errors import DataError
 from segue.structures.channels import RGB
-from tests.data.test_exchange import HEIGHT, WIDTH, bits
+from tests.data.formats.test_exchange import HEIGHT, WIDTH, bits
 
 # Numbers with gaps, two objects that touch, one that touches the edge.
 LABELS = np.zeros((HEIGHT, WIDTH), np.uint16)

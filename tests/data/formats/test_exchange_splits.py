@@ -11,7 +11,7 @@ from segue.data.records import Annotation, Record
 from segue.data.writing import annotation_files
 from segue.errors import DataError
 from segue.structures.masks import Polygon, encoded
-from tests.data.test_exchange import (
+from tests.data.formats.test_exchange import (
     HEIGHT,
     SQUARE,
     WIDTH,

@@ -14,7 +14,7 @@ from PIL import Image
 from segue.data import formats
 from segue.data.dataset import Data, read_dataset, read_splits
 from segue.data.records import Split
-from tests.data.test_exchange import bits
+from tests.data.formats.test_exchange import bits
 
 HEIGHT, WIDTH = 60, 80  # as test_exchange has them
 SQUARE = (11, 6, 30, 25)

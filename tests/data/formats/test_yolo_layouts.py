@@ -10,7 +10,7 @@ from segue.cli.app import main
 from segue.data import formats
 from segue.data.dataset import Data, read_dataset, read_splits
 from segue.errors import DataError
-from tests.data.test_yolo import BOX, LAYOUTS, write
+from tests.data.formats.test_yolo import BOX, LAYOUTS, write
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -9,7 +9,15 @@ import pytest
 from segue.data import formats
 from segue.data.formats import coco
 from segue.errors import DataError
-from tests.data.test_coco import HEIGHT, WIDTH, annotation, content, read, two_sources, write
+from tests.data.formats.test_coco import (
+    HEIGHT,
+    WIDTH,
+    annotation,
+    content,
+    read,
+    two_sources,
+    write,
+)
 
 
 def test_images_may_lie_beside_the_file_below_it_or_where_the_name_says(tmp_path):

@@ -13,7 +13,7 @@ from segue.errors import PlanError
 from segue.sweep import launch
 from segue.sweep.launch import OnRay, SweepJob, join_ray
 from segue.sweep.runner import LOG, reason_of
-from tests.test_sweep import command, stop_once_there, toy_sweep
+from tests.sweep.test_runner import command, stop_once_there, toy_sweep
 from tests.toy import losses, same_tensors
 
 VALUES = ("model.queries=20,30", "stages.detector.optimizer.lr=1e-3,1e-4")
@@ -82,12 +82,17 @@ def test_a_job_cancelled_on_ray_saves_and_stops(cluster, rendered, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     Path("slow").touch()
     stage = (
-        tmp_path / "runs" / "toy-sweep-1" / "family=tests.families.starved" / "toy-1" / "1-detector"
+        tmp_path
+        / "runs"
+        / "toy-sweep-1"
+        / "family=tests.broken_families.starved"
+        / "toy-1"
+        / "1-detector"
     )
     plan = toy_sweep(rendered, tmp_path)
     stop_once_there(stage / "steps.csv")
     # too long to end before
-    members = ("model.family=rfdetr,tests.families.starved", "stages.detector.epochs=20")
+    members = ("model.family=rfdetr,tests.broken_families.starved", "stages.detector.epochs=20")
     code, _, said = command("sweep", plan, *members, "--threads", 1, "--on", "ray")
     assert code == 143, said
     assert (stage / "last" / "card.json").is_file() and 0 < len(losses(stage)) < 80
