@@ -262,7 +262,9 @@ def table(found: dict[str, Any]) -> str:
     for name, row in rows.items():
         if ", " in name:
             continue
-        peer = next((other for key, other in rows.items() if key.startswith(name + ", ")), {})
+        peer: dict[str, Any] = next(
+            (other for key, other in rows.items() if key.startswith(name + ", ")), {}
+        )
         ratio = row["ms"] / peer["ms"] if peer else None
         busy = row["busy_ms"] / row["ms"] if "busy_ms" in row else None
         cells = [

@@ -131,7 +131,7 @@ def difference(a: Any, b: Any) -> float:
             if a.keys() == b.keys()
             else float("inf")
         )
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         same = len(a) == len(b)
         return (
             max((difference(x, y) for x, y in zip(a, b, strict=True)), default=0.0)

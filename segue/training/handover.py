@@ -126,7 +126,8 @@ def _move_channels(
         return []
     named = {"channels": tuple(Channel(name=name) for name in weights.channels)}
     theirs = weights.card.spec if weights.card is not None else chain.spec.model_copy(update=named)
-    have, notes = family.input_convs(theirs, given), []
+    have = family.input_convs(theirs, given)
+    notes: list[str] = []
     for name, channels in family.input_convs(chain.spec, wanted).items():
         if name not in given or name not in wanted or have.get(name, channels) == channels:
             continue
