@@ -276,7 +276,7 @@ def test_a_cache_serves_until_the_first_thaw(rendered, parent, tmp_path, monkeyp
     assert per_epoch == [0, 0, 0, 8, 8] and len(losses(folder)) == 10
 
 
-def test_early_stopping_waits_for_the_thaw_and_starts_anew_there(
+def test_early_stopping_waits_for_the_thaw_and_starts_again_there(
     rendered, parent, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(fit, "NOTHING", -2.0)  # so short a stage finds nothing yet
