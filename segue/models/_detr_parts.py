@@ -17,21 +17,17 @@ import torch
 from timm.layers.norm_act import FrozenBatchNormAct2d, freeze_batch_norm_2d
 from torch import Tensor, nn
 from torchvision.ops.misc import FrozenBatchNorm2d
-from transformers.models.conditional_detr.configuration_conditional_detr import (
+
+from segue.models._transformers import (
     ConditionalDetrConfig,
-)
-from transformers.models.conditional_detr.modeling_conditional_detr import (
     ConditionalDetrDecoder,
-    encode_sinusoidal_position_embedding,
-)
-from transformers.models.detr.configuration_detr import DetrConfig
-from transformers.models.detr.modeling_detr import (
+    DetrConfig,
     DetrDecoder,
     DetrEncoder,
     DetrMLPPredictionHead,
     DetrSinePositionEmbedding,
+    encode_sinusoidal_position_embedding,
 )
-
 from segue.models.parts.layers import PRIOR_BIAS, Normalise
 from segue.models.parts.state import State
 from segue.structures.channels import IMAGENET, Channel

@@ -19,10 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers.models.mask2former.configuration_mask2former import Mask2FormerConfig
-from transformers.models.mask2former.modeling_mask2former import Mask2FormerModel
-from transformers.models.swin.configuration_swin import SwinConfig
 
+from segue.models._transformers import Mask2FormerConfig, Mask2FormerModel, SwinConfig
 from segue.models.parts.chain import tensors
 from segue.models.parts.layers import Normalise
 from segue.models.parts.state import State

@@ -13,17 +13,18 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig, RfDetrDinov2Config
-from transformers.models.rf_detr.modeling_rf_detr import (
+
+from segue.models._transformers import (
     RfDetrC2FLayer,
+    RfDetrConfig,
     RfDetrConvNormLayer,
     RfDetrDecoder,
     RfDetrDinov2Backbone,
+    RfDetrDinov2Config,
     RfDetrLayerNorm,
     RfDetrMLPPredictionHead,
     refine_bboxes,
 )
-
 from segue.models.parts.chain import tensors
 from segue.models.parts.layers import PRIOR_BIAS, Normalise
 from segue.models.parts.state import State

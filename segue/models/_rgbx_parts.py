@@ -16,9 +16,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
-from transformers.models.segformer.configuration_segformer import SegformerConfig
-from transformers.models.segformer.modeling_segformer import SegformerModel
 
+from segue.models._transformers import SegformerConfig, SegformerModel
 from segue.models.parts.chain import tensors
 from segue.models.parts.fusion import Kind, Level
 from segue.models.parts.layers import Normalise

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig
 
 from segue.base.settings import Settings
 from segue.errors import HandoverError, PlanError
@@ -25,6 +24,7 @@ from segue.losses.matcher import Costs
 from segue.models import ModelSpec
 from segue.models._rfdetr_parts import Backbone, Decoder, Projector
 from segue.models._rfdetr_sizes import SIZES, Size
+from segue.models._transformers import RfDetrConfig
 from segue.models.parts import mask_heads
 from segue.models.parts.chain import Chain
 from segue.models.parts.layers import sides_around

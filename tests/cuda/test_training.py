@@ -13,7 +13,7 @@ import yaml
 
 from segue.cli.commands.demo import PLAN, QUICK_IMAGES
 from segue.data.synthetic import render_dataset
-from segue.inference.predict import load
+from segue.inference.loading import load
 from segue.plan.schema import Plan
 from segue.run.build import new_learner
 from segue.training import checkpoint

@@ -13,7 +13,7 @@ from segue.inference.outputs import label_image, write_labels
 from segue.structures.regions import Region
 from tests.data.test_mask_files import only
 from tests.inference.painted import Exact, picture
-from tests.inference.test_export import some
+from tests.inference.test_export import with_masks
 
 
 def test_label_images_that_segue_wrote_are_read_back_exactly(tmp_path):
@@ -52,7 +52,7 @@ def test_objects_that_overlap_are_written_on_as_few_pages_as_it_takes_and_come_b
         m for page in label_images.read(tmp_path / "a.tif") for m in label_images.objects(page)
     ]
     assert sorted(number for number, _, _ in found) == [1, 2, 3, 4]
-    apart = some([rasters[0], rasters[2]])
+    apart = with_masks([rasters[0], rasters[2]])
     label_images.write(
         tmp_path / "b.tif",
         label_images.layers([Region.of(rasters[0]), Region.of(rasters[2])], 50, 60)[0],

@@ -11,7 +11,7 @@ import torch
 
 from segue.cli.app import main
 from segue.errors import PlanError
-from segue.inference.predict import load
+from segue.inference.loading import load
 from segue.structures.masks import PackedMasks
 from segue.training import processes
 from segue.training.devices import pick_device

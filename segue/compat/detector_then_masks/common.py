@@ -5,7 +5,6 @@ people expect.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing_extensions import TypedDict
 from segue.compat.common import warn
 from segue.compat.flags import add_switch, positive
 from segue.errors import CheckpointError, PlanError, show
+from segue.evaluation.outcome import METRICS, read_outcome
 from segue.models.weights import foreign, hub
 from segue.models.weights.rfdetr import rfdetr_file
 from segue.plan.schema import Plan
@@ -133,21 +133,17 @@ def run_as_promised(plan: Plan, out: Path | None = None) -> tuple[Path, Path]:
             stage / source if (stage / source).is_dir() else stage / "selected", out / names[0]
         )
         _link(out / names[0], out / names[1])
-    shutil.copyfile(stage / "metrics.json", out / "metrics.json")
+    shutil.copyfile(stage / METRICS, out / METRICS)
     shutil.copytree(stage / "tb", out / "tb", dirs_exist_ok=True)
     return out, stage
 
 
 def print_test(out: Path) -> None:
-    test = json.loads((out / "metrics.json").read_text()).get("test")
-    show(
-        "test: "
-        + (
-            f"mask_ap {test['mask_ap']:.3f}, box_ap {test['box_ap']:.3f}"
-            if test
-            else "no test part"
-        )
-    )
+    test = read_outcome(out).test
+    if test is None:
+        show("test: no test part")
+        return
+    show(f"test: mask_ap {test.figures['mask_ap']:.3f}, box_ap {test.figures['box_ap']:.3f}")
 
 
 def write_file(folder: Path, target: Path) -> None:

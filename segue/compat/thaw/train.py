@@ -5,13 +5,13 @@ thawed later.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
 from segue.compat.thaw.config import read
 from segue.compat.thaw.plan import plan_of, pretrained
 from segue.errors import show
+from segue.evaluation.outcome import read_outcome
 from segue.models.weights import foreign
 from segue.run.console import Console
 from segue.run.runner import run_plan
@@ -44,7 +44,7 @@ def command(default: Path) -> None:
 def report(run: Path, version: Path) -> None:
     for path in sorted((version / "checkpoints").glob("*.ckpt")):
         show(path)
-    figures = json.loads((run / "1-tune" / "metrics.json").read_text())["valid"]
+    figures = read_outcome(run / "1-tune").valid.figures
     show(
         f"valid: box_ap {figures['box_ap']:.3f}, box_ap50 {figures['box_ap50']:.3f}; report "
         f"{run / 'report.html'}"

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig
-from transformers.models.rf_detr.modeling_rf_detr import (
+
+from segue.models._transformers import (
+    RfDetrConfig,
     RfDetrSegmentationBlock,
     RfDetrSegmentationMLPBlock,
 )
-
 from segue.models.parts.layers import precision_now
 from segue.models.parts.state import State
 
