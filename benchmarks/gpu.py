@@ -1,19 +1,19 @@
-"""What segue does on a GPU, beside what its users would take instead on the same card.
+"""What segue does on a GPU, compared with what its users would take instead on the same card.
 
     python benchmarks/gpu.py [--out gpu.json] [--device cuda] [--only steps resume] [--minutes 6]
     [--quick]
 
-One JSON file, written anew after each row, and one table. Every section has a time of its own and
+One JSON file, written again after each row, and one table. Every section has a time of its own and
 may fail without the others; its traceback is then in the file. Weights are random and images noise,
 so nothing is read from the network.
 
     machine     what there is, and the two ceilings: operations a second of a product, bytes a second of a copy
-    steps       training steps of each family, beside rfdetr, transformers and torchvision; memory, waits and launches
-    precision   the first losses in fp32, bf16 and fp16, beside those of the CPU in fp32
-    resume      SIGKILL in the middle of a run, and the same command again, beside undisturbed runs
-    predict     1, 8 and 32 images from pixels in memory to detections, beside rfdetr's own predict
+    steps       training steps of each family, and of rfdetr, transformers and torchvision; memory, waits and launches
+    precision   the first losses in fp32, bf16 and fp16, and those of the CPU in fp32
+    resume      SIGKILL in the middle of a run, and the same command again, compared with undisturbed runs
+    predict     1, 8 and 32 images from pixels in memory to detections, and rfdetr's own predict
     evaluate    reading, predicting and measuring a data set, of boxes and of masks
-    processes   two processes beside one, where there are two cards
+    processes   two processes compared with one, where there are two cards
 
 MFU: operations that products and convolutions ask for (as `segue check` counts them), over the
 step's time, over what the data sheet says of the card's bf16. `--quick --device cpu` runs all of it
@@ -90,11 +90,11 @@ class Bench:
             with limited(seconds):
                 work()
         except Exception as error:  # noqa: BLE001  # whatever it is, the other sections say what they have to say
-            said = {
+            message = {
                 "error": f"{type(error).__name__}: {error}"[:500],
                 "traceback": traceback.format_exc()[-6000:],
             }
-            self.put("failed", f"{section}: {name}", said)
+            self.put("failed", f"{section}: {name}", message)
         freed(self.device)
         self.found.setdefault("seconds", {})[f"{section}: {name}"] = round(
             time.monotonic() - began, 1
@@ -171,10 +171,10 @@ def our_step(bench: Bench, case: Case, precision: str) -> None:
         "parameters": sum(p.numel() for p in learner.chain.parameters()),
     }
     if not case.cached:
-        asked = needs(learner.chain, case.objects)
-        row["flops"] = asked.step * case.images
+        needed = needs(learner.chain, case.objects)
+        row["flops"] = needed.step * case.images
         row["flops_per_s"] = row["flops"] / row["ms"] * 1000
-        row["foretold_mb"] = asked.bytes_of(case.images, learner.precision, averaged=False) / 1e6
+        row["foretold_mb"] = needed.bytes_of(case.images, learner.precision, averaged=False) / 1e6
         peak = datasheet_flops(bench.device)
         row |= {"mfu": row["flops_per_s"] / peak} if peak and precision != "fp32" else {}
     looked_into(bench, f"{case.name} {precision}", row, step)
@@ -254,9 +254,9 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
 }
 
 
-def table(found: dict[str, Any]) -> str:
-    """The steps, ours beside the peer's, and one line for each other finding."""
-    rows = found.get("steps", {})
+def table(results: dict[str, Any]) -> str:
+    """The steps, ours next to the peer's, and one line for each other result."""
+    rows = results.get("steps", {})
     lines = [f"{'step':34} {'ms':>9} {'peer ms':>9} {'ratio':>6} {'MFU':>6} {'MB':>8} {'peer MB':>8} {'waits':>6} "
              f"{'launches':>8} {'busy':>5}"]  # fmt: skip
     for name, row in rows.items():
@@ -279,9 +279,9 @@ def table(found: dict[str, Any]) -> str:
         lines.append(" ".join([f"{name + (' SPLIT' if row.get('split') else ''):34}", *shown]))
     for section in ("precision", "resume", "predict", "evaluate", "processes", "left out"):
         lines += [
-            f"{section}: {name}: {brief(row)}" for name, row in found.get(section, {}).items()
+            f"{section}: {name}: {brief(row)}" for name, row in results.get(section, {}).items()
         ]
-    lines += [f"FAILED {name}: {row['error']}" for name, row in found.get("failed", {}).items()]
+    lines += [f"FAILED {name}: {row['error']}" for name, row in results.get("failed", {}).items()]
     return "\n".join(lines)
 
 

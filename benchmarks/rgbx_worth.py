@@ -5,7 +5,7 @@
 
 DATA: 40 pairs of DeepPCB (github.com/tangsanli5201/DeepPCB), photographs of circuit boards with
 aligned templates that have no defects: what is in one and not in the other is a defect, so that X
-holds most of where. Every seed divides the pairs anew (24 to train on, 4 to select by, 12 to test)
+holds most of where. Every seed divides the pairs again (24 to train on, 4 to select by, 12 to test)
 and draws other weights. Six kinds of defect count as one class. box_ap on test images, paired
 intervals over those of all seeds. Runs go on where they stopped.
 """
@@ -42,12 +42,14 @@ def divided(data: Path, folder: Path, seed: int) -> dict[str, Any]:
     for part in ("train", "valid", "test"):
         content = json.loads((data / part / "_annotations.coco.json").read_text())
         for image in content["images"]:
-            own = [
+            records = [
                 {**a, "category_id": 1}
                 for a in content["annotations"]
                 if a["image_id"] == image["id"]
             ]
-            images.append({**image, "file_name": f"{part}/{image['file_name']}", "objects": own})
+            images.append(
+                {**image, "file_name": f"{part}/{image['file_name']}", "objects": records}
+            )
     random.Random(seed).shuffle(images)
     files: dict[str, Any] = {}
     for part, count in PARTS.items():
@@ -104,11 +106,11 @@ def pooled(metrics: Sequence[CocoMetrics]) -> CocoMetrics:
     first = metrics[0]
     results: list[dict[str, Any]] = []
     records: list[Record] = []
-    for one in metrics:
+    for images in metrics:
         results += [
-            {**result, "image_id": result["image_id"] + len(records)} for result in one.results
+            {**result, "image_id": result["image_id"] + len(records)} for result in images.results
         ]
-        records += one.records
+        records += images.records
     return CocoMetrics(records, first.class_names, first.kinds, first.most, results)
 
 
@@ -122,15 +124,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--fusions", nargs="+", default=("cross",))
     args = parser.parse_args()
-    found: dict[str, list[CocoMetrics]] = {fusion: [] for fusion in (ALONE, *args.fusions)}
+    outcomes: dict[str, list[CocoMetrics]] = {fusion: [] for fusion in (ALONE, *args.fusions)}
     for seed in args.seeds:
         data = divided(args.data.absolute(), args.folder.absolute(), seed)
-        for fusion, metrics in found.items():
+        for fusion, metrics in outcomes.items():
             metrics.append(trained(data, args.folder, seed, fusion, args.steps))
             ap, ap50 = (metrics[-1].figures()[name] for name in ("box_ap", "box_ap50"))
             print(f"seed {seed}, {fusion}: box_ap {ap:.3f}, box_ap50 {ap50:.3f}", flush=True)
-    alone = pooled(found.pop(ALONE))
-    for fusion, metrics in found.items():
+    alone = pooled(outcomes.pop(ALONE))
+    for fusion, metrics in outcomes.items():
         print(f"pictures alone -> fusion {fusion}: {compare(alone, pooled(metrics), 'box')}")
 
 

@@ -43,10 +43,10 @@ def render_dataset(
         entries: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
         entries["categories"] = [{"id": i, "name": name} for i, name in enumerate(CLASSES, 1)]
         for number in range(count):
-            wanted = 0
+            objects_wanted = 0
             if rng.random() >= EMPTY_SHARE:
-                wanted = int(rng.integers(objects[0], objects[1] + 1))
-            pixels, shapes = render_image(rng, side, wanted)
+                objects_wanted = int(rng.integers(objects[0], objects[1] + 1))
+            pixels, shapes = render_image(rng, side, objects_wanted)
             name = f"{split}_{number:04d}.png"
             Image.fromarray(pixels).save(folder / name, compress_level=1)
             entries["images"].append(

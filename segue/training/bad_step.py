@@ -137,18 +137,18 @@ def first_not_finite(chain: Chain) -> Iterator[list[str]]:
     """Names of the modules, in order, that put out NaN or infinity while all they were given was
     finite.
     """
-    found: list[str] = []
+    modules: list[str] = []
 
     def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
         return lambda _module, given, output: (
-            found.append(name) if _finite(given) and not _finite(output) else None
+            modules.append(name) if _finite(given) and not _finite(output) else None
         )
 
     hooks = [
         module.register_forward_hook(look(name)) for name, module in chain.named_modules() if name
     ]
     try:
-        yield found
+        yield modules
     finally:
         for hook in hooks:
             hook.remove()

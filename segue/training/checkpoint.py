@@ -200,7 +200,7 @@ def recover(folder: Path) -> tuple[Card | None, list[str]]:
             whole.append((card.step, path, card))
     if not whole:
         if messages:
-            messages.append(f"{folder}: no checkpoint is whole: beginning anew")
+            messages.append(f"{folder}: no checkpoint is whole: starting from the beginning")
         return None, messages
     step, best, card = max(whole, key=lambda candidate: candidate[0])
     if messages:

@@ -53,7 +53,7 @@ class Needs:
         """About the most memory that a step with `images` in a forward takes, the model's weights
         not counted.
 
-        averaged: with averaged weights.
+        averaged: with EMA weights.
         """
         copies = 0 if precision == torch.float32 else COPY * self.parameters
         fixed = self.learned * (ADAM + AVERAGE * averaged) + copies

@@ -1,4 +1,4 @@
-"""What a stage writes down while it trains: CSV and JSON lines always, TensorBoard beside them, W&B
+"""What a stage writes down while it trains: CSV and JSON lines always, TensorBoard with them, W&B
 when asked.
 
 The CSV files are the record. A resumed stage first cuts them back to the step it resumes from, so

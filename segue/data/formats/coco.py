@@ -3,7 +3,7 @@
     root/{train,valid,test}/_annotations.coco.json   images next to it or below (Roboflow)
     root/annotations/*.json + root/images/           the file's name has the split's (COCO, CVAT)
 
-and not divided: one file, alone or with its images beside it or in images/.
+and not divided: one file, alone or with its images next to it or in images/.
 
 `category_id` exists in this file only: everywhere else classes have names, and labels 0..K-1.
 Everything numeric is checked here, before any C code sees it.

@@ -1,4 +1,4 @@
-"""LabelMe: a JSON file for each image, beside it or in a folder of its own; with train/, valid/,
+"""LabelMe: a JSON file for each image, next to it or in a folder of its own; with train/, valid/,
 test/ or without.
 
 Polygons, circles and masks are masks, rectangles boxes; points, lines and strips have no area and

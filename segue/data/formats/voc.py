@@ -1,8 +1,8 @@
 """Pascal VOC: an XML file for each image and in it a box for each object, in pixels.
 
     Annotations/*.xml + JPEGImages/ + ImageSets/Main/{train,val,test}.txt     as published
-    {train,valid,test}/*.xml beside the images                                (Roboflow)
-    *.xml beside the images, or annotations/ and images/                      not divided (labelImg)
+    {train,valid,test}/*.xml next to the images                               (Roboflow)
+    *.xml next to the images, or annotations/ and images/                     not divided (labelImg)
 
 Where a file says that it is of VOC (`<database>The VOC2007 Database`), its boxes are first and last
 pixels counted from 1, so that the left edge is at xmin - 1. labelImg, Roboflow and CVAT write edges

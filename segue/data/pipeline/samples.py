@@ -112,11 +112,11 @@ def read_image(record: Record, channels: tuple[Channel, ...]) -> Tensor:
     """
     image = multi_file.read(record.image, channels)
     if max(abs(image.shape[-2] - record.height), abs(image.shape[-1] - record.width)) > 1:
-        found = f"{image.shape[-2]} x {image.shape[-1]} pixels (height x width)"
+        size = f"{image.shape[-2]} x {image.shape[-1]} pixels (height x width)"
         raise ImageError(
             "size other than annotated",
             record.image,
-            found,
+            size,
             f"{record.height} x {record.width}, as annotated",
         )
     if image.shape[-2:] != (record.height, record.width):

@@ -223,8 +223,8 @@ class AttentionMaskHead(nn.Module):
         """
         # (B, hw, heads, d)
         keys = self.key_proj(memory.flatten(2).transpose(1, 2)).unflatten(-1, (self.HEADS, -1))
-        wanted = self.query_proj(queries).unflatten(-1, (self.HEADS, -1))  # (T, heads, d)
-        scores = torch.einsum("thd,tshd->ths", wanted * wanted.shape[-1] ** -0.5, keys[image])
+        queried = self.query_proj(queries).unflatten(-1, (self.HEADS, -1))  # (T, heads, d)
+        scores = torch.einsum("thd,tshd->ths", queried * queried.shape[-1] ** -0.5, keys[image])
         return scores.softmax(-1).mul(scores.shape[-1]).unflatten(-1, tuple(memory.shape[-2:]))
 
 

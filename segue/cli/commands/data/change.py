@@ -98,15 +98,15 @@ def scale_data(root: Path, out: Path, factor: float | None, side: int | None) ->
             sizes[record.image] = size
             parts[name].append((resized_record(record, *size), image))
 
-    beside = paired_files_of(root, splits)
-    for files_of in beside.values():
+    paired = paired_files_of(root, splits)
+    for files_of in paired.values():
         for image_file, files in files_of.items():
             sizes |= dict.fromkeys(files, sizes[image_file])
 
     def put(image: Path, target: Path) -> Path:
         return write_resized(image, target, *sizes[image])
 
-    return write_folder(out, parts, class_ids(splits.values()), "coco", put, beside)
+    return write_folder(out, parts, class_ids(splits.values()), "coco", put, paired)
 
 
 def convert_data(
