@@ -1,21 +1,22 @@
-"""What segue does on a GPU, beside what its users would take instead on the same card.
+"""What segue does on a GPU, compared with what its users would take instead on the same card.
 
     python benchmarks/gpu.py [--out gpu.json] [--device cuda] [--only steps resume] [--minutes 6]
     [--quick]
 
-One JSON file, written anew after each row, and one table. Every section has a time of its own and
+One JSON file, written again after each row, and one table. Every section has a time of its own and
 may fail without the others; its traceback is then in the file. Weights are random and images noise,
 so nothing is read from the network.
 
     machine     what there is, and the two ceilings: operations a second of a product, bytes a
                 second of a copy
-    steps       training steps of each family, next to rfdetr, transformers and torchvision; memory,
+    steps       training steps of each family, and of rfdetr, transformers and torchvision; memory,
                 waits and launches
-    precision   the first losses in fp32, bf16 and fp16, beside those of the CPU in fp32
-    resume      SIGKILL in the middle of a run, and the same command again, beside undisturbed runs
-    predict     1, 8 and 32 images from pixels in memory to detections, beside rfdetr's own predict
+    precision   the first losses in fp32, bf16 and fp16, and those of the CPU in fp32
+    resume      SIGKILL in the middle of a run, and the same command again, compared with undisturbed
+                runs
+    predict     1, 8 and 32 images from pixels in memory to detections, and rfdetr's own predict
     evaluate    reading, predicting and measuring a data set, of boxes and of masks
-    processes   two processes beside one, where there are two cards
+    processes   two processes compared with one, where there are two cards
 
 MFU: operations that products and convolutions ask for (as `segue check` counts them), over the
 step's time, over what the data sheet says of the card's bf16. `--quick --device cpu` runs all of it
@@ -103,10 +104,10 @@ def our_step(bench: Bench, case: Case, precision: str) -> None:
         "parameters": sum(p.numel() for p in learner.chain.parameters()),
     }
     if not case.cached:
-        asked = needs(learner.chain, case.objects)
-        row["flops"] = asked.step * case.images
+        needed = needs(learner.chain, case.objects)
+        row["flops"] = needed.step * case.images
         row["flops_per_s"] = row["flops"] / row["ms"] * 1000
-        row["foretold_mb"] = asked.bytes_of(case.images, learner.precision, averaged=False) / 1e6
+        row["foretold_mb"] = needed.bytes_of(case.images, learner.precision, averaged=False) / 1e6
         peak = datasheet_flops(bench.device)
         row |= {"mfu": row["flops_per_s"] / peak} if peak and precision != "fp32" else {}
     looked_into(bench, f"{case.name} {precision}", row, step)

@@ -56,11 +56,11 @@ class Bench:
             with limited(seconds):
                 work()
         except Exception as error:  # noqa: BLE001  # the other sections have their say
-            said = {
+            message = {
                 "error": f"{type(error).__name__}: {error}"[:500],
                 "traceback": traceback.format_exc()[-6000:],
             }
-            self.put("failed", f"{section}: {name}", said)
+            self.put("failed", f"{section}: {name}", message)
         freed(self.device)
         self.found.setdefault("seconds", {})[f"{section}: {name}"] = round(
             time.monotonic() - began, 1
@@ -85,9 +85,9 @@ def limited(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def table(found: dict[str, Any]) -> str:
-    """The steps, ours beside the peer's, and one line for each other finding."""
-    rows = found.get("steps", {})
+def table(results: dict[str, Any]) -> str:
+    """The steps, ours next to the peer's, and one line for each other result."""
+    rows = results.get("steps", {})
     lines = [
         f"{'step':34} {'ms':>9} {'peer ms':>9} {'ratio':>6} {'MFU':>6} {'MB':>8} "
         f"{'peer MB':>8} {'waits':>6} "
@@ -96,7 +96,9 @@ def table(found: dict[str, Any]) -> str:
     for name, row in rows.items():
         if ", " in name:
             continue
-        peer = next((other for key, other in rows.items() if key.startswith(name + ", ")), {})
+        peer: dict[str, Any] = next(
+            (other for key, other in rows.items() if key.startswith(name + ", ")), {}
+        )
         ratio = row["ms"] / peer["ms"] if peer else None
         busy = row["busy_ms"] / row["ms"] if "busy_ms" in row else None
         cells = [
@@ -117,9 +119,9 @@ def table(found: dict[str, Any]) -> str:
         lines.append(" ".join([f"{name + (' SPLIT' if row.get('split') else ''):34}", *shown]))
     for section in ("precision", "resume", "predict", "evaluate", "processes", "left out"):
         lines += [
-            f"{section}: {name}: {brief(row)}" for name, row in found.get(section, {}).items()
+            f"{section}: {name}: {brief(row)}" for name, row in results.get(section, {}).items()
         ]
-    lines += [f"FAILED {name}: {row['error']}" for name, row in found.get("failed", {}).items()]
+    lines += [f"FAILED {name}: {row['error']}" for name, row in results.get("failed", {}).items()]
     return "\n".join(lines)
 
 

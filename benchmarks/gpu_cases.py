@@ -2,7 +2,7 @@
 take instead.
 
 All weights are random and all images noise with elliptic objects. A step is forward, loss,
-backward, clipping and AdamW, without averaged weights, from a batch in pinned memory. Peers compute
+backward, clipping and AdamW, without EMA weights, from a batch in pinned memory. Peers compute
 their loss under autocast, as their trainers do, and have torch's fused AdamW on a GPU, as rfdetr's
 trainer has.
 """
@@ -130,11 +130,11 @@ Loss = Callable[[Tensor], Tensor]
 
 def masks_of(batch: Batch) -> list[Tensor]:
     """The masks (N, H, W), bool, of each image at its full size, which peers want."""
-    found = []
+    masks = []
     for target in batch.targets:
         assert target.masks is not None
-        found.append(torch.stack([target.masks.dense(i) for i in range(len(target))]))
-    return found
+        masks.append(torch.stack([target.masks.dense(i) for i in range(len(target))]))
+    return masks
 
 
 def rfdetr_peer(case: Case, batch: Batch, side: int, device: str) -> tuple[nn.Module, Loss]:

@@ -1,4 +1,4 @@
-"""What benchmarks/gpu.py measures beside training steps: losses by precision, predict, evaluation,
+"""What benchmarks/gpu.py measures in addition to training steps: losses by precision, predict, evaluation,
 and two cards.
 """
 
@@ -197,7 +197,7 @@ def evaluated(folder: Path, device: str, quick: bool) -> Iterator[tuple[str, dic
 
 
 def two_processes(folder: Path) -> dict[str, Any]:
-    """The losses of a run of two processes, each on its own GPU, beside those of one."""
+    """The losses of a run of two processes, each on its own GPU, and those of one."""
     data = render_dataset(folder / "data", {"train": 16, "valid": 4}, side=128, seed=3)
     stage = {
         "name": "both",

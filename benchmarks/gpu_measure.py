@@ -37,7 +37,8 @@ def timed(
     """Median and quartiles of a step in ms, and its peak memory; as many as fit into `seconds`, but
     at least three.
     """
-    began, taken = time.perf_counter(), []
+    began = time.perf_counter()
+    taken: list[float] = []
     for _ in range(WARM_UP):
         step()
         if time.perf_counter() - began > seconds / 2:
@@ -56,23 +57,23 @@ def timed(
         ):
             break
     low, _, high = statistics.quantiles(taken, n=4) if len(taken) > 1 else (taken[0],) * 3
-    found: dict[str, Any] = {
+    timing: dict[str, Any] = {
         "ms": statistics.median(taken),
         "low": low,
         "high": high,
         "steps": len(taken),
     }
     if device.startswith("cuda"):
-        found["peak_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
-        found["reserved_mb"] = torch.cuda.max_memory_reserved(device) / 1e6
-    return found
+        timing["peak_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
+        timing["reserved_mb"] = torch.cuda.max_memory_reserved(device) / 1e6
+    return timing
 
 
 def waits(step: Callable[[], object]) -> dict[str, Any]:
     """How often one step waits for the GPU, as torch's debug mode sees it, and where in the Python
     code.
     """
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
@@ -80,9 +81,9 @@ def waits(step: Callable[[], object]) -> dict[str, Any]:
         finally:
             torch.cuda.set_sync_debug_mode("default")
     places = Counter(
-        f"{'/'.join(Path(one.filename).parts[-3:])}:{one.lineno}"
-        for one in said
-        if "synchroniz" in str(one.message)
+        f"{'/'.join(Path(warning.filename).parts[-3:])}:{warning.lineno}"
+        for warning in caught
+        if "synchroniz" in str(warning.message)
     )
     return {"waits": places.total(), "wait_places": dict(places.most_common(12))}
 

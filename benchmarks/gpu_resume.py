@@ -96,7 +96,7 @@ class Trial:
         )
 
     def compared(self, way: str) -> dict[str, Any]:
-        """A run beside the undisturbed one: losses, weights and the rest of the state at their
+        """A run compared with the undisturbed one: losses, weights and the rest of the state at their
         ends.
         """
         a, b = self.stage("undisturbed"), self.stage(way)
@@ -105,17 +105,17 @@ class Trial:
         ]
         weights = [checkpoint.read(stage / "last")[1] for stage in (a, b)]
         states = [checkpoint.read_state(stage / "last") for stage in (a, b)]
-        found = {
+        differences = {
             "steps": len(losses[1]),
             "loss_difference": max(abs(x - y) for x, y in zip(*losses, strict=True)),
             "weight_difference": difference(*weights),
             "state_difference": difference(*states),
             "loss": losses[0][-1],
         }
-        found["equal"] = not any(
-            found[f"{what}_difference"] for what in ("loss", "weight", "state")
+        differences["equal"] = not any(
+            differences[f"{what}_difference"] for what in ("loss", "weight", "state")
         )
-        return found
+        return differences
 
 
 def difference(a: Any, b: Any) -> float:
@@ -132,7 +132,7 @@ def difference(a: Any, b: Any) -> float:
             if a.keys() == b.keys()
             else float("inf")
         )
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         same = len(a) == len(b)
         return (
             max((difference(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
@@ -145,7 +145,7 @@ def difference(a: Any, b: Any) -> float:
 
 
 def resumed(folder: Path, device: str, quick: bool) -> dict[str, Any]:
-    """All trials side by side: `undisturbed again` and `killed` beside `undisturbed`."""
+    """All trials side by side: `undisturbed again` and `killed` compared with `undisturbed`."""
     data = render_dataset(folder / "data", {"train": 16, "valid": 4}, side=128, seed=3)
     families, ways = (("rfdetr",), (WAYS[0], WAYS[2])) if quick else (("rfdetr", "detr"), WAYS)
     trials = [
@@ -155,19 +155,19 @@ def resumed(folder: Path, device: str, quick: bool) -> dict[str, Any]:
     ]
     for trial in trials:
         trial.write(data, device)
-    said: dict[tuple[Trial, str], tuple[str, int]] = {}
+    outputs: dict[tuple[Trial, str], tuple[str, int]] = {}
     running: list[tuple[Trial, str, subprocess.Popen[str]]] = []
     try:
         running += [
             (trial, way, trial.start(way, way == "killed")) for trial in trials for way in ways
         ]
-        said |= {
+        outputs |= {
             (trial, way): (process.communicate()[1], process.returncode)
             for trial, way, process in running
         }
         again = [(trial, "resumed", trial.start("killed", False)) for trial in trials]
         running += again
-        said |= {
+        outputs |= {
             (trial, way): (process.communicate()[1], process.returncode)
             for trial, way, process in again
         }
@@ -175,26 +175,26 @@ def resumed(folder: Path, device: str, quick: bool) -> dict[str, Any]:
         for _, _, process in running:
             process.kill()  # nothing is left of it where all went well
     return {
-        trial.name: outcome(trial, ways, {way: said[t, way] for t, way in said if t == trial})
+        trial.name: outcome(trial, ways, {way: outputs[t, way] for t, way in outputs if t == trial})
         for trial in trials
     }
 
 
 def outcome(
-    trial: Trial, ways: tuple[str, ...], said: dict[str, tuple[str, int]]
+    trial: Trial, ways: tuple[str, ...], outputs: dict[str, tuple[str, int]]
 ) -> dict[str, Any]:
-    codes = {way: code for way, (_, code) in said.items()}
-    wanted = {way: -signal.SIGKILL if way == "killed" else 0 for way in codes}
-    if codes != wanted:
-        last = {way: text[-1500:] for way, (text, code) in said.items() if code != wanted[way]}
+    codes = {way: code for way, (_, code) in outputs.items()}
+    expected = {way: -signal.SIGKILL if way == "killed" else 0 for way in codes}
+    if codes != expected:
+        last = {way: text[-1500:] for way, (text, code) in outputs.items() if code != expected[way]}
         return {"codes": codes, "said": last}
-    found: dict[str, Any] = {way: trial.compared(way) for way in ways[1:]}
+    comparisons: dict[str, Any] = {way: trial.compared(way) for way in ways[1:]}
     names = re.findall(
-        r"(\w+) does not have a deterministic implementation", said["undisturbed"][0]
+        r"(\w+) does not have a deterministic implementation", outputs["undisturbed"][0]
     )
     return {
-        **found,
-        "going_on": "going on from" in said["resumed"][0],
+        **comparisons,
+        "going_on": "going on from" in outputs["resumed"][0],
         "without_deterministic": sorted(set(names)),
     }
 

@@ -1,4 +1,4 @@
-"""How good labels from nothing are: F1 at IoU 0.5 against known truth, beside simpler ways.
+"""How good labels from nothing are: F1 at IoU 0.5 against known ground truth, and of simpler ways.
 
     python benchmarks/labels.py [--nuclei FOLDER] [--fields 20] [--side 800] [--overlays FOLDER]
 

@@ -87,14 +87,14 @@ def each(folder: Path, steps: int, seed: int) -> dict[str, Path]:
     """The selected checkpoint of the first stage with none, each one, and all of the switches."""
     algorithmic, _ = data_of(folder, seed)
     ignored, both = folder / "runs" / "ignored-1", folder / "runs" / "both-1"
-    found = {"no noise handling": ignored / "1-algorithmic" / "selected"}
+    folders = {"no noise handling": ignored / "1-algorithmic" / "selected"}
     for name, value in NOISE.items():
         noise = {**NO_NOISE, name: value}
         run = run_plan(
             plan_of(name, folder, seed, [noisy_stage(algorithmic, steps, noise)]), Console()
         )
-        found[f"{name}: {value}"] = run / "1-algorithmic" / "selected"
-    return {**found, "all three": both / "1-algorithmic" / "selected"}
+        folders[f"{name}: {value}"] = run / "1-algorithmic" / "selected"
+    return {**folders, "all three": both / "1-algorithmic" / "selected"}
 
 
 def checkpoints(folder: Path, steps: tuple[int, int], seed: int) -> dict[str, Path]:
@@ -116,8 +116,8 @@ def checkpoints(folder: Path, steps: tuple[int, int], seed: int) -> dict[str, Pa
     alone = run_plan(plan_of("alone", folder, seed, [clean(first + second, 1e-3)]), console)
     both = run_plan(plan_of("both", folder, seed, [heeded, clean(second, 5e-4)]), console)
     ignored = run_plan(plan_of("ignored", folder, seed, [unheeded, clean(second, 5e-4)]), console)
-    found = (alone / "1-manual", both / "1-algorithmic", both / "2-manual", ignored / "2-manual")
-    return {way: path / "selected" for way, path in zip(WAYS, found, strict=True)}
+    folders = (alone / "1-manual", both / "1-algorithmic", both / "2-manual", ignored / "2-manual")
+    return {way: path / "selected" for way, path in zip(WAYS, folders, strict=True)}
 
 
 def measured(checkpoint: Path, data: DataSet) -> CocoMetrics:

@@ -5,7 +5,7 @@
 
 DATA: 40 pairs of DeepPCB (github.com/tangsanli5201/DeepPCB), photographs of circuit boards with
 aligned templates that have no defects: what is in one and not in the other is a defect, so that X
-holds most of where. Every seed divides the pairs anew (24 to train on, 4 to select by, 12 to test)
+holds most of where. Every seed divides the pairs again (24 to train on, 4 to select by, 12 to test)
 and draws other weights. Six kinds of defect count as one class. box_ap on test images, paired
 intervals over those of all seeds. Runs go on where they stopped.
 """
@@ -22,6 +22,7 @@ from typing import Any
 
 from segue.cli.app import guarded
 from segue.data.dataset import read_dataset
+from segue.data.records import Record
 from segue.evaluation.bootstrap import compare
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.inference.loading import load
@@ -41,17 +42,23 @@ def divided(data: Path, folder: Path, seed: int) -> dict[str, Any]:
     for part in ("train", "valid", "test"):
         content = json.loads((data / part / "_annotations.coco.json").read_text())
         for image in content["images"]:
-            own = [
+            records = [
                 {**a, "category_id": 1}
                 for a in content["annotations"]
                 if a["image_id"] == image["id"]
             ]
-            images.append({**image, "file_name": f"{part}/{image['file_name']}", "objects": own})
+            images.append(
+                {**image, "file_name": f"{part}/{image['file_name']}", "objects": records}
+            )
     random.Random(seed).shuffle(images)
     files: dict[str, Any] = {}
     for part, count in PARTS.items():
         chosen, images = images[:count], images[count:]
-        content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "defect"}]}
+        content: dict[str, list[dict[str, Any]]] = {
+            "images": [],
+            "annotations": [],
+            "categories": [{"id": 1, "name": "defect"}],
+        }
         for number, image in enumerate(chosen, 1):
             objects = image.pop("objects")
             content["images"].append({**image, "id": number})
@@ -96,12 +103,14 @@ def trained(data: dict[str, Any], folder: Path, seed: int, fusion: str, steps: i
 
 def pooled(metrics: Sequence[CocoMetrics]) -> CocoMetrics:
     """The test images of all seeds as those of one model."""
-    first, results, records = metrics[0], [], []
-    for one in metrics:
+    first = metrics[0]
+    results: list[dict[str, Any]] = []
+    records: list[Record] = []
+    for images in metrics:
         results += [
-            {**result, "image_id": result["image_id"] + len(records)} for result in one.results
+            {**result, "image_id": result["image_id"] + len(records)} for result in images.results
         ]
-        records += one.records
+        records += images.records
     return CocoMetrics(records, first.class_names, first.kinds, first.most, results)
 
 
@@ -115,15 +124,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--fusions", nargs="+", default=("cross",))
     args = parser.parse_args()
-    found: dict[str, list[CocoMetrics]] = {fusion: [] for fusion in (ALONE, *args.fusions)}
+    outcomes: dict[str, list[CocoMetrics]] = {fusion: [] for fusion in (ALONE, *args.fusions)}
     for seed in args.seeds:
         data = divided(args.data.absolute(), args.folder.absolute(), seed)
-        for fusion, metrics in found.items():
+        for fusion, metrics in outcomes.items():
             metrics.append(trained(data, args.folder, seed, fusion, args.steps))
             ap, ap50 = (metrics[-1].figures()[name] for name in ("box_ap", "box_ap50"))
             print(f"seed {seed}, {fusion}: box_ap {ap:.3f}, box_ap50 {ap50:.3f}", flush=True)
-    alone = pooled(found.pop(ALONE))
-    for fusion, metrics in found.items():
+    alone = pooled(outcomes.pop(ALONE))
+    for fusion, metrics in outcomes.items():
         print(f"pictures alone -> fusion {fusion}: {compare(alone, pooled(metrics), 'box')}")
 
 

@@ -114,11 +114,11 @@ def main() -> None:
         return
     results = {}
     for case in cases:
-        results[case.size] = found = measure(case, args.rounds)
+        results[case.size] = timing = measure(case, args.rounds)
         print(case)
-        for way, numbers in found.items():
+        for way, numbers in timing.items():
             shares = "  ".join(
-                f"{name} {value / found['thawed'][name]:.3f} of thawed ({value:.4g})"
+                f"{name} {value / timing['thawed'][name]:.3f} of thawed ({value:.4g})"
                 for name, value in numbers.items()
             )
             print(f"  {way:8} {shares}")

@@ -52,7 +52,7 @@ def figures(run: Path) -> str:
 
 def picture(run: Path) -> Image.Image:
     """The first rows of the report's pictures side by side: annotated, detector, masks."""
-    found = re.findall(r'src="data:image/webp;base64,([^"]+)"', (run / "report.html").read_text())
+    images = re.findall(r'src="data:image/webp;base64,([^"]+)"', (run / "report.html").read_text())
     columns = 1 + len(list(run.glob("[0-9]-*")))
     width, height = columns * (SIDE + GAP) + GAP, 24 + ROWS * (SIDE + GAP)
     sheet = Image.new("RGB", (width, height), "white")
@@ -63,7 +63,7 @@ def picture(run: Path) -> Image.Image:
     ]
     for column, title in enumerate(titles):
         pen.text((GAP + column * (SIDE + GAP), 4), title, fill="black", font=font)
-    for number, data in enumerate(found[: ROWS * columns]):
+    for number, data in enumerate(images[: ROWS * columns]):
         row, column = divmod(number, columns)
         tile = (
             Image.open(io.BytesIO(base64.b64decode(data)), formats=("WEBP",))

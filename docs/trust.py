@@ -88,7 +88,7 @@ def carriers() -> dict[str, set[str]]:
     """Tests that carry promises, as pytest names them (tests/x.py::test_y), with the rows they are
     of.
     """
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    rows: defaultdict[str, set[str]] = defaultdict(set)
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         text = path.read_text(encoding="utf-8")
         for test in ast.parse(text).body if "promise(" in text else ():
@@ -100,10 +100,10 @@ def carriers() -> dict[str, set[str]]:
                 ):
                     assert isinstance(test, ast.FunctionDef) and test.name.startswith("test_"), path
                     assert isinstance(call.args[0], ast.Constant), path
-                    found[f"{path.relative_to(ROOT).as_posix()}::{test.name}"].add(
+                    rows[f"{path.relative_to(ROOT).as_posix()}::{test.name}"].add(
                         str(call.args[0].value)
                     )
-    return dict(found)
+    return dict(rows)
 
 
 def run(tests: Iterable[str], options: list[str]) -> list[ElementTree.Element]:
@@ -132,20 +132,20 @@ def outcomes(cases: Iterable[ElementTree.Element], carried: dict[str, set[str]])
     rows = {name: Row() for name in ROWS}
     for case in cases:
         test = case.get("classname", "").replace(".", "/") + ".py::" + case.get("name", "")
-        own = {name for name in carried.get(test.partition("[")[0], ()) if name in rows}
+        rows_of_test = {name for name in carried.get(test.partition("[")[0], ()) if name in rows}
         states = {child.tag for child in case}
-        for name in own:
+        for name in rows_of_test:
             if states & {"failure", "error"}:
                 rows[name].failed.append(test)
             elif "skipped" in states:
                 rows[name].skipped += 1
             else:
                 rows[name].passed += 1
-        for said in (
+        for promised in (
             p.get("value", "") for p in case.iter("property") if p.get("name") == "promise"
         ):
-            name, count, what = said.split("|", 2)
-            if name in own and not states & {"failure", "error", "skipped"}:
+            name, count, what = promised.split("|", 2)
+            if name in rows_of_test and not states & {"failure", "error", "skipped"}:
                 rows[name].faults[what] += int(count)
     return rows
 
@@ -189,12 +189,12 @@ def main() -> int:
         "--rows", nargs="+", choices=list(ROWS), help="only these; nothing is written"
     )
     arguments, options = parser.parse_known_args()
-    wanted = set(arguments.rows or ROWS)
-    carried = {test: rows & wanted for test, rows in carriers().items() if rows & wanted}
+    chosen = set(arguments.rows or ROWS)
+    carried = {test: rows & chosen for test, rows in carriers().items() if rows & chosen}
     rows = {
         name: row
         for name, row in outcomes(run(carried, options), carried).items()
-        if name in wanted
+        if name in chosen
     }
     if arguments.rows:
         print(table(rows))

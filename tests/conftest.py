@@ -23,7 +23,7 @@ from torchvision.transforms.v2.functional import _geometry
 from segue.data.synthetic import render_dataset
 
 ROOT = Path(__file__).parent.parent
-# Small real data sets, if they lie beside the checkout; never committed.
+# Small real data sets, if they lie next to the checkout; never committed.
 SAMPLES = Path(os.environ.get("SEGUE_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
 
 warnings.filterwarnings("ignore", category=FutureWarning)
@@ -59,7 +59,7 @@ def sample_data():
 
     def find(name: str) -> Path:
         if not (SAMPLES / name).is_dir():
-            pytest.skip(f"no sample data {name} beside the checkout")
+            pytest.skip(f"no sample data {name} next to the checkout")
         return SAMPLES / name
 
     return find

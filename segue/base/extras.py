@@ -17,7 +17,7 @@ def import_extra(module: str, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        found = f"{module.partition('.')[0].replace('skimage', 'scikit-image')} is not installed"
+        state = f"{module.partition('.')[0].replace('skimage', 'scikit-image')} is not installed"
         raise PlanError(
-            purpose, found, "the extra that brings it", 'pip install "segue[labels]"'
+            purpose, state, "the extra that brings it", 'pip install "segue[labels]"'
         ) from None

@@ -66,8 +66,8 @@ def _matcher(content: Content) -> Callable[[Problem], bool]:
     """Whether a problem is in a list: of the same kind, in the same file, with the same ids."""
     entries = {
         (entry["kind"], _absolute(entry["file"]), str(entry["image"]), str(entry["annotation"]))
-        for some in content.values()
-        for entry in some
+        for group in content.values()
+        for entry in group
     }
 
     def is_listed(problem: Problem) -> bool:
@@ -138,10 +138,10 @@ def _read(path: Path) -> tuple[int, Content]:
         raise DataError(path, f"a list of version {version!r:.20}", f"{EXPECTED}, version 1 or 2")
     entries: Content = {}
     for key in ("images", "objects"):
-        some = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(some, list) or not all(_is_entry(entry, version) for entry in some):
+        group = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(group, list) or not all(_is_entry(entry, version) for entry in group):
             raise DataError(path, f"no list {key}, or entries of another form", EXPECTED)
-        entries[key] = some
+        entries[key] = group
     return version, entries
 
 

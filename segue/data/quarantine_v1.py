@@ -16,7 +16,7 @@ from segue.errors import printable
 
 def matcher(content: dict[str, list[dict[str, Any]]]) -> Callable[[Problem], bool]:
     """Whether a problem of reading is in a list. content: the list's images and objects."""
-    entries = [entry for some in content.values() for entry in some]
+    entries = [entry for group in content.values() for entry in group]
     words = {(_absolute(entry["where"]), entry["found"]) for entry in entries}
     kinds = {(_absolute(entry["where"]), entry["kind"]) for entry in entries}
 

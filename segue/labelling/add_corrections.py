@@ -55,7 +55,7 @@ def assign_splits(
     share: of the free fields to hold back, 0 to 1; of a single free field nothing is held back.
     """
     # the split that the data set holds back already, by hand or by the algorithm
-    known = []
+    known: list[str] = []
     for source in (MANUAL, ALGORITHMIC):
         known += [split for split in HELD if f"{source}_{split}" in sources.splits]
     held = known[0] if known else HELD[-1]
@@ -132,12 +132,12 @@ def _moved(into: Path, sources: Sources, assignment: SplitAssignment) -> list[st
     }
     left, gone = _parted(_content(path), names)
     if not left["images"]:
-        found = (
+        message = (
             "all its images are of fields that are held back "
             f"({', '.join(sorted(assignment.leaving)[:3])})"
         )
         raise DataError(
-            path, found, "some to train on", "a smaller --held, or more labels from label auto"
+            path, message, "some to train on", "a smaller --held, or more labels from label auto"
         )
     _write(target, combined(_content(target), gone) if target.exists() else gone)
     bak = _write(path, left)

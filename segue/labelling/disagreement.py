@@ -73,14 +73,14 @@ def model_assessor(predictor: Predictor, threshold: float, tiling: Tiling = WHOL
 
     def assess(path: Path, _name: str) -> Assessment:
         pixels = multi_file.read(path, predictor.chain.spec.channels)
-        found = _compressed(predict_tiled(predictor, pixels, tiling, threshold))
+        detections = _compressed(predict_tiled(predictor, pixels, tiling, threshold))
         mirrored = [
             mirror(predict_tiled(predictor, pixels.flip(axes), tiling, threshold), axes)
             for axes in MIRRORS
         ]
         return Assessment(
-            found,
-            disagreement(found, mirrored),
+            detections,
+            disagreement(detections, mirrored),
             predictor.features(predictor.pixels(pixels)).numpy(),
         )
 
@@ -109,9 +109,9 @@ def kind_assessor(job: LabelJob) -> Assessor:
         # the guesses at half size were of something else: repeat with those of the full size
         if not _alike(first, second):
             second = find(half, with_estimates(job, first, pixels, um), um and 2 * um)
-        found = _of_shapes(first.shapes, (height, width), job.class_name, 1)
+        detections = _of_shapes(first.shapes, (height, width), job.class_name, 1)
         smaller = _of_shapes(second.shapes, (height, width), job.class_name, 2)
-        return Assessment(found, disagreement(found, [smaller]), statistics(pixels))
+        return Assessment(detections, disagreement(detections, [smaller]), statistics(pixels))
 
     return Assessor("algorithm", assess, lambda path: statistics(read_any(path)))
 

@@ -278,5 +278,5 @@ def adapt_weights(
     if table not in weights:
         return []
     have = QueryLayout(len(weights[table]))
-    wanted = QueryLayout(ResolvedOptions(**spec.options).queries)
-    return keep_queries(weights, [table], have, wanted)
+    layout = QueryLayout(ResolvedOptions(**spec.options).queries)
+    return keep_queries(weights, [table], have, layout)

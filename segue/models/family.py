@@ -120,7 +120,7 @@ class Family(Protocol):
         ...
 
     def class_heads(self, chain: Chain) -> list[str]:
-        """Names of all tensors with one row per class; "no object" is none."""
+        """Names of all tensors with one row per class; "no object" is not a class."""
         ...
 
     def input_convs(

@@ -232,14 +232,14 @@ def adapt_weights(
     """
     if files.KEY not in weights:
         return []
-    have, wanted = len(weights[files.KEY]), ResolvedOptions(**spec.options).queries
+    have, queries = len(weights[files.KEY]), ResolvedOptions(**spec.options).queries
     tables = (files.KEY, files.POSITIONS)
-    if wanted <= have:
-        return keep_queries(weights, tables, QueryLayout(have), QueryLayout(wanted))
+    if queries <= have:
+        return keep_queries(weights, tables, QueryLayout(have), QueryLayout(queries))
     for name in tables:
         rows = weights[name]
         # a generator of its own: the model's fresh weights must not depend on this
-        generator = torch.Generator().manual_seed(wanted)
-        noise = torch.randn(wanted - have, rows.shape[1], generator=generator)
+        generator = torch.Generator().manual_seed(queries)
+        noise = torch.randn(queries - have, rows.shape[1], generator=generator)
         weights[name] = torch.cat([rows, rows.mean(0) + rows.std(0) * noise])
-    return [f"queries {have} -> {wanted}: {wanted - have} new ones, drawn like those there are"]
+    return [f"queries {have} -> {queries}: {queries - have} new ones, drawn like those there are"]

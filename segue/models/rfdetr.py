@@ -225,11 +225,11 @@ def adapt_weights(
     if "groups" not in layout:
         return notes  # the decoder is fresh or left behind
     have = QueryLayout(layout["queries"], layout["groups"])
-    wanted = QueryLayout(options.queries, options.groups)
+    model_layout = QueryLayout(options.queries, options.groups)
     tables = ("decoder.query_features.weight", "decoder.reference_points.weight")
-    notes += keep_queries(weights, tables, have, wanted)
+    notes += keep_queries(weights, tables, have, model_layout)
     for name in [name for name in weights if name.startswith("decoder.proposal_")]:
-        if int(name.split(".")[2]) >= wanted.groups:
+        if int(name.split(".")[2]) >= model_layout.groups:
             del weights[name]
     return notes
 
@@ -258,5 +258,5 @@ def _check_size(weights: dict[str, Tensor], spec: ModelSpec) -> None:
         names = ("patch", "encoder width", "decoder layers", "decoder width")
         layout = ", ".join(f"{name} {value}" for name, value in zip(names, have, strict=True))
         fitting = [name for name, signature in signatures.items() if signature == have]
-        wanted = "model.size: " + " or ".join(fitting) if fitting else "weights of this size"
-        raise HandoverError("weights", f"of another size than {spec.size} ({layout})", wanted)
+        expected = "model.size: " + " or ".join(fitting) if fitting else "weights of this size"
+        raise HandoverError("weights", f"of another size than {spec.size} ({layout})", expected)

@@ -137,19 +137,19 @@ def streams_of(spec: ModelSpec) -> dict[str, list[list[int]]]:
         raise PlanError(
             "model.groups",
             f"{names[odd]} in {grouped.count(odd)} of them",
-            "each channel beside rgb in one",
+            "each channel other than rgb in one",
         )
     by_part = {"rgb": [rgb] if rgb else [], "x": [group for group in groups if group]}
     by_part = {part: streams for part, streams in by_part.items() if streams}
     if options.fusion == "none":
-        wanted = options.stream or next(iter(by_part))
-        if wanted not in by_part:
+        asked_stream = options.stream or next(iter(by_part))
+        if asked_stream not in by_part:
             raise PlanError(
                 "model.stream",
-                f"{wanted}, but the channels are {', '.join(names)}",
+                f"{asked_stream}, but the channels are {', '.join(names)}",
                 next(iter(by_part)),
             )
-        by_part = {wanted: [sorted(i for stream in by_part[wanted] for i in stream)]}
+        by_part = {asked_stream: [sorted(i for stream in by_part[asked_stream] for i in stream)]}
     return by_part
 
 
@@ -200,7 +200,8 @@ def postprocess(
     """The `most` best detections of each image that score above 0.05, after non-maximum suppression
     at an IoU of 0.5 (torchvision's defaults).
     """
-    regions, results = predictions(chain, state), []
+    regions = predictions(chain, state)
+    results: list[Detections] = []
     boxes, scores, labels = ([each[:most] for each in values] for values in regions.detections())
     outlines: list[Tensor] = []
     if regions.mask_head is not None:
@@ -270,7 +271,8 @@ def adapt_weights(
     }
     if not original:
         return []
-    by_part, notes = streams_of(spec), []
+    by_part = streams_of(spec)
+    notes: list[str] = []
     for part, streams in by_part.items():
         for i, where in enumerate(streams):
             prefix = f"{part}.streams.{i}."

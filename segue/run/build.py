@@ -169,7 +169,7 @@ def measure(
     tick: Callable[[], None],
     view: View | None = None,
 ) -> CocoMetrics:
-    """Detections of the chain as it is in one part of the data, with the truth beside them; see
+    """Detections of the chain as it is in one split of the data, with the ground truth; see
     `evaluate`.
     """
     kinds = ("box", "mask") if chain.has_masks else ("box",)

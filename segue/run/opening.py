@@ -73,5 +73,5 @@ def _with_class_names(weights: ModelWeights, names: tuple[str, ...]) -> ModelWei
         )
     if names and weights.card is not None and tuple(weights.classes) != names:
         message = "other class names: " + ", ".join(map(str, weights.classes))
-        raise HandoverError(weights.source, message, "no model.weights_classes beside them")
+        raise HandoverError(weights.source, message, "no model.weights_classes with them")
     return replace(weights, classes=names) if names and rows else weights

@@ -125,7 +125,7 @@ def join_ray() -> tuple[int, int]:
 
 
 def run_here(job: SweepJob) -> int:
-    """A job in a process beside this one, to its end; returns its exit code.
+    """Run a job to its end in a process of its own; return its exit code.
 
     Cancelled, it saves and stops.
     """

@@ -8,7 +8,7 @@ targets as the model saw them, and random numbers. Of several processes each kee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, ValuesView
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,18 +137,18 @@ def first_not_finite(chain: Chain) -> Iterator[list[str]]:
     """Names of the modules, in order, that put out NaN or infinity while all they were given was
     finite.
     """
-    found: list[str] = []
+    modules: list[str] = []
 
     def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
         return lambda _module, given, output: (
-            found.append(name) if _finite(given) and not _finite(output) else None
+            modules.append(name) if _finite(given) and not _finite(output) else None
         )
 
     hooks = [
         module.register_forward_hook(look(name)) for name, module in chain.named_modules() if name
     ]
     try:
-        yield found
+        yield modules
     finally:
         for hook in hooks:
             hook.remove()
@@ -159,6 +159,4 @@ def _finite(values: Any) -> bool:
         return not values.is_floating_point() or bool(values.isfinite().all())
     if isinstance(values, dict):
         values = values.values()
-    return (
-        all(map(_finite, values)) if isinstance(values, list | tuple | type({}.values())) else True
-    )
+    return all(map(_finite, values)) if isinstance(values, (list, tuple, ValuesView)) else True

@@ -200,7 +200,7 @@ def recover(folder: Path) -> tuple[Card | None, list[str]]:
             whole.append((card.step, path, card))
     if not whole:
         if messages:
-            messages.append(f"{folder}: no checkpoint is whole: beginning anew")
+            messages.append(f"{folder}: no checkpoint is whole: starting from the beginning")
         return None, messages
     step, best, card = max(whole, key=lambda candidate: candidate[0])
     if messages:
@@ -255,7 +255,7 @@ def _within(values: Any, name: str = "state") -> Iterator[tuple[str, Tensor]]:
         yield name, values
     for key, value in values.items() if isinstance(values, Mapping) else ():
         yield from _within(value, f"{name}.{key}")
-    for number, value in enumerate(values) if isinstance(values, list | tuple) else ():
+    for number, value in enumerate(values) if isinstance(values, (list, tuple)) else ():
         yield from _within(value, f"{name}.{number}")
 
 

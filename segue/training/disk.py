@@ -22,7 +22,7 @@ AGAIN = "the same command again, which goes on from what was saved"
 
 
 def full(
-    where: Path, found: str, error: OSError, needed: int = 0, remedy: str = ""
+    where: Path, failure: str, error: OSError, needed: int = 0, remedy: str = ""
 ) -> TrainingError:
     """The error that ends a stage.
 
@@ -36,7 +36,7 @@ def full(
         if failing
         else "a folder to write to"
     )
-    message = f"{found} ({error.strerror or error}): {sizes}{megabytes(free(where))} free"
+    message = f"{failure} ({error.strerror or error}): {sizes}{megabytes(free(where))} free"
     return TrainingError(where, message, expected, AGAIN)
 
 
@@ -58,7 +58,7 @@ def size_of(values: Any) -> int:
     if isinstance(values, Tensor):
         return values.numel() * values.element_size()
     within: Iterable[Any] = values.values() if isinstance(values, dict) else values
-    return sum(map(size_of, within)) if isinstance(values, dict | list | tuple) else 0
+    return sum(map(size_of, within)) if isinstance(values, (dict, list, tuple)) else 0
 
 
 def flushed_sha256(path: Path) -> str:

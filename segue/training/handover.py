@@ -46,9 +46,9 @@ class Report:
         return "; ".join([text, *self.notes])
 
 
-def rows_for(wanted: Sequence[str], have: Sequence[str | None]) -> list[int | None]:
-    """The row of each wanted name among the names there are; None where it is new."""
-    return [have.index(name) if name in have else None for name in wanted]
+def rows_for(names: Sequence[str], have: Sequence[str | None]) -> list[int | None]:
+    """The row in `have` of each of `names`; None where the name is new."""
+    return [have.index(name) if name in have else None for name in names]
 
 
 def adopt(
@@ -68,11 +68,11 @@ def adopt(
     given = {n: t for n, t in weights.tensors.items() if _part(n) not in (*fresh, *drop)}
     report.dropped = len(weights.tensors) - len(given)
     report.notes += family.adapt_weights(given, chain.spec, fresh)
-    wanted = {n: t for n, t in chain.state_dict().items() if _part(n) not in fresh}
-    report.fresh = len(chain.state_dict()) - len(wanted)
-    report.notes += _move_classes(family, chain, weights, given, wanted)
-    report.notes += _move_channels(family, chain, weights, given, wanted)
-    _refuse_differences(wanted, given, weights.source)
+    expected = {n: t for n, t in chain.state_dict().items() if _part(n) not in fresh}
+    report.fresh = len(chain.state_dict()) - len(expected)
+    report.notes += _move_classes(family, chain, weights, given, expected)
+    report.notes += _move_channels(family, chain, weights, given, expected)
+    _refuse_differences(expected, given, weights.source)
     # complete by the check above; fresh parts are what is missing
     chain.load_state_dict(given, strict=False)
     report.tensors, report.parameters = len(given), sum(t.numel() for t in given.values())
@@ -88,7 +88,7 @@ def _move_classes(
     chain: Chain,
     weights: ModelWeights,
     given: dict[str, Tensor],
-    wanted: dict[str, Tensor],
+    expected: dict[str, Tensor],
 ) -> list[str]:
     """Reorder the class rows of every head to the model's classes, in `given`."""
     classes = chain.spec.classes
@@ -98,8 +98,8 @@ def _move_classes(
     if not any(name in given for name in heads):
         return []  # all fresh, or left behind
     for name in heads:
-        if name in given and name in wanted and len(given[name]) >= len(weights.classes):
-            given[name] = _take(given[name], rows, wanted[name], 0)
+        if name in given and name in expected and len(given[name]) >= len(weights.classes):
+            given[name] = _take(given[name], rows, expected[name], 0)
     kept = [name for name, row in zip(classes, rows, strict=True) if row is not None]
     new = [name for name, row in zip(classes, rows, strict=True) if row is None]
     gone = [name for name in weights.classes if name is not None and name not in classes]
@@ -117,7 +117,7 @@ def _move_channels(
     chain: Chain,
     weights: ModelWeights,
     given: dict[str, Tensor],
-    wanted: dict[str, Tensor],
+    expected: dict[str, Tensor],
 ) -> list[str]:
     """Reorder the input channels of first layers to the model's, in `given`; a new one is the mean
     of the old.
@@ -126,12 +126,13 @@ def _move_channels(
         return []
     named = {"channels": tuple(Channel(name=name) for name in weights.channels)}
     theirs = weights.card.spec if weights.card is not None else chain.spec.model_copy(update=named)
-    have, notes = family.input_convs(theirs, given), []
-    for name, channels in family.input_convs(chain.spec, wanted).items():
-        if name not in given or name not in wanted or have.get(name, channels) == channels:
+    have = family.input_convs(theirs, given)
+    notes: list[str] = []
+    for name, channels in family.input_convs(chain.spec, expected).items():
+        if name not in given or name not in expected or have.get(name, channels) == channels:
             continue
         columns = rows_for(channels, have[name])
-        mean = given[name].mean(1, keepdim=True).expand_as(wanted[name])
+        mean = given[name].mean(1, keepdim=True).expand_as(expected[name])
         given[name] = _take(given[name], columns, mean, 1)
         new = [channel for channel, column in zip(channels, columns, strict=True) if column is None]
         notes += [
@@ -150,21 +151,21 @@ def _take(have: Tensor, rows: list[int | None], otherwise: Tensor, dim: int) -> 
     return torch.stack(parts, dim) if parts else otherwise.narrow(dim, 0, 0)
 
 
-def _refuse_differences(wanted: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None:
+def _refuse_differences(expected: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None:
     lines = [
-        f"- {name} {tuple(wanted[name].shape)} only in the model"
-        for name in wanted
+        f"- {name} {tuple(expected[name].shape)} only in the model"
+        for name in expected
         if name not in given
     ]
     lines += [
         f"+ {name} {tuple(given[name].shape)} only in the weights"
         for name in given
-        if name not in wanted
+        if name not in expected
     ]
     lines += [
-        f"~ {name} model {tuple(wanted[name].shape)}, weights {tuple(given[name].shape)}"
-        for name in wanted
-        if name in given and given[name].shape != wanted[name].shape
+        f"~ {name} model {tuple(expected[name].shape)}, weights {tuple(given[name].shape)}"
+        for name in expected
+        if name in given and given[name].shape != expected[name].shape
     ]
     if not lines:
         return
@@ -178,5 +179,5 @@ def _refuse_differences(wanted: dict[str, Tensor], given: dict[str, Tensor], sou
         + "\n  ".join(shown)
         + "\n",
         "none",
-        "name these parts under fresh: (start anew) or drop: (leave behind) if that is meant",
+        "name these parts under fresh: (start with new weights) or drop: (leave behind) if that is meant",
     )

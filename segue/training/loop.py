@@ -28,7 +28,7 @@ MOST_SKIPPED = 20  # fp16 steps in a row whose gradients overflowed
 
 @dataclass(frozen=True, slots=True)
 class StepSnapshot:
-    """What a step began with, beside the weights, which do not move before it is known to be
+    """What a step began with, apart from the weights, which do not move before it is known to be
     finite.
     """
 

@@ -203,7 +203,7 @@ class Ema:
 
     @contextmanager
     def applied(self, chain: Chain) -> Iterator[None]:
-        """The chain with averaged weights, for evaluating and saving; put back afterwards, bit for
+        """The chain with EMA weights, for evaluating and saving; put back afterwards, bit for
         bit.
         """
         self._swap(chain)

@@ -35,16 +35,16 @@ def start(device: str) -> None:
     if device == "cpu":
         dist.init_process_group("gloo", timeout=TIMEOUT)
         return
-    own, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    local_rank, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if device != "cuda":
         raise PlanError(
             "device", f"{device} for several processes", "auto or cuda, of which each takes its own"
         )
-    if own >= gpus:
-        found = f"process {own + 1} of a machine with {gpus} GPUs"
-        raise PlanError("torchrun", found, "a process for each GPU, or device: cpu")
-    torch.cuda.set_device(own)
-    dist.init_process_group("nccl", timeout=TIMEOUT, device_id=torch.device("cuda", own))
+    if local_rank >= gpus:
+        place = f"process {local_rank + 1} of a machine with {gpus} GPUs"
+        raise PlanError("torchrun", place, "a process for each GPU, or device: cpu")
+    torch.cuda.set_device(local_rank)
+    dist.init_process_group("nccl", timeout=TIMEOUT, device_id=torch.device("cuda", local_rank))
 
 
 def stop() -> None:
@@ -108,7 +108,8 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
         size += parameter.grad.numel() * parameter.grad.element_size()
         if size > BUCKET:
             _sum_bucket(bucket)
-            bucket, size = [], 0
+            bucket.clear()
+            size = 0
     _sum_bucket(bucket)
 
 

@@ -2,7 +2,7 @@
 that is executed.
 
 {"model_state_dict": weights, "card": what they are, ...}     one file that says all
-weights alone, and their card beside them in a .json of the same name
+weights alone, and their card next to them in a .json of the same name
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def write(path: Path, card: Card, tensors: Mapping[str, Tensor], **further: Any)
 
 
 def write_weights(path: Path, card: Card, tensors: Mapping[str, Tensor]) -> None:
-    """The weights alone, which `load_state_dict` takes as they are, and the card beside them."""
+    """The weights alone, which `load_state_dict` takes as they are, and the card in a .json next to them."""
     path.with_suffix(".json").write_text(
         json.dumps(card.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
     )
@@ -52,9 +52,9 @@ def read(path: Path) -> tuple[Card, dict[str, Tensor]]:
         CheckpointError: if the file cannot be read, or has no card.
     """
     content = foreign.read_pickle(path)
-    beside = path.with_suffix(".json")
+    card_file = path.with_suffix(".json")
     try:
-        card = content[CARD] if CARD in content else read_json(beside)
+        card = content[CARD] if CARD in content else read_json(card_file)
         return Card.model_validate(card), foreign.state_dict(
             {"model": content.get(WEIGHTS, content)}, path
         )
@@ -64,7 +64,7 @@ def read(path: Path) -> tuple[Card, dict[str, Tensor]]:
         message = (
             "a card of another version"
             if isinstance(error, ValidationError)
-            else f"no card in it, nor {beside.name}"
+            else f"no card in it, nor {card_file.name}"
         )
         raise CheckpointError(
             path, message, "a checkpoint of segue's: its folder, or a .pth with its card"

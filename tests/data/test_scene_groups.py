@@ -52,9 +52,9 @@ def test_views_of_one_field_are_one_group(kind):
     ]
 
 
-@pytest.mark.parametrize(("one", "other"), STRANGERS)
-def test_other_fields_are_other_groups(one, other):
-    assert group_of(one) != group_of(other)
+@pytest.mark.parametrize(("name", "other"), STRANGERS)
+def test_other_fields_are_other_groups(name, other):
+    assert group_of(name) != group_of(other)
 
 
 def test_a_pattern_names_the_group_or_what_to_remove():

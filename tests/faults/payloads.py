@@ -221,7 +221,7 @@ def names(folder: Path, marker: Path) -> Path:
 
 
 def paths(folder: Path, marker: Path) -> Path:
-    """Names of files above and beside the data set, of which the second exists."""
+    """Names of files above and next to the data set, of which the second exists."""
     (folder.parent / "beside.png").write_bytes(b"")
     path = coco(folder, "a.png")
     content = json.loads(path.read_text())

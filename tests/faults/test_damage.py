@@ -78,7 +78,7 @@ def test_damage_to_the_newest_checkpoint_is_named_and_the_one_before_is_used(
     promise("P3", 1, f"checkpoints with a file {damage.__name__}")
 
 
-def test_a_run_whose_checkpoints_are_all_broken_says_so_and_begins_anew(
+def test_a_run_whose_checkpoints_are_all_broken_says_so_and_starts_again(
     rendered, tmp_path, capsys, monkeypatch, promise
 ):
     plan = toy_plan(rendered, tmp_path, detector={"save_every_steps": 1})
@@ -90,7 +90,10 @@ def test_a_run_whose_checkpoints_are_all_broken_says_so_and_begins_anew(
     run_plan(Plan.model_validate(plan), Console(), "detector")
     said = capsys.readouterr().err
     assert all(f"{stage / kind / WEIGHTS}: damaged" in said for kind in ("last", "last.previous"))
-    assert "no checkpoint is whole: beginning anew" in said and losses(stage)[:3] == before[:3]
+    assert (
+        "no checkpoint is whole: starting from the beginning" in said
+        and losses(stage)[:3] == before[:3]
+    )
     promise("P3", 2, "checkpoints, all that there were")
 
 

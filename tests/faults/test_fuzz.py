@@ -84,7 +84,7 @@ def fuzz(name: str, count: int, folder: Path) -> int:
         suppress_health_check=HealthCheck,
     )
     @given(strategy, SPLICES)
-    def one(entry: Any, splice: tuple[float, int, bytes] | None) -> None:
+    def check(entry: Any, splice: tuple[float, int, bytes] | None) -> None:
         spliced(write(root, entry), splice)
         began, held, most = time.process_time(), resident(), highest()
         figures["objects"] += look(root, name)
@@ -97,7 +97,7 @@ def fuzz(name: str, count: int, folder: Path) -> int:
         figures["seen"] += 1
         figures["slowest"] = max(figures["slowest"], taken)
 
-    one()
+    check()
     assert figures["seen"] >= count and figures["objects"] > count // 50, (name, figures)
     assert figures["slowest"] < MOST_SECONDS and figures["most"] < MOST_BYTES, (name, figures)
     return int(figures["seen"])

@@ -133,19 +133,19 @@ def filled(line: str, path: Path, folder: Path, good: dict[str, Path], out: Path
     ]
 
 
-def outcome(code: object, said: str, printed: str) -> str:
+def outcome(code: object, stderr: str, printed: str) -> str:
     """What is wrong with how a command ended; nothing, if it went well or said in one line why
     not.
     """
-    wrong = [c for c in said + printed if not c.isprintable() and c != "\n"]
-    errors = re.findall(r"^\S+: error: .*", said, re.MULTILINE)
+    wrong = [c for c in stderr + printed if not c.isprintable() and c != "\n"]
+    errors = re.findall(r"^\S+: error: .*", stderr, re.MULTILINE)
     if (
         code not in (0, 1, 2, 3)
-        or "Traceback" in said
+        or "Traceback" in stderr
         or wrong
         or (code in (2, 3) and len(errors) != 1)
     ):
-        return f"exit code {code}, {errors or said[-300:]}, {wrong[:3]}"
+        return f"exit code {code}, {errors or stderr[-300:]}, {wrong[:3]}"
     return ""
 
 
@@ -195,9 +195,9 @@ def test_no_payload_runs_wherever_it_is_given(
     for number, line in enumerate(lines):
         words = filled(line, path, folder, good, tmp_path / f"out-{number}")
         wrong[line] = tried(lambda words=words: main(words), capsys)
-    for one, line in SCRIPTS.items():
-        words = filled(line, path, folder, good, tmp_path / ("out-" + Path(one).stem))
-        wrong[one] = tried(lambda one=one, words=words: script(one, words, monkeypatch), capsys)
+    for file, line in SCRIPTS.items():
+        words = filled(line, path, folder, good, tmp_path / ("out-" + Path(file).stem))
+        wrong[file] = tried(lambda file=file, words=words: script(file, words, monkeypatch), capsys)
     for what, call in CALLS.items():
         for given in (path, folder):
             wrong[f"{what} {given.name}"] = tried(

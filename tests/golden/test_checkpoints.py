@@ -134,7 +134,7 @@ def test_every_family_of_this_version_is_stored_and_small():
 def main() -> None:
     folder = STORED / segue.__version__
     if folder.exists():
-        sys.exit(f"{folder} is there: what a version wrote is never written anew")
+        sys.exit(f"{folder} is there: what a version wrote is never written again")
     folder.mkdir(parents=True)
     for family in FAMILIES:
         write(family, folder)

@@ -20,18 +20,18 @@ def full(shape: Shape | Drawn, side: int) -> np.ndarray:
     return mask
 
 
-def right(found: Sequence[Shape | Drawn], truth: Sequence[Shape | Drawn], side: int) -> int:
+def right(shapes: Sequence[Shape | Drawn], truth: Sequence[Shape | Drawn], side: int) -> int:
     """True objects that have a found one with IoU above 0.5."""
-    if not found or not truth:
+    if not shapes or not truth:
         return 0
-    a = np.stack([full(shape, side).ravel() for shape in found]).astype(np.float32)
+    a = np.stack([full(shape, side).ravel() for shape in shapes]).astype(np.float32)
     b = np.stack([full(shape, side).ravel() for shape in truth]).astype(np.float32)
     both = a @ b.T
     return int((both / (a.sum(1)[:, None] + b.sum(1)[None] - both) > 0.5).any(0).sum())
 
 
-def f1(found: Sequence[Shape | Drawn], truth: Sequence[Shape | Drawn], side: int) -> float:
-    return 2 * right(found, truth, side) / (len(found) + len(truth))
+def f1(shapes: Sequence[Shape | Drawn], truth: Sequence[Shape | Drawn], side: int) -> float:
+    return 2 * right(shapes, truth, side) / (len(shapes) + len(truth))
 
 
 def halved(image: np.ndarray) -> np.ndarray:

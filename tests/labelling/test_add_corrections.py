@@ -30,7 +30,7 @@ def test_a_corrected_image_comes_back_to_the_pixel_and_the_second_stage_can_star
     one, two = trained(work)[:2]
     add_labelme(work, stem_of(one))
     shapes = json.loads((work / "pick" / "labelme" / f"{stem_of(two)}.json").read_text())
-    shapes["shapes"][0]["points"] = NEW  # one polygon drawn anew
+    shapes["shapes"][0]["points"] = NEW  # one polygon drawn again
     (work / "pick" / "labelme" / f"{stem_of(two)}.json").write_text(json.dumps(shapes))
     assert imported(work, "pick/labelme") == 0
     said = capsys.readouterr()
@@ -53,10 +53,10 @@ def _area(annotation, record) -> float:
     return float(coco_mask.area(coco_rle(annotation.mask, record.height, record.width)))
 
 
-def plan(work, said: str):
+def plan(work, output: str):
     """The plan with the files that the last line tells to use."""
     command = next(
-        line for line in said.splitlines() if line.startswith("next: segue run plan.yaml")
+        line for line in output.splitlines() if line.startswith("next: segue run plan.yaml")
     )
     told = dict(re.findall(r"stages\.manual\.data\.(\S+?)=(\S+)", command))
     parts = {

@@ -28,7 +28,7 @@ from tests.models.rgbx import BOTH, EVENT, THERMAL, build, pixels, two_targets, 
     ],
 )
 def test_a_size_has_as_many_parameters_as_the_original(size, parameters):
-    """crossattentiondet's table, with r, g, b, two more channels, and three classes beside the
+    """crossattentiondet's table, with r, g, b, two more channels, and three classes besides the
     background.
     """
     with torch.device("meta"):

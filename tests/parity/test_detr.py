@@ -74,7 +74,7 @@ def pixels(images: int = 2) -> torch.Tensor:
     return torch.rand(images, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
 
 
-def normalised(images: torch.Tensor) -> torch.Tensor:
+def standardised(images: torch.Tensor) -> torch.Tensor:
     return torchvision.transforms.functional.normalize(
         images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     )
@@ -101,7 +101,7 @@ def test_the_same_weights_give_the_same_logits_boxes_and_loss(kind, tmp_path):
     peer.save_pretrained(tmp_path)
     chain = ours_of(tmp_path)
     wanted, labels = targets()
-    theirs = peer(normalised(pixels()), labels=labels)
+    theirs = peer(standardised(pixels()), labels=labels)
     with torch.no_grad():
         state = chain({"images": pixels()})
     torch.testing.assert_close(state["logits"][:, -1], theirs.logits, rtol=1e-4, atol=1e-4)
@@ -125,7 +125,7 @@ def test_detections_are_those_of_its_own_post_processing(kind, tmp_path):
     peer.save_pretrained(tmp_path)
     chain = ours_of(tmp_path)
     with torch.no_grad():
-        theirs = peer(normalised(pixels()))
+        theirs = peer(standardised(pixels()))
         state = chain({"images": pixels()})
     processor = {
         "plain": transformers.DetrImageProcessor,
@@ -193,7 +193,7 @@ def test_with_auxiliary_losses_transformers_answers_otherwise_and_ours_does_not(
     plain, auxiliary = peer_of(kind), peer_of(kind, auxiliary_loss=True)
     auxiliary.load_state_dict(plain.state_dict())
     with torch.no_grad():
-        first, second = plain(normalised(pixels())), auxiliary(normalised(pixels()))
+        first, second = plain(standardised(pixels())), auxiliary(standardised(pixels()))
     assert (first.logits - second.logits).abs().max() > 1e-3
     plain.save_pretrained(tmp_path)
     with torch.no_grad():
@@ -210,7 +210,7 @@ def test_files_of_facebookresearch_detr_are_read_and_agree(tmp_path, suffix):
     torch.save({"model": peer.state_dict(), "epoch": 3}, path)
     chain = ours_of(path, classes=tuple(name for name in COCO_ROWS if name is not None))
     with torch.no_grad():
-        logits, boxes = peer(normalised(pixels()))
+        logits, boxes = peer(standardised(pixels()))
         state = chain({"images": pixels()})
     rows = [row for row, name in enumerate(COCO_ROWS) if name is not None] + [len(COCO_ROWS)]
     torch.testing.assert_close(state["logits"][:, -1], logits[..., rows], rtol=1e-4, atol=1e-4)
@@ -230,5 +230,5 @@ def test_a_lightning_file_around_transformers_model_is_read(tmp_path):
     torch.save(content, tmp_path / "last.ckpt")
     chain = ours_of(tmp_path / "last.ckpt")
     with torch.no_grad():
-        theirs, state = peer(normalised(pixels())), chain({"images": pixels()})
+        theirs, state = peer(standardised(pixels())), chain({"images": pixels()})
     torch.testing.assert_close(state["logits"][:, -1], theirs.logits, rtol=1e-4, atol=1e-4)

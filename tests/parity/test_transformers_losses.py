@@ -167,7 +167,7 @@ def test_mask_losses_equal_transformers_at_the_same_points(monkeypatch):
 
 
 # The six defects of transformers 5.23's losses. Ours must not have them; where cheap, theirs is
-# shown beside it.
+# shown with it.
 
 
 def test_one_group_in_eval_mode_matches_each_object_once():

@@ -74,7 +74,7 @@ def test_other_classes_of_the_same_files_are_another_run(rendered, tmp_path):
     )
 
 
-def test_a_fresh_decoder_starts_anew_and_the_backbone_stays(rendered, tmp_path):
+def test_a_fresh_decoder_starts_again_and_the_backbone_stays(rendered, tmp_path):
     short = {"detector": {"epochs": 1}}
     first = run(toy_plan(rendered, tmp_path / "a", **short), "detector")
     plan = toy_plan(rendered, tmp_path / "b", **short)

@@ -46,7 +46,7 @@ def test_the_second_run_does_not_repeat_it_and_says_the_same(data, tmp_path, mon
     assert len(kept) == 1 and len(json.loads(kept[0].read_text())["lines"]) >= 1
 
 
-def test_other_bytes_are_looked_at_anew_and_what_is_refused_is_not_kept(
+def test_other_bytes_are_looked_at_again_and_what_is_refused_is_not_kept(
     data, tmp_path, monkeypatch
 ):
     calls = looked(monkeypatch)

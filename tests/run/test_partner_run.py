@@ -1,4 +1,4 @@
-"""A camera pair from the folder to the figures: YOLO labels, thermal images beside the photographs,
+"""A camera pair from the folder to the figures: YOLO labels, thermal images with the photographs,
 one plan.
 """
 
@@ -143,7 +143,7 @@ def test_evaluate_shows_the_network_what_it_says_and_compares(finished, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--without", "termal"], "no channel 'termal'; expected some of r, g, b, thermal"),
         (["--without", "r+g+b+thermal"], "no channel is left"),
@@ -153,10 +153,10 @@ def test_evaluate_shows_the_network_what_it_says_and_compares(finished, monkeypa
         ),
     ],
 )
-def test_evaluate_refuses_channels_it_does_not_know(finished, capsys, words, said):
+def test_evaluate_refuses_channels_it_does_not_know(finished, capsys, words, message):
     folder = next((finished / "runs").glob("toy-*"))
     assert main(["evaluate", str(folder), str(finished / "data"), *words]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_predict_finds_the_partner_as_training_did_or_says_what_is_missing(

@@ -1,4 +1,4 @@
-"""The whole job on photographs, where the sample data lie beside the checkout; else skipped, with a
+"""The whole job on photographs, where the sample data lie next to the checkout; else skipped, with a
 word.
 """
 

@@ -32,7 +32,7 @@ def test_devices_and_ray_are_two_answers_to_one_question(rendered, tmp_path):
     code, _, said = command(
         "sweep", toy_sweep(rendered, tmp_path), *VALUES, "--on", "ray", "--devices", "cpu,cpu"
     )
-    assert code == 2 and "--devices: stands beside --on ray" in said
+    assert code == 2 and "--devices: cannot be combined with --on ray" in said
 
 
 @pytest.fixture(scope="module")

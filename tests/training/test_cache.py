@@ -60,7 +60,7 @@ def test_a_record_is_the_frozen_outputs_of_that_view_in_half_precision(parts, tm
         )
 
 
-def test_views_repeat_but_points_of_the_loss_are_drawn_anew(parts, tmp_path):
+def test_views_repeat_but_points_of_the_loss_are_drawn_again(parts, tmp_path):
     stored = filled(parts, tmp_path)
     first, again, other = stored[(0, 2)], stored[(2, 2)], stored[(1, 2)]
     assert torch.equal(first[0]["queries"], again[0]["queries"])

@@ -64,7 +64,7 @@ def test_predict_and_load_say_in_one_line_that_there_is_no_gpu(rendered, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("device", "count", "rank", "said"),
+    ("device", "count", "rank", "message"),
     [
         ("cuda:0", 2, "0", "device: cuda:0 for several processes; expected auto or cuda"),
         (
@@ -76,14 +76,14 @@ def test_predict_and_load_say_in_one_line_that_there_is_no_gpu(rendered, tmp_pat
     ],
 )
 def test_processes_that_have_no_gpu_of_their_own_are_refused(
-    gpus, monkeypatch, device, count, rank, said
+    gpus, monkeypatch, device, count, rank, message
 ):
     gpus(count)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", rank)
     with pytest.raises(PlanError) as error:
         processes.start(device)
-    assert error.value.message.startswith(said)
+    assert error.value.message.startswith(message)
 
 
 def test_every_tensor_of_a_batch_is_pinned(rendered, monkeypatch):

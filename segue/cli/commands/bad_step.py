@@ -74,7 +74,7 @@ def _learner(folder: Path, card: Card, tensors: dict[str, Any], state: dict[str,
         plan = load_kept(home / PLAN)
     except PlanError as error:
         raise CheckpointError(
-            folder, f"no plan beside it ({error.message})", "the step in its run's folder"
+            folder, f"no plan next to it ({error.message})", "the step in its run's folder"
         ) from None
     stage = plan.stage(card.stage)
     if stage is None:

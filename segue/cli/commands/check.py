@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -168,7 +169,7 @@ def _data(
     return data
 
 
-def _masks(records: list) -> str:
+def _masks(records: list[Any]) -> str:
     objects = [a for record in records for a in record.annotations if not a.crowd]
     crowds = sum(a.crowd for record in records for a in record.annotations)
     with_masks = sum(a.mask is not None for a in objects)

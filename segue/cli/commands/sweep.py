@@ -54,13 +54,13 @@ class Where:
         if self.devices and self.jobs:
             raise PlanError(
                 "--jobs",
-                "stands beside --devices",
+                "cannot be combined with --devices",
                 "one of the two: a device is for one member at a time",
             )
         if self.devices and self.on == "ray":
             raise PlanError(
                 "--devices",
-                "stands beside --on ray",
+                "cannot be combined with --on ray",
                 "one of the two: Ray gives each member its GPU",
             )
         for name, number in (("--jobs", self.jobs), ("--threads", self.threads)):
@@ -120,9 +120,9 @@ def _on_ray(
     if folder.threads > cores:
         message = f"{folder.threads} for each member, and the largest node has {cores} cores"
         raise PlanError("--threads", message, f"at most {cores}")
-    wanted = int(gpus > 0 and any(member.plan.device != "cpu" for member in members))
+    gpus_per_job = int(gpus > 0 and any(member.plan.device != "cpu" for member in members))
 
     def start(job: SweepJob) -> OnRay:
-        return OnRay(replace(job, device="cuda") if wanted else job, wanted)
+        return OnRay(replace(job, device="cuda") if gpus_per_job else job, gpus_per_job)
 
     return (None,) * (jobs or len(members)), start

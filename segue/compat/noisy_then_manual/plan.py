@@ -102,7 +102,7 @@ def size_of(model: ModelKeys) -> str:
     """The size that is named, or that Swin's keys describe.
 
     Raises:
-        PlanError: if there is none such, or the two are not the same.
+        PlanError: if there is no such size, or the two are not the same.
     """
     described = {
         key: value for key, value in model.SWIN.model_dump().items() if value not in (None, ())

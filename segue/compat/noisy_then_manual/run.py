@@ -98,7 +98,7 @@ def note_others(plan: Plan, out: Path, resume: bool, console: Console) -> None:
             "the same settings",
             "the same command without --resume for a new run",
         )
-    console.say(f"{out}: {message}; it is kept, this is a new run beside it")
+    console.say(f"{out}: {message}; it is kept; this is a new run next to it")
 
 
 def identity(plan: Plan) -> dict[str, Any]:

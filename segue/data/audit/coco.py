@@ -48,12 +48,14 @@ class File:
         )
         self.records = {record.id: record for record in split.records}
 
-    def problem(self, kind: str, found: str, image: Any = None, annotation: Any = None) -> Problem:
+    def problem(
+        self, kind: str, finding: str, image: Any = None, annotation: Any = None
+    ) -> Problem:
         """A problem with the ids of an image and an annotation, as written."""
         record = self.records.get(image) if isinstance(image, int) else None
         path = str(record.image) if record else ""
         place = Place(self.name, image_id=image, annotation_id=annotation, image=path)
-        return Problem(kind, place, found, split=self.split.name)
+        return Problem(kind, place, finding, split=self.split.name)
 
 
 def _with_plain_ids(entry: Entry) -> Entry:
@@ -153,12 +155,14 @@ def _boxes(file: File, outlines: Rings) -> Iterator[Problem]:
     entries = list(_sound(file.annotations, file.records))
     if not entries:
         return
-    own: dict[tuple[Any, Any], int] = {
+    own_boxes: dict[tuple[Any, Any], int] = {
         (record.id, annotation.id): number
         for number, (split, record, annotation) in enumerate(outlines.objects)
         if split is file.split
     }
-    number_of = np.array([own.get((entry["image_id"], entry.get("id")), -1) for entry in entries])
+    number_of = np.array(
+        [own_boxes.get((entry["image_id"], entry.get("id")), -1) for entry in entries]
+    )
     boxes = np.array([entry["bbox"] for entry in entries], dtype=np.float64)
     areas = np.array([_area(entry) for entry in entries])
     # -1 is this last row

@@ -78,9 +78,9 @@ def _same(pictures: Pictures, number: int, first: int, how: str, changed: bool) 
     return _of_image(kind, split, record, text)
 
 
-def _of_image(kind: str, split: Split, record: Record, found: str) -> Problem:
+def _of_image(kind: str, split: Split, record: Record, finding: str) -> Problem:
     place = Place(str(split.source), image_id=record.id, image=str(record.image))
-    return Problem(kind, place, found, split=split.name)
+    return Problem(kind, place, finding, split=split.name)
 
 
 def shared_scenes(splits: dict[str, Split], known: Iterable[Problem]) -> list[Problem]:

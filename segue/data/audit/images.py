@@ -201,7 +201,7 @@ def _note_modes(
     problems: list[Problem], splits: dict[str, Split], modes: dict[str, list[Record]]
 ) -> None:
     if len(modes) > 1:
-        counts = Counter({mode: len(some) for mode, some in modes.items()}).most_common()
+        counts = Counter({mode: len(records) for mode, records in modes.items()}).most_common()
         rarest = modes[counts[-1][0]][0]
         text = (
             ", ".join(f"{mode} ({count})" for mode, count in counts)
@@ -211,9 +211,9 @@ def _note_modes(
         problems.append(_of("mixed kinds of images", source, rarest, text))
 
 
-def _of(kind: str, split: Split, record: Record, found: str, expected: str = "") -> Problem:
+def _of(kind: str, split: Split, record: Record, finding: str, expected: str = "") -> Problem:
     place = Place(str(split.source), image_id=record.id, image=str(record.image))
-    return Problem(kind, place, found, expected, split.name)
+    return Problem(kind, place, finding, expected, split.name)
 
 
 def small_pictures(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,8 @@ def rings(splits: dict[str, Split]) -> Rings:
         for record in split.records
         for a in record.annotations
     ]
-    parts, owner = [np.zeros((0, 2))], []
+    parts = [np.zeros((0, 2))]
+    owner: list[int] = []
     for number, (_, _, annotation) in enumerate(objects):
         if isinstance(annotation.mask, Polygon):
             parts += annotation.mask.rings
@@ -101,16 +103,16 @@ def crossing(outlines: Rings) -> tuple[np.ndarray, np.ndarray]:
     tangled = np.bincount(ring[order], weights=partners, minlength=count) > MOST_PAIRS
     partners[tangled[ring[order]]] = 0
     for first, second in _pairs(partners):
-        one, two = order[first], order[second]
-        size = outlines.lengths[ring[one]]
-        apart = np.abs(one - two)
+        left, right = order[first], order[second]
+        size = outlines.lengths[ring[left]]
+        apart = np.abs(left - right)
         candidates = (apart != 1) & (apart != size - 1)
         low, high = np.minimum(a[:, 1], b[:, 1]), np.maximum(a[:, 1], b[:, 1])
-        candidates &= (low[one] < high[two]) & (low[two] < high[one])
-        one, two = one[candidates], two[candidates]
-        opposite = _turn(a[one], b[one], a[two]) * _turn(a[one], b[one], b[two]) < 0
-        opposite &= _turn(a[two], b[two], a[one]) * _turn(a[two], b[two], b[one]) < 0
-        crosses[ring[one[opposite]]] = True
+        candidates &= (low[left] < high[right]) & (low[right] < high[left])
+        left, right = left[candidates], right[candidates]
+        opposite = _turn(a[left], b[left], a[right]) * _turn(a[left], b[left], b[right]) < 0
+        opposite &= _turn(a[right], b[right], a[left]) * _turn(a[right], b[right], b[left]) < 0
+        crosses[ring[left[opposite]]] = True
     return crosses, tangled
 
 
@@ -123,9 +125,9 @@ def _pairs(partners: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     while begin < len(partners):
         before = int(total[begin - 1]) if begin else 0
         end = max(int(np.searchsorted(total, before + PAIRS_AT_ONCE, side="right")), begin + 1)
-        some = partners[begin:end]
-        first = np.repeat(np.arange(begin, end), some)
-        within = np.arange(len(first)) - np.repeat(np.cumsum(some) - some, some)
+        numbers = partners[begin:end]
+        first = np.repeat(np.arange(begin, end), numbers)
+        within = np.arange(len(first)) - np.repeat(np.cumsum(numbers) - numbers, numbers)
         yield first, first + 1 + within
         begin = end
 
@@ -142,7 +144,8 @@ def tangles(outlines: Rings) -> list[Problem]:
     by_object: dict[int, list[int]] = {}
     for ring in np.flatnonzero(crosses | tangled):
         by_object.setdefault(int(outlines.owner[ring]), []).append(int(ring))
-    lengths, problems = outlines.lengths, []
+    lengths = outlines.lengths
+    problems: list[Problem] = []
     for number, mine in by_object.items():
         sizes = ", ".join(str(lengths[ring]) for ring in mine[:3])
         more = ", too tangled to follow" if tangled[mine].any() else ""
@@ -170,7 +173,7 @@ def without_masks(outlines: Rings) -> list[Problem]:
 
 def twice(outlines: Rings) -> list[Problem]:
     """Objects that are in an image a second time: same class, same box, same mask."""
-    seen: dict[tuple, Annotation] = {}
+    seen: dict[tuple[Any, ...], Annotation] = {}
     problems = []
     for split, record, annotation in outlines.objects:
         mask = annotation.mask
@@ -193,7 +196,7 @@ def twice(outlines: Rings) -> list[Problem]:
     return problems
 
 
-def _of(kind: str, owned: OwnedObject, found: str) -> Problem:
+def _of(kind: str, owned: OwnedObject, finding: str) -> Problem:
     split, record, annotation = owned
     place = Place(
         str(split.source),
@@ -201,4 +204,4 @@ def _of(kind: str, owned: OwnedObject, found: str) -> Problem:
         annotation_id=annotation.id,
         image=str(record.image),
     )
-    return Problem(kind, place, found, split=split.name)
+    return Problem(kind, place, finding, split=split.name)

@@ -166,10 +166,10 @@ def _readings(places: dict[Path, Path], pictures: dict[str, Path]) -> tuple[dict
     of_object: dict[Path, str] = {}
     of_class: dict[Path, str] = {}
     for path, place in places.items():
-        own, folder = _named(place.as_posix(), pictures, whole), place.parent.as_posix()
+        image_key, folder = _named(place.as_posix(), pictures, whole), place.parent.as_posix()
         below = _named("/".join(place.parts[1:]), pictures, whole)
-        if own is not None:
-            of_image[path] = own
+        if image_key is not None:
+            of_image[path] = image_key
             continue
         of_object |= {path: folder} if folder in pictures else {}
         of_class |= {path: below} if below is not None else {}

@@ -1,8 +1,8 @@
 """Pascal VOC: an XML file for each image and in it a box for each object, in pixels.
 
     Annotations/*.xml + JPEGImages/ + ImageSets/Main/{train,val,test}.txt     as published
-    {train,valid,test}/*.xml beside the images                                (Roboflow)
-    *.xml beside the images, or annotations/ and images/                      not divided (labelImg)
+    {train,valid,test}/*.xml next to the images                               (Roboflow)
+    *.xml next to the images, or annotations/ and images/                     not divided (labelImg)
 
 Where a file says that it is of VOC (`<database>The VOC2007 Database`), its boxes are first and last
 pixels counted from 1, so that the left edge is at xmin - 1. labelImg, Roboflow and CVAT write edges
@@ -92,7 +92,8 @@ def read(source: SplitSource, name: str) -> Split:
     Images are found, not opened, unless a file says no size.
     """
     split = Split(name, source.annotations, [], {})
-    folders, files = source.image_folders, {}
+    folders = source.image_folders
+    files: dict[str, Path] = {}
     if _is_list(source.annotations):
         root = source.annotations.parents[2]
         folders = (*(root / word for word in PICTURES if (root / word).is_dir()), *folders)

@@ -56,7 +56,8 @@ def splits(root: Path) -> dict[str, SplitSource]:
     """
     if not root.is_dir():
         return {}
-    content, sources = _yolo_names.described(root), {}
+    content = _yolo_names.described(root)
+    sources: dict[str, SplitSource] = {}
     laid_out = {name: source.image_folders[0] for name, source in paired(root, "labels").items()}
     for name in SPLIT_WORDS:
         named = next((content[key] for key in KEYS[name] if content.get(key)), None)
@@ -74,8 +75,8 @@ def splits(root: Path) -> dict[str, SplitSource]:
 
 
 def _inside(root: Path, base: Any, folder_name: Any) -> Path | None:
-    """The folder that data.yaml names, which may be meant from its `path`, or from a folder beside
-    it (Roboflow).
+    """The folder that data.yaml names, which may be relative to its `path`, or to a folder next
+    to it (Roboflow).
     """
     if not isinstance(folder_name, str):
         return None
@@ -91,8 +92,8 @@ def _inside(root: Path, base: Any, folder_name: Any) -> Path | None:
 
 
 def _labels_of(root: Path, folder: Path) -> Path:
-    """labels/train for images/train, train/labels for train/images; else labels lie beside their
-    images.
+    """labels/train for images/train, train/labels for train/images; else labels lie next to
+    their images.
     """
     steps = list(folder.relative_to(root).parts)
     if "images" in steps:

@@ -17,8 +17,8 @@ from segue.data.images.image_error import ImageError
 from segue.structures.channels import Channel
 
 
-def select_channels(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
-    """The stack (P, C, H, W) with one channel for each of `wanted`, in their order; no copy is
+def select_channels(path: Path, planes: np.ndarray, channels: Sequence[Channel]) -> np.ndarray:
+    """The stack (P, C, H, W) with one channel for each of `channels`, in their order; no copy is
     made.
 
     path: of the file, which an error names and whose suffix tells what a fourth channel is.
@@ -27,7 +27,7 @@ def select_channels(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -
         DataError: if the file has fewer channels, or more than can be told apart.
     """
     have = planes.shape[1]
-    places = [channel.at for channel in wanted if channel.at is not None]
+    places = [channel.at for channel in channels if channel.at is not None]
     if places:
         if max(places) >= have:
             counted = f"{have} channels" + (", counted from 0" if have > 1 else "")
@@ -35,29 +35,31 @@ def select_channels(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -
                 "other channels", path, counted, f"one at {max(places)}, as data.channels say"
             )
         return planes[:, places]
-    if have in (2, 4) and len(wanted) in (1, 3) and _last_is_transparency(path):
+    if have in (2, 4) and len(channels) in (1, 3) and _last_is_transparency(path):
         planes = planes[:, :-1]
     have = planes.shape[1]
     # one channel serves as three for models of colour, and as several that take a plane each
-    if have == 1 and (len(wanted) == 3 or len({channel.plane for channel in wanted}) > 1):
-        return np.broadcast_to(planes, (len(planes), len(wanted), *planes.shape[2:]))
+    if have == 1 and (len(channels) == 3 or len({channel.plane for channel in channels}) > 1):
+        return np.broadcast_to(planes, (len(planes), len(channels), *planes.shape[2:]))
     # cameras and converters save grey as three equal channels
-    if len(wanted) == 1 and have == 3 and (planes == planes[:, :1]).all():
+    if len(channels) == 1 and have == 3 and (planes == planes[:, :1]).all():
         return planes[:, :1]
-    if have != len(wanted):
+    if have != len(channels):
         deep = f" in {len(planes)} planes" if len(planes) > 1 else ""
-        choice = " (or at: for each)" if have > len(wanted) else ""
-        raise ImageError("other channels", path, f"{have} channels{deep}", f"{len(wanted)}{choice}")
+        choice = " (or at: for each)" if have > len(channels) else ""
+        raise ImageError(
+            "other channels", path, f"{have} channels{deep}", f"{len(channels)}{choice}"
+        )
     return planes
 
 
-def project_planes(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) -> np.ndarray:
+def project_planes(path: Path, planes: np.ndarray, channels: Sequence[Channel]) -> np.ndarray:
     """An image (C, H, W) of a stack (P, C, H, W): each channel's maximum projection or plane.
 
     Raises:
         DataError: if the stack has no such plane.
     """
-    highest = max((channel.plane for channel in wanted if channel.plane != "max"), default=0)
+    highest = max((channel.plane for channel in channels if channel.plane != "max"), default=0)
     if highest >= len(planes):
         raise ImageError(
             "other channels",
@@ -67,11 +69,11 @@ def project_planes(path: Path, planes: np.ndarray, wanted: Sequence[Channel]) ->
         )
     # each projection once: of a large stack it is what takes the time
     images = {}
-    for plane in {channel.plane for channel in wanted}:
+    for plane in {channel.plane for channel in channels}:
         images[plane] = planes.max(0) if plane == "max" else planes[plane]
     if len(images) == 1:
         return next(iter(images.values()))
-    return np.stack([images[channel.plane][number] for number, channel in enumerate(wanted)])
+    return np.stack([images[channel.plane][number] for number, channel in enumerate(channels)])
 
 
 def _last_is_transparency(path: Path) -> bool:

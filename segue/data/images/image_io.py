@@ -55,12 +55,12 @@ def read(path: Path, channels: int | Sequence[Channel] = 3) -> Tensor:
     Raises:
         DataError: if the file is missing, damaged, too large, or has other channels or planes.
     """
-    wanted = [Channel(name="any")] * channels if isinstance(channels, int) else channels
+    chosen = [Channel(name="any")] * channels if isinstance(channels, int) else channels
     image = channel_selection.project_planes(
-        path, channel_selection.select_channels(path, read_stack(path), wanted), wanted
+        path, channel_selection.select_channels(path, read_stack(path), chosen), chosen
     )
     if image.dtype not in (np.uint8, np.uint16):
-        image = as_levels(path, image, all(channel.scale == "percentile" for channel in wanted))
+        image = as_levels(path, image, all(channel.scale == "percentile" for channel in chosen))
     return torch.from_numpy(np.ascontiguousarray(image))
 
 

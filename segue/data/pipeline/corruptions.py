@@ -51,7 +51,7 @@ class CorruptedView(View):
 def displace_channels(image: Tensor, rows: Sequence[int], *, right: int, down: int) -> Tensor:
     """A copy of an image (C, H, W) in which the channels `rows` are moved by whole pixels.
 
-    What moves in from outside repeats the edge, as a camera beside the first one would see more of
+    What moves in from outside repeats the edge, as a camera next to the first one would see more of
     the scene; black would be a corruption of its own.
     """
     height, width = image.shape[-2:]

@@ -107,22 +107,23 @@ def write_folder(
     ids: Mapping[str, int],
     kind: OutputFormat = "coco",
     put: PlaceFile = copy,
-    beside: PairedFiles | None = None,
+    paired: PairedFiles | None = None,
 ) -> str:
     """Write a data set: images and annotations of each split; returns a text that says what.
 
     splits: by name, WHOLE for the folder itself; records with the names their images get, in which
     folders become part of the name. ids: of the classes, for COCO, and their order for YOLO. put:
-    brings an image to its place. beside: files paired with the images, which go along.
+    brings an image to its place. paired: files paired with the images, which go along.
 
     Raises:
         PlanError: if `out` exists. DataError: if a name cannot be used in a format.
     """
-    summary, count, beside = [], Counter[str](), beside or {}
+    summary: list[str] = []
+    count, paired = Counter[str](), paired or {}
     with new_folder(out) as unfinished:
         for split, records in splits.items():
             folder = unfinished if split == WHOLE else unfinished / split
-            written = _write_images(folder, records, kind, put, beside, count)
+            written = _write_images(folder, records, kind, put, paired, count)
             _write_annotations(folder, written, ids, kind, count)
             objects = sum(len(record.annotations) for record, _ in records)
             summary.append(f"{split} {len(records)} images, {objects} objects")
@@ -137,7 +138,7 @@ def write_folder(
     if count[SEVERAL]:
         lines.append(f"{count[SEVERAL]} masks have several pages, because objects overlap")
     images = sum(map(len, splits.values()))
-    lines += [f"{name}: {count[name]} partners of {images} images go along" for name in beside]
+    lines += [f"{name}: {count[name]} partners of {images} images go along" for name in paired]
     return "\n".join(lines)
 
 
@@ -146,7 +147,7 @@ def _write_images(
     records: Sequence[NamedRecord],
     kind: OutputFormat,
     put: PlaceFile,
-    beside: PairedFiles,
+    paired: PairedFiles,
     count: Counter[str],
 ) -> list[Record]:
     """Bring the images of a split, and the files paired with them, to their places.
@@ -156,14 +157,15 @@ def _write_images(
     """
     place = folder / "images" if kind in ("cvat", "masks", *YOLO) else folder
     place.mkdir(parents=True, exist_ok=True)
-    written, taken = [], set()
+    written: list[Record] = []
+    taken: set[str] = set()
     placed: dict[Path, Path] = {}  # where each source went
     for number, (record, name) in enumerate(records, 1):
         target = place / _free(name.replace("/", "_"), taken)
         image = put(record.image, target)
         _claim(image, record.image, placed, folder)
         written.append(replace(record, image=image, id=number))
-        for other, files_of in beside.items():
+        for other, files_of in paired.items():
             count[other] += record.image in files_of
             for file in files_of.get(record.image, ()):
                 # next to the image's new name, so that it is found there again

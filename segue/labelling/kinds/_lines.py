@@ -113,26 +113,28 @@ def _pairs(
     """Pairs of ends that could go on in each other: (cost of bend and distance, end, end)."""
     if len(ends) < 2:
         return []
-    found = []
+    pairs = []
     for first, second in KDTree([end.at for end in ends]).query_pairs(gap):
-        one, other = ends[first], ends[second]
-        way = other.at - one.at
+        line_end, other = ends[first], ends[second]
+        way = other.at - line_end.at
         distance = float(np.linalg.norm(way))
-        bend = _angle(one.outward, -other.outward)
+        bend = _angle(line_end.outward, -other.outward)
         # The way between two ends close to each other says little: their skeletons bend into the
         # junction.
         sure = min(1.0, distance / reach)
         swerve = (
-            sure * max(_angle(one.outward, way), _angle(-other.outward, way)) if distance else 0.0
+            sure * max(_angle(line_end.outward, way), _angle(-other.outward, way))
+            if distance
+            else 0.0
         )
-        if one.piece != other.piece and bend <= largest and swerve <= largest:
-            found.append(((bend + swerve) / largest + distance / gap, first, second))
-    return found
+        if line_end.piece != other.piece and bend <= largest and swerve <= largest:
+            pairs.append(((bend + swerve) / largest + distance / gap, first, second))
+    return pairs
 
 
-def _angle(one: np.ndarray, other: np.ndarray) -> float:
-    size = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(np.arccos(np.clip(one @ other / max(size, 1e-9), -1, 1)))
+def _angle(vector: np.ndarray, other: np.ndarray) -> float:
+    size = float(np.linalg.norm(vector) * np.linalg.norm(other))
+    return float(np.arccos(np.clip(vector @ other / max(size, 1e-9), -1, 1)))
 
 
 def _root(parents: list[int], number: int) -> int:
@@ -151,7 +153,8 @@ def _chains(lines: list[np.ndarray], partner: dict[int, int]) -> list[list[np.nd
     for start in range(2 * len(lines)):
         if start in partner or start // 2 in done:
             continue
-        chain, here = [], start
+        chain: list[np.ndarray] = []
+        here = start
         while True:
             number, reverse = divmod(here, 2)
             done.add(number)

@@ -32,7 +32,8 @@ def resolve_queries(
     Raises:
         PlanError: if an image has more objects than queries.
     """
-    queries, notes = chosen, []
+    queries = chosen
+    notes: list[str] = []
     if queries is None:
         # a quarter more than the fullest image, for objects not seen yet
         queries = max(published, -(-most_objects * 5 // 4))
@@ -52,7 +53,7 @@ def resolve_queries(
 
 
 def keep_queries(
-    weights: dict[str, Tensor], tables: Sequence[str], have: QueryLayout, wanted: QueryLayout
+    weights: dict[str, Tensor], tables: Sequence[str], have: QueryLayout, layout: QueryLayout
 ) -> list[str]:
     """Cut tables of queries (groups * queries, ...) to the model's layout, in place, and say so.
 
@@ -64,7 +65,7 @@ def keep_queries(
     """
     notes = []
     for what in ("groups", "queries"):
-        given, needed = getattr(have, what), getattr(wanted, what)
+        given, needed = getattr(have, what), getattr(layout, what)
         if needed > given:
             raise HandoverError(
                 f"model.{what}", f"{needed}, but the weights have {given}", f"model.{what}: {given}"
@@ -73,5 +74,5 @@ def keep_queries(
             notes.append(f"{what} {given} -> {needed}: the first {needed} kept")
     for name in tables if notes else ():
         grouped = weights[name].unflatten(0, (have.groups, have.queries))
-        weights[name] = grouped[: wanted.groups, : wanted.queries].flatten(0, 1).clone()
+        weights[name] = grouped[: layout.groups, : layout.queries].flatten(0, 1).clone()
     return notes

@@ -138,7 +138,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         )
     if not tensors:
         raise CheckpointError(
-            folder, "no weights", "model.safetensors or pytorch_model.bin beside config.json"
+            folder, "no weights", "model.safetensors or pytorch_model.bin next to config.json"
         )
     return tensors, config
 

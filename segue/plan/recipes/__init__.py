@@ -10,8 +10,8 @@ from segue.errors import PlanError
 
 def names() -> list[str]:
     """All recipes, sorted."""
-    found = (entry.name for entry in files(__name__).iterdir())
-    return sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml"))
+    entries = (entry.name for entry in files(__name__).iterdir())
+    return sorted(name.removesuffix(".yaml") for name in entries if name.endswith(".yaml"))
 
 
 def text(name: str) -> str:

@@ -1,5 +1,5 @@
-"""Folders with several annotation files for one part: each is told, and the one to measure on is
-said by name.
+"""Folders with several annotation files for one part: each is listed, and the one to measure on is
+named.
 """
 
 from __future__ import annotations

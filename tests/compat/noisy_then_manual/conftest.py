@@ -14,7 +14,7 @@ from tests.compat.noisy_then_manual.commands import FOLDER, files_of
 
 @pytest.fixture
 def place(rendered, tmp_path) -> Path:
-    """The configurations as they are shipped, beside a whole data set in the text's layout."""
+    """The configurations as they are shipped, next to a whole data set in the text's layout."""
     algorithmic = {
         "algorithmic_train": ("train", slice(6)),
         "algorithmic_test": ("valid", slice(2)),

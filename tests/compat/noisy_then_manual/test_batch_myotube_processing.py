@@ -44,7 +44,7 @@ def fields(tmp_path_factory) -> Path:
 
 
 def test_it_leaves_what_the_original_left_and_keeps_twins_together(fields, monkeypatch, capsys):
-    code, said = typed(
+    code, output = typed(
         monkeypatch,
         capsys,
         fields,
@@ -55,7 +55,7 @@ def test_it_leaves_what_the_original_left_and_keeps_twins_together(fields, monke
         "--resolution",
         300,
     )
-    assert code == 0, said
+    assert code == 0, output
     everything, train, test = (
         json.loads((fields / "out" / "annotations" / f"{name}.json").read_text())
         for name in ("annotations", "algorithmic_train_annotations", "algorithmic_test_annotations")
@@ -77,7 +77,8 @@ def test_it_leaves_what_the_original_left_and_keeps_twins_together(fields, monke
         )
         assert image["channel_type"] in image["file_name"]
     assert (
-        f"annotations.json: {2 * FIELDS} images, {len(everything['annotations'])} myotubes" in said
+        f"annotations.json: {2 * FIELDS} images, {len(everything['annotations'])} myotubes"
+        in output
     )
     assert (
         image_io.read(fields / "out" / "images" / "plate_field0_green_processed.png").int().max()
@@ -107,14 +108,14 @@ def test_grey_gets_the_masks_of_its_green_twin(fields, monkeypatch, capsys):
 
 def test_what_cannot_be_labelled_is_one_line_and_nothing_is_left(tmp_path, monkeypatch, capsys):
     (tmp_path / "raw").mkdir()
-    code, said = typed(monkeypatch, capsys, tmp_path, "-i", "raw")
-    assert code == 2 and "no images" in said
+    code, output = typed(monkeypatch, capsys, tmp_path, "-i", "raw")
+    assert code == 2 and "no images" in output
     noise = np.random.default_rng(0).integers(0, 255, (200, 200), dtype=np.uint8)
     for number in range(2):
         Image.fromarray(noise).save(tmp_path / "raw" / f"field{number}.png")
-    code, said = typed(monkeypatch, capsys, tmp_path, "-i", "raw")
+    code, output = typed(monkeypatch, capsys, tmp_path, "-i", "raw")
     assert (
         code == 2
-        and "doubt about every image" in said
+        and "doubt about every image" in output
         and not (tmp_path / "myotube_batch_output").exists()
     )

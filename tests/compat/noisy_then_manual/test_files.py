@@ -23,7 +23,7 @@ FILE = f"{OUT[1]}/model_final.pth"
 
 @pytest.fixture(scope="module")
 def grey(tmp_path_factory) -> Path:
-    """Three grey fields with 12 of 16 bits, labelled by `segue label auto`, beside the
+    """Three grey fields with 12 of 16 bits, labelled by `segue label auto`, next to the
     configurations.
     """
     folder = tmp_path_factory.mktemp("grey")
@@ -50,7 +50,7 @@ def here(grey, monkeypatch, capsys):
 
 @pytest.fixture
 def trained(grey, here) -> Path:
-    """The selected checkpoint of a stage that was told its scale."""
+    """The selected checkpoint of a stage whose plan names its scale."""
     selected = stage(grey, 1) / "selected"
     if not selected.exists():
         code, said = here(f"{LINE} {KEYS}")

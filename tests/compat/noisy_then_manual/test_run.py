@@ -226,7 +226,7 @@ def test_an_unfinished_run_with_other_settings_is_kept_and_said(
         and "steps 4 -> 1" in said
     )
     code, said = here(other, tmp_path)
-    assert code == 0 and "it is kept, this is a new run beside it" in said
+    assert code == 0 and "it is kept; this is a new run next to it" in said
     assert [stage(tmp_path, 1, run).is_dir() for run in (1, 2)] == [True, True]
 
 

@@ -277,7 +277,7 @@ def test_the_loading_snippet_of_the_page_works_as_it_stands(place, monkeypatch):
         / "checkpoints"
         / "mit_b1_final.pth"
     )
-    # weights alone, with their card beside them
+    # weights alone, with their card next to them
     assert segue.load(final).chain.spec == names["model"].spec
 
 

@@ -1,4 +1,4 @@
-"""The twelve figures of the thaw recipe's evaluation, beside pycocotools'."""
+"""The twelve figures of the thaw recipe's evaluation, compared with pycocotools'."""
 
 from __future__ import annotations
 

@@ -281,7 +281,7 @@ def test_inference_draws_every_image(place, trained, here, preset):
 def test_all_three_strategies_run_on_real_blood_cells(place, trained, name):
     data = SAMPLES / "bccd-44"
     if not data.is_dir():
-        pytest.skip("no sample data bccd-44 beside the checkout")
+        pytest.skip("no sample data bccd-44 next to the checkout")
     config = write_config(place, f"bccd-{name}", EXAMPLES[name], data)
     done = command("train.py", "--config", config.name, cwd=place)
     assert done.returncode == 0, done.stderr

@@ -210,7 +210,7 @@ def test_a_bad_file_is_named(tmp_path, what, words):
     assert any(words in p.found for p in split.problems if p.severity == "error"), split.problems
 
 
-def test_small_defects_are_mended_and_said(tmp_path):
+def test_small_defects_are_fixed_and_said(tmp_path):
     outside = annotation(id=3, bbox=[50, 30, 30, 30])
     gone = annotation(id=4, bbox=[100, 100, 5, 5])
     thin = annotation(id=5, segmentation=[[5, 5, 25, 5], *SQUARE])

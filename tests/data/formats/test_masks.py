@@ -1,4 +1,4 @@
-"""Pictures of masks: every number an object, to the pixel, from whatever people have; what is none
+"""Pictures of masks: every number an object, to the pixel, from whatever people have; anything else
 is refused.
 """
 

@@ -31,7 +31,7 @@ def thing(box: tuple = SQUARE, name: str = "cat", more: str = "") -> str:
 def write(
     path: Path, *things: str, name: str = "", by: str = "Unknown", picture: Path | None = None
 ) -> Path:
-    """An annotation file, and its image beside it or at `picture`."""
+    """An annotation file, and its image next to it or at `picture`."""
     picture = picture or path.with_suffix(".jpg")
     for folder in (path.parent, picture.parent):
         folder.mkdir(parents=True, exist_ok=True)

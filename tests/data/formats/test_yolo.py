@@ -45,7 +45,7 @@ def test_channels_that_the_data_call_otherwise_are_refused_or_noted(tmp_path):
 
 
 def write(
-    root: Path, labels: dict[str, str | None], images: str = "images", beside: str = "labels"
+    root: Path, labels: dict[str, str | None], images: str = "images", label_folder: str = "labels"
 ) -> Path:
     """An image for each name, with the text of its label file where there is one."""
     for name, text in labels.items():
@@ -55,7 +55,7 @@ def write(
             np.save(path, np.full((HEIGHT, WIDTH, 5), 7, np.uint8))
         else:
             Image.new("RGB", (WIDTH, HEIGHT), (9, len(labels), 9)).save(path)
-        label = (root / beside / name).with_suffix(".txt")
+        label = (root / label_folder / name).with_suffix(".txt")
         label.parent.mkdir(parents=True, exist_ok=True)
         if text is not None:
             label.write_text(text)
@@ -142,7 +142,7 @@ def test_a_description_of_other_data_further_up_says_nothing_about_these(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "pattern"),
     [
         ("2 0.5 0.5 0.1 0.1", "error: .*a.txt:1: class 2; expected one of the 2 classes, 0 to 1"),
         (
@@ -169,11 +169,11 @@ def test_a_description_of_other_data_further_up_says_nothing_about_these(tmp_pat
         ("0 \u00e9 0.5 0.4 0.5", "error: .*expected numbers"),
     ],
 )
-def test_a_wrong_line_is_named_and_the_others_are_read(tmp_path, text, said):
+def test_a_wrong_line_is_named_and_the_others_are_read(tmp_path, text, pattern):
     write(tmp_path, {"a.png": text, "b.png": BOX})
     (tmp_path / "data.yaml").write_text("names: [cat, dog]")
-    (found,) = problems(tmp_path)
-    assert re.match(said, found), found
+    (problem,) = problems(tmp_path)
+    assert re.match(pattern, problem), problem
     (split,) = read_splits(Data(root=tmp_path)).values()
     assert split.records[1].annotations[0].box_xyxy == (30, 10, 50, 30)
 

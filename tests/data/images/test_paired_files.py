@@ -1,4 +1,4 @@
-"""Where the other files of an image are looked for, and what is none."""
+"""Where the other files of an image are looked for, and what is not one."""
 
 from __future__ import annotations
 

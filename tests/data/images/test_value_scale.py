@@ -76,7 +76,7 @@ def test_every_grey_level_reaches_the_network_in_training(tmp_path, suffix, kind
     )
 
 
-def saved_model(folder: Path, wanted: tuple[Channel, ...]) -> segue.inference.predict.Predictor:
+def saved_model(folder: Path, channels: tuple[Channel, ...]) -> segue.inference.predict.Predictor:
     """A tiny detector with random weights, written as a checkpoint and read back: channels come
     from its card.
     """
@@ -86,7 +86,7 @@ def saved_model(folder: Path, wanted: tuple[Channel, ...]) -> segue.inference.pr
     )
     options = settled.model_dump()
     spec = models.ModelSpec(
-        family="rfdetr", size="pico", classes=("a",), channels=wanted, options=options
+        family="rfdetr", size="pico", classes=("a",), channels=channels, options=options
     )
     tensors = family.build(spec, masks=False).state_dict()
     checkpoint.write(folder, tensors, checkpoint.Card(spec=spec, complete=True))

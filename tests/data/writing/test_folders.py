@@ -36,7 +36,7 @@ def flat(tmp_path) -> Path:
     return folder
 
 
-def found(root: Path) -> dict[str, np.ndarray]:
+def thermal_images(root: Path) -> dict[str, np.ndarray]:
     """The thermal channel of every image, as a plan that names it finds it."""
     records = [
         record for split in read_splits(Data(root=root)).values() for record in split.records
@@ -50,14 +50,16 @@ def found(root: Path) -> dict[str, np.ndarray]:
 
 
 def same_levels(root: Path) -> bool:
-    return all((values == levels(int(name[-4:]))).all() for name, values in found(root).items())
+    return all(
+        (values == levels(int(name[-4:]))).all() for name, values in thermal_images(root).items()
+    )
 
 
 @pytest.mark.parametrize("kind", ["coco", "yolo", "yolo-seg", "masks", "voc", "cvat", "labelme"])
 def test_they_are_converted_with_every_format(flat, tmp_path, capsys, kind):
     assert main(["data", "convert", str(flat), "--to", kind, "--out", str(tmp_path / kind)]) == 0
     assert f"thermal: {COUNT} partners of {COUNT} images go along" in capsys.readouterr().out
-    assert len(found(tmp_path / kind)) == COUNT and same_levels(tmp_path / kind)
+    assert len(thermal_images(tmp_path / kind)) == COUNT and same_levels(tmp_path / kind)
 
 
 def test_they_are_split_and_linked_as_their_images_are(flat, tmp_path):
@@ -71,7 +73,7 @@ def test_they_are_split_and_linked_as_their_images_are(flat, tmp_path):
     assert (
         main(["data", "split", str(out), "--out", str(tmp_path / "again"), "--shares", "1,1"]) == 0
     )
-    assert same_levels(tmp_path / "again") and len(found(tmp_path / "again")) == COUNT
+    assert same_levels(tmp_path / "again") and len(thermal_images(tmp_path / "again")) == COUNT
 
 
 def test_they_are_merged_and_some_that_are_missing_are_counted(flat, tmp_path, capsys):
@@ -164,7 +166,7 @@ def test_they_are_scaled_with_all_their_levels(flat, tmp_path):
     assert (
         main(["data", "scale", str(flat), "--out", str(tmp_path / "half"), "--factor", "0.5"]) == 0
     )
-    for name, values in found(tmp_path / "half").items():
+    for name, values in thermal_images(tmp_path / "half").items():
         whole = levels(int(name[-4:])).astype(float)
         assert values.shape == (SIDE // 2, SIDE // 2) and values.dtype == np.uint16
         assert np.abs(values[8:24, 8:24] - whole[16:48:2, 16:48:2]).max() < 2 * SIDE

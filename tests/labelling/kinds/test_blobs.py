@@ -32,7 +32,7 @@ def field():
 
 
 @pytest.fixture(scope="module")
-def found(field):
+def labels(field):
     return look(levels(field[0]))
 
 
@@ -42,9 +42,9 @@ def discs(*centres, radius=14, side=120):
     return levels(ndimage.gaussian_filter(0.1 + 0.6 * inside, 1))
 
 
-def test_nuclei_in_uneven_light_are_found(field, found):
-    assert f1(found.shapes, field[1], SIDE) >= 0.95
-    assert found.doubt == "" and not found.dark and 8 < found.width < 20
+def test_nuclei_in_uneven_light_are_found(field, labels):
+    assert f1(labels.shapes, field[1], SIDE) >= 0.95
+    assert labels.doubt == "" and not labels.dark and 8 < labels.width < 20
 
 
 def test_touching_discs_are_two_and_a_long_one_is_one():
@@ -63,29 +63,29 @@ def test_touching_nuclei_of_different_brightness_are_cut_between_levels():
     assert len(look(levels(np.maximum(*bumps))).shapes) == 2
 
 
-def test_an_image_of_half_the_size_has_the_same_objects(field, found):
+def test_an_image_of_half_the_size_has_the_same_objects(field, labels):
     half = look(levels(halved(field[0])), SIDE / 2000)
-    assert abs(2 * half.width / found.width - 1) < 0.1
-    at_half = [Drawn(0, 0, full(shape, SIDE)[::2, ::2]) for shape in found.shapes]
+    assert abs(2 * half.width / labels.width - 1) < 0.1
+    at_half = [Drawn(0, 0, full(shape, SIDE)[::2, ::2]) for shape in labels.shapes]
     assert (
-        abs(len(half.shapes) - len(found.shapes)) <= 1
+        abs(len(half.shapes) - len(labels.shapes)) <= 1
         and f1(half.shapes, at_half, SIDE // 2) >= 0.95
     )
 
 
-def test_dark_on_bright_is_bright_on_dark_turned_over(field, found):
+def test_dark_on_bright_is_bright_on_dark_turned_over(field, labels):
     dark = look(4095 - levels(field[0]))
-    assert dark.dark and len(dark.shapes) == len(found.shapes)
+    assert dark.dark and len(dark.shapes) == len(labels.shapes)
     assert all(
         (a.mask == b.mask).all() and a.x == b.x
-        for a, b in zip(dark.shapes, found.shapes, strict=True)
+        for a, b in zip(dark.shapes, labels.shapes, strict=True)
     )
 
 
-def test_sixteen_bits_keep_objects_that_eight_would_lose(field, found):
+def test_sixteen_bits_keep_objects_that_eight_would_lose(field, labels):
     faint = levels(field[0], 1000, 1400)
     assert len(np.unique(faint >> 8)) <= 3, "nothing to be seen in 8 bits"
-    assert right(look(faint).shapes, found.shapes, SIDE) == len(found.shapes)
+    assert right(look(faint).shapes, labels.shapes, SIDE) == len(labels.shapes)
 
 
 def test_the_channel_with_the_objects_is_chosen_and_can_be_named(field):

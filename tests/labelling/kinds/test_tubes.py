@@ -38,13 +38,13 @@ def field():
 
 
 @pytest.fixture(scope="module")
-def found(field):
+def labels(field):
     return look(levels(field[0]))
 
 
-def test_crowded_tubes_in_uneven_light_are_found(field, found):
-    assert f1(found.shapes, field[1], SIDE) >= 0.75
-    assert found.doubt == "" and not found.dark
+def test_crowded_tubes_in_uneven_light_are_found(field, labels):
+    assert f1(labels.shapes, field[1], SIDE) >= 0.75
+    assert labels.doubt == "" and not labels.dark
 
 
 def test_a_crossing_belongs_to_both_tubes():
@@ -101,21 +101,21 @@ def test_an_image_of_half_the_size_has_the_same_tubes():
     assert len(look(image).shapes) == len(half.shapes) == 3 == right(half.shapes, at_half, 100)
 
 
-def test_a_field_of_half_the_size_has_about_the_same_tubes(field, found):
+def test_a_field_of_half_the_size_has_about_the_same_tubes(field, labels):
     half = look(levels(halved(field[0])), SIDE / 2000)
-    at_half = [Drawn(0, 0, full(shape, SIDE)[::2, ::2]) for shape in found.shapes]
-    assert right(half.shapes, at_half, SIDE // 2) >= 0.75 * len(found.shapes)
+    at_half = [Drawn(0, 0, full(shape, SIDE)[::2, ::2]) for shape in labels.shapes]
+    assert right(half.shapes, at_half, SIDE // 2) >= 0.75 * len(labels.shapes)
 
 
-def test_dark_on_bright_is_bright_on_dark_turned_over(field, found):
+def test_dark_on_bright_is_bright_on_dark_turned_over(field, labels):
     dark = look(4095 - levels(field[0]))
-    assert dark.dark and len(dark.shapes) == len(found.shapes)
-    assert right(dark.shapes, found.shapes, SIDE) == len(found.shapes)
+    assert dark.dark and len(dark.shapes) == len(labels.shapes)
+    assert right(dark.shapes, labels.shapes, SIDE) == len(labels.shapes)
 
 
-def test_sixteen_bits_keep_tubes_that_eight_would_lose(field, found):
+def test_sixteen_bits_keep_tubes_that_eight_would_lose(field, labels):
     faint = levels(field[0], 1000, 1400)
-    assert right(look(faint).shapes, found.shapes, SIDE) >= len(found.shapes) - 1
+    assert right(look(faint).shapes, labels.shapes, SIDE) >= len(labels.shapes) - 1
 
 
 def test_noise_blobs_and_an_empty_image_are_doubtful():

@@ -48,27 +48,29 @@ def merge_data(
         a, b = _sourced(a, sources[0]), _sourced(b, sources[1])
     if (WHOLE in a) != (WHOLE in b):
         whole, parts = (first, b) if WHOLE in a else (second, a)
-        found = f"{whole} has no parts, the other has {', '.join(parts)}"
+        message = f"{whole} has no parts, the other has {', '.join(parts)}"
         raise DataError(
-            "merge", found, "both divided or neither", f"segue data split {whole} --out FOLDER"
+            "merge", message, "both divided or neither", f"segue data split {whole} --out FOLDER"
         )
     _refuse_leaks(a, b)
-    records_of, lines, beside = {}, [], _beside((first, a), (second, b))
+    records_of: dict[str, list[NamedRecord]] = {}
+    lines: list[str] = []
+    paired = _paired_files_of((first, a), (second, b))
     for name in [*a, *(name for name in b if name not in a)]:
         mine, theirs = (named(splits[name].records) if name in splits else [] for splits in (a, b))
-        records_of[name], remarks = _united(mine, theirs, same, beside)
+        records_of[name], remarks = _united(mine, theirs, same, paired)
         lines += [f"{name}: {line}" for line in remarks]
     ids = class_ids([*a.values(), *b.values()])
     lines += _alike(list(ids)) + _shared_groups(records_of)
-    return "\n".join([write_folder(out, records_of, ids, "coco", put, beside), *lines])
+    return "\n".join([write_folder(out, records_of, ids, "coco", put, paired), *lines])
 
 
-def _beside(*roots: tuple[Path, dict[str, Split]]) -> PairedFiles:
+def _paired_files_of(*roots: tuple[Path, dict[str, Split]]) -> PairedFiles:
     """The partners of the images of both, by folder."""
     united: PairedFiles = {}
     for root, splits in roots:
-        for name, found in paired_files_of(root, splits).items():
-            united.setdefault(name, {}).update(found)
+        for name, files in paired_files_of(root, splits).items():
+            united.setdefault(name, {}).update(files)
     return united
 
 
@@ -98,18 +100,18 @@ def _refuse_leaks(a: dict[str, Split], b: dict[str, Split]) -> None:
         for record in split.records:
             home = homes.get(_digest(record))
             if home and home[0] != name:
-                found = (
+                message = (
                     f"the same image as {home[1].image}, which is in {home[0]}; this is in {name}"
                 )
-                raise DataError(record.image, found, "an image in the same part of both")
+                raise DataError(record.image, message, "an image in the same part of both")
 
 
 def _united(
-    mine: Sequence[NamedRecord], theirs: Sequence[NamedRecord], same: Same, beside: PairedFiles
+    mine: Sequence[NamedRecord], theirs: Sequence[NamedRecord], same: Same, paired: PairedFiles
 ) -> tuple[list[NamedRecord], list[str]]:
     """The records of both, an image that both have only once, and remarks about those.
 
-    beside: paired files of either; extended, as a file paired with one copy of an image is paired
+    paired: paired files of either; extended, as a file paired with one copy of an image is paired
     with the other, too.
     """
     known = {_digest(record): number for number, (record, _) in enumerate(mine)}
@@ -120,7 +122,7 @@ def _united(
             united.append((record, name))
             continue
         first, name = united[number]
-        for files_of in beside.values():
+        for files_of in paired.values():
             for image, other in ((first.image, record.image), (record.image, first.image)):
                 if image in files_of:
                     files_of.setdefault(other, files_of[image])
@@ -152,9 +154,9 @@ def _alike(names: list[str]) -> list[str]:
     for name in names:
         plain.setdefault(name.casefold().strip().rstrip("s"), []).append(name)
     return [
-        f"classes that look alike stay apart: {', '.join(found)}"
-        for found in plain.values()
-        if len(found) > 1
+        f"classes that look alike stay apart: {', '.join(spellings)}"
+        for spellings in plain.values()
+        if len(spellings) > 1
     ]
 
 
@@ -163,7 +165,7 @@ def _shared_groups(parts: dict[str, list[NamedRecord]]) -> list[str]:
     for part, records in parts.items():
         for _, name in records:
             homes.setdefault(group_of(name), set()).add(part)
-    shared = [group for group, found in homes.items() if len(found) > 1]
+    shared = [group for group, homes_of_group in homes.items() if len(homes_of_group) > 1]
     return (
         [f"{len(shared)} groups are in several splits (first: {shared[0]}); segue data split"]
         if shared
