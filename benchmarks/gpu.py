@@ -12,8 +12,8 @@ so nothing is read from the network.
     steps       training steps of each family, and of rfdetr, transformers and torchvision; memory,
                 waits and launches
     precision   the first losses in fp32, bf16 and fp16, and those of the CPU in fp32
-    resume      SIGKILL in the middle of a run, and the same command again, compared with undisturbed
-                runs
+    resume      SIGKILL in the middle of a run, and the same command again, compared with
+                undisturbed runs
     predict     1, 8 and 32 images from pixels in memory to detections, and rfdetr's own predict
     evaluate    reading, predicting and measuring a data set, of boxes and of masks
     processes   two processes compared with one, where there are two cards

@@ -1,5 +1,5 @@
-"""What benchmarks/gpu.py measures in addition to training steps: losses by precision, predict, evaluation,
-and two cards.
+"""What benchmarks/gpu.py measures in addition to training steps: losses by precision, predict,
+evaluation, and two cards.
 """
 
 from __future__ import annotations

@@ -96,8 +96,8 @@ class Trial:
         )
 
     def compared(self, way: str) -> dict[str, Any]:
-        """A run compared with the undisturbed one: losses, weights and the rest of the state at their
-        ends.
+        """A run compared with the undisturbed one: losses, weights and the rest of the state at
+        their ends.
         """
         a, b = self.stage("undisturbed"), self.stage(way)
         losses = [

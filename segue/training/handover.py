@@ -179,5 +179,6 @@ def _refuse_differences(expected: dict[str, Tensor], given: dict[str, Tensor], s
         + "\n  ".join(shown)
         + "\n",
         "none",
-        "name these parts under fresh: (start with new weights) or drop: (leave behind) if that is meant",
+        "name these parts under fresh: (start with new weights) or drop: (leave behind) if that is "
+        "meant",
     )

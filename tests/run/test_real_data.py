@@ -1,5 +1,5 @@
-"""The whole job on photographs, where the sample data lie next to the checkout; else skipped, with a
-word.
+"""The whole job on photographs, where the sample data lie next to the checkout; else skipped, with
+a word.
 """
 
 from __future__ import annotations
