@@ -161,8 +161,8 @@ def test_predict_writes_overlays_and_a_complete_coco_file(finished, rendered, tm
     assert len(result["images"]) == 3 and len(result["categories"]) == 3
     assert all(0.05 <= entry["score"] <= 1 for entry in result["annotations"])
     for entry in result["images"]:
-        overlay = Image.open((tmp_path / "out" / entry["file_name"]).with_suffix(".png"))
-        assert overlay.size == (entry["width"], entry["height"])
+        with Image.open((tmp_path / "out" / entry["file_name"]).with_suffix(".png")) as overlay:
+            assert overlay.size == (entry["width"], entry["height"])
 
 
 def test_the_report_can_be_written_again(finished, typed):

@@ -169,7 +169,7 @@ def predicted(checkpoint, rendered) -> Path:
 
 def test_all_outputs_of_predict_tell_of_the_same_objects(predicted, rendered):
     coco = json.loads((predicted / "predictions.coco.json").read_text())
-    rows = list(csv.DictReader((predicted / "measurements.csv").open()))
+    rows = list(csv.DictReader((predicted / "measurements.csv").read_text().splitlines()))
     assert len(coco["images"]) == 3 and len(coco["annotations"]) == len(rows) > 0
     for image in coco["images"]:
         base, size = predicted / Path(image["file_name"]).stem, (image["height"], image["width"])
@@ -177,7 +177,8 @@ def test_all_outputs_of_predict_tell_of_the_same_objects(predicted, rendered):
         own = [row for row in rows if row["image"] == image["file_name"]]
         labels = tifffile.imread(f"{base}.labels.tif")
         regions = roifile.roiread(f"{base}.RoiSet.zip") if entries else []
-        assert Image.open(f"{base}.png").size == labels.shape[::-1] == size[::-1]
+        with Image.open(f"{base}.png") as overlay:
+            assert overlay.size == labels.shape[::-1] == size[::-1]
         assert [int(row["id"]) for row in own] == list(range(1, len(entries) + 1))
         assert [roi.name for roi in regions] == [
             f"{int(row['id']):04d}-{row['class']}" for row in own
@@ -222,7 +223,7 @@ def test_a_file_of_16_bits_that_says_its_scale_is_measured_in_um_and_in_its_own_
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "field 1.labels.tif", "measurements.csv", "postprocess.json",
     ]  # fmt: skip
-    rows = list(csv.DictReader((tmp_path / "out" / "measurements.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "out" / "measurements.csv").read_text().splitlines()))
     assert rows and all(float(row["area_um2"]) == int(row["area"]) / 16 >= 1 for row in rows)
     assert (
         min(float(row["r_min"]) for row in rows) >= 1000

@@ -70,7 +70,8 @@ def test_a_list_gives_a_list_also_of_one(finished, picture):
 def test_detections_are_in_pixels_sorted_named_and_above_the_threshold(finished, picture):
     detections = segue.load(finished).predict(picture, threshold=0.02)
     height, width = detections.size
-    assert (width, height) == Image.open(picture).size
+    with Image.open(picture) as image:
+        assert (width, height) == image.size
     assert bool((detections.scores >= 0.02).all()) and torch.equal(
         detections.scores, detections.scores.sort(descending=True).values
     )
