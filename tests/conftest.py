@@ -9,7 +9,9 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # before torch is there: the processes that tests start inherit it, too
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -22,6 +24,8 @@ from torchvision.transforms.v2.functional import _geometry
 
 from segue.data.synthetic import render_dataset
 
+Promise = Callable[[str, int, str], None]  # row of docs/trust.md, how many, of what
+
 ROOT = Path(__file__).parent.parent
 # Small real data sets, if they lie next to the checkout; never committed.
 SAMPLES = Path(os.environ.get("SEGUE_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
@@ -32,7 +36,7 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
 
 @pytest.fixture(scope="session")
-def rendered(tmp_path_factory) -> Path:
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """16 training, 5 validation and 3 test images of 96 px; some empty."""
     return render_dataset(
         tmp_path_factory.mktemp("rendered"), {"train": 16, "valid": 5, "test": 3}, side=96, seed=3
@@ -40,7 +44,7 @@ def rendered(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def resized_as_bytes():
+def resized_as_bytes() -> Iterator[None]:
     """What was recorded holds on every processor, if its images are resized as where it was.
 
     Without AVX2 torchvision resizes them in floating point: one value in five differs by one level
@@ -66,7 +70,7 @@ def sample_data():
 
 
 @pytest.fixture
-def promise(record_property):
+def promise(record_property: Callable[[str, object], None]) -> Callable[[str, int, str], None]:
     """Counts, for a row of docs/trust.md, what a test injected; said last: `promise("P1", 50,
     "kills")`.
     """
@@ -77,7 +81,7 @@ def promise(record_property):
     return kept
 
 
-def toy_plan(data: Path, runs: Path, **changes) -> dict:
+def toy_plan(data: Path, runs: Path, **changes: Any) -> dict[str, Any]:
     """Two stages of a tiny model: a few seconds altogether.
 
     Keys `detector` and `masks` change the stages.
@@ -103,14 +107,14 @@ def toy_plan(data: Path, runs: Path, **changes) -> dict:
     return {**plan, **changes}
 
 
-def write_plan(path: Path, plan: dict) -> Path:
+def write_plan(path: Path, plan: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(plan, sort_keys=False))
     return path
 
 
 def segue(
     *arguments: object, cwd: Path | None = None, **environment: str
-) -> subprocess.CompletedProcess:
+) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "segue", *map(str, arguments)],

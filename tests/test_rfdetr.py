@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from PIL import Image
@@ -11,11 +14,12 @@ from segue.errors import PlanError
 from segue.models.weights.rfdetr import rfdetr_file
 from segue.training import checkpoint
 from tests.conftest import toy_plan
+from tests.optional import checked
 from tests.toy import run
 
 
 @pytest.fixture(scope="module")
-def finished(rendered, tmp_path_factory):
+def finished(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(
         toy_plan(
             rendered,
@@ -27,14 +31,16 @@ def finished(rendered, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def picture(rendered):
+def picture(rendered: Path):
     return next((rendered / "test").glob("*.png"))
 
 
 CLASSES = ["cell", "rod", "tube"]
 
 
-def test_the_original_sample_works_on_our_checkpoints_and_on_its_files(finished, picture, tmp_path):
+def test_the_original_sample_works_on_our_checkpoints_and_on_its_files(
+    finished: Path, picture: Any, tmp_path: Path
+) -> None:
     """RFDETRNano(...).predict([image], threshold=0.5) of the original text, here with pico for
     speed.
     """
@@ -42,7 +48,7 @@ def test_the_original_sample_works_on_our_checkpoints_and_on_its_files(finished,
     image = Image.open(picture)
     card, tensors = checkpoint.read(selected)
     torch.save(rfdetr_file(tensors, card.spec.classes, {"size": "pico"}), tmp_path / "best.pt")
-    predicted = []
+    predicted: list[Any] = []
     for weights in (selected, tmp_path / "best.pt"):
         model = facade.RFDETRPico(
             pretrain_weights=str(weights), num_classes=3, class_names=CLASSES, masks=True
@@ -55,8 +61,8 @@ def test_the_original_sample_works_on_our_checkpoints_and_on_its_files(finished,
         ] == one.detections.names
     assert torch.equal(predicted[0].class_ids, predicted[1].class_ids)
     torch.testing.assert_close(predicted[0].boxes, predicted[1].boxes, atol=1e-3, rtol=1e-4)
-    assert len(model.predict([image, image], threshold=0.02)) == 2
-    without = facade.RFDETRPico(pretrain_weights=tmp_path / "best.pt").predict(
+    assert len(checked(list, model.predict([image, image], threshold=0.02))) == 2
+    without: Any = facade.RFDETRPico(pretrain_weights=tmp_path / "best.pt").predict(
         image, threshold=0.02
     )
     assert without.masks is None
@@ -69,12 +75,14 @@ def test_the_original_sample_works_on_our_checkpoints_and_on_its_files(finished,
         ({"class_names": ["a", "b", "c"]}, "class_names: a, b, c; expected cell, rod, tube"),
     ],
 )
-def test_names_that_the_weights_do_not_have_are_refused(finished, changes, words):
+def test_names_that_the_weights_do_not_have_are_refused(
+    finished: Path, changes: dict[str, Any], words: str
+) -> None:
     with pytest.raises(PlanError, match=words):
         facade.RFDETRPico(pretrain_weights=finished / "1-detector" / "selected", **changes)
 
 
-def test_weights_of_another_size_or_without_masks_are_refused(finished):
+def test_weights_of_another_size_or_without_masks_are_refused(finished: Path) -> None:
     with pytest.raises(PlanError, match="a pico model; expected nano, as in RFDETRNano"):
         facade.RFDETRNano(pretrain_weights=finished / "2-masks" / "selected")
     with pytest.raises(PlanError, match="no mask head"):

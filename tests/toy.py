@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from segue.training.journal import Journal, read_rows
 from tests.conftest import toy_plan
 
 
-def run(plan: dict, only: str | None = None, drawn: bool = False) -> Path:
+def run(plan: dict[str, Any], only: str | None = None, drawn: bool = False) -> Path:
     """Run a plan. To draw the report takes a third of a toy's time: only if `drawn`."""
     with pytest.MonkeyPatch.context() as patch:
         if not drawn:
@@ -24,7 +25,7 @@ def run(plan: dict, only: str | None = None, drawn: bool = False) -> Path:
         return run_plan(Plan.model_validate(plan), Console(quiet=True), only)
 
 
-def detector_only(data: Path, runs: Path, **changes) -> dict:
+def detector_only(data: Path, runs: Path, **changes: Any) -> dict[str, Any]:
     """The first of the toy plan's stages: eight steps in two epochs, saved after each."""
     plan = toy_plan(data, runs, detector={"images_per_step": 4, "save_every_steps": 1, **changes})
     plan["stages"] = plan["stages"][:1]
@@ -35,11 +36,11 @@ class Stopped(BaseException):
     pass
 
 
-def run_until(plan: dict, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_until(plan: dict[str, Any], step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run, and die as if killed right after a step (and its checkpoint)."""
     note = Journal.step
 
-    def deadly(self, row):
+    def deadly(self: Any, row: Any):
         if row["step"] > step:
             raise Stopped
         note(self, row)
@@ -68,7 +69,7 @@ def same_tensors(a: Path, b: Path) -> bool:
     return same_values(checkpoint.read_state(a), checkpoint.read_state(b))
 
 
-def same_values(a: object, b: object) -> bool:
+def same_values(a: object, b: Any) -> bool:
     """Deep equality, tensors bit by bit."""
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and torch.equal(a, b)
@@ -78,6 +79,6 @@ def same_values(a: object, b: object) -> bool:
             and a.keys() == b.keys()
             and all(same_values(a[key], b[key]) for key in a)
         )
-    if isinstance(a, list | tuple):
+    if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(same_values(x, y) for x, y in zip(a, b, strict=True))
     return a == b

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 
-def in_process(script: Path, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+def in_process(script: Path, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """What `python script arguments...` typed in `cwd` returns and says."""
     line = [script.name, *map(str, arguments)]
     with pytest.MonkeyPatch.context() as patch:

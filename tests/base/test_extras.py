@@ -8,11 +8,11 @@ from segue.base.extras import import_extra
 from segue.errors import PlanError
 
 
-def test_a_library_that_is_there_is_imported():
+def test_a_library_that_is_there_is_imported() -> None:
     assert import_extra("json.decoder", "--json").JSONDecoder
 
 
-def test_a_library_that_is_missing_is_one_line_with_the_command():
+def test_a_library_that_is_missing_is_one_line_with_the_command() -> None:
     with pytest.raises(PlanError) as error:
         import_extra("skimage_missing.measure", "--measure")
     assert (

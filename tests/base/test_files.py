@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from segue.base.files import write_json
 
 
-def test_a_file_comes_back_and_its_folder_is_made(tmp_path):
+def test_a_file_comes_back_and_its_folder_is_made(tmp_path: Path) -> None:
     path = write_json(tmp_path / "new" / "a.json", {"b": [1, None]})
     assert (
         json.loads(path.read_text()) == {"b": [1, None]} and len(path.read_text().splitlines()) == 1
@@ -19,7 +21,9 @@ def test_a_file_comes_back_and_its_folder_is_made(tmp_path):
 
 
 @pytest.mark.parametrize("content", [{"good": 1, "bad": object()}, "\ud800"])
-def test_what_cannot_be_written_leaves_what_was_there(tmp_path, content, monkeypatch):
+def test_what_cannot_be_written_leaves_what_was_there(
+    tmp_path: Path, content: dict[str, Any] | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_json(tmp_path / "a.json", "before")
     if isinstance(content, str):  # the disk is full
         monkeypatch.setattr(os, "fsync", lambda _: 1 / 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,9 @@ HELPERS = {"rendered_fields.py", "steps.py"}
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
-def test_a_benchmark_tells_how_it_is_run(path, monkeypatch, capsys):
+def test_a_benchmark_tells_how_it_is_run(
+    path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", [str(path), "--help"])
     monkeypatch.syspath_prepend(str(path.parent))  # as python benchmarks/NAME.py has it
     with pytest.raises(SystemExit) as end:
@@ -25,7 +28,7 @@ def test_a_benchmark_tells_how_it_is_run(path, monkeypatch, capsys):
     assert f"python benchmarks/{path.name}" in capsys.readouterr().out
 
 
-def test_every_file_is_a_command_or_known_as_a_helper():
+def test_every_file_is_a_command_or_known_as_a_helper() -> None:
     commands = {path.name for path in COMMANDS}
     assert len(commands) >= 8
     helpers = {path.name for path in FILES} - commands

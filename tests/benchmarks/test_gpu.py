@@ -8,13 +8,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 
 
-def run(tmp_path, *arguments: str) -> subprocess.CompletedProcess:
+def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable,
         "-W",
@@ -35,7 +36,7 @@ def run(tmp_path, *arguments: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-def test_every_section_runs_on_a_cpu(tmp_path):
+def test_every_section_runs_on_a_cpu(tmp_path: Path) -> None:
     done = run(tmp_path, "--device", "cpu", "--quick")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "gpu.json").read_text())
@@ -53,7 +54,7 @@ def test_every_section_runs_on_a_cpu(tmp_path):
 
 
 @pytest.mark.slow
-def test_without_a_gpu_it_says_so_in_one_line(tmp_path):
+def test_without_a_gpu_it_says_so_in_one_line(tmp_path: Path) -> None:
     done = run(tmp_path)
     assert (
         done.returncode == 1

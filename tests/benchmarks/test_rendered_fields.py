@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
-from benchmarks.rendered_fields import MOST_COVERED, render_field, render_fields
+from benchmarks.rendered_fields import MOST_COVERED, Drawn, render_field, render_fields
 from segue.data.dataset import Data, read_splits
 
 
-def truth_on(side, truth):
+def truth_on(side: int, truth: list[Drawn]):
     """How many objects each pixel (side, side) belongs to."""
     covered = np.zeros((side, side), dtype=int)
     for one in truth:
@@ -19,7 +22,9 @@ def truth_on(side, truth):
 
 
 @pytest.mark.parametrize(("kind", "objects"), [("tubes", 12), ("blobs", 12), ("cells", 6)])
-def test_a_seed_gives_one_field_whose_objects_are_brighter_than_what_is_around_them(kind, objects):
+def test_a_seed_gives_one_field_whose_objects_are_brighter_than_what_is_around_them(
+    kind: Any, objects: int
+) -> None:
     field, truth = render_field(np.random.default_rng(4), 160, kind, objects)
     again, _ = render_field(np.random.default_rng(4), 160, kind, objects)
     covered = truth_on(160, truth)
@@ -27,7 +32,7 @@ def test_a_seed_gives_one_field_whose_objects_are_brighter_than_what_is_around_t
     assert field[covered > 0].mean() > field[covered == 0].mean() + 0.1
 
 
-def test_cells_are_dim_around_a_bright_nucleus_and_may_overlap():
+def test_cells_are_dim_around_a_bright_nucleus_and_may_overlap() -> None:
     overlaps = 0
     for seed in range(6):
         field, truth = render_field(np.random.default_rng(seed), 128, "cells", 8)
@@ -43,7 +48,7 @@ def test_cells_are_dim_around_a_bright_nucleus_and_may_overlap():
     assert overlaps
 
 
-def test_fields_are_a_data_set_that_segue_reads(tmp_path):
+def test_fields_are_a_data_set_that_segue_reads(tmp_path: Path) -> None:
     root = render_fields(
         tmp_path, {"train": 2, "valid": 1}, "cells", side=64, objects=(2, 3), bits=12
     )

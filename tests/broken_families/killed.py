@@ -8,6 +8,7 @@ import itertools
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 from segue.models import rfdetr
 from segue.models.rfdetr import *  # noqa: F403
@@ -15,7 +16,7 @@ from segue.models.rfdetr import *  # noqa: F403
 STEPS = itertools.count(1)
 
 
-def predictions(chain, state):
+def predictions(chain: Any, state: Any):
     """Those of RF-DETR, if it lives."""
     if next(STEPS) == 4 and Path("deadly").exists():
         os.kill(os.getpid(), signal.SIGKILL)

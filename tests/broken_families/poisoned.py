@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from segue.models.rfdetr import *  # noqa: F403
 STEPS = itertools.count(1)
 
 
-def predictions(chain, state):
+def predictions(chain: Any, state: Any):
     """Those of RF-DETR, or none."""
     if next(STEPS) >= 4 and Path("deadly").exists():
         state = {**state, "boxes_cxcywh": torch.full_like(state["boxes_cxcywh"], float("nan"))}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from segue.models import rfdetr
 from segue.models.rfdetr import *  # noqa: F403
 
 
-def predictions(chain, state):
+def predictions(chain: Any, state: Any):
     """Those of RF-DETR, if there is room for them."""
     if Path("deadly").exists():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")

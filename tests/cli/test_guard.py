@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from segue.cli.app import main
@@ -22,10 +24,12 @@ from segue.errors import DataError, Interrupted, TrainingError
         ),
     ],
 )
-def test_what_the_machine_cannot_do_is_one_line_and_exit_code_3(error, words, monkeypatch, capsys):
+def test_what_the_machine_cannot_do_is_one_line_and_exit_code_3(
+    error: Any, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from segue.cli.commands import demo
 
-    def fails(*_):
+    def fails(*_: object):
         raise error
 
     monkeypatch.setattr(demo, "run_demo", fails)
@@ -45,7 +49,9 @@ def test_what_the_machine_cannot_do_is_one_line_and_exit_code_3(error, words, mo
         (BrokenPipeError(), 0, ""),
     ],
 )
-def test_every_end_of_a_command_is_an_exit_code_and_at_most_one_line(ends, code, words, capsys):
+def test_every_end_of_a_command_is_an_exit_code_and_at_most_one_line(
+    ends: Any, code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     def command() -> int | None:
         if isinstance(ends, BaseException):
             raise ends
@@ -56,7 +62,7 @@ def test_every_end_of_a_command_is_an_exit_code_and_at_most_one_line(ends, code,
     assert err.endswith(words) and err.count("\n") == bool(words)
 
 
-def test_a_fault_of_ours_still_raises():
+def test_a_fault_of_ours_still_raises() -> None:
     for fault in (KeyError("x"), RuntimeError("shapes differ")):
         with pytest.raises(type(fault)):
             guarded(lambda fault=fault: (_ for _ in ()).throw(fault), "prog")

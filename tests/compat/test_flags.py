@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,9 @@ from segue.compat.flags import add_switch, at_least, decay, positive, share_belo
         (decay, "1", 1.0),
     ],
 )
-def test_a_number_within_its_bounds_is_read(kind: Callable[[str], float], text, value):
+def test_a_number_within_its_bounds_is_read(
+    kind: Callable[[str], float], text: str, value: float
+) -> None:
     assert kind(text) == value
 
 
@@ -34,7 +37,9 @@ def test_a_number_within_its_bounds_is_read(kind: Callable[[str], float], text, 
         (decay, "1.5", "1.5 is not above 0 and at most 1"),
     ],
 )
-def test_a_number_beyond_its_bounds_is_refused_with_them(kind: Callable[[str], float], text, words):
+def test_a_number_beyond_its_bounds_is_refused_with_them(
+    kind: Callable[[str], float], text: str, words: str
+) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=words):
         kind(text)
 
@@ -43,13 +48,15 @@ def test_a_number_beyond_its_bounds_is_refused_with_them(kind: Callable[[str], f
     ("line", "value"),
     [([], False), (["--flag"], True), (["--flag", "no"], False), (["--flag", "1"], True)],
 )
-def test_a_switch_is_true_when_bare_and_takes_a_word(line, value):
+def test_a_switch_is_true_when_bare_and_takes_a_word(
+    line: list[Any] | list[str], value: bool
+) -> None:
     parser = argparse.ArgumentParser()
     add_switch(parser, "--flag", False)
     assert parser.parse_args(line).flag is value
 
 
-def test_a_switch_with_another_word_is_refused(capsys):
+def test_a_switch_with_another_word_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     add_switch(parser, "--flag", False)
     with pytest.raises(SystemExit):

@@ -6,6 +6,8 @@ import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -29,7 +31,7 @@ VERBS = {
 }
 
 
-def test_the_verbs_are_these():
+def test_the_verbs_are_these() -> None:
     """Each is run by a test: demo, init, check, run, ...
 
     below and in tests/contracts/test_readme.py.
@@ -40,7 +42,7 @@ def test_the_verbs_are_these():
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
-def test_every_verb_explains_itself_without_loading_torch(verb):
+def test_every_verb_explains_itself_without_loading_torch(verb: Any) -> None:
     code = (
         f"import sys; from segue.cli import main; main(['{verb}', '--help']); assert 'torch' "
         "not in sys.modules"
@@ -50,7 +52,7 @@ def test_every_verb_explains_itself_without_loading_torch(verb):
     assert f"Usage: segue {verb}" in done.stdout and len(done.stdout.splitlines()) >= 5
 
 
-def test_importing_segue_does_not_import_torch():
+def test_importing_segue_does_not_import_torch() -> None:
     code = "import segue, sys; assert 'torch' not in sys.modules; assert 'load' in dir(segue)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
@@ -66,7 +68,7 @@ def processor_seconds(code: str) -> float:
     return min(taken)
 
 
-def test_help_costs_little_more_than_the_library_it_stands_on():
+def test_help_costs_little_more_than_the_library_it_stands_on() -> None:
     """A ratio, because machines differ; seconds are in docs/benchmarks.md (0.11, and the promise is
     0.3).
     """
@@ -75,18 +77,18 @@ def test_help_costs_little_more_than_the_library_it_stands_on():
 
 
 @pytest.fixture
-def typed(capfd):
+def typed(capfd: pytest.CaptureFixture[str]):
     """A command line in this process, which has torch already; `finished` has one of its own."""
 
-    def command(*arguments: object) -> subprocess.CompletedProcess:
+    def command(*arguments: object) -> subprocess.CompletedProcess[str]:
         capfd.readouterr()
         code = main([*map(str, arguments)])
-        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+        return subprocess.CompletedProcess([*map(str, arguments)], code, *capfd.readouterr())
 
     return command
 
 
-def test_the_demo_runs_to_its_report(tmp_path, typed):
+def test_the_demo_runs_to_its_report(tmp_path: Path, typed: Any) -> None:
     done = typed("demo", tmp_path / "demo", "--quick")
     assert done.returncode == 0, done.stderr
     report = tmp_path / "demo" / "runs" / "demo-1" / "report.html"
@@ -95,7 +97,7 @@ def test_the_demo_runs_to_its_report(tmp_path, typed):
 
 
 @pytest.fixture(scope="module")
-def finished(rendered, tmp_path_factory):
+def finished(rendered: Path, tmp_path_factory: pytest.TempPathFactory):
     """A run made by the command line from a plan file."""
     folder = tmp_path_factory.mktemp("cli")
     write_plan(folder / "plan.yaml", toy_plan(rendered, folder / "runs"))
@@ -105,14 +107,16 @@ def finished(rendered, tmp_path_factory):
     return folder / "runs" / "toy-1"
 
 
-def test_run_stops_after_the_stage_asked_for(rendered, tmp_path, typed):
+def test_run_stops_after_the_stage_asked_for(rendered: Path, tmp_path: Path, typed: Any) -> None:
     write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs"))
     done = typed("run", tmp_path / "plan.yaml", "stages.detector.epochs=1", "--stage", "detector")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "runs" / "toy-1" / "2-masks").exists()
 
 
-def test_check_lists_data_models_and_hand_overs_and_trains_nothing(rendered, tmp_path, typed):
+def test_check_lists_data_models_and_hand_overs_and_trains_nothing(
+    rendered: Path, tmp_path: Path, typed: Any
+) -> None:
     write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs"))
     done = typed("check", tmp_path / "plan.yaml")
     assert done.returncode == 0, done.stderr
@@ -130,7 +134,7 @@ def test_check_lists_data_models_and_hand_overs_and_trains_nothing(rendered, tmp
     assert as_json["errors"] == [] and "classes: cell, rod, tube" in as_json["sections"]["data"]
 
 
-def test_inspect_tells_parts_and_true_counts(finished, typed):
+def test_inspect_tells_parts_and_true_counts(finished: Any, typed: Any) -> None:
     done = typed("inspect", finished)
     assert done.returncode == 0, done.stderr
     assert (
@@ -142,7 +146,9 @@ def test_inspect_tells_parts_and_true_counts(finished, typed):
     assert card["spec"]["classes"] == ["cell", "rod", "tube"] and card["complete"]
 
 
-def test_evaluate_gives_the_figures_the_run_wrote(finished, rendered, tmp_path, typed):
+def test_evaluate_gives_the_figures_the_run_wrote(
+    finished: Any, rendered: Path, tmp_path: Path, typed: Any
+) -> None:
     done = typed("evaluate", finished, rendered, "--json", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
@@ -152,7 +158,9 @@ def test_evaluate_gives_the_figures_the_run_wrote(finished, rendered, tmp_path, 
     assert "mask_ap50" in typed("evaluate", finished, rendered, "--split", "test").stdout
 
 
-def test_predict_writes_overlays_and_a_complete_coco_file(finished, rendered, tmp_path, typed):
+def test_predict_writes_overlays_and_a_complete_coco_file(
+    finished: Any, rendered: Path, tmp_path: Path, typed: Any
+) -> None:
     done = typed(
         "predict", finished, rendered / "test", "--out", tmp_path / "out", "--threshold", 0.05
     )
@@ -165,14 +173,14 @@ def test_predict_writes_overlays_and_a_complete_coco_file(finished, rendered, tm
             assert overlay.size == (entry["width"], entry["height"])
 
 
-def test_the_report_can_be_written_again(finished, typed):
+def test_the_report_can_be_written_again(finished: Any, typed: Any) -> None:
     before = (finished / "report.html").read_text()
     (finished / "report.html").unlink()
     assert typed("report", finished).returncode == 0
     assert (finished / "report.html").read_text().count("<img") == before.count("<img") > 0
 
 
-def test_heads_are_kept_and_stripped(finished, tmp_path, typed):
+def test_heads_are_kept_and_stripped(finished: Any, tmp_path: Path, typed: Any) -> None:
     done = typed("head", "keep", finished / "1-detector", tmp_path / "two", "tube", "cell")
     assert done.returncode == 0 and "3 -> 2 classes" in done.stdout
     assert "classes    tube, cell" in typed("inspect", tmp_path / "two").stdout
@@ -181,7 +189,9 @@ def test_heads_are_kept_and_stripped(finished, tmp_path, typed):
     assert wrong.returncode == 2 and "no class tubes; expected cell, rod, tube" in wrong.stderr
 
 
-def test_head_and_predict_never_replace_what_is_there(finished, rendered, tmp_path, typed):
+def test_head_and_predict_never_replace_what_is_there(
+    finished: Any, rendered: Path, tmp_path: Path, typed: Any
+) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "precious.txt").write_text("mine")
     for verb in (
@@ -210,8 +220,12 @@ def test_head_and_predict_never_replace_what_is_there(finished, rendered, tmp_pa
     ],
 )
 def test_what_is_not_there_is_one_line_and_exit_code_2(
-    arguments, words, tmp_path, monkeypatch, capsys
-):
+    arguments: tuple[str, ...],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(list(arguments)) == 2
     said = capsys.readouterr().err

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (node.end_lineno or 0) - (start or 0)
 
 
-def test_imports_point_one_way():
+def test_imports_point_one_way() -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
         cwd=ROOT,
@@ -51,14 +52,16 @@ def test_imports_point_one_way():
     assert analysed and int(analysed[1]) == len(list((ROOT / "segue").rglob("*.py")))
 
 
-def test_files_are_short():
+def test_files_are_short() -> None:
     assert len(OURS) > 70
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
     assert {name: count for name, count in lengths.items() if count > LONGEST_FILE} == {}
 
 
-def test_functions_are_short_and_take_few_parameters():
-    seen, long, wide = 0, [], []
+def test_functions_are_short_and_take_few_parameters() -> None:
+    seen = 0
+    long: list[Any] = []
+    wide: list[Any] = []
     for path in OURS:
         name = str(path.relative_to(ROOT))
         for node in functions(path):
@@ -76,7 +79,7 @@ def test_functions_are_short_and_take_few_parameters():
     assert long == [] and wide == []
 
 
-def test_code_and_documents_are_ascii():
+def test_code_and_documents_are_ascii() -> None:
     texts = [
         *SOURCES,
         *ROOT.glob("*.md"),
@@ -100,7 +103,7 @@ UNWANTED = [
 
 
 @pytest.mark.parametrize("words", UNWANTED)
-def test_nothing_names_a_registry_or_a_path_of_one_machine(words):
+def test_nothing_names_a_registry_or_a_path_of_one_machine(words: Any) -> None:
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True
     ).stdout.split()

@@ -32,7 +32,7 @@ def walks() -> dict[str, tuple[int, str]]:
 
 
 @pytest.fixture
-def mine(tmp_path, monkeypatch) -> Path:
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder whose package `mine` holds what the walks write."""
     (tmp_path / "mine").mkdir()
     for name, (_, code) in walks().items():
@@ -43,7 +43,7 @@ def mine(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_the_walks_are_as_short_as_they_say():
+def test_the_walks_are_as_short_as_they_say() -> None:
     lengths = {}
     for name, (promised, code) in walks().items():
         lengths[name] = len([line for line in code.splitlines() if line.strip()])
@@ -52,7 +52,7 @@ def test_the_walks_are_as_short_as_they_say():
     assert lengths.keys() == {"cells", "boxes_csv"}
 
 
-def test_the_family_of_the_walk_trains_freezes_and_predicts(mine, rendered):
+def test_the_family_of_the_walk_trains_freezes_and_predicts(mine: Path, rendered: Path) -> None:
     epochs = {"epochs": 4, "optimizer": {"lr": 3e-3, "clip": 1.0}}
     plan = toy_plan(rendered, mine / "runs", detector=epochs)
     plan["model"] = {"family": "mine.cells", "size": "pico", "resolution": 64}
@@ -77,13 +77,13 @@ def test_the_family_of_the_walk_trains_freezes_and_predicts(mine, rendered):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_family_of_the_walk_has_the_defaults_of_all_it_leaves_out(mine):
+def test_the_family_of_the_walk_has_the_defaults_of_all_it_leaves_out(mine: Path) -> None:
     family = models.get("mine.cells")
     given = [name for name, default in DEFAULTS.items() if getattr(family, name) is default]
     assert len(given) == len(DEFAULTS) == 9
 
 
-def test_the_format_of_the_walk_reads_the_same_objects_as_coco(mine, rendered):
+def test_the_format_of_the_walk_reads_the_same_objects_as_coco(mine: Path, rendered: Path) -> None:
     with (mine / "boxes.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["split", "image", "class", "x0", "y0", "x1", "y1"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -153,7 +155,7 @@ def forbidden_imports_by_name(name: str, node: ast.AST) -> list[str]:
     return [] if (name, said) in IMPORTS else [f"{name}: import_module({said})"]
 
 
-def test_nothing_runs_what_a_file_says():
+def test_nothing_runs_what_a_file_says() -> None:
     assert len(SOURCES) > 190
     seen = list(nodes())
     assert sum(isinstance(node, ast.Call) for _, node in seen) > 5000
@@ -162,7 +164,7 @@ def test_nothing_runs_what_a_file_says():
     assert [found for name, node in seen for found in forbidden_imports_by_name(name, node)] == []
 
 
-def test_addresses_are_https():
+def test_addresses_are_https() -> None:
     texts = [(name, node.value) for name, node in nodes() if isinstance(node, ast.Constant)]
     strange = {
         (name, text) for name, text in texts if isinstance(text, str) and "http://" in text.lower()
@@ -170,7 +172,7 @@ def test_addresses_are_https():
     assert strange == set() and len(texts) > 10_000
 
 
-def test_templates_escape_all_but_our_own_drawings():
+def test_templates_escape_all_but_our_own_drawings() -> None:
     """Every page is a template; what is marked safe in one is an SVG that matplotlib wrote."""
     safe = {}
     for path in sorted((ROOT / "segue").rglob("*.html")):
@@ -189,7 +191,7 @@ def test_templates_escape_all_but_our_own_drawings():
     }
 
 
-def test_results_reach_the_terminal_by_one_function():
+def test_results_reach_the_terminal_by_one_function() -> None:
     """`show` makes what it quotes of files harmless; on the error stream, errors and warnings do so
     themselves.
     """
@@ -244,7 +246,7 @@ def test_results_reach_the_terminal_by_one_function():
         *("tar.extractall(folder)", "Image.open(path)", "jinja2.Environment()"),
     ],
 )
-def test_the_reader_of_sources_sees_what_it_is_for(line):
+def test_the_reader_of_sources_sees_what_it_is_for(line: Any) -> None:
     """It fails on each of these lines in any file."""
     rules = (forbidden_imports, forbidden_calls, forbidden_imports_by_name)
     assert [
@@ -255,7 +257,9 @@ def test_the_reader_of_sources_sees_what_it_is_for(line):
     ]
 
 
-def test_older_versions_of_torch_read_no_file(tmp_path, monkeypatch):
+def test_older_versions_of_torch_read_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before 2.10 the weights-only loader itself could be made to corrupt memory."""
     foreign.write_pickle(tmp_path / "a.pth", {"model": {"w": torch.ones(2)}})
     assert set(foreign.read_pickle(tmp_path / "a.pth")) == {"model"}

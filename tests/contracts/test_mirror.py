@@ -101,12 +101,12 @@ def unmirrored() -> list[str]:
     return [module for module in modules() if not files_testing(module)]
 
 
-def test_every_module_has_a_test_file_of_its_name():
+def test_every_module_has_a_test_file_of_its_name() -> None:
     assert len(modules()) > 200 and len(modules()) - len(unmirrored()) > 140
     assert [module for module in unmirrored() if entry_of(module) is None] == []
 
 
-def test_the_allow_list_is_short_true_and_needed():
+def test_the_allow_list_is_short_true_and_needed() -> None:
     assert len(ELSEWHERE) <= 40
     needed = {entry_of(module) for module in unmirrored()}
     assert [entry for entry in ELSEWHERE if entry not in needed] == []
@@ -114,7 +114,7 @@ def test_the_allow_list_is_short_true_and_needed():
     assert {entry: place for entry, place in places.items() if not (TESTS / place).exists()} == {}
 
 
-def test_every_test_file_lies_in_a_room():
+def test_every_test_file_lies_in_a_room() -> None:
     """Only modules that lie in no room themselves, such as segue/errors.py, have theirs outside."""
     outside = [path.name.removeprefix("test_") for path in TESTS.glob("test_*.py")]
     assert outside and all((PACKAGE / name).is_file() for name in outside)

@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from segue.base.settings import Settings
 from segue.data import formats
 from segue.errors import PlanError
 from segue.labelling import kinds
-from segue.models import ModelSpec
+from segue.models import ModelSpec, rfdetr
 from segue.models.family import Family
 from segue.models.parts.chain import Chain
 from segue.plan import recipes
@@ -31,12 +32,12 @@ from tests.conftest import segue, toy_plan, write_plan
 from tests.toy import Console
 
 
-def test_the_families_are_those_with_a_file():
+def test_the_families_are_those_with_a_file() -> None:
     assert models.names() == ["detr", "mask2former", "rfdetr", "rgbx_rcnn"]
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_a_family_has_all_that_the_engine_calls(name):
+def test_a_family_has_all_that_the_engine_calls(name: Any) -> None:
     family = models.get(name)
     functions = [
         name for name, _ in inspect.getmembers(Family, inspect.isfunction) if name[0] != "_"
@@ -55,12 +56,12 @@ def test_a_family_has_all_that_the_engine_calls(name):
 SIZES = [(name, size) for name in models.names() for size in models.get(name).SIZES]
 
 
-def test_all_sizes_are_covered():
+def test_all_sizes_are_covered() -> None:
     assert len(SIZES) == 33
 
 
 @pytest.mark.parametrize(("name", "size"), SIZES)
-def test_every_size_is_a_chain_whose_parameters_belong_to_parts(name, size):
+def test_every_size_is_a_chain_whose_parameters_belong_to_parts(name: Any, size: Any) -> None:
     family = models.get(name)
     options, _ = family.resolve_options(family.Options(), family.SIZES[size], 5, "cpu")
     channels = (*RGB, Channel(name="thermal"))
@@ -83,7 +84,7 @@ def test_every_size_is_a_chain_whose_parameters_belong_to_parts(name, size):
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_resolved_options_leave_nothing_open_but_what_none_is_a_choice_for(name):
+def test_resolved_options_leave_nothing_open_but_what_none_is_a_choice_for(name: Any) -> None:
     family = models.get(name)
     options, _ = family.resolve_options(family.Options(), family.SIZES["pico"], 5, "cpu")
     chosen = {"points", "stream"}  # as the mask's size suggests; all streams
@@ -92,7 +93,7 @@ def test_resolved_options_leave_nothing_open_but_what_none_is_a_choice_for(name)
         family.ResolvedOptions()
 
 
-def test_every_format_and_kind_keeps_its_contract():
+def test_every_format_and_kind_keeps_its_contract() -> None:
     assert formats.names() == ["coco", "cvat", "labelme", "masks", "via", "voc", "yolo"]
     assert kinds.names() == ["blobs", "tubes"]
     loaded = [formats.get(name) for name in formats.names()]
@@ -118,8 +119,8 @@ BROKEN = [
 
 @pytest.mark.parametrize(("get", "code", "message"), BROKEN)
 def test_a_module_without_its_contract_is_one_error_that_lists_all_of_it(
-    get, code, message, tmp_path, monkeypatch
-):
+    get: Any, code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "plugin.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -130,7 +131,9 @@ def test_a_module_without_its_contract_is_one_error_that_lists_all_of_it(
     assert message in caught.value.message
 
 
-def test_segue_check_says_what_a_family_lacks_and_shows_no_traceback(rendered, tmp_path):
+def test_segue_check_says_what_a_family_lacks_and_shows_no_traceback(
+    rendered: Path, tmp_path: Path
+) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "mine.py").write_text("PARTS = ('a',)\ndef build(spec, masks): ...")
     content = toy_plan(rendered, tmp_path / "runs") | {"model": {"family": "theirs.mine"}}
@@ -140,7 +143,7 @@ def test_segue_check_says_what_a_family_lacks_and_shows_no_traceback(rendered, t
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_a_recipe_is_a_plan_and_explains_itself(name):
+def test_a_recipe_is_a_plan_and_explains_itself(name: Any) -> None:
     text = recipes.text(name)
     plan = parse(text, f"{name}.yaml")
     assert plan.name == name and plan.stages
@@ -148,7 +151,9 @@ def test_a_recipe_is_a_plan_and_explains_itself(name):
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_a_recipe_runs_with_nothing_changed_but_size_and_length(name, rendered, tmp_path):
+def test_a_recipe_runs_with_nothing_changed_but_size_and_length(
+    name: Any, rendered: Path, tmp_path: Path
+) -> None:
     """And, where it starts from weights on the hub, with weights of that size."""
     content = yaml.safe_load(recipes.text(name))
     overrides = [f"data={{root: {rendered}}}", f"runs={tmp_path}", "model.size=pico", "device=cpu"]
@@ -168,7 +173,7 @@ def test_a_recipe_runs_with_nothing_changed_but_size_and_length(name, rendered, 
     assert (folder / "report.html").stat().st_size > 10_000
 
 
-def pico_weights(model: dict, folder: Path) -> Path:
+def pico_weights(model: dict[str, Any], folder: Path) -> Path:
     """A checkpoint of the recipe's model in the size for CPUs, of other classes."""
     family = models.get(model["family"])
     own = {key: value for key, value in model.items() if key in family.Options.model_fields}
@@ -181,8 +186,10 @@ def pico_weights(model: dict, folder: Path) -> Path:
     return folder
 
 
-def test_a_family_of_somebody_elses_is_found_by_its_dotted_path(rendered, tmp_path, monkeypatch):
-    source = inspect.getsourcefile(models.get("rfdetr"))
+def test_a_family_of_somebody_elses_is_found_by_its_dotted_path(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = inspect.getsourcefile(rfdetr)
     assert source is not None
     (tmp_path / "theirs").mkdir()
     shutil.copy(source, tmp_path / "theirs" / "detector.py")

@@ -12,12 +12,12 @@ TRUST = runpy.run_path(str(ROOT / "docs" / "trust.py"))
 ROWS = TRUST["ROWS"]
 
 
-def test_every_row_has_a_test_that_carries_its_promise():
+def test_every_row_has_a_test_that_carries_its_promise() -> None:
     carried = TRUST["carriers"]()
     assert set().union(*carried.values()) == set(ROWS)
 
 
-def test_the_page_was_written_by_the_command_and_every_row_is_kept():
+def test_the_page_was_written_by_the_command_and_every_row_is_kept() -> None:
     rows = re.findall(
         r"^\| (\w+) \| (.*?) \| (.*?) \| (.*?) \|$",
         (ROOT / "docs" / "trust.md").read_text(),
@@ -44,7 +44,7 @@ CASES = """<testsuites><testsuite>
 </testsuite></testsuites>"""
 
 
-def test_a_row_with_a_failing_test_or_without_one_that_ran_is_not_kept():
+def test_a_row_with_a_failing_test_or_without_one_that_ran_is_not_kept() -> None:
     carried = {
         "tests/a.py::test_x": {"P1"},
         "tests/a.py::test_y": {"P2"},

@@ -8,6 +8,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from segue.data.problems import KINDS
 from tests.conftest import ROOT
@@ -97,7 +98,8 @@ def given_up(path: Path) -> list[tuple[str, int]]:
         words = [(name, line) for line, name in names_of(tree) if name in NAMES]
         prose = list(docstrings_of(tree))
     else:
-        words, prose = [], [(1, text)]
+        words: list[Any] = []
+        prose: list[Any] = [(1, text)]
     for line, passage in prose:
         for kind in KINDS:  # names of defects are part of files on disk
             passage = passage.replace(kind, "")
@@ -116,7 +118,7 @@ def occurrences() -> list[tuple[str, str, int]]:
     ]
 
 
-def test_words_that_were_given_up_are_absent():
+def test_words_that_were_given_up_are_absent() -> None:
     assert len(python_files()) > 380 and len(documents()) > 15
     wrong = []
     for word, path, line in occurrences():
@@ -125,7 +127,7 @@ def test_words_that_were_given_up_are_absent():
     assert wrong == []
 
 
-def test_what_the_glossary_names_is_there():
+def test_what_the_glossary_names_is_there() -> None:
     rows = re.findall(r"^\| (.+?) \| .*\|$", GLOSSARY.read_text(encoding="utf-8"), re.MULTILINE)
     places = re.findall(r"`([\w/]+\.py): (\w+)`", GLOSSARY.read_text(encoding="utf-8"))
     assert len(rows) > 40 and len(places) > 50
@@ -137,7 +139,7 @@ def test_what_the_glossary_names_is_there():
     assert missing == []
 
 
-def test_a_word_given_up_is_noticed(tmp_path):
+def test_a_word_given_up_is_noticed(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
     bad.write_text('"""Measured anew."""\ndef f(found):\n    "Beside it."\nclass Wanted: ...\n')
     assert sorted(word for word, _ in given_up(bad)) == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 # read when CUDA begins; for the deterministic tests
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -22,7 +23,7 @@ def device() -> str:
 
 
 @pytest.fixture
-def gpu(device) -> str:
+def gpu(device: str) -> str:
     """The same for tests that mean nothing on another device."""
     if not device.startswith("cuda"):
         pytest.skip("of a GPU alone")
@@ -30,14 +31,14 @@ def gpu(device) -> str:
 
 
 @pytest.fixture(autouse=True)
-def single_precision(monkeypatch):
+def single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """By default convolutions on a GPU have 10 bits of fraction instead of 23 (TF32)."""
     if torch.cuda.is_available():
         monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
 @pytest.fixture
-def deterministic():
+def deterministic() -> Iterator[None]:
     """The algorithms that give the same bits each time, where torch has them; attention has one
     such way only.
     """

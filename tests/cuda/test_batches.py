@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +23,7 @@ from segue.structures.masks import PackedMasks
 from segue.structures.target import Batch
 
 
-def read(rendered) -> Samples:
+def read(rendered: Path) -> Samples:
     data = read_dataset(Data(root=rendered))
     return Samples(
         data.splits["train"].records,
@@ -44,7 +46,9 @@ def tensors(batch: Batch) -> Iterator[Tensor]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_every_tensor_of_a_batch_is_pinned_and_arrives_unchanged(gpu, rendered, workers):
+def test_every_tensor_of_a_batch_is_pinned_and_arrives_unchanged(
+    gpu: str, rendered: Path, workers: int
+) -> None:
     dataset, seen = read(rendered), 0
     plain = loader(dataset, StepSampler(16, 5, seed=1, epoch=0), 0)
     for batch, expected in zip(
@@ -58,10 +62,12 @@ def test_every_tensor_of_a_batch_is_pinned_and_arrives_unchanged(gpu, rendered, 
     assert seen > 16 * 6
 
 
-def test_a_worker_that_dies_is_named_where_batches_are_pinned(device, rendered, monkeypatch):
+def test_a_worker_that_dies_is_named_where_batches_are_pinned(
+    device: str, rendered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read_image = samples.read_image
 
-    def reading(record, channels):
+    def reading(record: Any, channels: Any):
         if record.image.name == "train_0005.png":
             os._exit(1)
         return read_image(record, channels)

@@ -5,6 +5,8 @@ within rounding.
 from __future__ import annotations
 
 from collections import OrderedDict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,24 +19,27 @@ from segue.structures.detections import Detections
 from segue.structures.seeds import points, uniform
 from segue.training.checkpoint import Card
 from tests.models.pico import MODELS, batch_for, build, loss_of
+from tests.optional import present
 
 
-def test_random_numbers_of_a_key_are_the_same_bits(device):
+def test_random_numbers_of_a_key_are_the_same_bits(device: str) -> None:
     keys = torch.tensor([0, 1, -1, 2**62, -(2**63)], dtype=torch.int64)
     assert torch.equal(uniform(keys.to(device), 1000).cpu(), uniform(keys, 1000))
     assert torch.equal(points(keys.to(device), 1000).cpu(), points(keys, 1000))
 
 
-def test_targets_are_the_same_at_every_point(device, rendered):
+def test_targets_are_the_same_at_every_point(device: str, rendered: Path) -> None:
     target = batch_for(build("mask2former"), rendered, 1).targets[0]
     where = points(torch.arange(len(target)), 500)
     objects = torch.arange(len(target))
-    there = target.to(device).masks.sample(objects.to(device), where.to(device))
-    assert len(target) >= 5 and torch.equal(there.cpu(), target.masks.sample(objects, where))
+    there = present(target.to(device).masks).sample(objects.to(device), where.to(device))
+    assert len(target) >= 5 and torch.equal(
+        there.cpu(), present(target.masks).sample(objects, where)
+    )
 
 
 def learned(
-    family: str, options: dict, rendered, device: str, precision: torch.dtype
+    family: str, options: dict[str, Any], rendered: Path, device: str, precision: torch.dtype
 ) -> tuple[dict[str, float], float]:
     """Every term of the loss of a batch, and the length of its gradient."""
     chain = build(family, **options).to(device).train()
@@ -53,7 +58,9 @@ def learned(
 @pytest.mark.parametrize(
     ("family", "options"), MODELS, ids=[f"{name}-{options}" for name, options in MODELS]
 )
-def test_losses_and_gradients_are_those_of_a_cpu(device, rendered, family, options):
+def test_losses_and_gradients_are_those_of_a_cpu(
+    device: str, rendered: Path, family: Any, options: Any
+) -> None:
     terms, norm = learned(family, options, rendered, "cpu", torch.float32)
     found, length = learned(family, options, rendered, device, torch.float32)
     assert found == pytest.approx(terms, rel=5e-3, abs=1e-4)
@@ -65,8 +72,8 @@ def test_losses_and_gradients_are_those_of_a_cpu(device, rendered, family, optio
     ("family", "options"), MODELS, ids=[f"{name}-{options}" for name, options in MODELS]
 )
 def test_losses_in_half_precision_are_near_those_in_single(
-    device, rendered, family, options, precision
-):
+    device: str, rendered: Path, family: Any, options: Any, precision: Any
+) -> None:
     terms, _ = learned(family, options, rendered, device, torch.float32)
     found, length = learned(family, options, rendered, device, precision)
     assert sum(found.values()) == pytest.approx(sum(terms.values()), rel=0.05)
@@ -77,7 +84,7 @@ def test_losses_in_half_precision_are_near_those_in_single(
 @pytest.mark.parametrize(
     ("family", "options"), MODELS, ids=[f"{name}-{options}" for name, options in MODELS]
 )
-def test_predict_answers_as_on_a_cpu(device, family, options):
+def test_predict_answers_as_on_a_cpu(device: str, family: Any, options: Any) -> None:
     chain = build(family, **options)
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (120, 160, 3), dtype=np.uint8) for _ in range(2)]
@@ -104,5 +111,5 @@ def agreement(a: Detections, b: Detections, i: int) -> float:
             (float(box_iou(a.boxes_xyxy[i : i + 1], b.boxes_xyxy[j : j + 1])) for j in others),
             default=0.0,
         )
-    mask, masks = a.masks[i], b.masks
-    return max((float((masks[j] == mask).float().mean()) for j in others), default=0.0)
+    mask, masks = present(a.masks)[i], b.masks
+    return max((float((present(masks)[j] == mask).float().mean()) for j in others), default=0.0)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import gc
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,17 +28,17 @@ from tests.toy import detector_only, losses, run, run_until, same_tensors, same_
 
 
 @pytest.fixture(scope="module")
-def demo_data(tmp_path_factory):
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render_dataset(tmp_path_factory.mktemp("demo") / "dataset", QUICK_IMAGES)
 
 
 @pytest.fixture(scope="module")
-def on_cpu(demo_data, tmp_path_factory):
+def on_cpu(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The quick demo's run on a CPU."""
     return run(demo(demo_data, tmp_path_factory.mktemp("cpu"), "cpu", "fp32"))
 
 
-def demo(data, folder, device: str, precision: str) -> dict:
+def demo(data: Any, folder: Any, device: str, precision: str) -> dict[str, Any]:
     """The plan of `segue demo --quick`, with as many query groups everywhere and a cache that is
     used.
     """
@@ -50,8 +52,8 @@ def demo(data, folder, device: str, precision: str) -> dict:
 
 @pytest.mark.parametrize(("precision", "rel"), [("fp32", 2e-3), ("bf16", 0.05), ("fp16", 0.05)])
 def test_the_demo_learns_as_on_a_cpu_and_its_frozen_detector_stays(
-    device, demo_data, on_cpu, tmp_path, precision, rel
-):
+    device: str, demo_data: Path, on_cpu: Path, tmp_path: Path, precision: str, rel: float
+) -> None:
     folder = run(demo(demo_data, tmp_path, device, precision))
     for stage in ("1-detector", "2-masks"):
         expected, found = losses(on_cpu / stage), losses(folder / stage)
@@ -69,8 +71,10 @@ def test_the_demo_learns_as_on_a_cpu_and_its_frozen_detector_stays(
     assert all(stage["peak_bytes"] > 1e6 for stage in note["stages"].values())
 
 
-def test_a_cached_stage_learns_what_one_without_learns(device, rendered, tmp_path):
-    stages = {
+def test_a_cached_stage_learns_what_one_without_learns(
+    device: str, rendered: Path, tmp_path: Path
+) -> None:
+    stages: dict[str, dict[str, Any]] = {
         "masks": {"epochs": 3, "augment": None, "precision": "fp32"},
         "detector": {"epochs": 1},
     }
@@ -80,7 +84,7 @@ def test_a_cached_stage_learns_what_one_without_learns(device, rendered, tmp_pat
     assert losses(cached / "2-masks") == pytest.approx(losses(plain / "2-masks"), rel=0.03)
 
 
-def conditional(rendered, folder, device: str, **changes) -> dict:
+def conditional(rendered: Path, folder: Any, device: str, **changes: Any) -> dict[str, Any]:
     """A detector whose step asks for nothing that a GPU adds up in another order each time."""
     plan = detector_only(rendered, folder, workers=2, **changes)
     return {
@@ -91,8 +95,12 @@ def conditional(rendered, folder, device: str, **changes) -> dict:
 
 
 def test_killed_and_resumed_it_is_the_run_that_was_never_killed(
-    device, deterministic, rendered, tmp_path, monkeypatch
-):
+    device: str,
+    deterministic: None,
+    rendered: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     whole = run(conditional(rendered, tmp_path / "whole", device)) / "1-detector"
     plan = conditional(rendered, tmp_path / "killed", device)
     run_until(plan, 3, monkeypatch)
@@ -104,8 +112,8 @@ def test_killed_and_resumed_it_is_the_run_that_was_never_killed(
 
 
 def test_killed_and_resumed_a_detector_with_sampled_features_goes_on_as_near_as_it_can(
-    device, rendered, tmp_path, monkeypatch
-):
+    device: str, rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """torch adds the gradients of sampled features in any order, so that two runs differ in their
     last bits.
     """
@@ -119,7 +127,7 @@ def test_killed_and_resumed_a_detector_with_sampled_features_goes_on_as_near_as_
     ]
 
 
-def learner_of(rendered, device: str, precision: str = "fp32", **options) -> Learner:
+def learner_of(rendered: Path, device: str, precision: str = "fp32", **options: Any) -> Learner:
     plan = Plan.model_validate(detector_only(rendered, rendered, precision=precision))
     chain = build("rfdetr", **options).to(device)
     learner = new_learner(plan, plan.stages[0], chain, device)
@@ -129,8 +137,8 @@ def learner_of(rendered, device: str, precision: str = "fp32", **options) -> Lea
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_learner_is_restored_to_the_bit_with_its_random_numbers(
-    device, rendered, tmp_path, precision
-):
+    device: str, rendered: Path, tmp_path: Path, precision: str
+) -> None:
     first = learner_of(rendered, device, precision, dropout=0.3)
     batch = batch_for(first.chain, rendered, 4)
     for _ in range(3):
@@ -153,7 +161,9 @@ def test_a_learner_is_restored_to_the_bit_with_its_random_numbers(
     ) == (device != "cpu")
 
 
-def test_running_out_of_memory_splits_the_step_and_changes_nothing(gpu, rendered):
+def test_running_out_of_memory_splits_the_step_and_changes_nothing(
+    gpu: str, rendered: Path
+) -> None:
     images = 32
 
     def step(limit: int) -> tuple[dict[str, float], int, int]:
@@ -187,7 +197,9 @@ def test_running_out_of_memory_splits_the_step_and_changes_nothing(gpu, rendered
     assert split == pytest.approx(whole, rel=2e-3)
 
 
-def test_a_run_of_a_gpu_goes_on_and_predicts_on_a_cpu(device, rendered, tmp_path, monkeypatch):
+def test_a_run_of_a_gpu_goes_on_and_predicts_on_a_cpu(
+    device: str, rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = {**detector_only(rendered, tmp_path, precision="bf16"), "device": device}
     run_until(plan, 3, monkeypatch)
     last = next(tmp_path.glob("*/1-detector/last"))
@@ -202,7 +214,9 @@ def test_a_run_of_a_gpu_goes_on_and_predicts_on_a_cpu(device, rendered, tmp_path
     )
 
 
-def test_members_of_a_sweep_share_the_first_gpu(device, rendered, tmp_path):
+def test_members_of_a_sweep_share_the_first_gpu(
+    device: str, rendered: Path, tmp_path: Path
+) -> None:
     """In processes of their own, which ask about memory before anything is on the GPU."""
     number = f"{device}:0" if device == "cuda" else device
     plan = write_plan(tmp_path / "plan.yaml", detector_only(rendered, tmp_path / "runs", epochs=1))

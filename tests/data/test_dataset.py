@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def split(*names: str, ids: dict[str, int] | None = None, image: Path = Path("a.
     return Split("train", Path("a.json"), [Record(image, 8, 8, 1, objects)], known)
 
 
-def test_ids_stay_where_splits_agree_and_are_new_where_they_do_not():
+def test_ids_stay_where_splits_agree_and_are_new_where_they_do_not() -> None:
     assert class_ids([split("rod", ids={"rod": 7, "cell": 2}), split("cell", ids={"cell": 2})]) == {
         "rod": 7,
         "cell": 2,
@@ -30,7 +31,7 @@ def test_ids_stay_where_splits_agree_and_are_new_where_they_do_not():
     assert class_ids([split("rod", ids={"rod": 1}), split("rod", ids={"rod": 2})]) == {"rod": 1}
 
 
-def test_classes_are_those_with_objects_in_order_of_id():
+def test_classes_are_those_with_objects_in_order_of_id() -> None:
     train = split("rod", "cell", ids={"cell": 9, "rod": 4, "objects": 0})
     classes, notes = decide_classes({"train": train}, Data(root="x"))
     assert classes == ("rod", "cell") and notes == [
@@ -45,17 +46,19 @@ def test_classes_are_those_with_objects_in_order_of_id():
         ({"classes": ("cell", "rod", "tube")}, "no category called tube"),
     ],
 )
-def test_classes_that_do_not_cover_the_objects_are_refused(settings, words):
+def test_classes_that_do_not_cover_the_objects_are_refused(
+    settings: dict[str, Any], words: str
+) -> None:
     with pytest.raises(DataError, match=words):
         decide_classes({"train": split("rod", "rod", "cell")}, Data(root="x", **settings))
 
 
-def test_classes_that_are_ignored_are_not_missed():
+def test_classes_that_are_ignored_are_not_missed() -> None:
     settings = Data(root="x", classes=("cell",), ignore_classes=("rod",))
     assert decide_classes({"train": split("rod", "cell")}, settings) == (("cell",), [])
 
 
-def test_no_object_at_all_and_no_mask_at_all_are_refused():
+def test_no_object_at_all_and_no_mask_at_all_are_refused() -> None:
     with pytest.raises(DataError, match="not a single annotated object"):
         decide_classes({"train": split()}, Data(root="x"))
     with pytest.raises(DataError, match="none of 1 objects has a mask"):
@@ -63,7 +66,7 @@ def test_no_object_at_all_and_no_mask_at_all_are_refused():
     require_masks({"train": split()}, ["train"])
 
 
-def test_the_manifest_is_of_bytes_and_classes_whatever_files_are_called(tmp_path):
+def test_the_manifest_is_of_bytes_and_classes_whatever_files_are_called(tmp_path: Path) -> None:
     digests = []
     for name, content in (("a", b"x"), ("b", b"x"), ("c", b"y")):
         (tmp_path / name).write_bytes(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ SPOILED: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.fixture(params=SPOILED)
-def data(request, tmp_path, monkeypatch) -> Path:
+def data(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data set with problems, by the relative path with which its version-1 list was written."""
     monkeypatch.chdir(tmp_path)
     folder = render_dataset(Path("coco"), {"train": 5, "valid": 3, "test": 2}, side=96, seed=5)
@@ -77,7 +78,7 @@ def written(path: Path, data: Path) -> Path:
     return path
 
 
-def test_a_list_of_version_2_counts_whatever_the_words_are(data):
+def test_a_list_of_version_2_counts_whatever_the_words_are(data: Path) -> None:
     path = written(Path("list.json"), data)
     content = json.loads(path.read_text())
     assert content["version"] == 2
@@ -87,7 +88,7 @@ def test_a_list_of_version_2_counts_whatever_the_words_are(data):
     assert refused(quarantine.applied(read_splits(Data(root=data)), path)) == []
 
 
-def test_another_problem_of_the_same_image_is_still_refused(data):
+def test_another_problem_of_the_same_image_is_still_refused(data: Path) -> None:
     path = written(Path("list.json"), data)
     content = json.loads(path.read_text())
     problems = len(refused(read_splits(Data(root=data))))
@@ -97,7 +98,7 @@ def test_another_problem_of_the_same_image_is_still_refused(data):
     assert problems > len(left) == 1 and dropped["found"] in left[0]
 
 
-def test_objects_without_an_id_are_named_one_by_one(tmp_path):
+def test_objects_without_an_id_are_named_one_by_one(tmp_path: Path) -> None:
     folder = render_dataset(tmp_path / "coco", {"train": 4, "valid": 2}, side=96, seed=5)
     path = folder / "train" / "_annotations.coco.json"
     content = json.loads(path.read_text())
@@ -124,7 +125,9 @@ def test_objects_without_an_id_are_named_one_by_one(tmp_path):
         [],
     ],
 )
-def test_a_list_of_another_form_is_refused(content, tmp_path):
+def test_a_list_of_another_form_is_refused(
+    content: dict[str, Any] | list[Any], tmp_path: Path
+) -> None:
     path = tmp_path / "list.json"
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"quarantine\.json that segue data audit wrote"):

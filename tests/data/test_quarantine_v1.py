@@ -19,7 +19,7 @@ V1 = Path(__file__).parent / "quarantine_v1"
 
 
 @pytest.fixture(params=SPOILED)
-def data(request, tmp_path, monkeypatch) -> Path:
+def data(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data set with problems, by the relative path with which its version-1 list was written."""
     monkeypatch.chdir(tmp_path)
     folder = render_dataset(Path("coco"), {"train": 5, "valid": 3, "test": 2}, side=96, seed=5)
@@ -30,7 +30,7 @@ def data(request, tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def test_a_list_of_version_1_leaves_out_what_it_did(data):
+def test_a_list_of_version_1_leaves_out_what_it_did(data: Path) -> None:
     """The lists are as segue 0.1.0 wrote them for the same data sets."""
     old = V1 / f"{data.name}.json"
     assert "version" not in json.loads(old.read_text())
@@ -40,7 +40,9 @@ def test_a_list_of_version_1_leaves_out_what_it_did(data):
     assert refused(kept.splits) == [] and kept.counts() == new.counts()
 
 
-def test_a_list_of_version_1_counts_whatever_the_words_are_now(data, monkeypatch):
+def test_a_list_of_version_1_counts_whatever_the_words_are_now(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The words of all problems change, as with a release: kind and place are enough."""
     splits = read_splits(Data(root=data))
     for split in splits.values():

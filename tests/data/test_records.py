@@ -17,7 +17,7 @@ def record(path: str, *annotations: Annotation) -> Record:
     return Record(Path(path), 8, 8, 1, annotations)
 
 
-def test_crowds_are_no_objects():
+def test_crowds_are_no_objects() -> None:
     cell, crowd = (Annotation((0, 0, 4, 4), "cell", crowd=crowd) for crowd in (False, True))
     split = Split(
         "train", Path("x"), [record("a", cell, crowd, cell), record("b", crowd)], {"cell": 1}
@@ -26,12 +26,12 @@ def test_crowds_are_no_objects():
     assert Split("train", Path("x"), [], {}).most_objects() == 0
 
 
-def test_names_begin_below_the_folder_that_holds_all():
+def test_names_begin_below_the_folder_that_holds_all() -> None:
     assert names_in([record("/d/x/a.png"), record("/d/y/z/a.png")]) == ["x/a.png", "y/z/a.png"]
     assert names_in([record("/d/x/a.png")]) == ["a.png"] and names_in([]) == []
 
 
-def test_the_first_error_is_raised_with_how_many_there_are_and_notes_are_not():
+def test_the_first_error_is_raised_with_how_many_there_are_and_notes_are_not() -> None:
     note = Problem("category names alike", Place("a.json"), "cell, Cell")
     errors = [Problem("missing image", Place("a.json", image_id=n), "no such file") for n in (1, 2)]
     refuse_errors([note], "segue data info")

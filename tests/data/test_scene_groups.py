@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,18 +48,18 @@ STRANGERS = [
 
 
 @pytest.mark.parametrize("kind", TWINS)
-def test_views_of_one_field_are_one_group(kind):
+def test_views_of_one_field_are_one_group(kind: str) -> None:
     assert len({group_of(name) for name in TWINS[kind]}) == 1, [
         group_of(name) for name in TWINS[kind]
     ]
 
 
 @pytest.mark.parametrize(("name", "other"), STRANGERS)
-def test_other_fields_are_other_groups(name, other):
+def test_other_fields_are_other_groups(name: str, other: str) -> None:
     assert group_of(name) != group_of(other)
 
 
-def test_a_pattern_names_the_group_or_what_to_remove():
+def test_a_pattern_names_the_group_or_what_to_remove() -> None:
     assert group_of("2024_mouse7_left.tif", r"(mouse\d+)") == "mouse7"
     assert group_of("a/2024_mouse7_left.tif", r"_(?:left|right)$") == "a/2024_mouse7"
     assert group_of("unlike.tif", r"(mouse\d+)") == "unlike"
@@ -81,7 +83,7 @@ SHARES = st.lists(st.floats(0.01, 1), min_size=1, max_size=3)
 
 @settings(max_examples=60, deadline=None)
 @given(FIELDS, SHARES, st.integers(0, 99))
-def test_no_split_separates_twins_or_loses_an_image(fields, shares, seed):
+def test_no_split_separates_twins_or_loses_an_image(fields: Any, shares: Any, seed: int) -> None:
     names = [f"{field}{view}.tif" for field, views in fields.items() for view in views]
     given_shares = dict(zip(("train", "valid", "test"), shares, strict=False))
     parts = split_groups(names, given_shares, seed)
@@ -95,7 +97,7 @@ def test_no_split_separates_twins_or_loses_an_image(fields, shares, seed):
     assert parts == split_groups(reversed(names), given_shares, seed)
 
 
-def test_parts_are_as_large_as_asked_where_groups_allow():
+def test_parts_are_as_large_as_asked_where_groups_allow() -> None:
     names = [f"f{number}_{colour}.tif" for number in range(50) for colour in ("green", "grey")]
     parts = split_groups(names, {"train": 0.8, "valid": 0.1, "test": 0.1}, seed=1)
     assert {part: len(members) for part, members in parts.items()} == {
@@ -106,7 +108,7 @@ def test_parts_are_as_large_as_asked_where_groups_allow():
     assert parts != split_groups(names, {"train": 0.8, "valid": 0.1, "test": 0.1}, seed=2)
 
 
-def test_fewer_groups_than_parts_are_refused():
+def test_fewer_groups_than_parts_are_refused() -> None:
     with pytest.raises(DataError, match="3 images in 1 groups .f. for 2 parts.*--group"):
         split_groups(["f_z1.tif", "f_z2.tif", "f_z3.tif"], {"train": 9, "valid": 1}, seed=0)
     with pytest.raises(DataError, match="above 0"):

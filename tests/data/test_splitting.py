@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -16,7 +17,7 @@ SHARES = {"valid": 0.25, "test": 0.25, "seed": 3}
 
 
 @pytest.fixture(scope="module")
-def flat(tmp_path_factory) -> Path:
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixteen images of 32 px, not divided; every fourth of them is without objects."""
     folder = (
         render_dataset(tmp_path_factory.mktemp("flat"), {"train": 16}, side=32, seed=5) / "train"
@@ -35,14 +36,14 @@ def flat(tmp_path_factory) -> Path:
     return folder
 
 
-def parts(root: Path, **split) -> dict[str, list[str]]:
+def parts(root: Path, **split: Any) -> dict[str, list[str]]:
     data = read_dataset(Data.model_validate({"root": root, "split": split}))
     return {
         name: [record.image.name for record in part.records] for name, part in data.splits.items()
     }
 
 
-def test_every_image_is_in_one_part_also_those_without_objects(flat):
+def test_every_image_is_in_one_part_also_those_without_objects(flat: Path) -> None:
     found = parts(flat, **SHARES)
     assert {name: len(names) for name, names in found.items()} == {
         "train": 8,
@@ -55,7 +56,7 @@ def test_every_image_is_in_one_part_also_those_without_objects(flat):
     assert set(parts(flat, valid=0.25)) == {"train", "valid"}
 
 
-def test_the_same_files_give_the_same_parts_whatever_their_order(flat):
+def test_the_same_files_give_the_same_parts_whatever_their_order(flat: Path) -> None:
     before, path = parts(flat, **SHARES), flat / "_annotations.coco.json"
     text = path.read_text()
     content = json.loads(text)
@@ -66,14 +67,14 @@ def test_the_same_files_give_the_same_parts_whatever_their_order(flat):
         path.write_text(text)
 
 
-def test_a_scene_stays_in_one_part(flat):
+def test_a_scene_stays_in_one_part(flat: Path) -> None:
     found = parts(flat, valid=0.25, test=0.25, group="(scene.)")
     scenes = {name: {image[:6] for image in images} for name, images in found.items()}
     assert {name: len(of) for name, of in scenes.items()} == {"train": 2, "valid": 1, "test": 1}
     assert len(set.union(*scenes.values())) == 4
 
 
-def test_what_cannot_be_divided_is_refused(flat, rendered):
+def test_what_cannot_be_divided_is_refused(flat: Path, rendered: Path) -> None:
     with pytest.raises(
         DataError, match=r"divided already: train, valid, test; .*leave out data.split"
     ):

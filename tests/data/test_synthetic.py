@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -11,7 +12,7 @@ from segue.data.synthetic import CLASSES, render_dataset, render_image
 from segue.structures.masks import raster_polygon
 
 
-def test_a_seed_gives_the_same_bytes_and_splits_differ(tmp_path):
+def test_a_seed_gives_the_same_bytes_and_splits_differ(tmp_path: Path) -> None:
     for name in ("a", "b"):
         render_dataset(tmp_path / name, {"train": 2, "valid": 2}, side=48, seed=4)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
@@ -27,7 +28,7 @@ def test_a_seed_gives_the_same_bytes_and_splits_differ(tmp_path):
     assert len(set(pictures)) == 4
 
 
-def test_objects_are_those_of_the_classes_and_lie_inside(tmp_path):
+def test_objects_are_those_of_the_classes_and_lie_inside(tmp_path: Path) -> None:
     render_dataset(tmp_path, {"train": 6}, side=64, seed=1)
     content = json.loads((tmp_path / "train" / "_annotations.coco.json").read_text())
     assert [entry["name"] for entry in content["categories"]] == list(CLASSES)
@@ -40,7 +41,7 @@ def test_objects_are_those_of_the_classes_and_lie_inside(tmp_path):
         )
 
 
-def test_objects_can_be_seen_in_the_image():
+def test_objects_can_be_seen_in_the_image() -> None:
     pixels, shapes = render_image(np.random.default_rng(0), 96, 6)
     assert pixels.shape == (96, 96, 3) and pixels.dtype == np.uint8 and shapes
     covered = np.zeros((96, 96), bool)

@@ -6,7 +6,7 @@ from segue.evaluation.bootstrap import compare
 from tests.evaluation.test_coco_metrics import measured
 
 
-def test_a_better_model_is_called_better_and_the_same_one_unchanged():
+def test_a_better_model_is_called_better_and_the_same_one_unchanged() -> None:
     good, bad = measured(3), measured(3, noise=1)
     bad.results = bad.results[::4]
     gain = compare(bad, good, "box")

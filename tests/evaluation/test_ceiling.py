@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -16,11 +18,11 @@ CLASSES = ("cell", "rod", "tube")
 
 
 @pytest.fixture(scope="module")
-def records(rendered) -> list[Record]:
+def records(rendered: Path) -> list[Record]:
     return read_splits(Data(root=rendered))["train"].records
 
 
-def test_fine_masks_lose_nothing_and_coarse_ones_more_and_more(records):
+def test_fine_masks_lose_nothing_and_coarse_ones_more_and_more(records: list[Record]) -> None:
     """At the image's own size in cells of one pixel the way there and back is exact."""
     ceilings = [
         mask_ceiling(records, CLASSES, (96, 96), stride)["mask_ap"] for stride in (1, 2, 4, 8)
@@ -31,7 +33,7 @@ def test_fine_masks_lose_nothing_and_coarse_ones_more_and_more(records):
     assert ceilings[2] < larger < 1
 
 
-def test_a_square_on_the_grid_loses_its_four_corners_alone(tmp_path):
+def test_a_square_on_the_grid_loses_its_four_corners_alone(tmp_path: Path) -> None:
     square = np.array([[8.0, 16.0], [40.0, 16.0], [40.0, 48.0], [8.0, 48.0]])
     bits = np.ones((32, 32), dtype=bool)
     masks = [Polygon((square,)), encoded(bits, 8, 16, 64, 64)]
@@ -44,7 +46,7 @@ def test_a_square_on_the_grid_loses_its_four_corners_alone(tmp_path):
     )
 
 
-def test_a_low_ceiling_says_what_would_raise_it(records):
+def test_a_low_ceiling_says_what_would_raise_it(records: list[Record]) -> None:
     low = list(advice(records, CLASSES, (64, 64), 4))
     assert len(low) == 2 and "at best" in low[0] and "raise model.resolution" in low[1]
     assert len(list(advice(records, CLASSES, (384, 384), 4))) == 1
@@ -52,7 +54,9 @@ def test_a_low_ceiling_says_what_would_raise_it(records):
     assert list(advice(boxes_only, CLASSES, (64, 64), 4)) == []
 
 
-def test_check_tells_the_ceiling_of_the_plan_and_of_the_data_alone(rendered, tmp_path, capsys):
+def test_check_tells_the_ceiling_of_the_plan_and_of_the_data_alone(
+    rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     check_target(
         write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs")), (), False
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,8 @@ def records(seed: int) -> list[Record]:
 
 def detections(record: Record, rng: np.random.Generator) -> Detections:
     """The truth moved a little, some of it missing, and some that is not there."""
-    boxes, labels = [], []
+    boxes: list[Any] = []
+    labels: list[Any] = []
     for a in record.annotations:
         if rng.random() < 0.8:
             boxes.append(np.array(a.box_xyxy) + rng.normal(0, 2, 4))
@@ -77,7 +79,7 @@ def measured(seed: int, noise: int = 0) -> CocoMetrics:
 
 @pytest.mark.parametrize("kind", ["box", "mask"])
 @pytest.mark.parametrize("seed", range(5))
-def test_all_twelve_figures_equal_pycocotools_exactly(kind, seed):
+def test_all_twelve_figures_equal_pycocotools_exactly(kind: str, seed: int) -> None:
     metrics = measured(seed)
     drop = "bbox" if kind == "mask" else "segmentation"
     with contextlib.redirect_stdout(io.StringIO()):
@@ -98,17 +100,17 @@ def test_all_twelve_figures_equal_pycocotools_exactly(kind, seed):
     assert ours == [float(value) for value in peer.stats]
 
 
-def test_no_detections_at_all_is_zero_and_classes_without_objects_are_unknown():
+def test_no_detections_at_all_is_zero_and_classes_without_objects_are_unknown() -> None:
     metrics = CocoMetrics(records(1), (*CLASSES, "never"), ("box",))
     assert metrics.figures()["box_ap"] == 0.0
     assert "never" not in metrics.by_class("box")
 
 
-def test_crowded_images_are_counted_whole():
+def test_crowded_images_are_counted_whole() -> None:
     assert detections_needed(10) == 100 and detections_needed(400) >= 400
 
 
-def test_where_masks_are_compared_an_object_without_one_is_a_region_that_does_not_count():
+def test_where_masks_are_compared_an_object_without_one_is_a_region_that_does_not_count() -> None:
     truth = records(2)
     bare = Annotation(box_xyxy=(0, 0, 9, 9), class_name="a", mask=None, crowd=False, id=77)
     truth[0] = Record(truth[0].image, 128, 130, 0, (bare,))

@@ -50,11 +50,11 @@ def page() -> Comparison:
     return Comparison("a sweep", "box", "large", sorted_rows(ROWS), {"data": "<b>40 images</b>"})
 
 
-def test_rows_are_sorted_by_validation_ap_and_those_that_failed_come_last(page):
+def test_rows_are_sorted_by_validation_ap_and_those_that_failed_come_last(page: Comparison) -> None:
     assert [row.name for row in page.rows] == ["large", "slow", "small", "waste", "dead"]
 
 
-def test_a_run_is_marked_where_no_other_one_is_better_at_no_higher_cost(page):
+def test_a_run_is_marked_where_no_other_one_is_better_at_no_higher_cost(page: Comparison) -> None:
     marks = {row.name: page.pareto(row) for row in page.rows}
     assert marks == {
         "large": ["speed", "size"],
@@ -65,14 +65,16 @@ def test_a_run_is_marked_where_no_other_one_is_better_at_no_higher_cost(page):
     }
 
 
-def test_two_equal_runs_are_both_marked():
+def test_two_equal_runs_are_both_marked() -> None:
     twins = tuple(Row(name, "complete", ap=0.4, parameters=10, ms_per_image=5.0) for name in "ab")
     assert all(
         Comparison("", "box", "a", twins, {}).pareto(row) == ["speed", "size"] for row in twins
     )
 
 
-def test_the_verdict_calls_a_difference_real_only_where_the_interval_leaves_out_0(page):
+def test_the_verdict_calls_a_difference_real_only_where_the_interval_leaves_out_0(
+    page: Comparison,
+) -> None:
     verdict = page.verdict()
     assert verdict.startswith("large has the highest box_ap 0.500 in validation.")
     assert "Worse than it: small; waste." in verdict and "Better" not in verdict
@@ -83,14 +85,14 @@ def test_the_verdict_calls_a_difference_real_only_where_the_interval_leaves_out_
     assert "nothing to compare" in Comparison("", "box", "", ROWS[4:], {}).verdict()
 
 
-def test_the_table_lists_failed_runs_with_the_reason(page):
+def test_the_table_lists_failed_runs_with_the_reason(page: Comparison) -> None:
     lines = page.as_text().splitlines()
     assert lines[1].split()[:2] == ["large", "0.500"]
     assert "-0.100 (-0.200 to -0.050), worse  " in lines[3] and lines[3].endswith("  speed size")
     assert lines[5] == "dead   failed: killed by signal 9"
 
 
-def test_the_same_rows_are_in_csv_and_json(page):
+def test_the_same_rows_are_in_csv_and_json(page: Comparison) -> None:
     rows = list(csv.DictReader(io.StringIO(page.as_csv())))
     assert [row["name"] for row in rows] == [row["name"] for row in page.as_json()["rows"]]
     assert (
@@ -106,7 +108,7 @@ def test_the_same_rows_are_in_csv_and_json(page):
     assert page.as_json()["rows"][1]["pareto"] == ["size"]
 
 
-def test_the_page_escapes_what_comes_from_files_and_shows_both_costs(page):
+def test_the_page_escapes_what_comes_from_files_and_shows_both_costs(page: Comparison) -> None:
     html = page.as_html()
     assert "&lt;b&gt;40 images" in html and html.count("<svg") == 2
     assert "failed: killed by signal 9" in html and 'class="gap no-evidence"' in html

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, cast
+
 import pytest
 import torch
 
 from segue import models
 from segue.data.dataset import Data, read_dataset
+from segue.data.records import Record
 from segue.data.synthetic import CLASSES
 from segue.errors import NonFiniteError
 from segue.evaluation.coco_metrics import CocoMetrics
@@ -15,17 +19,19 @@ from tests.models.pico import build
 
 
 @pytest.fixture(scope="module")
-def records(rendered):
+def records(rendered: Path) -> list[Record]:
     return read_dataset(Data(root=rendered)).splits["valid"].records
 
 
-def measured(records, images: int, ticks: list | None = None) -> CocoMetrics:
+def measured(records: list[Record], images: int, ticks: list[Any] | None = None) -> CocoMetrics:
     chain = build("rfdetr", masks=False)
     metrics = CocoMetrics(records, CLASSES, ("box",), 100)
-    return evaluate(chain, records, metrics, images, tick=lambda: ticks is None or ticks.append(1))
+    return evaluate(
+        chain, records, metrics, images, tick=cast(Any, lambda: ticks is None or ticks.append(1))
+    )
 
 
-def test_figures_do_not_depend_on_the_batch_size(records):
+def test_figures_do_not_depend_on_the_batch_size(records: list[Record]) -> None:
     ticks: list[int] = []
     one, all_at_once = measured(records, 1, ticks), measured(records, len(records))
     assert len(ticks) == len(records) == 5
@@ -35,16 +41,18 @@ def test_figures_do_not_depend_on_the_batch_size(records):
     torch.testing.assert_close(*scores, atol=1e-4, rtol=1e-3)
 
 
-def test_the_frame_is_the_families():
+def test_the_frame_is_the_families() -> None:
     chain = build("rfdetr", masks=False)
     assert input_size(chain) == models.get("rfdetr").input_size(chain.spec)
 
 
-def test_values_that_are_not_finite_name_the_image(records, monkeypatch):
+def test_values_that_are_not_finite_name_the_image(
+    records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
     family = models.get("rfdetr")
     whole = family.postprocess
 
-    def spoiled(*arguments):
+    def spoiled(*arguments: Any):
         answers = whole(*arguments)
         answers[0].scores[0] = float("nan")
         return answers

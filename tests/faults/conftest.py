@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,19 +14,21 @@ from tests.toy import detector_only, run
 
 
 @pytest.fixture(scope="session")
-def few(tmp_path_factory) -> Path:
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """8 training and 3 validation images of 96 px."""
     return render_dataset(tmp_path_factory.mktemp("few"), {"train": 8, "valid": 3}, side=96, seed=3)
 
 
 @pytest.fixture(scope="session")
-def whole(rendered, tmp_path_factory) -> Path:
+def whole(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stage of `detector_only` as nothing disturbs it."""
     return run(detector_only(rendered, tmp_path_factory.mktemp("whole"))) / "1-detector"
 
 
 @pytest.fixture(scope="session")
-def undisturbed(few, tmp_path_factory):
+def undisturbed(
+    few: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], tuple[Path, dict[str, list[int]]]]:
     """By the parts of a step: a run of `struck.three_stages`, and how much happened in each call of
     each place.
     """

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -136,7 +137,7 @@ DTD = '<!DOCTYPE annotation [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]><a
 BLANK = np.zeros((96, 96), np.uint8)
 DOT = np.pad(np.ones((4, 4), np.uint8), 46)
 # kind of finding, format, what is planted
-OTHERS: list[tuple[str, str, Plant]] = [
+OTHERS: list[tuple[str, Any, Plant]] = [
     ("unreadable annotations", "voc", voc("</annotation>", "")),
     ("unreadable annotations", "voc", voc("<annotation>", DTD)),
     ("unreadable annotations", "voc", voc("<object>", "<x>" * 30)),

@@ -66,7 +66,7 @@ def perhaps(good: Any) -> st.SearchStrategy:
     return st.just(good) | VALUES
 
 
-def flat(points: list) -> list:
+def flat(points: list[Any]) -> list[Any]:
     return [value for point in points for value in point]
 
 
@@ -184,14 +184,14 @@ def write_yolo(folder: Path, entry: object) -> Path:
     return written(folder / "labels" / "a.txt", str(entry))
 
 
-def write_cvat(folder: Path, entry: tuple) -> Path:
+def write_cvat(folder: Path, entry: tuple[Any, ...]) -> Path:
     kind, attributes = entry
     said = " ".join(f"{name}={quoteattr(str(value))}" for name, value in attributes.items())
     image = f'<image id="0" name="a.png" width="{SIDE}" height="{SIDE}"><{kind} {said}/></image>'
     return written(folder / "annotations.xml", f"<annotations>{image}</annotations>")
 
 
-def write_voc(folder: Path, entry: dict) -> Path:
+def write_voc(folder: Path, entry: dict[str, Any]) -> Path:
     said = {name: f"<{name}>{escape(str(value))}</{name}>" for name, value in entry.items()}
     box = "".join(said.pop(name) for name in CORNERS)
     size = f"<size><width>{SIDE}</width><height>{SIDE}</height></size>"

@@ -19,7 +19,7 @@ WARM = (*RGB, Channel(name="warm", folder="warm"))
 CROSSED = [10, 10, 50, 50, 50, 10, 10, 50]
 
 
-def edit(change: Callable[[dict], object], part: str = "train") -> Plant:
+def edit(change: Callable[[dict[str, Any]], object], part: str = "train") -> Plant:
     def plant(data: Path) -> None:
         path = data / part / "_annotations.coco.json"
         content = json.loads(path.read_text())
@@ -32,7 +32,7 @@ def edit(change: Callable[[dict], object], part: str = "train") -> Plant:
 def thing(**fields: Any) -> Plant:
     """The fourth object of the training part, changed; None takes a field away."""
 
-    def change(content: dict) -> None:
+    def change(content: dict[str, Any]) -> None:
         entry = {**content["annotations"][3], **fields}
         content["annotations"][3] = {
             key: value for key, value in entry.items() if value is not None
@@ -119,7 +119,7 @@ def linked_below(data: Path) -> None:
 def renamed(keys: dict[str, str]) -> Plant:
     """Other names for keys of the file, and of every entry of images."""
 
-    def change(content: dict) -> None:
+    def change(content: dict[str, Any]) -> None:
         for old, new in keys.items():
             if old in content:
                 content[new] = content.pop(old)
@@ -131,7 +131,7 @@ def renamed(keys: dict[str, str]) -> Plant:
 
 
 def as_corners(masks: bool) -> Plant:
-    def change(content: dict) -> None:
+    def change(content: dict[str, Any]) -> None:
         for entry in content["annotations"]:
             x, y, w, h = entry["bbox"]
             entry["bbox"] = [x, y, x + w, y + h]
@@ -141,24 +141,24 @@ def as_corners(masks: bool) -> Plant:
     return edit(change)
 
 
-def only_box(content: dict) -> None:
+def only_box(content: dict[str, Any]) -> None:
     content["annotations"][3]["segmentation"] = []
 
 
-def areas(content: dict) -> None:
+def areas(content: dict[str, Any]) -> None:
     for entry in content["annotations"]:
         entry["area"] = entry["bbox"][2] * entry["bbox"][3]
 
 
-def twice(content: dict) -> None:
+def twice(content: dict[str, Any]) -> None:
     content["annotations"].append({**content["annotations"][3], "id": 9001})
 
 
-def sides(content: dict) -> None:
+def sides(content: dict[str, Any]) -> None:
     content["categories"][0]["name"], content["categories"][1]["name"] = "left cell", "right cell"
 
 
-def crowded(content: dict) -> None:
+def crowded(content: dict[str, Any]) -> None:
     first = content["annotations"][3]
     for number in range(101):
         box = [number % 10 * 9, number // 10 * 8, 6, 6]

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from segue.data.dataset import Data, read_dataset, read_splits
 from segue.data.problems import KINDS, Problem
 from segue.data.synthetic import render_dataset
 from segue.errors import DataError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Promise
 from tests.faults.corpus import CASES
 from tests.faults.corpus_formats import OTHERS
 from tests.faults.planting import CROSSED, picture, thing
@@ -34,18 +35,18 @@ ELSEWHERE = {
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory) -> Path:
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render_dataset(
         tmp_path_factory.mktemp("clean"), {"train": 5, "valid": 3, "test": 2}, side=96, seed=5
     )
 
 
 @pytest.fixture
-def data(clean, tmp_path) -> Path:
+def data(clean: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(clean, tmp_path / "data"))
 
 
-def found_in(data: Path, channels=None, **options) -> list[Problem]:
+def found_in(data: Path, channels: Any = None, **options: Any) -> list[Problem]:
     return audit(read_splits(Data(root=data)), channels, **options)
 
 
@@ -54,12 +55,12 @@ def hashes(folder: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_a_clean_data_set_has_nothing_to_refuse_or_doubt(clean, promise):
+def test_a_clean_data_set_has_nothing_to_refuse_or_doubt(clean: Path, promise: Promise) -> None:
     assert {finding.action for finding in found_in(clean)} <= {"note"}
     promise("audit", 1, "clean data sets")
 
 
-def test_every_kind_of_defect_is_planted():
+def test_every_kind_of_defect_is_planted() -> None:
     assert len(CASES) >= 45
     assert {case[0] for case in (*CASES, *OTHERS)} == set(KINDS) - ELSEWHERE
 
@@ -67,7 +68,7 @@ def test_every_kind_of_defect_is_planted():
 @pytest.mark.parametrize(
     "number", range(len(CASES)), ids=lambda number: f"{number} {CASES[number][0]}"
 )
-def test_a_planted_defect_is_named(number, data, promise):
+def test_a_planted_defect_is_named(number: int, data: Path, promise: Promise) -> None:
     kind, plant, *channels = CASES[number]
     before = {finding.kind for finding in found_in(data)}
     plant(data)
@@ -82,7 +83,7 @@ def test_a_planted_defect_is_named(number, data, promise):
     promise("P10", 1, "data sets with a planted defect")
 
 
-def test_every_kind_of_defect_is_in_the_documentation():
+def test_every_kind_of_defect_is_in_the_documentation() -> None:
     page = (ROOT / "docs" / "data-audit.md").read_text()
     missing = [
         k
@@ -92,7 +93,7 @@ def test_every_kind_of_defect_is_in_the_documentation():
     assert missing == [] and page.count("\n| ") >= len(KINDS)
 
 
-def test_a_finding_says_file_image_and_object(data):
+def test_a_finding_says_file_image_and_object(data: Path) -> None:
     thing(segmentation=[CROSSED])(data)
     entry = json.loads((data / "train" / "_annotations.coco.json").read_text())["annotations"][3]
     finding = next(f for f in found_in(data) if f.kind == "polygon that crosses itself")
@@ -105,7 +106,7 @@ def test_a_finding_says_file_image_and_object(data):
     assert place.file.endswith("train/_annotations.coco.json") and place.image.endswith(".png")
 
 
-def test_quick_looks_at_headers_only(data):
+def test_quick_looks_at_headers_only(data: Path) -> None:
     picture(lambda path: path.write_bytes(path.read_bytes()[:400]))(data)
     kinds = {finding.kind for finding in found_in(data, pixels=False)}
     assert "damaged image" not in kinds
@@ -113,7 +114,9 @@ def test_quick_looks_at_headers_only(data):
     assert "damaged image" in {finding.kind for finding in found_in(data, pixels=False)}
 
 
-def test_the_rest_is_used_with_the_quarantine_list(data, tmp_path, capsys):
+def test_the_rest_is_used_with_the_quarantine_list(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One object of an image is bad, and one image: the others of both stay, and the list is part
     of the data.
     """
@@ -143,8 +146,10 @@ def test_the_rest_is_used_with_the_quarantine_list(data, tmp_path, capsys):
     assert sum(len(r.annotations) for r in written.splits["train"].records) == sum(left.values())
 
 
-def test_an_object_that_is_there_twice_is_left_out_once(data, tmp_path, capsys):
-    def change(content: dict) -> None:
+def test_an_object_that_is_there_twice_is_left_out_once(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(content: dict[str, Any]) -> None:
         content["annotations"].append(content["annotations"][3])
 
     path = data / "train" / "_annotations.coco.json"
@@ -158,7 +163,9 @@ def test_an_object_that_is_there_twice_is_left_out_once(data, tmp_path, capsys):
     capsys.readouterr()
 
 
-def test_a_shape_of_another_format_is_named_and_left_out(clean, tmp_path, capsys):
+def test_a_shape_of_another_format_is_named_and_left_out(
+    clean: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert (
         main(["data", "convert", str(clean), "--to", "labelme", "--out", str(tmp_path / "labelme")])
         == 0
@@ -185,14 +192,16 @@ def test_a_shape_of_another_format_is_named_and_left_out(clean, tmp_path, capsys
     capsys.readouterr()
 
 
-def test_no_list_is_no_quarantine(data, tmp_path):
+def test_no_list_is_no_quarantine(data: Path, tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text('{"images": [{"path": 3}], "objects": []}')
     for name in ("list.json", "nowhere.json"):
         with pytest.raises(DataError, match="quarantine.json that segue data audit wrote"):
             read_dataset(Data(root=data, quarantine=tmp_path / name))
 
 
-def test_the_page_is_complete_and_escaped(data, tmp_path, capsys):
+def test_the_page_is_complete_and_escaped(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = data / "train" / "_annotations.coco.json"
     path.write_text(path.read_text().replace('"cell"', '"<script>alert(1)</script>"'))
     thing(segmentation=[CROSSED])(data)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from segue.data.dataset import Data, read_splits
 from segue.data.problems import REFUSED, Problem
 from segue.data.synthetic import render_dataset
 from segue.data.writing.folders import copy
+from tests.conftest import Promise
 from tests.faults.corpus_formats import OTHERS
 from tests.faults.test_audit import hashes
 
@@ -22,7 +24,7 @@ FORMATS = sorted({kind for _, kind, _ in OTHERS})
 
 
 @pytest.fixture(scope="module")
-def converted(tmp_path_factory) -> Path:
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One rendered data set in every format that has planted defects."""
     folder = tmp_path_factory.mktemp("converted")
     clean = render_dataset(folder / "coco", {"train": 4, "valid": 2, "test": 1}, side=96, seed=5)
@@ -36,14 +38,16 @@ def found_in(data: Path) -> list[Problem]:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_converted_data_set_has_nothing_to_refuse_or_doubt(converted, kind):
+def test_a_converted_data_set_has_nothing_to_refuse_or_doubt(converted: Path, kind: Any) -> None:
     assert {finding.action for finding in found_in(converted / kind)} <= {"note", "fixed"}
 
 
 @pytest.mark.parametrize(
     "number", range(len(OTHERS)), ids=lambda number: "{1} {0}".format(*OTHERS[number])
 )
-def test_a_planted_defect_is_named(number, converted, tmp_path, promise):
+def test_a_planted_defect_is_named(
+    number: int, converted: Path, tmp_path: Path, promise: Promise
+) -> None:
     kind, format, plant = OTHERS[number]
     data = Path(shutil.copytree(converted / format, tmp_path / format))
     before = {finding.kind for finding in found_in(data)}

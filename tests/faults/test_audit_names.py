@@ -10,6 +10,7 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from segue.data.dataset import Data, read_splits
 from segue.data.problems import KINDS, SIDED
 from segue.data.synthetic import render_dataset
 from segue.data.writing.folders import copy
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Promise
 from tests.faults.corpus import CASES
 from tests.faults.corpus_formats import OTHERS
 from tests.faults.test_audit import ELSEWHERE
@@ -37,16 +38,16 @@ UNPLANTED = {
     "other": "it cannot be used",
     "too many pictures to compare": "30000 images; up to 20000 are compared",
 }
-PLANTED = {case[0]: ("coco", *case[1:]) for case in reversed(CASES)}
+PLANTED: dict[str, Any] = {case[0]: ("coco", *case[1:]) for case in reversed(CASES)}
 PLANTED |= {kind: (format, plant) for kind, format, plant in OTHERS if kind not in PLANTED}
 
 
-def found_in(data: Path, *channels) -> list:
+def found_in(data: Path, *channels: Any) -> list[Any]:
     return audit(read_splits(Data(root=data)), *channels)
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory) -> dict[str, str]:
+def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What was found, in words, of the first planted problem of each kind."""
     folder = tmp_path_factory.mktemp("texts")
     clean = render_dataset(folder / "coco", {"train": 5, "valid": 3, "test": 2}, side=96, seed=5)
@@ -81,8 +82,18 @@ def as_coco(folder: Path, name: str) -> None:
         {"id": number, "file_name": file, "height": height, "width": width}
         for number, file in enumerate(files, 1)
     ]
-    good = {"image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 10], "segmentation": []}
-    changes = [{}, {"bbox": [1, 1, float("nan"), 4]}, {"category_id": 9}, {"bbox": [99, 99, 5, 5]}]
+    good: dict[str, Any] = {
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [5, 5, 20, 10],
+        "segmentation": [],
+    }
+    changes: list[dict[str, Any]] = [
+        {},
+        {"bbox": [1, 1, float("nan"), 4]},
+        {"category_id": 9},
+        {"bbox": [99, 99, 5, 5]},
+    ]
     annotations = [{**good, "id": number, **some} for number, some in enumerate(changes, 1)]
     categories = [{"id": 1, "name": name}, {"id": 1, "name": f"{name} again"}]
     content = {"images": images, "annotations": annotations, "categories": categories}
@@ -134,7 +145,7 @@ def as_name(text: str) -> str:
     return text.replace("/", "-").replace("\\", "-")[:120].strip().lstrip(".") or "x"
 
 
-def test_every_kind_has_a_text_to_be_called_by(texts):
+def test_every_kind_has_a_text_to_be_called_by(texts: dict[str, str]) -> None:
     assert set(UNPLANTED) == ELSEWHERE
     assert set(texts) == set(KINDS) and len(texts) >= 85
     assert all(texts.values())
@@ -142,7 +153,9 @@ def test_every_kind_has_a_text_to_be_called_by(texts):
 
 @pytest.mark.parametrize("format", WRITERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_names_like_a_message_change_no_kind(kind, format, texts, tmp_path, promise):
+def test_names_like_a_message_change_no_kind(
+    kind: Any, format: str, texts: dict[str, str], tmp_path: Path, promise: Promise
+) -> None:
     usual = kinds(tmp_path, format, "usual")
     assert {kind for kind, _ in usual} >= LEAST[format]
     for name in dict.fromkeys((as_name(texts[kind]), as_name(kind))):
@@ -150,7 +163,9 @@ def test_names_like_a_message_change_no_kind(kind, format, texts, tmp_path, prom
     promise("audit", 1, "names like messages")
 
 
-def test_a_missing_image_called_like_another_message_is_refused(tmp_path, capsys):
+def test_a_missing_image_called_like_another_message_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Once reported as fixed, with exit code 0: `points without area` was read out of its name."""
     data = render_dataset(tmp_path / "data", {"train": 4, "valid": 2}, side=96, seed=5)
     path = data / "train" / "_annotations.coco.json"
@@ -165,7 +180,9 @@ def test_a_missing_image_called_like_another_message_is_refused(tmp_path, capsys
     assert "fixed" not in capsys.readouterr().out
 
 
-def test_an_outline_without_area_is_refused_by_audit_and_training_alike(tmp_path, capsys):
+def test_an_outline_without_area_is_refused_by_audit_and_training_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The audit once called it fixed, while training refused the data."""
     as_yolo(tmp_path, "a")
     (tmp_path / "labels" / "gone a.txt").unlink()
@@ -176,7 +193,7 @@ def test_an_outline_without_area_is_refused_by_audit_and_training_alike(tmp_path
     assert problem.severity == "error"
 
 
-def test_a_damaged_image_in_a_folder_called_channels_is_damaged(tmp_path):
+def test_a_damaged_image_in_a_folder_called_channels_is_damaged(tmp_path: Path) -> None:
     data = tmp_path / "4 channels"
     picture(data / "images" / "a.png")
     (data / "images" / "a.png").write_bytes(b"no picture")
@@ -186,7 +203,7 @@ def test_a_damaged_image_in_a_folder_called_channels_is_damaged(tmp_path):
     assert problem.kind == "damaged image"
 
 
-def test_a_class_called_like_an_image_does_not_name_that_image(tmp_path):
+def test_a_class_called_like_an_image_does_not_name_that_image(tmp_path: Path) -> None:
     as_labelme(tmp_path, "a")
     shutil.copy(tmp_path / "a.png", tmp_path / "b.png")
     content = json.loads((tmp_path / "a.json").read_text())
@@ -201,7 +218,7 @@ def test_a_class_called_like_an_image_does_not_name_that_image(tmp_path):
     assert problem.place.image == str(tmp_path / "a.png")
 
 
-def test_an_array_of_another_shape_can_be_left_out_by_a_list(tmp_path):
+def test_an_array_of_another_shape_can_be_left_out_by_a_list(tmp_path: Path) -> None:
     """It once had no kind of its own, and so was an error that no list could name."""
     as_yolo(tmp_path, "a")
     (tmp_path / "images" / "a.png").unlink()
@@ -238,7 +255,7 @@ def readings(tree: ast.AST) -> list[int]:
     return lines
 
 
-def test_no_module_reads_a_message():
+def test_no_module_reads_a_message() -> None:
     paths = sorted((ROOT / "segue").rglob("*.py")) + sorted((ROOT / "scripts").rglob("*.py"))
     assert len(paths) > 150
     trees = {path: ast.parse(path.read_text()) for path in paths}
@@ -250,7 +267,7 @@ def test_no_module_reads_a_message():
     assert len(readings(ast.parse(planted))) == 3
 
 
-def test_what_is_reported_is_in_the_table_of_kinds():
+def test_what_is_reported_is_in_the_table_of_kinds() -> None:
     """Every kind that the source gives to a problem or an error is a row of the table."""
     given: Counter[str] = Counter()
     for path in sorted((ROOT / "segue" / "data").rglob("*.py")):
@@ -262,7 +279,7 @@ def test_what_is_reported_is_in_the_table_of_kinds():
             called = node.func.id if isinstance(node.func, ast.Name) else ""
             if called in BUILDERS or called in ("_of", "_of_image"):
                 first = node.args[0]
-                kind = getattr(module, first.id, None) if isinstance(first, ast.Name) else None
+                kind: Any = getattr(module, first.id, None) if isinstance(first, ast.Name) else None
                 kind = first.value if isinstance(first, ast.Constant) else kind
                 given.update([kind] if isinstance(kind, str) else [])
     assert sum(given.values()) > 100 and set(given) <= set(KINDS)

@@ -8,44 +8,47 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from segue.cli.app import main
-from tests.conftest import toy_plan
+from tests.conftest import Promise, toy_plan
 
 
 @pytest.fixture
-def data(rendered, tmp_path) -> Path:
+def data(rendered: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(rendered, tmp_path / "data"))
 
 
-def change(data: Path, edit: Callable[[dict], None], part: str = "train") -> None:
+def change(data: Path, edit: Callable[[dict[str, Any]], None], part: str = "train") -> None:
     path = data / part / "_annotations.coco.json"
     content = json.loads(path.read_text())
     edit(content)
     path.write_text(json.dumps(content))
 
 
-def no_masks(content: dict) -> None:
+def no_masks(content: dict[str, Any]) -> None:
     for entry in content["annotations"]:
         entry["segmentation"] = []
 
 
-def one_class_less(content: dict) -> None:
+def one_class_less(content: dict[str, Any]) -> None:
     content["categories"] = content["categories"][:-1]
 
 
-def box_of_nan(content: dict) -> None:
+def box_of_nan(content: dict[str, Any]) -> None:
     content["annotations"][3]["bbox"][2] = float("nan")
 
 
-def unknown_image(content: dict) -> None:
+def unknown_image(content: dict[str, Any]) -> None:
     content["annotations"][3]["image_id"] = 999
 
 
-def attempt(plan: dict, tmp_path: Path, capsys) -> tuple[int, list[str]]:
+def attempt(
+    plan: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, list[str]]:
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
     code = main(["run", str(tmp_path / "plan.yaml"), "--quiet"])
     return code, capsys.readouterr().err.strip().splitlines()
@@ -62,12 +65,14 @@ CASES = {
 }
 
 
-def test_all_defects_are_covered():
+def test_all_defects_are_covered() -> None:
     assert len(CASES) + len(FILES) + len(PLANS) == 12
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_defects_of_annotations(name, data, tmp_path, capsys, promise):
+def test_defects_of_annotations(
+    name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], promise: Promise
+) -> None:
     edit, words = CASES[name]
     change(data, edit)
     code, lines = attempt(toy_plan(data, tmp_path / "runs"), tmp_path, capsys)
@@ -92,7 +97,9 @@ FILES = {"missing": remove, "cut short": cut, "another file": no_image}
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_defects_of_images(name, data, tmp_path, capsys, promise):
+def test_defects_of_images(
+    name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], promise: Promise
+) -> None:
     FILES[name](data / "train" / "train_0002.png")
     code, lines = attempt(toy_plan(data, tmp_path / "runs"), tmp_path, capsys)
     assert code == 2 and len(lines) == 1 and "train_0002.png" in lines[0], lines
@@ -118,9 +125,12 @@ PLANS = {
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_defects_of_plans(name, data, tmp_path, capsys, promise):
+def test_defects_of_plans(
+    name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], promise: Promise
+) -> None:
     place, changes, words = PLANS[name]
-    plan = here = toy_plan(data, tmp_path / "runs")
+    plan = toy_plan(data, tmp_path / "runs")
+    here: Any = plan
     for step in place:
         here = here[step]
     here.update(changes)
@@ -131,8 +141,8 @@ def test_defects_of_plans(name, data, tmp_path, capsys, promise):
 
 
 def test_a_checkpoint_of_another_size_is_refused_and_the_finished_stage_stays(
-    rendered, tmp_path, capsys
-):
+    rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = toy_plan(rendered, tmp_path / "runs", detector={"epochs": 1})
     plan["stages"] = plan["stages"][:1]
     assert attempt(plan, tmp_path, capsys) == (0, [])
@@ -148,7 +158,9 @@ def test_a_checkpoint_of_another_size_is_refused_and_the_finished_stage_stays(
     assert (selected / "card.json").read_bytes() == before
 
 
-def test_files_of_the_users_are_never_changed(data, tmp_path, capsys, promise):
+def test_files_of_the_users_are_never_changed(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], promise: Promise
+) -> None:
     def contents() -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in sorted(data.rglob("*")) if path.is_file()}
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from segue.run.console import Console
 from segue.run.runner import run_plan
 from segue.training import checkpoint
 from segue.training.checkpoint import CARD, STATE, WEIGHTS, Card
-from tests.conftest import toy_plan
+from tests.conftest import Promise, toy_plan
 from tests.toy import losses, run, run_until, same_tensors
 
 SPEC = ModelSpec(family="rfdetr", size="pico", classes=("a", "b"))
@@ -59,8 +60,8 @@ def write(folder: Path, step: int) -> None:
 @pytest.mark.parametrize("name", [WEIGHTS, STATE, CARD])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_to_the_newest_checkpoint_is_named_and_the_one_before_is_used(
-    tmp_path, damage, name, promise
-):
+    tmp_path: Path, damage: Any, name: Any, promise: Promise
+) -> None:
     last = tmp_path / "last"
     for step in (1, 2):
         write(last, step)
@@ -79,8 +80,12 @@ def test_damage_to_the_newest_checkpoint_is_named_and_the_one_before_is_used(
 
 
 def test_a_run_whose_checkpoints_are_all_broken_says_so_and_starts_again(
-    rendered, tmp_path, capsys, monkeypatch, promise
-):
+    rendered: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    promise: Promise,
+) -> None:
     plan = toy_plan(rendered, tmp_path, detector={"save_every_steps": 1})
     run_until(plan, 3, monkeypatch)
     stage = tmp_path / "toy-1" / "1-detector"
@@ -98,7 +103,7 @@ def test_a_run_whose_checkpoints_are_all_broken_says_so_and_starts_again(
 
 
 @pytest.fixture(scope="module")
-def finished(rendered, tmp_path_factory):
+def finished(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(
         toy_plan(rendered, tmp_path_factory.mktemp("whole"), detector={"save_every_steps": 1}),
         "detector",
@@ -106,8 +111,13 @@ def finished(rendered, tmp_path_factory):
 
 
 def test_a_resumed_run_goes_back_says_so_and_ends_as_if_nothing_had_been(
-    finished, rendered, tmp_path, capsys, monkeypatch, promise
-):
+    finished: Path,
+    rendered: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    promise: Promise,
+) -> None:
     plan = toy_plan(rendered, tmp_path, detector={"save_every_steps": 1})
     run_until(plan, 3, monkeypatch)
     stage = tmp_path / "toy-1" / "1-detector"
@@ -122,8 +132,8 @@ def test_a_resumed_run_goes_back_says_so_and_ends_as_if_nothing_had_been(
 @pytest.mark.parametrize("name", [WEIGHTS, CARD])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_parent_is_named_before_the_first_step(
-    finished, rendered, tmp_path, damage, name, promise
-):
+    finished: Path, rendered: Path, tmp_path: Path, damage: Any, name: Any, promise: Promise
+) -> None:
     parent = Path(shutil.copytree(finished / "1-detector" / "selected", tmp_path / "parent"))
     write(tmp_path / "other", 7)
     damage(parent / name, tmp_path / "other")
@@ -136,8 +146,8 @@ def test_a_damaged_parent_is_named_before_the_first_step(
 
 
 def test_a_finished_stage_that_was_damaged_since_is_named_before_the_next_begins(
-    finished, rendered, tmp_path, promise
-):
+    finished: Path, rendered: Path, tmp_path: Path, promise: Promise
+) -> None:
     copy = Path(shutil.copytree(finished.parent, tmp_path / "runs"))
     flipped(copy / "toy-1" / "1-detector" / "selected" / WEIGHTS, copy)
     with pytest.raises(CheckpointError, match=r"selected/weights.safetensors: damaged"):
@@ -147,8 +157,12 @@ def test_a_finished_stage_that_was_damaged_since_is_named_before_the_next_begins
 
 
 def test_a_whole_checkpoint_of_another_stage_or_model_is_not_gone_on_from(
-    finished, rendered, tmp_path, monkeypatch, promise
-):
+    finished: Path,
+    rendered: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    promise: Promise,
+) -> None:
     plan = toy_plan(rendered, tmp_path, detector={"save_every_steps": 1})
     run_until(plan, 1, monkeypatch)
     last = tmp_path / "toy-1" / "1-detector" / "last"

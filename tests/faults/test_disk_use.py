@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from segue.run import build
 from segue.training import checkpoint
-from tests.conftest import toy_plan
+from tests.conftest import Promise, toy_plan
 from tests.faults.struck import names
 from tests.toy import run, run_until
 
@@ -21,12 +22,12 @@ def size(folder: Path) -> int:
 
 
 @pytest.fixture
-def rising(monkeypatch):
+def rising(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every evaluation be better than all before it, so that its weights are kept."""
     values = (number / 1000 for number in itertools.count(1))
 
-    def better(*_):
-        def figures(_tick):
+    def better(*_: object):
+        def figures(_tick: Any):
             value = next(values)
             return {"box_ap": value, "box_ap50": value}
 
@@ -35,7 +36,7 @@ def rising(monkeypatch):
     monkeypatch.setattr(build, "evaluator", better)
 
 
-def in_steps(data: Path, folder: Path, steps: int) -> dict:
+def in_steps(data: Path, folder: Path, steps: int) -> dict[str, Any]:
     every = {
         "steps": steps,
         "epochs": None,
@@ -48,11 +49,12 @@ def in_steps(data: Path, folder: Path, steps: int) -> dict:
 
 
 def test_three_times_the_evaluations_leave_no_more_bytes(
-    few, tmp_path, rising, monkeypatch, promise
-):
-    sizes, write = [], checkpoint.write
+    few: Path, tmp_path: Path, rising: None, monkeypatch: pytest.MonkeyPatch, promise: Promise
+) -> None:
+    write = checkpoint.write
+    sizes: list[Any] = []
 
-    def measured(folder, *arguments, **options):
+    def measured(folder: Any, *arguments: Any, **options: Any):
         card = write(folder, *arguments, **options)
         sizes.append(size(tmp_path / "long"))
         return card
@@ -70,7 +72,9 @@ def test_three_times_the_evaluations_leave_no_more_bytes(
     promise("P16", 15, "evaluations that each kept new weights")
 
 
-def test_what_a_kill_left_half_done_is_cleared_away(few, tmp_path, rising, monkeypatch, promise):
+def test_what_a_kill_left_half_done_is_cleared_away(
+    few: Path, tmp_path: Path, rising: None, monkeypatch: pytest.MonkeyPatch, promise: Promise
+) -> None:
     whole = run(in_steps(few, tmp_path / "whole", 6))
     plan = in_steps(few, tmp_path / "killed", 6)
     run_until(plan, 3, monkeypatch)

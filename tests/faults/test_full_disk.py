@@ -7,42 +7,49 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+# pyrefly: ignore[missing-module-attribute]  # protobuf makes it on import
 from tensorboardX.proto.event_pb2 import Event
 
+from segue.data.pipeline.samples import Samples
 from segue.errors import TrainingError
+from segue.models.parts.chain import Chain
 from segue.run.notes import read_note
 from segue.training import checkpoint
 from segue.training.fit import MOST_FAILED_SAVES
 from segue.training.journal import Journal, read_rows
+from tests.conftest import Promise
 from tests.faults.small_disk import small_disk
 from tests.toy import detector_only, losses, run, same_tensors
 from tests.training.test_cache import contents, filled, parts  # noqa: F401
 
 
 @pytest.fixture
-def disk(tmp_path):
+def disk(tmp_path: Path):
     with small_disk("64m", tmp_path / "disk") as disk:
         yield disk
 
 
-def before_step(monkeypatch, at: dict[int, Callable[[], None]]) -> None:
+def before_step(monkeypatch: pytest.MonkeyPatch, at: dict[int, Callable[[], None]]) -> None:
     """Let something happen just before a step is written down."""
     note = Journal.step
 
-    def noting(self, row):
+    def noting(self: Any, row: Any):
         at.get(int(row["step"]), lambda: None)()
         note(self, row)
 
     monkeypatch.setattr(Journal, "step", noting)
 
 
-def failed_writes(monkeypatch) -> list[str]:
+def failed_writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the checkpoints that could not be written."""
-    write, failed = checkpoint.write, []
+    write = checkpoint.write
+    failed: list[Any] = []
 
-    def noting(folder, *arguments, **named):
+    def noting(folder: Any, *arguments: Any, **named: Any):
         try:
             return write(folder, *arguments, **named)
         except OSError:
@@ -54,7 +61,7 @@ def failed_writes(monkeypatch) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole_of_two(rendered, tmp_path_factory) -> Path:
+def whole_of_two(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stage that keeps its best two epochs, on a disk with room for them."""
     plan = detector_only(rendered, tmp_path_factory.mktemp("whole"), keep=2)
     return run(plan) / "1-detector"
@@ -64,8 +71,14 @@ def whole_of_two(rendered, tmp_path_factory) -> Path:
     ("full", "missed"), [((3, 4), ["last"]), ((4, 5), ["last", "selected", "selected"])]
 )
 def test_a_disk_that_is_full_for_a_while_changes_nothing_in_what_comes_out(
-    rendered, whole_of_two, disk, monkeypatch, full, missed, promise
-):
+    rendered: Path,
+    whole_of_two: Path,
+    disk: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    full: tuple[int, int],
+    missed: list[str],
+    promise: Promise,
+) -> None:
     """Over a save between epochs, or over the evaluation at an epoch's end with its best
     weights.
     """
@@ -88,8 +101,8 @@ def test_a_disk_that_is_full_for_a_while_changes_nothing_in_what_comes_out(
 
 
 def test_a_disk_that_stays_full_ends_the_stage_with_the_last_good_checkpoint(
-    rendered, disk, monkeypatch, promise
-):
+    rendered: Path, disk: Any, monkeypatch: pytest.MonkeyPatch, promise: Promise
+) -> None:
     plan = detector_only(rendered, disk.path / "runs")
     with monkeypatch.context() as patch:
         before_step(patch, {3: disk.fill})
@@ -126,7 +139,9 @@ def events_in(path: Path) -> Iterator[Event]:
         at += length + 16
 
 
-def test_lines_of_the_log_wait_in_memory_and_are_all_there_in_order(tmp_path, promise):
+def test_lines_of_the_log_wait_in_memory_and_are_all_there_in_order(
+    tmp_path: Path, promise: Promise
+) -> None:
     """TensorBoard's file must not hold training up either: its writer's thread would, for ever."""
     with small_disk("64k", tmp_path / "disk") as disk:
         journal = Journal(disk.path / "stage")
@@ -153,7 +168,11 @@ def test_lines_of_the_log_wait_in_memory_and_are_all_there_in_order(tmp_path, pr
     promise("P8", 1, "disks that were full while lines were written")
 
 
-def test_a_cache_goes_on_where_the_disk_was_full(parts, tmp_path, promise):  # noqa: F811
+def test_a_cache_goes_on_where_the_disk_was_full(
+    parts: tuple[Chain, Samples],  # noqa: F811
+    tmp_path: Path,
+    promise: Promise,
+) -> None:
     filled(parts, tmp_path / "whole")
     with small_disk("1m", tmp_path / "disk") as disk:
 

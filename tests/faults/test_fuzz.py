@@ -18,6 +18,7 @@ from segue.data.audit import audit
 from segue.data.dataset import Data, read_splits
 from segue.errors import SegueError
 from segue.structures.masks import coco_rle
+from tests.conftest import Promise
 from tests.faults.mutated import FORMATS, SIDE
 
 MOST_SECONDS, MOST_BYTES = 0.05, 200_000_000
@@ -107,14 +108,16 @@ def fuzzed(count: int, folder: Path) -> int:
     return sum(fuzz(name, count, folder) for name in FORMATS)
 
 
-def test_no_mutated_object_breaks_anything(tmp_path, promise):
+def test_no_mutated_object_breaks_anything(tmp_path: Path, promise: Promise) -> None:
     promise(
         "fuzz", fuzzed(100, tmp_path), "mutated objects of six formats, each under 50 ms and 200 MB"
     )
 
 
 @pytest.mark.slow
-def test_none_of_ten_thousand_mutated_objects_breaks_anything(tmp_path, promise):
+def test_none_of_ten_thousand_mutated_objects_breaks_anything(
+    tmp_path: Path, promise: Promise
+) -> None:
     total = fuzzed(1700, tmp_path)
     assert total >= 10_000
     promise("fuzz", total, "mutated objects of six formats, each under 50 ms and 200 MB")

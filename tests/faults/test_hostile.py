@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from segue.errors import PlanError, SegueError
 from segue.models import ModelSpec, rfdetr
 from segue.rfdetr import RFDETRPico
 from segue.training import checkpoint
-from tests.conftest import ROOT, toy_plan, write_plan
+from tests.conftest import ROOT, Promise, toy_plan, write_plan
 from tests.faults.payloads import MODULE, PAYLOADS, SCRIPT
 
 # FILE and FOLDER are the payload; CKPT, DATA, LABELS, PLAN are good; OUT is a new name.
@@ -95,7 +96,7 @@ CALLS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory) -> dict[str, Path]:
+def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("good")
     data = render_dataset(folder / "data", {"train": 2, "valid": 1, "test": 1}, side=64, seed=1)
     options = rfdetr.resolve_options(
@@ -110,7 +111,7 @@ def good(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def trap(tmp_path, monkeypatch) -> Iterator[Path]:
+def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The marker. It is made by every payload that runs, and by the import that a card names."""
     marker = tmp_path / "marker"
     (tmp_path / "code" / MODULE).mkdir(parents=True)
@@ -149,7 +150,7 @@ def outcome(code: object, stderr: str, printed: str) -> str:
     return ""
 
 
-def tried(run: Callable[[], object], capsys) -> str:
+def tried(run: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
     began = time.process_time()
     try:
         code = run()
@@ -169,7 +170,7 @@ def called(call: Callable[[Path], object], path: Path) -> int:
     return 0
 
 
-def script(name: str, arguments: list[str], monkeypatch) -> object:
+def script(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> object:
     """Run a script as it is run, in this process."""
     path = ROOT / "scripts" / name
     monkeypatch.setattr(sys, "argv", [str(path), *arguments])
@@ -182,8 +183,14 @@ def script(name: str, arguments: list[str], monkeypatch) -> object:
 
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_no_payload_runs_wherever_it_is_given(
-    name, good, trap, tmp_path, capsys, monkeypatch, promise
-):
+    name: Any,
+    good: dict[str, Path],
+    trap: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    promise: Promise,
+) -> None:
     folder = tmp_path / "payload"
     folder.mkdir()
     path = PAYLOADS[name](folder, trap)
@@ -191,7 +198,7 @@ def test_no_payload_runs_wherever_it_is_given(
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # A plan that a person names is a program of theirs; the run that lies around it is not.
     lines = [line for line in COMMANDS if name != "card" or "plan.yaml" not in line]
-    wrong = {}
+    wrong: dict[str, str] = {}
     for number, line in enumerate(lines):
         words = filled(line, path, folder, good, tmp_path / f"out-{number}")
         wrong[line] = tried(lambda words=words: main(words), capsys)
@@ -213,14 +220,14 @@ def test_no_payload_runs_wherever_it_is_given(
     promise("hostile", pairs, f"ways to give {name} to segue")
 
 
-def test_every_verb_is_given_payloads():
+def test_every_verb_is_given_payloads() -> None:
     from tests.contracts.test_cli import VERBS
 
     assert {line.split()[0] for line in COMMANDS} | set(WITHOUT_FILES) == VERBS
     assert len(PAYLOADS) >= 12
 
 
-def test_the_payloads_are_harmful(trap, tmp_path):
+def test_the_payloads_are_harmful(trap: Path, tmp_path: Path) -> None:
     """Read as careless programs read them they do leave the marker, so that its absence means
     something.
     """
@@ -245,8 +252,12 @@ def test_the_payloads_are_harmful(trap, tmp_path):
 
 
 def test_markup_and_control_characters_reach_no_page_and_no_terminal(
-    trap, tmp_path, good, capsys, monkeypatch
-):
+    trap: Path,
+    tmp_path: Path,
+    good: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     folder = tmp_path / "payload"
     folder.mkdir()
     PAYLOADS["names"](folder, trap)
@@ -270,8 +281,8 @@ def test_markup_and_control_characters_reach_no_page_and_no_terminal(
 
 
 def test_a_module_that_a_card_names_is_used_only_where_its_user_allows_it(
-    trap, tmp_path, capsys, monkeypatch
-):
+    trap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "payload"
     folder.mkdir()
     PAYLOADS["card"](folder, trap)

@@ -48,7 +48,7 @@ def bombs(folder: Path) -> list[Path]:
     return sorted(folder.glob("[ab].*"))
 
 
-def test_an_image_is_refused_by_its_header_before_a_pixel_is_decoded(tmp_path):
+def test_an_image_is_refused_by_its_header_before_a_pixel_is_decoded(tmp_path: Path) -> None:
     """144 million pixels each: decoded they would take 144 MB to 3.4 GB."""
     files = bombs(tmp_path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

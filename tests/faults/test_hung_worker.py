@@ -9,6 +9,9 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,16 +20,17 @@ from segue.data.pipeline import loader, samples
 from segue.errors import DataError
 from segue.run.notes import read_note
 from segue.training import checkpoint
+from tests.conftest import Promise
 from tests.toy import detector_only, losses, run
 
 
 @pytest.fixture
-def reading(monkeypatch):
+def reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[str], Callable[[], object]], None]:
     """Let something happen when an image of one of these names is read."""
     read = samples.read_image
 
-    def set_to(names: set[str], happens) -> None:
-        def reading(record, channels):
+    def set_to(names: set[str], happens: Any) -> None:
+        def reading(record: Any, channels: Any):
             if record.image.name in names:
                 happens()
             return read(record, channels)
@@ -38,8 +42,12 @@ def reading(monkeypatch):
 
 
 def test_an_image_that_is_never_read_to_its_end_is_named(
-    rendered, tmp_path, monkeypatch, reading, promise
-):
+    rendered: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reading: Callable[[set[str], Callable[[], object]], None],
+    promise: Promise,
+) -> None:
     reading({"train_0005.png"}, lambda: time.sleep(3600))
     monkeypatch.setattr(loader, "READ_TIMEOUT", 5.0)
     plan = detector_only(rendered, tmp_path, workers=2)
@@ -58,7 +66,12 @@ def test_an_image_that_is_never_read_to_its_end_is_named(
     promise("P17", 1, "workers that hang")
 
 
-def test_many_images_that_take_their_time_are_waited_for(rendered, tmp_path, monkeypatch, reading):
+def test_many_images_that_take_their_time_are_waited_for(
+    rendered: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reading: Callable[[set[str], Callable[[], object]], None],
+) -> None:
     """One after the other they take longer than one may take."""
     names = {path.name for path in (rendered / "train").glob("*.png")}
     assert len(names) * 0.2 > 3
@@ -81,20 +94,26 @@ class Kept:
         return outcome
 
 
-def test_a_run_that_was_paused_goes_on_although_its_images_are_late_by_then():
+def test_a_run_that_was_paused_goes_on_although_its_images_are_late_by_then() -> None:
     """Time goes on while Ctrl-Z keeps a run and its workers: `fg` is no reason to end them."""
     worker = subprocess.Popen(["sleep", "60"])
     try:
         at = torch.tensor(
             [[worker.pid, 0, time.monotonic() - 2 * loader.READ_TIMEOUT]], dtype=torch.float64
         )
+        # pyrefly: ignore[bad-argument-type]  # neither is looked at beyond this
         assert loader._next(Kept(), None, at) == "a batch" and worker.poll() is None
     finally:
         worker.kill()
         worker.wait()
 
 
-def test_an_image_whose_worker_dies_is_named(rendered, tmp_path, reading, promise):
+def test_an_image_whose_worker_dies_is_named(
+    rendered: Path,
+    tmp_path: Path,
+    reading: Callable[[set[str], Callable[[], object]], None],
+    promise: Promise,
+) -> None:
     """As when the system kills it because memory ran out, or a decoder crashes."""
     reading({"train_0005.png"}, lambda: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(DataError) as error:

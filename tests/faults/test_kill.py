@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from segue.plan.schema import Plan
 from segue.run.folder import RunFolder
 from segue.run.notes import read_note
 from segue.training import checkpoint
-from tests.conftest import toy_plan, write_plan
+from tests.conftest import Promise, toy_plan, write_plan
 from tests.faults import struck
 from tests.faults.struck import BETWEEN, Blow
 from tests.toy import Stopped
@@ -25,7 +27,7 @@ from tests.toy import Stopped
 PATIENCE = 240  # seconds a test waits for something to happen in another process
 
 
-def wait_for(happened, process: subprocess.Popen) -> None:
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not happened():
         assert process.poll() is None, "the run ended before it was to be killed"
@@ -38,8 +40,11 @@ def rows(path: Path) -> int:
 
 
 def test_killed_once_in_each_place_it_is_the_run_that_was_never_killed(
-    undisturbed, few, tmp_path, promise
-):
+    undisturbed: Callable[[int], tuple[Path, dict[str, list[int]]]],
+    few: Path,
+    tmp_path: Path,
+    promise: Promise,
+) -> None:
     """Each start goes on from the kill before; between lie opening the run, building models,
     measuring, the report.
     """
@@ -63,12 +68,12 @@ def test_killed_once_in_each_place_it_is_the_run_that_was_never_killed(
 
 
 def test_killed_while_its_folder_is_made_a_run_begins_under_the_same_name(
-    few, tmp_path, monkeypatch, promise
-):
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promise: Promise
+) -> None:
     (tmp_path / "toy-7").mkdir()  # not a run, and not to be taken for one
     plan = Plan.model_validate(toy_plan(few, tmp_path))
 
-    def deadly(*_, **__) -> None:
+    def deadly(*_: object, **__: Any) -> None:
         raise Stopped
 
     for name in ("write_note", "processes.barrier"):
@@ -83,8 +88,12 @@ def test_killed_while_its_folder_is_made_a_run_begins_under_the_same_name(
 @pytest.mark.parametrize("parts", [1, 4])
 @pytest.mark.slow
 def test_killed_at_a_random_place_it_is_the_run_that_was_never_killed(
-    undisturbed, few, tmp_path, parts, promise
-):
+    undisturbed: Callable[[int], tuple[Path, dict[str, list[int]]]],
+    few: Path,
+    tmp_path: Path,
+    parts: int,
+    promise: Promise,
+) -> None:
     whole, counts = undisturbed(parts)
     rng, trials = random.Random(parts), 10
     for trial in range(trials):
@@ -101,7 +110,13 @@ def test_killed_at_a_random_place_it_is_the_run_that_was_never_killed(
 
 @pytest.mark.parametrize("workers", [2, 4])
 @pytest.mark.slow
-def test_the_number_of_data_workers_changes_no_bit(undisturbed, few, tmp_path, workers, promise):
+def test_the_number_of_data_workers_changes_no_bit(
+    undisturbed: Callable[[int], tuple[Path, dict[str, list[int]]]],
+    few: Path,
+    tmp_path: Path,
+    workers: int,
+    promise: Promise,
+) -> None:
     plan, run = struck.three_stages(few, tmp_path, workers=workers)
     assert struck.run(plan)[0] == 0
     assert struck.differences(run, undisturbed(1)[0]) == []
@@ -109,7 +124,9 @@ def test_the_number_of_data_workers_changes_no_bit(undisturbed, few, tmp_path, w
 
 
 @pytest.mark.slow
-def test_a_signal_to_the_whole_group_does_not_take_the_workers_with_it(rendered, tmp_path, promise):
+def test_a_signal_to_the_whole_group_does_not_take_the_workers_with_it(
+    rendered: Path, tmp_path: Path, promise: Promise
+) -> None:
     """As `timeout` and batch systems send it."""
     common = {"workers": 2, "images_per_step": 4, "images_per_forward": 2, "save_every_steps": 2}
     plan = write_plan(
@@ -176,7 +193,9 @@ def other_file_system(folder: Path) -> Path:
         pytest.param(50, True, marks=pytest.mark.slow),
     ],
 )
-def test_no_kill_while_saving_leaves_an_unreadable_checkpoint(tmp_path, trials, apart, promise):
+def test_no_kill_while_saving_leaves_an_unreadable_checkpoint(
+    tmp_path: Path, trials: int, apart: bool, promise: Promise
+) -> None:
     """apart: temporary files lie on another file system, from which nothing can be put in its place
     in one step.
     """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,13 +13,13 @@ import torch
 from segue.losses.criterion import Criterion
 from segue.models.parts.chain import Chain
 from segue.training import loop
-from tests.conftest import toy_plan
+from tests.conftest import Promise, toy_plan
 from tests.toy import losses, run, same_tensors
 
 STEPS = 8
 
 
-def of_eight(data, folder) -> dict:
+def of_eight(data: Any, folder: Any) -> dict[str, Any]:
     """Eight steps of eight images, in one part as long as memory lasts."""
     plan = toy_plan(data, folder, detector={"epochs": STEPS, "images_per_step": 8})
     return {**plan, "stages": plan["stages"][:1]}
@@ -35,7 +37,7 @@ def scarce(patch: pytest.MonkeyPatch, unlucky: list[tuple[int, str]]) -> None:
         "backward": (torch.Tensor, "backward"),
     }
 
-    def counted(*arguments):
+    def counted(*arguments: Any):
         step[0] += 1
         return train_step(*arguments)
 
@@ -43,7 +45,13 @@ def scarce(patch: pytest.MonkeyPatch, unlucky: list[tuple[int, str]]) -> None:
     for place, (owner, name) in places.items():
         function = getattr(owner, name)
 
-        def failing(self, *arguments, place=place, function=function, **options):
+        def failing(
+            self: Any,
+            *arguments: object,
+            place: Any = place,
+            function: Any = function,
+            **options: Any,
+        ):
             found = function(self, *arguments, **options)
             if torch.is_grad_enabled() and left.get(step[0]) == place:
                 del left[step[0]]
@@ -57,7 +65,7 @@ def split_at(patch: pytest.MonkeyPatch, steps: list[int]) -> None:
     """Let steps be made of parts half as large from these on, with all the memory there is."""
     train_step, step = loop.train_step, [0]
 
-    def halved(learner, batch):
+    def halved(learner: Any, batch: Any):
         step[0] += 1
         if step[0] in steps:
             learner.progress.images_per_forward = -(-learner.progress.images_per_forward // 2)
@@ -70,8 +78,8 @@ def split_at(patch: pytest.MonkeyPatch, steps: list[int]) -> None:
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
 )
 def test_memory_that_runs_out_at_random_steps_changes_no_bit(
-    few, tmp_path, monkeypatch, seed, promise
-):
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: Any, promise: Promise
+) -> None:
     rng = random.Random(seed)
     steps = sorted(rng.sample(range(1, STEPS + 1), 3))
     unlucky = list(zip(steps, rng.sample(["forward", "loss", "backward"], 3), strict=True))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from segue.run.notes import read_note
 from segue.training import bad_step, checkpoint, fit
 from segue.training.journal import read_rows
 from segue.training.loop import MOST_SKIPPED
+from tests.conftest import Promise
 from tests.toy import detector_only, losses, run, same_tensors
 
 
@@ -28,7 +30,7 @@ def tensors_in(values: object) -> list[torch.Tensor]:
         values.values()
         if isinstance(values, dict)
         else values
-        if isinstance(values, list | tuple)
+        if isinstance(values, (list, tuple))
         else ()
     )
     return [tensor for value in within for tensor in tensors_in(value)]
@@ -48,7 +50,7 @@ def all_finite(run_folder: Path) -> int:
     return count
 
 
-def fails(plan: dict, words: str) -> Path:
+def fails(plan: dict[str, Any], words: str) -> Path:
     """Run a plan that ends with numbers that are not finite; returns the step that was kept."""
     with pytest.raises(NonFiniteError, match=words) as error:
         run(plan)
@@ -62,18 +64,24 @@ def fails(plan: dict, words: str) -> Path:
     return kept
 
 
-def again(kept: Path) -> dict:
+def again(kept: Path) -> dict[str, Any]:
     return json.loads(describe_checkpoint(kept, True))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_before_any_weight_moves(
-    rendered, whole, tmp_path, monkeypatch, value, promise
-):
+    rendered: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    value: Any,
+    promise: Promise,
+) -> None:
     plan = detector_only(rendered, tmp_path)
-    total, calls = Criterion.total, []
+    total = Criterion.total
+    calls: list[Any] = []
 
-    def poisoned(self, sums, counts):
+    def poisoned(self: Any, sums: Any, counts: Any):
         calls.append(len(sums))
         return total(self, sums, counts) * (value if calls.count(3) >= 3 and len(sums) == 3 else 1)
 
@@ -98,11 +106,11 @@ def test_a_loss_that_is_not_finite_stops_before_any_weight_moves(
 
 
 def test_a_gradient_that_is_not_finite_stops_too_and_is_named(
-    rendered, tmp_path, monkeypatch, promise
-):
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promise: Promise
+) -> None:
     build_model = build.build_model
 
-    def built(*arguments):
+    def built(*arguments: Any):
         chain = build_model(*arguments)
         dict(chain.named_parameters())["decoder.box_head.layers.2.bias"].register_hook(
             lambda g: g * float("nan")
@@ -116,8 +124,8 @@ def test_a_gradient_that_is_not_finite_stops_too_and_is_named(
 
 
 def test_a_rate_that_is_far_too_high_ends_with_the_images_and_the_module_it_began_in(
-    rendered, tmp_path, promise
-):
+    rendered: Path, tmp_path: Path, promise: Promise
+) -> None:
     kept = fails(
         detector_only(rendered, tmp_path, optimizer={"lr": 1e30, "clip": 0}),
         "epoch 1, step 2: .* became NaN",
@@ -131,7 +139,9 @@ def test_a_rate_that_is_far_too_high_ends_with_the_images_and_the_module_it_bega
     promise("P9", 1, "rates of learning that are far too high")
 
 
-def test_weights_that_overflow_before_an_evaluation_are_not_kept(rendered, tmp_path, promise):
+def test_weights_that_overflow_before_an_evaluation_are_not_kept(
+    rendered: Path, tmp_path: Path, promise: Promise
+) -> None:
     """One step an epoch, so that the model is evaluated with them before another step could find
     out.
     """
@@ -147,11 +157,12 @@ def test_weights_that_overflow_before_an_evaluation_are_not_kept(rendered, tmp_p
     promise("P9", 1, "weights that overflow")
 
 
-def scaled_loss(monkeypatch, factors: dict[int, float]) -> None:
+def scaled_loss(monkeypatch: pytest.MonkeyPatch, factors: dict[int, float]) -> None:
     """Multiply the loss of some steps, counted from 1."""
-    total, calls = Criterion.total, []
+    total = Criterion.total
+    calls: list[Any] = []
 
-    def scaled(self, sums, counts):
+    def scaled(self: Any, sums: Any, counts: Any):
         calls.append(len(sums))
         return total(self, sums, counts) * (
             factors.get(calls.count(3), 1.0) if len(sums) == 3 else 1.0
@@ -161,8 +172,8 @@ def scaled_loss(monkeypatch, factors: dict[int, float]) -> None:
 
 
 def test_an_overflow_of_half_precision_skips_the_step_and_halves_the_scale(
-    rendered, tmp_path, monkeypatch, promise
-):
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promise: Promise
+) -> None:
     scaled_loss(monkeypatch, {3: 1e6, 4: 1e6})
     folder = run(detector_only(rendered, tmp_path, precision="fp16")) / "1-detector"
     rows = read_rows(folder / "steps.csv")
@@ -178,8 +189,8 @@ def test_an_overflow_of_half_precision_skips_the_step_and_halves_the_scale(
 
 
 def test_half_precision_that_overflows_however_small_the_scale_ends_the_stage(
-    rendered, tmp_path, monkeypatch, promise
-):
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promise: Promise
+) -> None:
     scaled_loss(monkeypatch, dict.fromkeys(range(1, 100), 1e20))
     long = {"epochs": None, "steps": 30, "evaluate_every_steps": 30, "save_every_steps": 19}
     kept = fails(
@@ -193,14 +204,19 @@ def test_half_precision_that_overflows_however_small_the_scale_ends_the_stage(
 @pytest.mark.parametrize("measured", [True, False])
 @pytest.mark.parametrize("family", ["rfdetr", "detr", "mask2former", "rgbx_rcnn"])
 def test_a_model_that_puts_out_nan_ends_in_words_in_every_family(
-    rendered, tmp_path, monkeypatch, family, measured, promise
-):
+    rendered: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    measured: bool,
+    promise: Promise,
+) -> None:
     """Whether it is measured or trained first: no traceback of the matcher's, and no measure of
     nothing.
     """
     build_model = build.build_model
 
-    def built(*arguments):
+    def built(*arguments: Any):
         chain = build_model(*arguments)
         with torch.no_grad():
             for parameter in chain.parameters():

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -16,9 +18,10 @@ from segue.data.dataset import Data, read_splits
 from segue.data.images import image_io
 from segue.data.problems import Problem, refused
 from segue.evaluation.overlay import as_picture, draw_truth
+from tests.conftest import Promise
 
 # Findings of each sample, counted; all that is found but what says only that the area is the box's.
-EXPECTED = {
+EXPECTED: dict[str, Any] = {
     "dirty/tiny-defects-lpbf": {
         "polygon without area": 1,
         "box without a mask": 1,
@@ -59,7 +62,9 @@ def found_in(root: Path) -> list[Problem]:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_sample_has_what_is_known_of_it(name, sample_data, promise):
+def test_a_sample_has_what_is_known_of_it(
+    name: str, sample_data: Callable[[str], Path], promise: Promise
+) -> None:
     found = found_in(sample_data(name))
     counts = Counter(finding.kind for finding in found)
     assert counts.pop(AREA, 0) == AREAS.get(name, 0)
@@ -68,7 +73,9 @@ def test_a_sample_has_what_is_known_of_it(name, sample_data, promise):
     promise("audit", 1, "real data sets whose defects are known")
 
 
-def test_a_polygon_of_two_points_is_named_with_image_and_object(sample_data):
+def test_a_polygon_of_two_points_is_named_with_image_and_object(
+    sample_data: Callable[[str], Path],
+) -> None:
     found = found_in(sample_data("dirty/tiny-defects-lpbf"))
     finding = next(finding for finding in found if finding.kind == "polygon without area")
     assert (finding.place.image_id, finding.place.annotation_id) == (
@@ -77,7 +84,9 @@ def test_a_polygon_of_two_points_is_named_with_image_and_object(sample_data):
     ) and "2 points" in finding.found
 
 
-def test_pictures_with_a_row_less_than_annotated_are_drawn(sample_data):
+def test_pictures_with_a_row_less_than_annotated_are_drawn(
+    sample_data: Callable[[str], Path],
+) -> None:
     split = read_splits(Data(root=sample_data("dirty/height-off-by-one-flakes")))["train"]
     record = split.records[0]
     picture = as_picture(image_io.read_for_display(record.image))
@@ -85,7 +94,9 @@ def test_pictures_with_a_row_less_than_annotated_are_drawn(sample_data):
     assert draw_truth(picture, record, tuple(split.class_counts()), True).size == picture.size
 
 
-def test_invalid_files_are_refused_and_valid_ones_are_not(sample_data, tmp_path, promise):
+def test_invalid_files_are_refused_and_valid_ones_are_not(
+    sample_data: Callable[[str], Path], tmp_path: Path, promise: Promise
+) -> None:
     """Their images are made up here; the one false file that is understood has a polygon outside
     its list.
     """
@@ -97,7 +108,8 @@ def test_invalid_files_are_refused_and_valid_ones_are_not(sample_data, tmp_path,
     for name in names:
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (3000, 3000), (len(name), 80, 90)).save(tmp_path / "data" / name)
-    accepted, seen = {}, 0
+    seen = 0
+    accepted: dict[str, Any] = {}
     for file in sorted(sample_data("dirty/invalid-coco").glob("coco_*.json")):
         seen += 1
         found = found_in(Path(shutil.copy(file, tmp_path)))

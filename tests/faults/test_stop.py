@@ -4,8 +4,10 @@ it goes on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from signal import SIGINT, SIGTERM
+from typing import Any
 
 import pytest
 
@@ -14,11 +16,12 @@ from segue.plan.schema import Model
 from segue.run.notes import read_note
 from segue.run.opening import open_weights
 from segue.training import checkpoint
+from tests.conftest import Promise
 from tests.faults import struck
 from tests.faults.struck import BETWEEN, Blow
 from tests.faults.test_kill import rows
 
-CODES = {SIGTERM: 143, SIGINT: 130}
+CODES: dict[int, int] = {SIGTERM: 143, SIGINT: 130}
 
 
 def ask(plan: Path, blow: Blow) -> str:
@@ -33,7 +36,12 @@ def states(run: Path) -> dict[str, str]:
     return {name: note.state for name, note in read_note(run).stages.items()}
 
 
-def test_asked_once_in_each_place_it_stops_and_goes_on(undisturbed, few, tmp_path, promise):
+def test_asked_once_in_each_place_it_stops_and_goes_on(
+    undisturbed: Callable[[int], tuple[Path, dict[str, list[int]]]],
+    few: Path,
+    tmp_path: Path,
+    promise: Promise,
+) -> None:
     plan, run = struck.three_stages(few, tmp_path, parts=4)
     detector = run / "1-detector"
     assert "saved is whole" in ask(plan, Blow(BETWEEN, 1, 300_000, (SIGTERM,)))
@@ -56,8 +64,11 @@ def test_asked_once_in_each_place_it_stops_and_goes_on(undisturbed, few, tmp_pat
 
 
 def test_asked_twice_it_stops_where_it_is_and_loses_nothing_that_was_saved(
-    undisturbed, few, tmp_path, promise
-):
+    undisturbed: Callable[[int], tuple[Path, dict[str, list[int]]]],
+    few: Path,
+    tmp_path: Path,
+    promise: Promise,
+) -> None:
     plan, run = struck.three_stages(few, tmp_path, parts=4)
     blows = [
         Blow("step", 2, 9_000, (SIGTERM, SIGTERM)),
@@ -74,7 +85,13 @@ def test_asked_twice_it_stops_where_it_is_and_loses_nothing_that_was_saved(
 
 @pytest.mark.parametrize("place", [*struck.PLACES, BETWEEN])
 @pytest.mark.slow
-def test_any_signals_in_any_place_of_a_stage(undisturbed, few, tmp_path, place, promise):
+def test_any_signals_in_any_place_of_a_stage(
+    undisturbed: Callable[[int], tuple[Path, dict[str, list[int]]]],
+    few: Path,
+    tmp_path: Path,
+    place: Any,
+    promise: Promise,
+) -> None:
     """Also in the last save of a stage, and behind it; whether one signal or two, a start later it
     is the same run.
     """

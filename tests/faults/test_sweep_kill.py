@@ -21,7 +21,7 @@ from tests.sweep.test_runner import toy_sweep
 SLOW = starved.__name__  # imported here, so that its card may be read here
 
 
-def start(data: Path, folder: Path) -> tuple[subprocess.Popen, Path]:
+def start(data: Path, folder: Path) -> tuple[subprocess.Popen[str], Path]:
     """A sweep in a session of its own, when its first member has begun to train; and that member's
     stage.
     """
@@ -51,7 +51,7 @@ def start(data: Path, folder: Path) -> tuple[subprocess.Popen, Path]:
 
 
 @pytest.mark.slow
-def test_ctrl_c_reaches_members_once_so_that_they_save(rendered, tmp_path):
+def test_ctrl_c_reaches_members_once_so_that_they_save(rendered: Path, tmp_path: Path) -> None:
     process, stage = start(rendered, tmp_path)
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate(timeout=60)[1]
@@ -61,7 +61,7 @@ def test_ctrl_c_reaches_members_once_so_that_they_save(rendered, tmp_path):
 
 
 @pytest.mark.slow
-def test_members_of_a_sweep_that_is_killed_save_and_stop(rendered, tmp_path):
+def test_members_of_a_sweep_that_is_killed_save_and_stop(rendered: Path, tmp_path: Path) -> None:
     process, stage = start(rendered, tmp_path)
     process.kill()
     process.wait(timeout=60)

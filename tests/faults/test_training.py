@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,17 +17,18 @@ from segue.run import build
 from segue.run.notes import read_note
 from segue.training import checkpoint, fit
 from segue.training.journal import Journal
-from tests.conftest import toy_plan
+from tests.conftest import Promise, toy_plan
 from tests.toy import detector_only, losses, run
 
 
-def memory_for(images: int, monkeypatch) -> list[int]:
+def memory_for(images: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let every forward of more than `images` training images run out of memory; returns what was
     tried.
     """
-    forward, tried = Chain.forward, []
+    forward = Chain.forward
+    tried: list[Any] = []
 
-    def limited(self, inputs, start=0):
+    def limited(self: Any, inputs: Any, start: int = 0):
         count = len(next(iter(inputs.values())))
         if self.training:
             tried.append(count)
@@ -38,7 +40,9 @@ def memory_for(images: int, monkeypatch) -> list[int]:
     return tried
 
 
-def test_running_out_of_memory_splits_the_step_and_changes_nothing(rendered, tmp_path, monkeypatch):
+def test_running_out_of_memory_splits_the_step_and_changes_nothing(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = run(detector_only(rendered, tmp_path / "whole", images_per_forward=2))
     with monkeypatch.context() as patch:
         tried = memory_for(2, patch)
@@ -53,8 +57,8 @@ def test_running_out_of_memory_splits_the_step_and_changes_nothing(rendered, tmp
 
 
 def test_an_image_that_does_not_fit_alone_ends_the_stage_with_advice(
-    rendered, tmp_path, monkeypatch
-):
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     memory_for(0, monkeypatch)
     with pytest.raises(
         OutOfMemoryError, match=r"a single image does not fit .* lower model\.resolution"
@@ -64,13 +68,14 @@ def test_an_image_that_does_not_fit_alone_ends_the_stage_with_advice(
 
 @pytest.mark.parametrize("part", ["backbone", "decoder"])
 def test_a_frozen_value_that_moves_by_its_last_bit_fails_the_stage(
-    rendered, tmp_path, monkeypatch, part, promise
-):
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, promise: Promise
+) -> None:
     plan = toy_plan(rendered, tmp_path, detector={"epochs": 1}, masks={"epochs": 1})
     run(plan, "detector")
-    build_model, chains = build.build_model, []
+    build_model = build.build_model
+    chains: list[Any] = []
 
-    def nudge(self, row):
+    def nudge(self: Any, row: Any):
         value = next(p for p in chains[0].part(part).parameters() if p.numel() > 100).data.view(-1)[
             :1
         ]
@@ -93,14 +98,15 @@ def test_a_frozen_value_that_moves_by_its_last_bit_fails_the_stage(
 
 
 def test_weights_that_waited_for_the_disk_do_not_replace_better_ones(
-    rendered, tmp_path, monkeypatch, promise
-):
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promise: Promise
+) -> None:
     """The disk is full in the second evaluation and the save after it; the third selects newer
     weights.
     """
-    write, selected = checkpoint.write, []
+    write = checkpoint.write
+    selected: list[Any] = []
 
-    def full_for_a_while(folder: Path, *values, **options):
+    def full_for_a_while(folder: Path, *values: Any, **options: Any):
         selected.append(folder.name)
         if selected.count("selected") in (2, 3) and folder.name == "selected":
             raise OSError(28, "No space left on device")
@@ -113,11 +119,11 @@ def test_weights_that_waited_for_the_disk_do_not_replace_better_ones(
 
 
 def test_a_signal_in_the_last_evaluation_keeps_the_next_stage_from_starting(
-    rendered, tmp_path, monkeypatch, promise
-):
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promise: Promise
+) -> None:
     evaluated = fit._evaluated
 
-    def and_then_asked(stage_, tick):
+    def and_then_asked(stage_: Any, tick: Any):
         metrics = evaluated(stage_, tick)
         if stage_.learner.progress.steps == stage_.steps:
             os.kill(os.getpid(), signal.SIGTERM)

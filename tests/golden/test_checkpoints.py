@@ -13,6 +13,7 @@ import json
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from segue.models import ModelSpec
 from segue.models.weights.card import Card, PartSummary
 from segue.structures.channels import RGB, Channel
 from segue.training import checkpoint
+from tests.conftest import Promise
 
 STORED = Path(__file__).parent / "checkpoints"
 FAMILIES = ("detr", "mask2former", "rfdetr", "rgbx_rcnn")
@@ -104,8 +106,8 @@ def write(family_name: str, folder: Path) -> None:
     "stored", sorted(STORED.glob("*/*.zip")), ids=lambda p: f"{p.parent.name}-{p.stem}"
 )
 def test_a_checkpoint_of_an_earlier_version_answers_as_it_did_then(
-    stored, tmp_path, resized_as_bytes, promise
-):
+    stored: Any, tmp_path: Path, resized_as_bytes: None, promise: Promise
+) -> None:
     family = stored.stem
     with zipfile.ZipFile(stored) as archive:
         archive.extractall(tmp_path)
@@ -125,7 +127,7 @@ def test_a_checkpoint_of_an_earlier_version_answers_as_it_did_then(
     promise("P18", 1, "checkpoints that an earlier version wrote")
 
 
-def test_every_family_of_this_version_is_stored_and_small():
+def test_every_family_of_this_version_is_stored_and_small() -> None:
     stored = sorted(STORED.glob(f"{segue.__version__}/*.zip"))
     assert [path.stem for path in stored] == sorted(FAMILIES) == models.names()
     assert all(path.stat().st_size < 200_000 for path in STORED.rglob("*"))

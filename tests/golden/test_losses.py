@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -18,16 +21,20 @@ MASKS = [33.0125732, 16.1134243, 9.15367889, 8.13121605]
 
 
 @pytest.fixture(scope="module")
-def reference(rendered, tmp_path_factory, resized_as_bytes):
+def reference(
+    rendered: Path, tmp_path_factory: pytest.TempPathFactory, resized_as_bytes: None
+) -> Path:
     return run(toy_plan(rendered, tmp_path_factory.mktemp("golden")))
 
 
-def test_losses_are_those_recorded(reference):
+def test_losses_are_those_recorded(reference: Path) -> None:
     assert losses(reference / "1-detector") == pytest.approx(DETECTOR, rel=1e-3)
     assert losses(reference / "2-masks") == pytest.approx(MASKS, rel=1e-3)
 
 
-def test_a_second_run_is_the_same_bit_for_bit(reference, rendered, tmp_path):
+def test_a_second_run_is_the_same_bit_for_bit(
+    reference: Path, rendered: Path, tmp_path: Path
+) -> None:
     again = run(toy_plan(rendered, tmp_path))
     for stage in ("1-detector", "2-masks"):
         assert losses(again / stage) == losses(reference / stage)
@@ -36,15 +43,15 @@ def test_a_second_run_is_the_same_bit_for_bit(reference, rendered, tmp_path):
 
 
 def test_gradients_of_what_is_picked_by_index_are_added_in_one_order(
-    rendered, tmp_path, monkeypatch
-):
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By default CPU threads add them as they arrive: two runs on a busy machine then differ in the
     last bit.
     """
     seen = []
     call = Criterion.__call__
 
-    def noted(self, *arguments):
+    def noted(self: Any, *arguments: Any):
         seen.append(torch.are_deterministic_algorithms_enabled())
         return call(self, *arguments)
 
@@ -61,7 +68,9 @@ def test_gradients_of_what_is_picked_by_index_are_added_in_one_order(
 
 
 @pytest.mark.parametrize("images", [4, 2, 1])
-def test_a_step_is_the_same_however_it_is_split(reference, rendered, tmp_path, images):
+def test_a_step_is_the_same_however_it_is_split(
+    reference: Path, rendered: Path, tmp_path: Path, images: int
+) -> None:
     split = {"images_per_forward": images}
     again = run(toy_plan(rendered, tmp_path, detector=split, masks=split))
     for stage in ("1-detector", "2-masks"):
@@ -70,7 +79,9 @@ def test_a_step_is_the_same_however_it_is_split(reference, rendered, tmp_path, i
 
 
 @pytest.mark.parametrize("head", ["dot", "attention-nano"])
-def test_joint_training_is_the_same_however_it_is_split(rendered, tmp_path, head):
+def test_joint_training_is_the_same_however_it_is_split(
+    rendered: Path, tmp_path: Path, head: str
+) -> None:
     """With dot, masks take part in the matching; with attention heads, boxes alone."""
     runs = []
     for images in (8, 2):

@@ -4,6 +4,9 @@ masks behind it.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -18,7 +21,7 @@ LOSSES = {
 }
 
 
-def plan_of(rendered, folder, decoder: str, **changes) -> dict:
+def plan_of(rendered: Path, folder: Any, decoder: str, **changes: Any) -> dict[str, Any]:
     """A detector from nothing, then the same frozen, half thawed, thawed; six steps in three
     epochs.
     """
@@ -38,19 +41,26 @@ def plan_of(rendered, folder, decoder: str, **changes) -> dict:
 
 
 @pytest.fixture(scope="module", params=LOSSES)
-def reference(request, rendered, tmp_path_factory, resized_as_bytes):
+def reference(
+    request: pytest.FixtureRequest,
+    rendered: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    resized_as_bytes: None,
+):
     return request.param, run(
         plan_of(rendered, tmp_path_factory.mktemp(request.param), request.param)
     ) / "2-tune"
 
 
-def test_losses_are_those_recorded(reference):
+def test_losses_are_those_recorded(reference: Any) -> None:
     decoder, folder = reference
     assert losses(folder) == pytest.approx(LOSSES[decoder], rel=1e-3)
 
 
 @pytest.mark.parametrize("images", [4, 1])
-def test_a_step_is_the_same_however_it_is_split(reference, rendered, tmp_path, images):
+def test_a_step_is_the_same_however_it_is_split(
+    reference: Any, rendered: Path, tmp_path: Path, images: int
+) -> None:
     decoder, folder = reference
     again = run(plan_of(rendered, tmp_path, decoder, images_per_forward=images)) / "2-tune"
     assert losses(again)[:2] == pytest.approx(losses(folder)[:2], rel=1e-5)
@@ -59,8 +69,8 @@ def test_a_step_is_the_same_however_it_is_split(reference, rendered, tmp_path, i
 
 @pytest.mark.parametrize("step", [1, 2, 5])
 def test_killed_before_at_and_after_a_thaw_it_goes_on_to_the_bit(
-    reference, rendered, tmp_path, monkeypatch, step
-):
+    reference: Any, rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
     decoder, folder = reference
     plan = plan_of(rendered, tmp_path, decoder)
     run(plan, "detector")
@@ -73,10 +83,10 @@ def test_killed_before_at_and_after_a_thaw_it_goes_on_to_the_bit(
 
 
 def test_masks_are_trained_on_the_frozen_detector_and_leave_its_boxes_alone(
-    reference, rendered, tmp_path
-):
+    reference: Any, rendered: Path, tmp_path: Path
+) -> None:
     decoder, _ = reference
-    masks = {
+    masks: dict[str, Any] = {
         "name": "tune",
         "task": "masks",
         "freeze": "decoder",

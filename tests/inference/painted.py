@@ -8,13 +8,14 @@ tubes; all have one class.
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from scipy import ndimage
 from torch import Tensor, nn
+from typing_extensions import override
 
 from segue.base.settings import Settings
 from segue.inference.predict import Predictor
@@ -24,6 +25,7 @@ from segue.models.parts.state import State
 from segue.models.weights.card import Card
 from segue.structures.detections import Detections
 from segue.structures.regions import Region
+from tests.optional import present
 
 TOUCHING = np.ones((3, 3))
 CLASSES = ("tube",)
@@ -50,7 +52,7 @@ def picture(width: int = 2048, height: int = 1570, seed: int = 0) -> tuple[Tenso
     )
 
 
-def _hard_cases(width: int, height: int) -> list[tuple[int, list[tuple[float, float]], int]]:
+def _hard_cases(width: int, height: int) -> list[tuple[int, list[Any], int]]:
     """Long tubes through all tiles that cross, one that comes back, spots where four tiles meet,
     and at the border.
     """
@@ -64,7 +66,12 @@ def _hard_cases(width: int, height: int) -> list[tuple[int, list[tuple[float, fl
         (float(1150 + 420 * np.cos(a)), float(1040 + 330 * np.sin(a)))
         for a in np.linspace(1.2, 5.6, 50)
     ]
-    cases = [(0, across, 26), (1, diagonal, 22), (2, shallow, 20), (0, around, 24)]
+    cases: list[tuple[int, list[Any], int]] = [
+        (0, across, 26),
+        (1, diagonal, 22),
+        (2, shallow, 20),
+        (0, around, 24),
+    ]
     cases += [(1, [(width / 2, -40), (width / 2 + 60, height + 40)], 20)]
     cases += [(2, [(width / 2, height / 2)], 60), (0, [(width / 4, height * 2 / 3)], 50)]
     return cases + [(2, [(0, 0)], 80), (0, [(width, height)], 90), (2, [(width - 10, 900)], 40)]
@@ -95,7 +102,7 @@ class Exact:
 
     def predict_ready(self, pixels: Tensor, threshold: float) -> Detections:
         assert threshold < 0.9
-        regions = []
+        regions: list[Any] = []
         for plane in pixels.numpy() > 127:
             numbered, count = ndimage.label(plane, TOUCHING)
             regions += [Region.of(numbered == i) for i in range(1, count + 1)]
@@ -110,6 +117,7 @@ class Rough(Exact):
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
 
+    @override
     def predict_ready(self, pixels: Tensor, threshold: float) -> Detections:
         exact = super().predict_ready(pixels, threshold)
         height, width = exact.size
@@ -152,8 +160,9 @@ class Light(nn.Module):
         super().__init__()
         self.weigh = nn.Conv2d(3, 3, 1)
         nn.init.eye_(self.weigh.weight.data[:, :, 0, 0])
-        nn.init.constant_(self.weigh.bias, -0.5)
+        nn.init.constant_(present(self.weigh.bias), -0.5)
 
+    @override
     def forward(self, state: State) -> State:
         images = state["images"]
         return {"logits": self.weigh(images / 255 if images.dtype == torch.uint8 else images)}
@@ -164,7 +173,8 @@ class Options(Settings):
 
 
 ResolvedOptions = Options
-SIZES, TASKS = {"fixed": None}, ("joint",)
+TASKS = ("joint",)
+SIZES: dict[str, Any] = {"fixed": None}
 
 
 def resolve_options(
@@ -191,7 +201,8 @@ def postprocess(
     """Each connected part of each colour; its mask are the logits in and next to it."""
     by_image = []
     for logits, (height, width) in zip(state["logits"].numpy(), sizes, strict=True):
-        masks, boxes = [], []
+        masks: list[Any] = []
+        boxes: list[Any] = []
         for plane in logits:
             numbered, _ = ndimage.label(plane > 0, TOUCHING)
             for i, (rows, columns) in enumerate(ndimage.find_objects(numbered), 1):

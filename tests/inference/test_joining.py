@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from segue.structures.detections import Detections
 from segue.structures.regions import Region
 
 
-def two_tiles(left: list, right: list, masks: bool = True) -> Detections:
+def two_tiles(left: list[Any], right: list[Any], masks: bool = True) -> Detections:
     """Joined from two tiles of 100 x 60 px that share columns 60 to 100; objects are windows,
     perhaps with a score.
     """
@@ -34,7 +36,7 @@ def two_tiles(left: list, right: list, masks: bool = True) -> Detections:
 
 
 @pytest.mark.parametrize("masks", [True, False])
-def test_a_cut_object_is_joined_and_its_score_weighs_by_area(masks):
+def test_a_cut_object_is_joined_and_its_score_weighs_by_area(masks: bool) -> None:
     detections = two_tiles([(20, 10, 100, 20, 0.9)], [(60, 10, 140, 20, 0.5)], masks)
     assert detections.boxes_xyxy.tolist() == [
         [20, 10, 140, 20]
@@ -42,7 +44,7 @@ def test_a_cut_object_is_joined_and_its_score_weighs_by_area(masks):
     assert detections.has_masks == masks
 
 
-def test_parallel_tubes_that_overlap_stay_two():
+def test_parallel_tubes_that_overlap_stay_two() -> None:
     left, right = [(10, 10, 100, 30), (10, 14, 100, 34)], [(60, 14, 150, 34), (60, 10, 150, 30)]
     assert sorted(two_tiles(left, right).boxes_xyxy.tolist()) == [
         [10, 10, 150, 30],
@@ -50,25 +52,25 @@ def test_parallel_tubes_that_overlap_stay_two():
     ]
 
 
-def test_the_tube_that_one_tile_missed_is_not_given_to_its_neighbour():
+def test_the_tube_that_one_tile_missed_is_not_given_to_its_neighbour() -> None:
     detections = two_tiles([(10, 10, 100, 30), (10, 14, 100, 34)], [(60, 10, 150, 30)])
     assert sorted(detections.boxes_xyxy.tolist()) == [[10, 10, 150, 30], [10, 14, 100, 34]]
 
 
-def test_a_stub_at_a_border_gives_way_to_the_fuller_view_of_the_other_tile():
+def test_a_stub_at_a_border_gives_way_to_the_fuller_view_of_the_other_tile() -> None:
     detections = two_tiles([(92, 10, 100, 14)], [(80, 10, 140, 30)])
     assert detections.boxes_xyxy.tolist() == [[80, 10, 140, 30]]
     # the other tile had it in view, whole, and saw nothing
     assert len(two_tiles([(92, 10, 100, 14)], [])) == 0
 
 
-def test_what_one_tile_saw_whole_stays_though_the_other_did_not_find_it():
+def test_what_one_tile_saw_whole_stays_though_the_other_did_not_find_it() -> None:
     assert len(two_tiles([(70, 10, 90, 30)], [])) == 1
     # cut, but most of it only this tile could see
     assert len(two_tiles([(20, 10, 100, 30)], [])) == 1
 
 
-def test_pixels_in_a_tiles_middle_are_that_tiles_to_decide():
+def test_pixels_in_a_tiles_middle_are_that_tiles_to_decide() -> None:
     detections = two_tiles([(20, 10, 100, 24)], [(60, 10, 140, 20)])
     # the cores meet at column 80
     assert detections.region(0).bits.sum(0).tolist() == [14] * 60 + [10] * 60

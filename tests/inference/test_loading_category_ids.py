@@ -5,6 +5,8 @@ label numbers.
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +31,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_predictions_of_a_file_have_the_ids_of_its_training_data(tmp_path, name):
+def test_predictions_of_a_file_have_the_ids_of_its_training_data(tmp_path: Path, name: str) -> None:
     chain = build(FAMILIES[name], masks=FAMILIES[name] == "mask2former")
     folder, path = tmp_path / "selected", tmp_path / name
     checkpoint.write(
@@ -46,7 +48,7 @@ def test_predictions_of_a_file_have_the_ids_of_its_training_data(tmp_path, name)
 
 
 @pytest.mark.parametrize("ids", [None, "cell", {"cell": "3"}, {3: 3}, {"cell": -1}])
-def test_older_files_and_odd_ids_give_label_numbers(tmp_path, ids):
+def test_older_files_and_odd_ids_give_label_numbers(tmp_path: Path, ids: Any) -> None:
     chain = build("mask2former")
     checkpoint.write(
         tmp_path / "selected", chain.state_dict(), Card(spec=chain.spec, complete=True)

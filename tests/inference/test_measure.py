@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,9 @@ def tube(start: tuple[float, float], end: tuple[float, float], width: float) -> 
     ],
 )
 @pytest.mark.parametrize("width", [9.1, 13.1])
-def test_a_straight_tube_has_its_length_width_and_direction(end, stretch, orientation, width):
+def test_a_straight_tube_has_its_length_width_and_direction(
+    end: tuple[float, float], stretch: float, orientation: float, width: float
+) -> None:
     """stretch: how much longer a digital line of this slope is."""
     line = math.dist((20.5, 20.5), end)
     measures = shape(tube((20.5, 20.5), end, width))
@@ -49,7 +52,7 @@ def test_a_straight_tube_has_its_length_width_and_direction(end, stretch, orient
     assert measures["area"] == pytest.approx(line * width + math.pi * width**2 / 4, rel=0.03)
 
 
-def test_the_smallest_objects_have_measures_too():
+def test_the_smallest_objects_have_measures_too() -> None:
     dot = shape(np.ones((1, 1), dtype=bool), 7, 9)
     assert (dot["area"], dot["length"], dot["centroid_x"], dot["centroid_y"]) == (1, 1.0, 7.5, 9.5)
     disc = shape(tube((80, 80), (80, 81), 40))
@@ -77,7 +80,7 @@ def two_objects() -> tuple[Detections, torch.Tensor]:
     return detections, torch.from_numpy(values)
 
 
-def test_intensities_keep_the_levels_of_16_bit_files():
+def test_intensities_keep_the_levels_of_16_bit_files() -> None:
     detections, pixels = two_objects()
     first, second = measurements(detections, pixels, ("phase", "green"), None)
     assert (first["id"], first["class"], second["id"], second["class"]) == (1, "b", 2, "a")
@@ -86,12 +89,10 @@ def test_intensities_keep_the_levels_of_16_bit_files():
     assert second["phase_integrated"] == 0 and second["box_x0"] == 100
 
 
-def test_um_follow_the_scale_and_stay_empty_without_one():
+def test_um_follow_the_scale_and_stay_empty_without_one() -> None:
     detections, pixels = two_objects()
-    known, unknown = (
-        measurements(detections, pixels, "ab", 0.5)[0],
-        measurements(detections, pixels, "ab", None)[0],
-    )
+    known: Any = measurements(detections, pixels, "ab", 0.5)[0]
+    unknown = measurements(detections, pixels, "ab", None)[0]
     assert known["area_um2"] == 100 and known["length_um"] == known["length"] / 2
     assert known["width_mean_um"] == known["width_mean"] / 2 and "area_um2" not in unknown
     lines = as_csv([{"image": "x"} | unknown, {"image": "y"} | known]).splitlines()
@@ -101,7 +102,9 @@ def test_um_follow_the_scale_and_stay_empty_without_one():
     assert lines[1].endswith(",,,,,,") and not lines[2].endswith(",")
 
 
-def test_without_scikit_image_the_command_to_install_it_is_said(monkeypatch):
+def test_without_scikit_image_the_command_to_install_it_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "skimage.morphology", None)
     with pytest.raises(
         PlanError, match=r'scikit-image is not installed.*pip install "segue\[labels\]"'

@@ -8,6 +8,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hotcoco.mask as coco_mask
 import numpy as np
@@ -23,10 +24,12 @@ from segue.errors import DataError
 from segue.evaluation.overlay import draw_detections
 from segue.inference.measure import as_csv, columns, measurements
 from segue.inference.outputs import label_image, rois, write_rois
+from segue.models import rfdetr
 from segue.structures.detections import Detections
 from segue.structures.regions import Region
 from segue.training import checkpoint as checkpoints
 from tests.inference.painted import Exact, picture
+from tests.optional import checked, present
 from tests.structures.test_outlines import filled
 
 
@@ -44,7 +47,7 @@ def with_masks(masks: list[np.ndarray], names: tuple[str, ...] = ("tube",)) -> D
     )
 
 
-def test_labels_number_the_objects_and_smaller_ones_lie_on_top():
+def test_labels_number_the_objects_and_smaller_ones_lie_on_top() -> None:
     large, small = np.zeros((50, 60), dtype=bool), np.zeros((50, 60), dtype=bool)
     large[10:40, 5:55], small[20:25, 0:30] = True, True
     for masks, on_top in (([small, large], 1), ([large, small], 2)):
@@ -53,7 +56,7 @@ def test_labels_number_the_objects_and_smaller_ones_lie_on_top():
         assert (labels[20:25, 0:30] == on_top).all() and (labels == 3 - on_top).sum() == 1500 - 125
 
 
-def test_more_objects_than_16_bits_can_number_are_refused():
+def test_more_objects_than_16_bits_can_number_are_refused() -> None:
     one = Region.of(np.ones((1, 1), dtype=bool))
     count = 65_536
     detections = Detections(
@@ -73,19 +76,19 @@ def rings_in(roi: roifile.ImagejRoi) -> list[np.ndarray]:
     return [np.asarray(ring, dtype=float) for ring in roi.coordinates(multi=True)]
 
 
-def test_regions_read_back_are_the_masks(painted, tmp_path):
+def test_regions_read_back_are_the_masks(painted: Detections, tmp_path: Path) -> None:
     write_rois(tmp_path / "RoiSet.zip", painted)
-    read = roifile.roiread(tmp_path / "RoiSet.zip")
+    read: Any = roifile.roiread(tmp_path / "RoiSet.zip")
     assert len(read) == len(painted) > 10
     for i, roi in enumerate(read):
         assert roi.name == f"{i + 1:04d}-tube"
         bits = filled(rings_in(roi), 400, 500)
-        own = painted.masks[i].numpy()
+        own = present(painted.masks)[i].numpy()
         assert (bits & own).sum() / (bits | own).sum() >= 0.95
-        assert (roi.left, roi.top, roi.right, roi.bottom) == painted.regions[i].window
+        assert (roi.left, roi.top, roi.right, roi.bottom) == present(painted.regions)[i].window
 
 
-def test_holes_and_pieces_are_in_one_composite_region():
+def test_holes_and_pieces_are_in_one_composite_region() -> None:
     bits = np.zeros((60, 80), dtype=bool)
     bits[5:40, 5:50], bits[15:25, 15:25], bits[50:55, 60:75] = True, False, True
     (roi,) = rois(with_masks([bits, np.zeros_like(bits)]))  # an empty mask has no region
@@ -94,29 +97,29 @@ def test_holes_and_pieces_are_in_one_composite_region():
     assert np.array_equal(filled(rings_in(again), 60, 80), bits)
 
 
-def test_a_model_without_masks_gives_its_boxes(painted):
+def test_a_model_without_masks_gives_its_boxes(painted: Detections) -> None:
     boxes_alone = replace(painted, regions=None)
     assert [(roi.left, roi.top, roi.right, roi.bottom) for roi in rois(boxes_alone)] == [
-        r.window for r in painted.regions
+        r.window for r in present(painted.regions)
     ]
     assert label_image(boxes_alone)[0, 30] > 0
 
 
-def test_class_names_cannot_leave_the_archive(tmp_path):
+def test_class_names_cannot_leave_the_archive(tmp_path: Path) -> None:
     write_rois(tmp_path / "RoiSet.zip", with_masks([np.ones((9, 9), dtype=bool)], ("../../a/b",)))
-    (roi,) = roifile.roiread(tmp_path / "RoiSet.zip")
+    (roi,) = checked(list, roifile.roiread(tmp_path / "RoiSet.zip"))
     assert roi.name == "0001-../../a/b" and not (tmp_path.parent / "a").exists()
 
 
-def test_overlays_of_regions_are_those_of_masks(painted):
-    logits = replace(painted, regions=None, mask_logits=painted.masks.float() * 2 - 1)
+def test_overlays_of_regions_are_those_of_masks(painted: Detections) -> None:
+    logits = replace(painted, regions=None, mask_logits=present(painted.masks).float() * 2 - 1)
     grey = Image.new("RGB", (500, 400), (50, 50, 50))
     drawn = np.asarray(draw_detections(grey, painted))
     assert np.array_equal(drawn, np.asarray(draw_detections(grey, logits)))
     assert (drawn != 50).any(-1)[painted.masks.any(0).numpy()].all()
 
 
-def test_a_long_name_is_cut_and_its_score_stays():
+def test_a_long_name_is_cut_and_its_score_stays() -> None:
     one, black = np.zeros((40, 900), dtype=bool), Image.new("RGB", (900, 40))
     one[20:30, 5:20] = True
     short, long, longer = (with_masks([one], ("i" * count,)) for count in (60, 80, 90))
@@ -129,12 +132,12 @@ def test_a_long_name_is_cut_and_its_score_stays():
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real model of random weights: what it finds is nonsense, and enough of it."""
     folder = tmp_path_factory.mktemp("use") / "model"
     family = models.get("rfdetr")
     options, _ = family.resolve_options(
-        family.Options(resolution=64, queries=30), models.size_of(family, "pico"), 0, "cpu"
+        rfdetr.Options(resolution=64, queries=30), models.size_of(family, "pico"), 0, "cpu"
     )
     spec = models.ModelSpec(
         family="rfdetr", size="pico", classes=("cell", "rod"), options=options.model_dump()
@@ -147,7 +150,7 @@ def checkpoint(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def predicted(checkpoint, rendered) -> Path:
+def predicted(checkpoint: Path, rendered: Path) -> Path:
     """Everything that can be written, for three images in 2 x 2 tiles."""
     out = checkpoint.parent / "out"
     words = [
@@ -167,7 +170,7 @@ def predicted(checkpoint, rendered) -> Path:
     return out
 
 
-def test_all_outputs_of_predict_tell_of_the_same_objects(predicted, rendered):
+def test_all_outputs_of_predict_tell_of_the_same_objects(predicted: Path, rendered: Path) -> None:
     coco = json.loads((predicted / "predictions.coco.json").read_text())
     rows = list(csv.DictReader((predicted / "measurements.csv").read_text().splitlines()))
     assert len(coco["images"]) == 3 and len(coco["annotations"]) == len(rows) > 0
@@ -176,7 +179,8 @@ def test_all_outputs_of_predict_tell_of_the_same_objects(predicted, rendered):
         entries = [entry for entry in coco["annotations"] if entry["image_id"] == image["id"]]
         own = [row for row in rows if row["image"] == image["file_name"]]
         labels = tifffile.imread(f"{base}.labels.tif")
-        regions = roifile.roiread(f"{base}.RoiSet.zip") if entries else []
+        read: Any = roifile.roiread(f"{base}.RoiSet.zip") if entries else []
+        regions: list[roifile.ImagejRoi] = read
         with Image.open(f"{base}.png") as overlay:
             assert overlay.size == labels.shape[::-1] == size[::-1]
         assert [int(row["id"]) for row in own] == list(range(1, len(entries) + 1))
@@ -191,7 +195,7 @@ def test_all_outputs_of_predict_tell_of_the_same_objects(predicted, rendered):
             assert mask[labels == int(row["id"])].all()
 
 
-def test_the_steps_are_recorded_beside_and_in_the_coco_file(predicted):
+def test_the_steps_are_recorded_beside_and_in_the_coco_file(predicted: Path) -> None:
     record = json.loads((predicted / "postprocess.json").read_text())
     assert record["settings"] == {"holes": 50, "area": 5, "merge": 0.7, "unit": "um"}
     assert list(record["steps"]) == ["holes", "area", "merge"] and len(record["images"]) == 3
@@ -202,8 +206,8 @@ def test_the_steps_are_recorded_beside_and_in_the_coco_file(predicted):
 
 
 def test_a_file_of_16_bits_that_says_its_scale_is_measured_in_um_and_in_its_own_levels(
-    checkpoint, tmp_path
-):
+    checkpoint: Path, tmp_path: Path
+) -> None:
     light = np.random.default_rng(0).integers(1000, 4000, (90, 130), dtype=np.uint16)
     path = tmp_path / "images" / "field 1.tif"
     path.parent.mkdir()
@@ -245,7 +249,14 @@ def test_a_file_of_16_bits_that_says_its_scale_is_measured_in_um_and_in_its_own_
         (["--refine", "area=50", "unit=um"], "scale is not known; expected --scale UM_PER_PX"),
     ],
 )
-def test_slips_in_the_options_are_one_line(checkpoint, rendered, tmp_path, words, message, capsys):
+def test_slips_in_the_options_are_one_line(
+    checkpoint: Path,
+    rendered: Path,
+    tmp_path: Path,
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     code = main(
         [
             "predict",
@@ -261,7 +272,7 @@ def test_slips_in_the_options_are_one_line(checkpoint, rendered, tmp_path, words
     assert code == 2 and message in capsys.readouterr().err
 
 
-def test_a_table_without_objects_has_the_header_of_one_with_objects(painted):
+def test_a_table_without_objects_has_the_header_of_one_with_objects(painted: Detections) -> None:
     pixels = torch.zeros(2, *painted.size)
     for scale in (None, 0.5):
         rows = [

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from segue.errors import PlanError
 from segue.inference.tiles import Tiling, predict_tiled
 from segue.structures.detections import Detections
 from segue.structures.regions import Region, overlap
 from tests.inference.painted import Exact, Rough, model, picture
+from tests.optional import present
 
 GRIDS = [(1, 1), (2, 2), (3, 4)]
 
 
 @pytest.fixture(scope="module")
-def painted():
+def painted() -> tuple[Tensor, int]:
     return picture()
 
 
@@ -33,12 +37,12 @@ def worst_iou(a: Detections, b: Detections) -> float:
     return worst
 
 
-def test_the_picture_has_what_is_hard(painted):
+def test_the_picture_has_what_is_hard(painted: tuple[Tensor, int]) -> None:
     pixels, count = painted
     assert pixels.shape == (3, 1570, 2048) and count > 60
     long = [
         w
-        for w in (r.window for r in Exact().predict_ready(pixels, 0.5).regions)
+        for w in (r.window for r in present(Exact().predict_ready(pixels, 0.5).regions))
         if w[2] - w[0] > 1700
     ]
     assert len(long) >= 3  # through all four columns of the finest grid
@@ -47,16 +51,24 @@ def test_the_picture_has_what_is_hard(painted):
 
 @pytest.mark.parametrize("overlap_share", [0.1, 0.25])
 @pytest.mark.parametrize("grid", [*GRIDS, (5, 7)])
-def test_every_grid_gives_exactly_the_same_objects(painted, grid, overlap_share):
+def test_every_grid_gives_exactly_the_same_objects(
+    painted: tuple[Tensor, int], grid: Any, overlap_share: float
+) -> None:
     pixels, count = painted
     expected = Exact().predict_ready(pixels, 0.5)
-    detections = predict_tiled(Exact(), pixels, Tiling(grid=grid, overlap=overlap_share), 0.5)
+    detections = predict_tiled(
+        cast(Any, Exact()), pixels, Tiling(grid=grid, overlap=overlap_share), 0.5
+    )
     assert len(detections) == len(expected) == count
-    assert sorted(detections.regions, key=repr) == sorted(expected.regions, key=repr)
+    assert sorted(present(detections.regions), key=repr) == sorted(
+        present(expected.regions), key=repr
+    )
     assert sorted(detections.boxes_xyxy.tolist()) == sorted(expected.boxes_xyxy.tolist())
 
 
-def test_a_model_that_resizes_its_tiles_gives_the_same_objects_from_every_grid(painted):
+def test_a_model_that_resizes_its_tiles_gives_the_same_objects_from_every_grid(
+    painted: tuple[Tensor, int],
+) -> None:
     """Issue 4, "done when" 5: 1x1, 2x2 and 3x4 on 2048x1570; count equal, IoU at least 0.95."""
     pixels, count = painted
     by_grid = [predict_tiled(model(640), pixels, Tiling(grid=grid), 0.5) for grid in GRIDS]
@@ -69,25 +81,29 @@ def test_a_model_that_resizes_its_tiles_gives_the_same_objects_from_every_grid(p
 
 
 @pytest.mark.parametrize("grid", [*GRIDS[1:], (5, 7)])
-def test_rough_masks_that_stop_short_of_borders_change_no_count(painted, grid):
+def test_rough_masks_that_stop_short_of_borders_change_no_count(
+    painted: tuple[Tensor, int], grid: Any
+) -> None:
     pixels, count = painted
-    assert len(predict_tiled(Rough(seed=0), pixels, Tiling(grid=grid), 0.5)) == count
+    assert len(predict_tiled(cast(Any, Rough(seed=0)), pixels, Tiling(grid=grid), 0.5)) == count
 
 
-def test_without_a_tiling_the_answer_is_the_predictors(painted):
+def test_without_a_tiling_the_answer_is_the_predictors(painted: tuple[Tensor, int]) -> None:
     pixels = painted[0][:, :400, :500]
     whole, direct = (
         predict_tiled(model(256), pixels, Tiling(), 0.5),
         model(256).predict(pixels, 0.5),
     )
-    assert torch.equal(whole.mask_logits, direct.mask_logits) and len(whole) > 0
+    assert torch.equal(present(whole.mask_logits), present(direct.mask_logits)) and len(whole) > 0
 
 
 @pytest.mark.parametrize("size", [(1570, 2048), (64, 5000), (333, 40), (31, 31)])
 @pytest.mark.parametrize(
     "tiling", [Tiling(tile=400), Tiling(tile=64, overlap=0.4), Tiling(tile=4000)]
 )
-def test_tiles_cover_the_image_have_one_size_and_their_cores_part_it(size, tiling):
+def test_tiles_cover_the_image_have_one_size_and_their_cores_part_it(
+    size: tuple[int, ...], tiling: Any
+) -> None:
     height, width = size
     tiles, covered = tiling.cut(height, width), np.zeros(size, dtype=int)
     for tile in tiles:
@@ -105,13 +121,13 @@ def test_tiles_cover_the_image_have_one_size_and_their_cores_part_it(size, tilin
     }
 
 
-def test_neighbours_overlap_by_at_least_the_share_asked_for():
+def test_neighbours_overlap_by_at_least_the_share_asked_for() -> None:
     for length in range(700, 1100, 7):
         windows = [tile.window for tile in Tiling(tile=256, overlap=0.3).cut(100, length)]
         assert all(a[2] - b[0] >= 0.3 * 256 for a, b in zip(windows, windows[1:], strict=False))
 
 
-def test_a_thousand_objects_in_a_large_image_stay_small():
+def test_a_thousand_objects_in_a_large_image_stay_small() -> None:
     """9,000 px: a stack of masks would be 81 GB."""
     tube = np.zeros((1200, 1200), dtype=bool)
     for i in range(1200):
@@ -123,7 +139,7 @@ def test_a_thousand_objects_in_a_large_image_stay_small():
     detections = Detections(
         boxes, torch.full((1000,), 0.9), labels, ("tube",), size, regions=regions
     )
-    assert sum(len(r.counts) for r in detections[::2].regions) < 5e6
+    assert sum(len(r.counts) for r in present(detections[::2].regions)) < 5e6
     entry = detections[::500].to_coco(1, (1,))[1]
     assert (
         entry["segmentation"]["size"] == [9000, 9000]
@@ -140,7 +156,7 @@ def test_a_thousand_objects_in_a_large_image_stay_small():
         ({"tile": 400, "overlap": 0.5}, "0.5; expected a share"),
     ],
 )
-def test_a_cut_that_makes_no_sense_is_refused(given, words):
+def test_a_cut_that_makes_no_sense_is_refused(given: dict[str, Any], words: str) -> None:
     with pytest.raises(PlanError, match=words):
         Tiling(**given)
     with pytest.raises(PlanError, match="50 tiles along 400 px"):

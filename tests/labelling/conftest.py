@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +19,12 @@ TRAINED = ("a.tif", "b_green.tif", "b_red.tif", "plate/d.tif")
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("one-eyed") / "selected")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory):
     """A data set of label auto of four images to train on and one held back, and what was picked of
     it.
     """
@@ -47,7 +49,7 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def work(made, tmp_path):
+def work(made: Any, tmp_path: Path):
     """A copy of it."""
     shutil.copytree(made, tmp_path / "work")
     listed = tmp_path / "work" / "pick" / "pick.json"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+from typing_extensions import override
 
 from segue.models import ModelSpec
 from segue.models.parts.chain import Chain
@@ -48,6 +49,7 @@ __all__ = [
 
 
 class OneEyed(Light):
+    @override
     def forward(self, state: State) -> State:
         logits = super().forward(state)["logits"].clone()
         logits[:, 2, :, logits.shape[-1] // 2 :] = -1

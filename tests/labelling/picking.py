@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from segue.cli.app import main
@@ -12,7 +14,9 @@ from segue.structures.detections import Detections
 from segue.structures.regions import Region
 
 
-def picked(capsys, *arguments: object) -> tuple[list[dict], str]:
+def picked(
+    capsys: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[list[dict[str, Any]], str]:
     """The list, as JSON, and what was said."""
     capsys.readouterr()
     assert main(["label", "pick", *map(str, arguments), "--json"]) == 0
@@ -20,7 +24,7 @@ def picked(capsys, *arguments: object) -> tuple[list[dict], str]:
     return json.loads(said.out), said.err
 
 
-def names(entries: list[dict]) -> list[str]:
+def names(entries: list[dict[str, Any]]) -> list[str]:
     return [entry["image"] for entry in entries]
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import tifffile
 
 from benchmarks.rendered_fields import render_field
 from segue.cli.app import main
+from segue.data.records import Annotation, Record
 from segue.data.writing.merge import read
 from segue.structures.masks import coco_rle
 from tests.conftest import write_plan
@@ -24,9 +28,12 @@ from tests.labelling.corrections import (
     trained,
 )
 from tests.labelling.scoring import levels
+from tests.optional import present
 
 
-def test_a_corrected_image_comes_back_to_the_pixel_and_the_second_stage_can_start(work, capsys):
+def test_a_corrected_image_comes_back_to_the_pixel_and_the_second_stage_can_start(
+    work: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, two = trained(work)[:2]
     add_labelme(work, stem_of(one))
     shapes = json.loads((work / "pick" / "labelme" / f"{stem_of(two)}.json").read_text())
@@ -47,13 +54,13 @@ def test_a_corrected_image_comes_back_to_the_pixel_and_the_second_stage_can_star
     assert "ready" in capsys.readouterr().out
 
 
-def _area(annotation, record) -> float:
+def _area(annotation: Annotation, record: Record) -> float:
     import hotcoco.mask as coco_mask
 
-    return float(coco_mask.area(coco_rle(annotation.mask, record.height, record.width)))
+    return float(coco_mask.area(coco_rle(present(annotation.mask), record.height, record.width)))
 
 
-def plan(work, output: str):
+def plan(work: Any, output: str):
     """The plan with the files that the last line tells to use."""
     command = next(
         line for line in output.splitlines() if line.startswith("next: segue run plan.yaml")
@@ -82,7 +89,9 @@ def plan(work, output: str):
     )
 
 
-def test_a_file_is_extended_and_the_one_before_is_kept(work, capsys):
+def test_a_file_is_extended_and_the_one_before_is_kept(
+    work: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, two = trained(work)[:2]
     add_labelme(work, stem_of(one))
     assert imported(work, "pick/labelme") == 0
@@ -101,7 +110,9 @@ def test_a_file_is_extended_and_the_one_before_is_kept(work, capsys):
     assert json.loads((folder / "manual_train_annotations.json.bak").read_text()) == first
 
 
-def test_a_field_that_is_held_back_stays_held_back(work, capsys):
+def test_a_field_that_is_held_back_stays_held_back(
+    work: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     held = min(files(work, "algorithmic_valid"))
     add_labelme(work, stem_of(held))
     assert imported(work, "pick/labelme") == 0
@@ -109,7 +120,9 @@ def test_a_field_that_is_held_back_stays_held_back(work, capsys):
     assert "nothing to train on by hand yet" in capsys.readouterr().err
 
 
-def test_what_is_held_back_by_hand_leaves_the_algorithms_training_part_with_its_twins(work, capsys):
+def test_what_is_held_back_by_hand_leaves_the_algorithms_training_part_with_its_twins(
+    work: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     add_labelme(work, *map(stem_of, trained(work)))
     before = files(work, "algorithmic_train") | files(work, "algorithmic_valid")
     assert imported(work, "pick/labelme", "--held", "0.4") == 0
@@ -130,8 +143,8 @@ def test_what_is_held_back_by_hand_leaves_the_algorithms_training_part_with_its_
 
 
 def test_the_last_line_says_only_what_the_recipe_does_not_and_why_nothing_is_held_back(
-    work, capsys, monkeypatch
-):
+    work: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(work)
     add_labelme(work, *map(stem_of, trained(work)))
     command = ["label", "import", "pick/labelme", "--into", "labels"]
@@ -156,7 +169,9 @@ def test_the_last_line_says_only_what_the_recipe_does_not_and_why_nothing_is_hel
     assert last("--held", "0.4") == "next: segue run plan.yaml" and files(work, "manual_valid")
 
 
-def test_an_image_of_ones_own_is_given_a_place(work, tmp_path, capsys):
+def test_an_image_of_ones_own_is_given_a_place(
+    work: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     field, _ = render_field(np.random.default_rng(9), 160, "blobs", 12)
     tifffile.imwrite(tmp_path / "mine.tif", levels(field)[..., 0])
     shape = {"label": "nucleus", "points": NEW, "shape_type": "polygon"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from tests.labelling.scoring import levels
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
+def images(tmp_path_factory: pytest.TempPathFactory):
     """Four fields of nuclei as 12-bit TIFF, one of them in a folder, and one of noise."""
     folder = tmp_path_factory.mktemp("auto") / "images"
     (folder / "plate").mkdir(parents=True)
@@ -33,7 +35,7 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def labelled(images):
+def labelled(images: Any):
     out = images.parent / "out"
     assert (
         main(
@@ -54,18 +56,20 @@ def labelled(images):
     return out
 
 
-def content(out, *parts):
+def content(out: Any, *parts: object):
     files = [out / "annotations" / f"algorithmic_{part}_annotations.json" for part in parts]
     return [json.loads(file.read_text()) for file in files]
 
 
-def test_the_result_is_a_data_set_that_check_accepts(labelled, capsys):
+def test_the_result_is_a_data_set_that_check_accepts(
+    labelled: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["check", str(labelled)]) == 0
     said = capsys.readouterr().out
     assert "nucleus" in said and "ready" in said
 
 
-def test_objects_have_masks_a_source_and_a_quality(labelled):
+def test_objects_have_masks_a_source_and_a_quality(labelled: Any) -> None:
     train, valid = content(labelled, "train", "valid")
     assert len(train["images"]) == 3 and len(valid["images"]) == 1
     objects = train["annotations"] + valid["annotations"]
@@ -75,7 +79,7 @@ def test_objects_have_masks_a_source_and_a_quality(labelled):
         assert entry["segmentation"]["size"] == [160, 160]
 
 
-def test_the_scale_is_read_from_the_files(labelled):
+def test_the_scale_is_read_from_the_files(labelled: Any) -> None:
     scales = {
         i["file_name"]: i.get("um_per_pixel")
         for part in content(labelled, "train", "valid")
@@ -84,13 +88,15 @@ def test_the_scale_is_read_from_the_files(labelled):
     assert scales == {"a.tif": 0.5, "b.tif": 0.5, "d.tif": 0.5, "plate/a.tif": 0.5}
 
 
-def test_a_doubtful_image_is_left_out_and_its_labels_are_not_lost(labelled):
+def test_a_doubtful_image_is_left_out_and_its_labels_are_not_lost(labelled: Any) -> None:
     (doubtful,) = content(labelled, "doubtful")
     assert [image["file_name"] for image in doubtful["images"]] == ["<b>noise.png"]
     assert "noise" in doubtful["images"][0]["doubt"] and doubtful["annotations"]
 
 
-def test_images_take_no_space_and_are_never_replaced(images, labelled, capsys):
+def test_images_take_no_space_and_are_never_replaced(
+    images: Any, labelled: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert (labelled / "images" / "plate" / "a.tif").samefile(images / "plate" / "a.tif")
     other = labelled.parent / "other"
     other.mkdir()
@@ -104,7 +110,9 @@ def test_images_take_no_space_and_are_never_replaced(images, labelled, capsys):
     assert (images / "a.tif").read_bytes() == before
 
 
-def test_good_labels_are_replaced_only_by_the_same_ones_or_if_it_is_said(images, tmp_path, capsys):
+def test_good_labels_are_replaced_only_by_the_same_ones_or_if_it_is_said(
+    images: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, out = tmp_path / "one", tmp_path / "out"
     one.mkdir()
     (one / "a.tif").write_bytes((images / "a.tif").read_bytes())
@@ -134,7 +142,7 @@ def test_good_labels_are_replaced_only_by_the_same_ones_or_if_it_is_said(images,
     assert main([*command, "diameter=9", "--replace"]) == 0 and content(out, "train") != before
 
 
-def test_the_sheet_shows_every_image_offline_and_escapes_names(labelled):
+def test_the_sheet_shows_every_image_offline_and_escapes_names(labelled: Any) -> None:
     page = (labelled / "sheet.html").read_text()
     assert page.count('<img src="data:image/webp;base64,') == 5
     assert "http" not in page and "<b>noise" not in page and "&lt;b&gt;noise.png" in page
@@ -149,7 +157,7 @@ def test_the_sheet_shows_every_image_offline_and_escapes_names(labelled):
     )
 
 
-def test_two_images_of_one_stem_have_two_overlays(images, tmp_path):
+def test_two_images_of_one_stem_have_two_overlays(images: Any, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.tif").write_bytes((images / "a.tif").read_bytes())
     (tmp_path / "images" / "a.png").write_bytes((images / "<b>noise.png").read_bytes())
@@ -173,7 +181,9 @@ def test_two_images_of_one_stem_have_two_overlays(images, tmp_path):
     }
 
 
-def test_doubts_are_said_and_can_be_overruled(images, tmp_path, capsys):
+def test_doubts_are_said_and_can_be_overruled(
+    images: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = tmp_path / "one"
     one.mkdir()
     (one / "noise.png").write_bytes((images / "<b>noise.png").read_bytes())
@@ -189,7 +199,7 @@ def test_doubts_are_said_and_can_be_overruled(images, tmp_path, capsys):
     )
 
 
-def test_tubes_keep_their_overlap_and_show_their_steps(tmp_path):
+def test_tubes_keep_their_overlap_and_show_their_steps(tmp_path: Path) -> None:
     render_fields(
         tmp_path / "fields", {"train": 1}, "tubes", side=240, seed=3, objects=(8, 8), bits=16
     )
@@ -213,7 +223,7 @@ def test_tubes_keep_their_overlap_and_show_their_steps(tmp_path):
     assert "gap=9.0" in (out / "sheet.html").read_text()
 
 
-def test_any_number_of_channels_can_be_looked_at(tmp_path):
+def test_any_number_of_channels_can_be_looked_at(tmp_path: Path) -> None:
     field, _ = render_field(np.random.default_rng(7), 160, "blobs", 12)
     for channels in (2, 5):
         stack = np.full((channels, 160, 160), 100, np.uint16)
@@ -221,7 +231,7 @@ def test_any_number_of_channels_can_be_looked_at(tmp_path):
         tifffile.imwrite(tmp_path / "stack.tif", stack, imagej=True, metadata={"axes": "CYX"})
         pixels = read_any(tmp_path / "stack.tif")
         assert pixels.shape == (channels, 160, 160)
-        finding = find(pixels, LabelJob(blobs, blobs.Settings(), "nucleus"), None)
+        finding = find(pixels, LabelJob(cast(Any, blobs), blobs.Settings(), "nucleus"), None)
         assert finding.plane == "1" and len(finding.shapes) >= 11
 
 
@@ -237,7 +247,13 @@ def test_any_number_of_channels_can_be_looked_at(tmp_path):
         (("--kind", "blobs", "--valid", "1"), "--valid: 1; expected"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(arguments, words, images, tmp_path, capsys):
+def test_what_cannot_be_done_is_one_line(
+    arguments: tuple[str, ...],
+    words: str,
+    images: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert (
         main(["label", "auto", str(images / "a.tif"), "--out", str(tmp_path / "out"), *arguments])
         == 2
@@ -246,7 +262,9 @@ def test_what_cannot_be_done_is_one_line(arguments, words, images, tmp_path, cap
     assert words in error and len(error.strip().splitlines()) == 1
 
 
-def test_a_damaged_image_ends_it_before_anything_is_written(images, tmp_path, capsys):
+def test_a_damaged_image_ends_it_before_anything_is_written(
+    images: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     (folder / "a.tif").write_bytes((images / "a.tif").read_bytes())
@@ -257,7 +275,9 @@ def test_a_damaged_image_ends_it_before_anything_is_written(images, tmp_path, ca
     assert "b.png" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_without_the_extra_the_command_that_installs_it_is_said(tmp_path, monkeypatch, capsys):
+def test_without_the_extra_the_command_that_installs_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
     assert (
         main(["label", "auto", str(tmp_path), "--kind", "tubes", "--out", str(tmp_path / "out")])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -20,9 +23,10 @@ from segue.labelling.disagreement import (
 from tests.data.images.test_value_scale import SIDE, channels, saved_model, write_stack
 from tests.labelling.one_eyed import GREEN, RED, paint
 from tests.labelling.picking import squares
+from tests.optional import present
 
 
-def test_views_agree_by_overlap_and_scores():
+def test_views_agree_by_overlap_and_scores() -> None:
     a = squares((5, 5, 10, 0.8), (30, 30, 10, 0.8))
     assert disagreement(a, [a]) == pytest.approx(0, abs=1e-6)
     assert disagreement(a, [squares()]) == disagreement(squares((5, 40, 10, 0.8)), [a]) == 1
@@ -35,15 +39,15 @@ def test_views_agree_by_overlap_and_scores():
     assert disagreement(a, [a, squares()]) == pytest.approx(0.5, abs=1e-6)
 
 
-def test_an_object_is_paired_once():
+def test_an_object_is_paired_once() -> None:
     twice = squares((5, 5, 10, 0.8), (5, 5, 10, 0.8))
     assert disagreement(squares((5, 5, 10, 0.8)), [twice]) == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(("seed", "count"), [(2, 8), (3, 5), (3, 8), (4, 12)])
 def test_a_field_that_is_found_whole_is_not_in_doubt_because_half_of_it_is_small(
-    tmp_path, seed, count
-):
+    tmp_path: Path, seed: int, count: int
+) -> None:
     """At 80 px these few blobs are too little for a guess of their size, which was 4 times too
     large.
     """
@@ -54,19 +58,21 @@ def test_a_field_that_is_found_whole_is_not_in_doubt_because_half_of_it_is_small
     seen = kind_assessor(job_of("blobs", (), "", "", None, False)).assess(
         tmp_path / "a.png", "a.png"
     )
-    assert count <= len(seen.detections) <= count + 2 and 0 < seen.disagreement < 0.6
+    assert count <= len(seen.detections) <= count + 2 and 0 < present(seen.disagreement) < 0.6
 
 
 @pytest.mark.parametrize("kind", ["blobs", "tubes"])
 @pytest.mark.parametrize("um", [None, 0.5])
-def test_what_was_found_out_about_an_image_gives_the_same_objects_again(kind, um):
+def test_what_was_found_out_about_an_image_gives_the_same_objects_again(
+    kind: Any, um: float | None
+) -> None:
     field, _ = render_field(np.random.default_rng(0), 200, kind, 12)
     pixels = (
         torch.from_numpy(np.stack([np.zeros_like(field), 1 - field]) * 255).round().to(torch.uint8)
     )
     job = job_of(kind, (), "", "", None, False)
     first = find(pixels, job, um)
-    again = with_estimates(job, first, pixels, um)
+    again: Any = with_estimates(job, first, pixels, um)
     assert (again.settings.channel, again.settings.polarity) == ("1", "dark") and first.width > 0
     second = find(pixels, again, um)
     assert (
@@ -76,19 +82,23 @@ def test_what_was_found_out_about_an_image_gives_the_same_objects_again(kind, um
 
 
 @pytest.mark.parametrize("axes", [(-1,), (-2,), (-2, -1)])
-def test_a_mirrored_view_comes_back_to_the_pixel(checkpoint, tmp_path, axes):
+def test_a_mirrored_view_comes_back_to_the_pixel(
+    checkpoint: Path, tmp_path: Path, axes: tuple[int, ...]
+) -> None:
     paint(tmp_path / "a.png", (30, 40, 9, RED), (90, 70, 14, GREEN))
     predictor = load(checkpoint)
     pixels = predictor.pixels(tmp_path / "a.png")
     found = predictor.predict_ready(pixels, 0.5)
     back = mirror(predictor.predict_ready(pixels.flip(axes), 0.5), axes)
-    assert len(found) == 2 and {repr(r) for r in back.regions} == {
+    assert len(found) == 2 and {repr(r) for r in present(back.regions)} == {
         repr(found.region(i)) for i in range(2)
     }
     assert sorted(back.boxes_xyxy.tolist()) == sorted(found.boxes_xyxy.tolist())
 
 
-def test_the_frozen_features_tell_images_apart_and_do_not_depend_on_position(checkpoint, tmp_path):
+def test_the_frozen_features_tell_images_apart_and_do_not_depend_on_position(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     assessor = model_assessor(load(checkpoint), 0.5)
     a = paint(tmp_path / "a.png", (30, 40, 9, RED))
     moved = paint(tmp_path / "b.png", (80, 70, 9, RED))
@@ -98,7 +108,7 @@ def test_the_frozen_features_tell_images_apart_and_do_not_depend_on_position(che
     )
 
 
-def test_a_model_looks_at_the_plane_it_was_trained_on(tmp_path):
+def test_a_model_looks_at_the_plane_it_was_trained_on(tmp_path: Path) -> None:
     write_stack(tmp_path / "z.tif", "Z")
     predictor = saved_model(tmp_path / "model", channels(255, plane=2))
     planes = [np.full((SIDE, SIDE), value, dtype=np.uint8) for value in (3, 5)]

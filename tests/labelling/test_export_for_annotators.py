@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from tests.labelling.scoring import levels
 
 
 @pytest.fixture(scope="module")
-def handed(tmp_path_factory):
+def handed(tmp_path_factory: pytest.TempPathFactory):
     """Two 12-bit TIFFs and a PNG of nuclei, picked with image processing."""
     folder = tmp_path_factory.mktemp("handed")
     (folder / "images" / "plate").mkdir(parents=True)
@@ -40,7 +42,7 @@ def handed(tmp_path_factory):
     return folder
 
 
-def test_every_program_gets_the_images_with_what_was_found(handed):
+def test_every_program_gets_the_images_with_what_was_found(handed: Any) -> None:
     listed = json.loads((handed / "out" / "pick.json").read_text())["picked"]
     assert sorted(names(listed)) == ["a.tif", "b.png", "plate/a.tif"]
     assert all(0 < entry["disagreement"] < 0.5 and entry["objects"] >= 3 for entry in listed)
@@ -62,7 +64,9 @@ def test_every_program_gets_the_images_with_what_was_found(handed):
     assert len(list((handed / "out" / "overlays").iterdir())) == 3
 
 
-def test_the_list_says_why_and_is_the_same_again(handed, capsys):
+def test_the_list_says_why_and_is_the_same_again(
+    handed: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [str(handed / "images"), "--count", "3", "--kind", "blobs"]
     assert main(["label", "pick", *arguments, "--out", str(handed / "again")]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -73,7 +77,9 @@ def test_the_list_says_why_and_is_the_same_again(handed, capsys):
     assert all("of the typical distance to" in line for line in lines[1:])
 
 
-def test_labels_that_there_are_are_handed_out_and_said_to_be_one_view(handed, capsys):
+def test_labels_that_there_are_are_handed_out_and_said_to_be_one_view(
+    handed: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     where = ("--out", str(handed / "labels"), "--keep-doubtful")
     assert main(["label", "auto", str(handed / "images"), "--kind", "blobs", *where]) == 0
     more = ("--labels", handed / "labels", "--out", handed / "one-view")
@@ -115,7 +121,13 @@ def test_labels_that_there_are_are_handed_out_and_said_to_be_one_view(handed, ca
         (("--count", "2", "--kind", "blobs", "--group", "("), "no regular expression"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(arguments, words, handed, tmp_path, capsys):
+def test_what_cannot_be_done_is_one_line(
+    arguments: tuple[str, ...],
+    words: str,
+    handed: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     out = () if "--out" in arguments else ("--out", str(tmp_path / "out"))
     assert main(["label", "pick", str(handed / "images"), *arguments, *out]) == 2
     error = capsys.readouterr().err

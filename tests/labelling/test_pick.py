@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any, cast
 
 import hotcoco.mask as coco_mask
 import numpy as np
@@ -17,11 +19,12 @@ from segue.structures.masks import coco_rle
 from tests.labelling import one_eyed
 from tests.labelling.one_eyed import BLUE, GREEN, RED, paint, saved
 from tests.labelling.picking import names, picked, squares
+from tests.optional import present
 
 
 def test_an_image_whose_views_disagree_comes_before_one_on_which_they_agree(
-    checkpoint, tmp_path, capsys
-):
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images = tmp_path / "images"
     paint(images / "a.png", (30, 40, 9, RED), (90, 70, 14, RED))
     paint(images / "b.png", (30, 40, 9, RED), (90, 70, 14, BLUE), (30, 90, 12, BLUE))
@@ -35,7 +38,9 @@ def test_an_image_whose_views_disagree_comes_before_one_on_which_they_agree(
     )
 
 
-def test_where_views_agree_fuller_images_come_first(checkpoint, tmp_path, capsys):
+def test_where_views_agree_fuller_images_come_first(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     paint(tmp_path / "images" / "a.png", (30, 40, 9, RED))
     paint(tmp_path / "images" / "b.png", (30, 40, 9, RED), (90, 70, 9, RED), (30, 90, 9, RED))
     paint(tmp_path / "images" / "c.png", (30, 40, 9, RED), (90, 70, 9, RED))
@@ -56,13 +61,16 @@ def candidates(*groups: tuple[str, str, float, list[float]]) -> list[Candidate]:
     """name, field, disagreement and features of images with one object each."""
     return [
         Candidate(
-            name, None, field, Assessment(squares((5, 5, 10, 0.8)), value, np.array(features))
-        )  # type: ignore[arg-type]
+            name,
+            cast(Any, None),
+            field,
+            Assessment(squares((5, 5, 10, 0.8)), value, np.array(features)),
+        )
         for name, field, value, features in groups
     ]
 
 
-def test_picks_are_spread_over_what_there_is_to_see():
+def test_picks_are_spread_over_what_there_is_to_see() -> None:
     rng = np.random.default_rng(0)
     middles = {"a": [0.0, 0, 0], "b": [9.0, 0, 0], "c": [0.0, 9, 0]}
     some = [
@@ -80,16 +88,18 @@ def test_picks_are_spread_over_what_there_is_to_see():
     assert found == [pick.candidate.name for pick in choose(candidates(*some[::-1]), 3)]
 
 
-def test_what_looks_like_a_labelled_image_is_worth_less():
+def test_what_looks_like_a_labelled_image_is_worth_less() -> None:
     some = candidates(
         ("a", "a", 0.5, [0.0, 0.1]), ("b", "b", 0.5, [5.0, 5.0]), ("c", "c", 0.5, [0.3, 0.0])
     )
     (pick,) = choose(some, 1, [("labelled", np.array([0.0, 0.0]))])
-    assert pick.candidate.name == "b" and pick.nearest == "labelled" and pick.distance > 1
+    assert pick.candidate.name == "b" and pick.nearest == "labelled" and present(pick.distance) > 1
     assert "unlike what is labelled or picked before" in pick.reason
 
 
-def test_copies_and_views_of_one_field_are_not_both_picked(checkpoint, tmp_path, capsys):
+def test_copies_and_views_of_one_field_are_not_both_picked(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images = tmp_path / "images"
     paint(images / "a.png", (30, 40, 9, BLUE))
     paint(images / "copied.png", (30, 40, 9, BLUE))
@@ -115,7 +125,9 @@ def test_copies_and_views_of_one_field_are_not_both_picked(checkpoint, tmp_path,
     assert len(more) == 3 and "not" not in said
 
 
-def test_labelled_images_and_their_fields_are_no_candidates(checkpoint, tmp_path, capsys):
+def test_labelled_images_and_their_fields_are_no_candidates(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     labels = tmp_path / "labels"
     paint(labels / "images" / "a_green.png", (30, 40, 9, BLUE))
     entry = {
@@ -155,7 +167,9 @@ def test_labelled_images_and_their_fields_are_no_candidates(checkpoint, tmp_path
     )
 
 
-def test_tiles_show_a_model_what_is_too_small_in_a_large_image(checkpoint, tmp_path, capsys):
+def test_tiles_show_a_model_what_is_too_small_in_a_large_image(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Pairs of discs, 1 px apart, in an image four times as large as what the model sees."""
     (tmp_path / "images").mkdir()
     large = Image.new("RGB", (4 * one_eyed.SIDE, 4 * one_eyed.SIDE))
@@ -180,8 +194,9 @@ def test_tiles_show_a_model_what_is_too_small_in_a_large_image(checkpoint, tmp_p
             *cut,
         )
         (split,) = read_splits(Data(root=out / "coco")).values()
-        drawn = sum(
-            coco_mask.decode(coco_rle(a.mask, *truth.shape)) for a in split.records[0].annotations
+        drawn: Any = sum(
+            coco_mask.decode(coco_rle(present(a.mask), *truth.shape))
+            for a in split.records[0].annotations
         )
         shares[tile] = (
             found[0]["objects"],
@@ -193,8 +208,8 @@ def test_tiles_show_a_model_what_is_too_small_in_a_large_image(checkpoint, tmp_p
 
 
 def test_a_model_that_is_blind_to_most_images_is_said_and_one_that_is_to_all_is_refused(
-    tmp_path, capsys
-):
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoint = saved(tmp_path / "selected")
     for name in "abc":
         paint(
@@ -227,6 +242,8 @@ def test_a_model_that_is_blind_to_most_images_is_said_and_one_that_is_to_all_is_
     assert not (tmp_path / "none").exists()
 
 
-def test_a_folder_that_is_not_there_is_said_first(tmp_path, capsys):
+def test_a_folder_that_is_not_there_is_said_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["label", "pick", str(tmp_path / "nowhere"), "--count", "3"]) == 2
     assert "nowhere: no such file or folder; expected images" in capsys.readouterr().err

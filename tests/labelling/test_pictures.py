@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,7 +13,7 @@ from segue.labelling.kinds import Shape
 from segue.labelling.pictures import draw_shapes, step_picture
 
 
-def test_shapes_are_outlined_in_colours_of_their_own_and_the_rest_stays():
+def test_shapes_are_outlined_in_colours_of_their_own_and_the_rest_stays() -> None:
     shapes = [Shape(x, 4, np.ones((6, 6), bool), 1.0) for x in (2, 12)]
     picture = np.asarray(draw_shapes(Image.new("L", (20, 20), 100), shapes))
     assert [tuple(picture[4, x]) for x in (2, 12)] == [colour(0), colour(1)]
@@ -27,10 +29,10 @@ def test_shapes_are_outlined_in_colours_of_their_own_and_the_rest_stays():
         (np.zeros((1, 2)), [[0, 0]]),
     ],
 )
-def test_steps_are_grey(step, values):
+def test_steps_are_grey(step: Any, values: list[list[int]]) -> None:
     assert np.asarray(step_picture(step)).tolist() == values
 
 
-def test_numbered_objects_have_colours_and_the_background_is_black():
+def test_numbered_objects_have_colours_and_the_background_is_black() -> None:
     picture = np.asarray(step_picture(np.array([[0, 1, 2]])))
     assert [tuple(pixel) for pixel in picture[0]] == [(0, 0, 0), colour(0), colour(1)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,9 @@ from tests.labelling.corrections import (
 
 
 @pytest.mark.parametrize("program", ["labelme", "cvat", "coco", "via"])
-def test_every_format_is_read_back(work, program, capsys):
+def test_every_format_is_read_back(
+    work: Any, program: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     name = trained(work)[0]
     stem, square = stem_of(name), ";".join(f"{x},{y}" for x, y in NEW)
     place = f"pick/{program}"
@@ -51,7 +55,12 @@ def test_every_format_is_read_back(work, program, capsys):
         xs, ys = ([point[axis] for point in NEW] for axis in (0, 1))
         shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
         region = {"shape_attributes": shape, "region_attributes": {"class": "nucleus"}}
-        entry = {"filename": f"{stem}.png", "size": 1, "regions": [region], "file_attributes": {}}
+        entry: dict[str, Any] = {
+            "filename": f"{stem}.png",
+            "size": 1,
+            "regions": [region],
+            "file_attributes": {},
+        }
         place = "pick/via.json"
         (work / place).write_text(json.dumps({f"{stem}.png1": entry}))
     assert imported(work, place) == 0
@@ -60,7 +69,9 @@ def test_every_format_is_read_back(work, program, capsys):
     assert others == (0 if program == "via" else 4)
 
 
-def test_a_file_from_elsewhere_needs_to_know_what_was_picked(work, tmp_path, capsys):
+def test_a_file_from_elsewhere_needs_to_know_what_was_picked(
+    work: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copy(work / "pick" / "cvat" / "annotations.xml", tmp_path / "downloaded.xml")
     arguments = [
         "label",
@@ -76,7 +87,9 @@ def test_a_file_from_elsewhere_needs_to_know_what_was_picked(work, tmp_path, cap
     )
 
 
-def test_what_nobody_touched_is_counted_and_left_out(work, capsys):
+def test_what_nobody_touched_is_counted_and_left_out(
+    work: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = trained(work)[0]
     before = len(
         json.loads((work / "pick" / "labelme" / f"{stem_of(one)}.json").read_text())["shapes"]
@@ -88,7 +101,9 @@ def test_what_nobody_touched_is_counted_and_left_out(work, capsys):
     assert said.count("not reviewed? left out") == 4
 
 
-def test_an_image_without_objects_is_said_and_kept(work, capsys):
+def test_an_image_without_objects_is_said_and_kept(
+    work: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = trained(work)[0]
     path = work / "pick" / "labelme" / f"{stem_of(one)}.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "shapes": []}))
@@ -99,7 +114,7 @@ def test_an_image_without_objects_is_said_and_kept(work, capsys):
     )
 
 
-def damage(work, what: str) -> str:
+def damage(work: Any, what: str) -> str:
     """Damage what was corrected; returns where it is."""
     stem = "plate_d" if what == "image" else stem_of(trained(work)[0])
     path = work / "pick" / "labelme" / f"{stem}.json"
@@ -139,7 +154,9 @@ def damage(work, what: str) -> str:
         ),
     ],
 )
-def test_what_is_wrong_is_one_line_and_nothing_is_written(work, what, words, capsys):
+def test_what_is_wrong_is_one_line_and_nothing_is_written(
+    work: Any, what: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     place = damage(work, what)
     before = sorted(path.name for path in (work / "labels" / "annotations").iterdir())
     assert imported(work, place) == 2
@@ -148,7 +165,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(work, what, words, cap
     assert sorted(path.name for path in (work / "labels" / "annotations").iterdir()) == before
 
 
-def test_a_new_class_is_taken_when_it_is_named(work):
+def test_a_new_class_is_taken_when_it_is_named(work: Any) -> None:
     add_labelme(work, stem_of(trained(work)[0]), label="debris")
     assert imported(work, "pick/labelme", "--class", "debris") == 0
     assert content(work, "manual_train")["categories"] == [

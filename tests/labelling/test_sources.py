@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from segue.errors import DataError
 from segue.labelling.sources import doubts, flat, image_name, read_sources
 
 
-def content(*files: str, doubt: str = "") -> dict:
+def content(*files: str, doubt: str = "") -> dict[str, Any]:
     images = [
         {"id": n, "file_name": name, "height": 32, "width": 32, "doubt": doubt}
         for n, name in enumerate(files, 1)
@@ -21,7 +22,7 @@ def content(*files: str, doubt: str = "") -> dict:
 
 
 @pytest.fixture
-def root(tmp_path) -> Path:
+def root(tmp_path: Path) -> Path:
     """Two images labelled by an algorithm, one of them also by hand."""
     folder = render_dataset(tmp_path / "x", {"train": 2}, side=32) / "train"
     (tmp_path / "images").mkdir()
@@ -35,7 +36,7 @@ def root(tmp_path) -> Path:
     return tmp_path
 
 
-def test_the_names_of_files_say_where_labels_come_from(root):
+def test_the_names_of_files_say_where_labels_come_from(root: Path) -> None:
     sources = read_sources(root)
     assert sorted(sources.splits) == ["algorithmic_train", "manual_train"]
     assert list(sources.manual()) == ["train_0000.png"]
@@ -43,11 +44,11 @@ def test_the_names_of_files_say_where_labels_come_from(root):
     assert sources.ids == {"cell": 1}
 
 
-def test_doubts_are_of_images_that_an_algorithm_labelled(root):
+def test_doubts_are_of_images_that_an_algorithm_labelled(root: Path) -> None:
     assert doubts(root) == {"train_0000.png": "few edges", "train_0001.png": "few edges"}
 
 
-def test_objects_say_it_where_files_do_not(tmp_path):
+def test_objects_say_it_where_files_do_not(tmp_path: Path) -> None:
     folder = render_dataset(tmp_path, {"train": 3, "valid": 1}, side=48)
     path = folder / "train" / "_annotations.coco.json"
     entries = json.loads(path.read_text())
@@ -59,12 +60,12 @@ def test_objects_say_it_where_files_do_not(tmp_path):
     assert len(sources.algorithmic()) == 3
 
 
-def test_a_folder_there_is_not_is_refused_with_how_to_make_one(tmp_path):
+def test_a_folder_there_is_not_is_refused_with_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder.*segue label auto"):
         read_sources(tmp_path / "none")
 
 
-def test_names_are_below_images_or_the_root():
+def test_names_are_below_images_or_the_root() -> None:
     root = Path("/d")
     assert image_name(root / "images" / "a" / "b.png", root) == "a/b.png"
     assert image_name(root / "train" / "b.png", root) == "train/b.png"

@@ -5,6 +5,7 @@ where matched.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from segue.losses.matcher import Costs, match
 from segue.structures.masks import PackedMasks
 from segue.structures.predictions import Predictions
 from segue.structures.target import Batch, Target
+from tests.optional import checked, present
 
 B, L, Q, K = 3, 2, 8, 4
 
@@ -46,7 +48,7 @@ class Recorded:
     def __init__(self, values: torch.Tensor) -> None:
         self.values, self.asked = values, 0
 
-    def at(self, image, layer, query):
+    def at(self, image: Any, layer: Any, query: Any):
         self.asked += len(image)
         return self.values[image, layer, query]
 
@@ -57,19 +59,19 @@ def predictions(
     torch.manual_seed(seed)
     logits = torch.randn(images, L, Q * groups, K + extra, requires_grad=True)
     boxes = (0.2 + 0.4 * torch.rand(images, L, Q * groups, 4)).requires_grad_()
-    source = (
+    source: Any = (
         Recorded(torch.randn(images, L, Q * groups, 16, 16, requires_grad=True)) if masks else None
     )
     return Predictions(logits, boxes, tuple(map(str, range(L))), groups, source)
 
 
 def part(p: Predictions, images: slice) -> Predictions:
-    return Predictions(p.logits[images], p.boxes_cxcywh[images], p.layers, p.groups, None)
+    return Predictions(p.logits[images], present(p.boxes_cxcywh)[images], p.layers, p.groups, None)
 
 
 @pytest.mark.parametrize("class_term", ["iou_aware_bce", "focal", "softmax_ce"])
 @pytest.mark.parametrize("groups", [1, 3])
-def test_sums_of_parts_are_the_sum_of_the_whole(class_term, groups):
+def test_sums_of_parts_are_the_sum_of_the_whole(class_term: Any, groups: int) -> None:
     targets = [target(n, key) for key, n in enumerate((3, 0, 5))]
     criterion = Criterion(LossWeights(), Costs(), Q, class_term)
     p = predictions(groups=groups, extra=class_term == "softmax_ce")
@@ -79,7 +81,7 @@ def test_sums_of_parts_are_the_sum_of_the_whole(class_term, groups):
         torch.testing.assert_close(sum(one[name] for one in parts), value)
 
 
-def test_the_total_divides_by_what_each_term_counts():
+def test_the_total_divides_by_what_each_term_counts() -> None:
     targets = [target(3, 1), target(1, 2)]
     counts = Batch({"images": torch.zeros(2, 1)}, targets).counts()
     assert (counts["objects"], counts["images"]) == (4, 2)
@@ -91,7 +93,7 @@ def test_the_total_divides_by_what_each_term_counts():
     )
 
 
-def test_labels_of_which_none_is_trusted_more_than_another_teach_as_much_as_trusted_ones():
+def test_labels_of_which_none_is_trusted_more_than_another_teach_as_much_as_trusted_ones() -> None:
     p, targets = predictions(), [target(2, i) for i in range(B)]
     criterion = Criterion(LossWeights(classes=0), Costs(), Q)
     half = [replace(one, object_weights=one.object_weights / 2) for one in targets]
@@ -102,25 +104,25 @@ def test_labels_of_which_none_is_trusted_more_than_another_teach_as_much_as_trus
     torch.testing.assert_close(halved, full)
 
 
-def test_masks_are_asked_for_matched_queries_only():
+def test_masks_are_asked_for_matched_queries_only() -> None:
     p, targets = (
         predictions(masks=True),
         [target(n, key, masks=True) for key, n in enumerate((3, 0, 2))],
     )
     sums = Criterion(LossWeights(mask_bce=5, dice=5), Costs(), Q)(p, targets)
-    assert p.masks.asked == L * 5 < B * L * Q
+    assert checked(Recorded, p.masks).asked == L * 5 < B * L * Q
     assert set(sums) == {"classes", "l1", "giou", "mask_bce", "dice"}
 
 
-def test_objects_without_a_mask_take_part_in_box_terms_only():
+def test_objects_without_a_mask_take_part_in_box_terms_only() -> None:
     p, targets = predictions(1, masks=True), [target(4, 1, masks=True)]
     targets[0].has_mask[:3] = False
     Criterion(LossWeights(mask_bce=5, dice=5), Costs(), Q)(p, targets)
-    assert p.masks.asked == L
+    assert checked(Recorded, p.masks).asked == L
     assert Batch({"images": torch.zeros(1, 1)}, targets).counts()["masked_object_weights"] == 1
 
 
-def test_no_objects_at_all_gives_a_gradient_and_no_nan():
+def test_no_objects_at_all_gives_a_gradient_and_no_nan() -> None:
     p, targets = predictions(masks=True), [target(0, key, masks=True) for key in range(B)]
     criterion = Criterion(LossWeights(mask_bce=5, dice=5), Costs(), Q)
     sums = criterion(p, targets)
@@ -128,16 +130,16 @@ def test_no_objects_at_all_gives_a_gradient_and_no_nan():
     loss.backward()
     assert (
         torch.isfinite(loss)
-        and torch.isfinite(p.logits.grad).all()
-        and p.logits.grad.abs().sum() > 0
+        and torch.isfinite(present(p.logits.grad)).all()
+        and present(p.logits.grad).abs().sum() > 0
     )
 
 
-def test_a_weight_of_zero_is_not_computed():
+def test_a_weight_of_zero_is_not_computed() -> None:
     assert Criterion(LossWeights(classes=0, l1=0, giou=0, dice=1), Costs(), Q).names == ("dice",)
 
 
-def test_an_objects_weight_scales_its_terms():
+def test_an_objects_weight_scales_its_terms() -> None:
     p, wanted = predictions(1), target(1, 3)
     whole = Criterion(LossWeights(), Costs(), Q)(p, [wanted])
     wanted.object_weights[:] = 0.25
@@ -146,7 +148,7 @@ def test_an_objects_weight_scales_its_terms():
     torch.testing.assert_close(less["giou"], whole["giou"] / 4)
 
 
-def test_logits_that_are_not_finite_are_named_with_their_layer():
+def test_logits_that_are_not_finite_are_named_with_their_layer() -> None:
     p = predictions(1)
     with torch.no_grad():
         p.logits[0, 1, 2] = float("nan")

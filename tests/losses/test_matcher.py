@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,17 +11,18 @@ from hypothesis import strategies as some
 
 from segue.losses.matcher import Costs, match
 from tests.losses.test_criterion import L, Q, predictions, target
+from tests.optional import present
 
 
 @given(some.integers(0, 4), some.integers(0, 2**32))
 @settings(max_examples=25, deadline=None)
-def test_matches_cost_no_more_than_any_other_assignment(objects, seed):
+def test_matches_cost_no_more_than_any_other_assignment(objects: Any, seed: int) -> None:
     p, wanted = predictions(1, seed=seed), target(objects, seed)
     costs = Costs(classes=0, l1=1, giou=0)
     matches = match(p, [wanted], costs)
     assert len(matches) == L * objects
     # (L, Q, N)
-    distance = (p.boxes_cxcywh.detach()[0, :, :, None] - wanted.boxes_cxcywh).abs().sum(-1)
+    distance = (present(p.boxes_cxcywh).detach()[0, :, :, None] - wanted.boxes_cxcywh).abs().sum(-1)
     for layer in range(L):
         here = matches.layer == layer
         ours = float(distance[layer, matches.query[here], matches.target[here]].sum())
@@ -31,7 +33,7 @@ def test_matches_cost_no_more_than_any_other_assignment(objects, seed):
         assert ours == pytest.approx(best, abs=1e-5)
 
 
-def test_every_group_matches_every_object_once():
+def test_every_group_matches_every_object_once() -> None:
     targets = [target(3, 1), target(2, 2)]
     matches = match(predictions(2, groups=3), targets, Costs())
     pairs = list(

@@ -5,6 +5,8 @@ background.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from segue.structures.masks import PackedMasks
 from segue.structures.predictions import Predictions
 from segue.structures.target import Batch, Target
 from tests.conftest import toy_plan
+from tests.optional import present
 from tests.toy import losses, run
 
 SIDE = 64
@@ -51,7 +54,7 @@ class Given:
     def __init__(self, values: torch.Tensor) -> None:
         self.values = values
 
-    def at(self, image, layer, query):
+    def at(self, image: Any, layer: Any, query: Any):
         return self.values[image, layer, query]
 
 
@@ -74,15 +77,15 @@ def case(free: torch.Tensor) -> tuple[Predictions, list[Target]]:
     )
     boxes = torch.full((1, 1, 5, 4), 0.25)
     boxes[0, 0, 1:] = 0.9
-    return Predictions(logits, boxes, ("0",), 1, Given(masks)), [target]
+    return Predictions(logits, boxes, ("0",), 1, cast(Any, Given(masks))), [target]
 
 
-def test_only_a_sure_query_on_something_unlabelled_is_spared():
+def test_only_a_sure_query_on_something_unlabelled_is_spared() -> None:
     predictions, targets = case(unlabelled_cells(picture(LABELLED, MISSED), packed(LABELLED)))
     matches = match(predictions, targets, Costs(), "softmax")
     assert matches.query.tolist() == [0]
     scores = predictions.logits.softmax(-1)[..., :-1]
-    assert spared(predictions, targets, matches, scores, 0.7).flatten().tolist() == [
+    assert present(spared(predictions, targets, matches, scores, 0.7)).flatten().tolist() == [
         False,
         False,
         True,
@@ -90,14 +93,14 @@ def test_only_a_sure_query_on_something_unlabelled_is_spared():
         False,
     ]
     nothing_there = [replace(targets[0], unexplained=torch.zeros(16, 16, dtype=torch.bool))]
-    assert not spared(predictions, nothing_there, matches, scores, 0.7).any()
+    assert not present(spared(predictions, nothing_there, matches, scores, 0.7)).any()
     assert (
         spared(predictions, [replace(targets[0], unexplained=None)], matches, scores, 0.7) is None
     )
 
 
 @pytest.mark.parametrize("term", ["softmax_ce", "focal", "iou_aware_bce"])
-def test_a_spared_query_has_no_gradient_and_the_others_keep_theirs(term):
+def test_a_spared_query_has_no_gradient_and_the_others_keep_theirs(term: Any) -> None:
     gradients = []
     for missed in (None, 0.7):
         predictions, targets = case(unlabelled_cells(picture(LABELLED, MISSED), packed(LABELLED)))
@@ -105,13 +108,13 @@ def test_a_spared_query_has_no_gradient_and_the_others_keep_theirs(term):
         loss = Criterion(weights, Costs(), queries=5, class_term=term, noise=Noise(missed=missed))
         sums = loss(predictions, targets)
         loss.total(sums, Batch({"images": torch.zeros(1)}, targets).counts()).backward()
-        gradients.append(predictions.logits.grad[0, 0].abs().sum(-1))
+        gradients.append(present(predictions.logits.grad)[0, 0].abs().sum(-1))
     without, with_it = gradients
     assert without[2] > 0 and with_it[2] == 0
     assert torch.equal(without[[0, 1, 3, 4]], with_it[[0, 1, 3, 4]])
 
 
-def test_points_near_an_outline_do_not_count():
+def test_points_near_an_outline_do_not_count() -> None:
     ys, xs = torch.meshgrid(torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5, indexing="ij")
     where = torch.stack([xs, ys], -1).view(1, -1, 2) / SIDE
     masks, objects = packed(LABELLED), torch.zeros(1, dtype=torch.int64)
@@ -122,11 +125,11 @@ def test_points_near_an_outline_do_not_count():
     assert counted[(radius - 8).abs() > 3.2].all() and not counted[(radius - 8).abs() < 1.2].any()
 
 
-def test_a_band_around_outlines_makes_a_label_that_is_a_pixel_too_large_as_good_as_the_right_one():
+def test_a_band_around_outlines_makes_a_label_a_pixel_too_large_as_good_as_the_right_one() -> None:
     def mask_loss(label: np.ndarray, boundary: float) -> float:
         exact = torch.from_numpy(disc(16, 16, 8)) * 20.0 - 10
         predictions, targets = case(torch.zeros(16, 16, dtype=torch.bool))
-        source = Given(exact.expand(1, 1, 5, -1, -1))
+        source: Any = Given(exact.expand(1, 1, 5, -1, -1))
         source.size = (SIDE, SIDE)
         predictions = replace(predictions, masks=source)
         weights = LossWeights(classes=0, l1=0, giou=0, mask_bce=1, dice=1)
@@ -141,20 +144,23 @@ def test_a_band_around_outlines_makes_a_label_that_is_a_pixel_too_large_as_good_
     assert mask_loss(large, 2.0) == pytest.approx(mask_loss(right, 2.0), abs=1e-3)
 
 
-def test_each_is_a_line_of_a_plan_that_reaches_the_loss(rendered, tmp_path, monkeypatch):
+def test_each_is_a_line_of_a_plan_that_reaches_the_loss(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
-    def every_query(predictions, targets, matches, scores, least):
+    def every_query(predictions: Any, targets: Any, matches: Any, scores: Any, least: Any):
         asked.append((least, all(target.unexplained is not None for target in targets)))
         return torch.ones_like(scores[..., 0], dtype=torch.bool)
 
     monkeypatch.setattr(criterion, "spared", every_query)
     first = {}
-    for name, noise in {
+    noises: dict[str, dict[str, float]] = {
         "nothing": {},
         "boundary": {"boundary": 2.0},
         "missed": {"missed": 0.3},
-    }.items():
+    }
+    for name, noise in noises.items():
         stage = {"task": "joint", "steps": 1, "epochs": None, "noise": noise}
         plan = toy_plan(rendered, tmp_path / name, detector=stage)
         plan["model"] = {"family": "mask2former", "size": "pico", "queries": 20}
@@ -167,6 +173,8 @@ def test_each_is_a_line_of_a_plan_that_reaches_the_loss(rendered, tmp_path, monk
     ("task", "noise", "words"),
     [("boxes", {"missed": 0.5}, "use task: joint"), ("boxes", {"boundary": 2}, "is of masks")],
 )
-def test_noise_of_what_a_stage_does_not_train_is_refused(rendered, tmp_path, task, noise, words):
+def test_noise_of_what_a_stage_does_not_train_is_refused(
+    rendered: Path, tmp_path: Path, task: str, noise: dict[str, Any], words: str
+) -> None:
     with pytest.raises(ValueError, match=words):
         Plan.model_validate(toy_plan(rendered, tmp_path, detector={"task": task, "noise": noise}))

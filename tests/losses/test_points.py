@@ -8,7 +8,7 @@ from segue.losses.points import point_count, uncertain_points
 from segue.structures.seeds import points
 
 
-def test_uncertain_points_are_where_the_mask_is_undecided_and_follow_from_the_key():
+def test_uncertain_points_are_where_the_mask_is_undecided_and_follow_from_the_key() -> None:
     # undecided along the middle column
     logits = torch.linspace(-10, 10, 32).expand(2, 32, 32).contiguous()
     count = point_count(32, 32)
@@ -22,7 +22,7 @@ def test_uncertain_points_are_where_the_mask_is_undecided_and_follow_from_the_ke
     assert near.float().mean() > 0.7
 
 
-def test_points_are_evenly_spread():
+def test_points_are_evenly_spread() -> None:
     where = points(torch.arange(4), 256)
     for axis in range(2):
         counts = torch.histc(where[0, :, axis], 16, 0, 1)

@@ -4,6 +4,8 @@ again.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torchvision.models.detection._utils import BoxCoder, Matcher
 
@@ -24,7 +26,7 @@ def places(on: int, off: int, between: int = 0) -> torch.Tensor:
     return torch.tensor(kinds, dtype=torch.float32)
 
 
-def test_at_most_the_share_has_an_object_and_the_rest_fills_the_count():
+def test_at_most_the_share_has_an_object_and_the_rest_fills_the_count() -> None:
     boxes = places(on=6, off=20)
     drawn = draw(RULE, boxes, target(), OBJECT, torch.linspace(1, 0, 26))
     assert drawn.positive.tolist() == [True] * 2 + [False] * 6
@@ -34,18 +36,19 @@ def test_at_most_the_share_has_an_object_and_the_rest_fills_the_count():
     assert drawn.object_weights.tolist() == [0.5] * 2 + [1.0] * 6
 
 
-def test_places_between_the_thresholds_take_no_part():
+def test_places_between_the_thresholds_take_no_part() -> None:
     drawn = draw(RULE, places(on=1, off=2, between=5), target(), OBJECT, torch.zeros(8))
     assert sorted(drawn.which.tolist()) == [0, 1, 2]
 
 
-def test_an_image_without_objects_gives_places_without_objects():
-    empty = Target(*(torch.zeros(0) for _ in range(4)))
+def test_an_image_without_objects_gives_places_without_objects() -> None:
+    nothing: Any = [torch.zeros(0) for _ in range(4)]
+    empty = Target(*nothing)
     drawn = draw(RULE, places(on=3, off=2), empty, torch.zeros(0, 4), torch.zeros(5))
     assert len(drawn.which) == 5 and not drawn.positive.any()
 
 
-def test_luck_follows_from_the_key_and_differs_by_purpose():
+def test_luck_follows_from_the_key_and_differs_by_purpose() -> None:
     like = torch.zeros(1)
     first, again = (luck_of(target(), 0, 50, like) for _ in range(2))
     assert torch.equal(first, again) and 0 <= float(first.min()) <= float(first.max()) < 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from segue.losses import criterion
@@ -13,10 +15,10 @@ MASKS = {"mask_bce": 5.0, "dice": 5.0}
 @pytest.mark.parametrize(
     ("task", "expected"), [("boxes", BOXES), ("masks", MASKS), ("joint", BOXES | MASKS)]
 )
-def test_only_the_terms_of_the_task_are_computed(task, expected):
+def test_only_the_terms_of_the_task_are_computed(task: str, expected: Any) -> None:
     assert criterion.task_weights(task, {}, classes=2.0).active() == expected
 
 
-def test_what_the_plan_says_comes_before_the_task():
+def test_what_the_plan_says_comes_before_the_task() -> None:
     weights = criterion.task_weights("masks", {"l1": 1.0, "dice": 0.0})
     assert weights.active() == {"l1": 1.0, "mask_bce": 5.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ from segue.training.learner import Loss
 from segue.training.loop import exact_sums
 
 # Family and options: all families, and all kinds of mask heads.
-MODELS = [
+MODELS: list[Any] = [
     ("detr", {}),
     ("mask2former", {}),
     ("mask2former", {"recompute": True}),
@@ -30,7 +31,7 @@ MODELS = [
 
 
 def build(
-    family: str, objects: int = 10, masks: bool = True, size: str = "pico", **options
+    family: str, objects: int = 10, masks: bool = True, size: str = "pico", **options: Any
 ) -> Chain:
     module = models.get(family)
     settled, _ = module.resolve_options(

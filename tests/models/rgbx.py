@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from segue.models import ModelSpec, rgbx_rcnn
+from segue.models.parts.chain import Chain
 from segue.models.weights import ModelWeights
 from segue.models.weights.card import Card
 from segue.structures.channels import RGB, Channel
@@ -19,7 +21,12 @@ THERMAL, EVENT = Channel(name="thermal"), Channel(name="event")
 BOTH = (*RGB, THERMAL)
 
 
-def spec_of(size="pico", channels=BOTH, classes=("a", "b"), **options):
+def spec_of(
+    size: str = "pico",
+    channels: tuple[*tuple[Channel, ...], Channel] = BOTH,
+    classes: tuple[str, str] = ("a", "b"),
+    **options: Any,
+):
     settled, _ = rgbx_rcnn.resolve_options(
         rgbx_rcnn.Options(**options), rgbx_rcnn.SIZES[size], 5, "cpu"
     )
@@ -32,17 +39,17 @@ def spec_of(size="pico", channels=BOTH, classes=("a", "b"), **options):
     )
 
 
-def build(masks=False, seed=0, **spec):
+def build(masks: bool = False, seed: int = 0, **spec: Any) -> Any:
     torch.manual_seed(seed)
     return rgbx_rcnn.build(spec_of(**spec), masks)
 
 
-def pixels(channels=4, side=64):
+def pixels(channels: int = 4, side: int = 64):
     generator = torch.Generator().manual_seed(1)
     return torch.randint(0, 256, (2, channels, side, side), dtype=torch.uint8, generator=generator)
 
 
-def weights_of(chain) -> ModelWeights:
+def weights_of(chain: Chain) -> ModelWeights:
     card = Card(spec=chain.spec)
     return ModelWeights(
         dict(chain.state_dict()), chain.spec.classes, chain.spec.channel_names, "parent", card=card

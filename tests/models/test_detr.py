@@ -4,6 +4,9 @@ refusals.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import timm
 import torch
 import torchvision
@@ -12,6 +15,7 @@ from pytest import approx, fixture, mark, raises
 from segue import models
 from segue.errors import CheckpointError, HandoverError, PlanError
 from segue.models import ModelSpec, detr
+from segue.models.parts.chain import Chain
 from segue.models.weights import ModelWeights
 from segue.plan.schema import Model
 from segue.run.opening import open_weights
@@ -21,7 +25,9 @@ from segue.training.freeze import FrozenProof
 from segue.training.handover import adopt
 
 
-def build(size="pico", classes=("a", "b"), channels=RGB, **options):
+def build(
+    size: str = "pico", classes: Any = ("a", "b"), channels: Any = RGB, **options: Any
+) -> Any:
     settled, _ = detr.resolve_options(detr.Options(**options), detr.SIZES[size], 5, "cpu")
     torch.manual_seed(0)
     channels = detr.with_pretraining_stats(settled, channels)
@@ -31,12 +37,12 @@ def build(size="pico", classes=("a", "b"), channels=RGB, **options):
     return detr.build(spec, masks=False)
 
 
-def weights_of(chain, source="weights") -> ModelWeights:
+def weights_of(chain: Chain, source: str = "weights") -> ModelWeights:
     names = tuple(channel.name for channel in chain.spec.channels)
     return ModelWeights(dict(chain.state_dict()), chain.spec.classes, names, source)
 
 
-def images(side=64, channels=3):
+def images(side: int = 64, channels: int = 3):
     return {
         "images": torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(1))
     }
@@ -48,19 +54,19 @@ NETWORKS = (
 
 
 @mark.parametrize("name", NETWORKS.split())
-def test_any_network_of_timms_is_a_backbone_that_gives_its_last_map(name):
+def test_any_network_of_timms_is_a_backbone_that_gives_its_last_map(name: str) -> None:
     side = 224
-    chain = build(backbone=name, resolution=side, queries=10).eval()
+    chain: Any = build(backbone=name, resolution=side, queries=10).eval()
     with torch.no_grad():
         features = chain.run(images(side), 0, 1, learn=False)["features"]
     stride, _ = detr.layout_of(name, side)
     assert features.shape == (2, chain.backbone.width, side // stride, side // stride)
 
 
-def test_a_backbone_computes_what_timm_does_with_its_pretrained_weights(tmp_path):
+def test_a_backbone_computes_what_timm_does_with_its_pretrained_weights(tmp_path: Path) -> None:
     """Through a file, with batch statistics in eval mode: constants are constants."""
     torch.manual_seed(0)
-    peer = timm.create_model("resnet18", pretrained=False, zero_init_last=False).train()
+    peer: Any = timm.create_model("resnet18", pretrained=False, zero_init_last=False).train()
     for _ in range(3):
         peer(torch.randn(4, 3, 64, 64))  # moves the running statistics
     peer.eval()
@@ -72,7 +78,7 @@ def test_a_backbone_computes_what_timm_does_with_its_pretrained_weights(tmp_path
     normalise = torchvision.transforms.functional.normalize
     with torch.no_grad():
         wanted = peer.forward_features(
-            normalise(images()["images"], (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+            normalise(images()["images"], [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
         )
         torch.testing.assert_close(
             chain.run(images(), 0, 1, False)["features"], wanted, rtol=1e-4, atol=1e-5
@@ -80,7 +86,9 @@ def test_a_backbone_computes_what_timm_does_with_its_pretrained_weights(tmp_path
 
 
 @mark.parametrize("name", ["convnext_atto", "efficientnet_b0", "test_vit", "regnetx_002"])
-def test_pretrained_files_of_other_networks_fit_to_the_last_tensor(tmp_path, name):
+def test_pretrained_files_of_other_networks_fit_to_the_last_tensor(
+    tmp_path: Path, name: str
+) -> None:
     """Whatever timm calls their classifiers, and wherever it puts norms."""
     torch.save(timm.create_model(name, pretrained=False).state_dict(), tmp_path / "net.pth")
     chain = build(backbone=name, resolution=64, queries=10)
@@ -90,7 +98,7 @@ def test_pretrained_files_of_other_networks_fit_to_the_last_tensor(tmp_path, nam
     assert report.tensors == len(chain.part("backbone").state_dict())
 
 
-def test_pixels_are_normalised_as_the_backbone_was_trained_unless_the_plan_says_otherwise():
+def test_pixels_are_normalised_as_the_backbone_was_trained_unless_the_plan_says_otherwise() -> None:
     assert build().backbone.normalise.mean.flatten().tolist() == approx([0.5] * 3)
     assert build("resnet18").backbone.normalise.mean.flatten().tolist() == approx(
         [0.485, 0.456, 0.406]
@@ -101,7 +109,7 @@ def test_pixels_are_normalised_as_the_backbone_was_trained_unless_the_plan_says_
     )
 
 
-def test_batch_statistics_never_move_frozen_or_not():
+def test_batch_statistics_never_move_frozen_or_not() -> None:
     """In the original 106 of 106 running buffers changed behind requires_grad=False."""
     chain = build("resnet50", resolution=64, queries=10)
     buffers = {name: t.clone() for name, t in chain.named_buffers() if "running" in name}
@@ -125,7 +133,7 @@ def test_batch_statistics_never_move_frozen_or_not():
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in chain.modules())
 
 
-def test_a_residual_network_without_pretrained_statistics_still_passes_a_signal():
+def test_a_residual_network_without_pretrained_statistics_still_passes_a_signal() -> None:
     features = (
         build("resnet50", resolution=64, queries=10).eval().run(images(), 0, 1, False)["features"]
     )
@@ -133,8 +141,8 @@ def test_a_residual_network_without_pretrained_statistics_still_passes_a_signal(
 
 
 @mark.parametrize("place", ["backbone.first_half", "backbone.last_quarter"])
-def test_a_part_of_the_backbone_can_stay_frozen(place):
-    chain = build("resnet18", resolution=64, queries=10)
+def test_a_part_of_the_backbone_can_stay_frozen(place: Any) -> None:
+    chain: Any = build("resnet18", resolution=64, queries=10)
     chain.freeze_through(place)
     learns = {
         name.split(".")[2]
@@ -149,14 +157,14 @@ def test_a_part_of_the_backbone_can_stay_frozen(place):
 
 
 @mark.parametrize("decoder", ["plain", "conditional"])
-def test_kept_classes_keep_every_bit_of_their_rows_and_score_as_before(decoder):
+def test_kept_classes_keep_every_bit_of_their_rows_and_score_as_before(decoder: Any) -> None:
     """Three classes become two old ones in another order and two new ones.
 
     Scores agree within rounding: a product with three rows may add up in another order than one
     with four.
     """
-    before = build(classes=("cell", "rod", "tube"), decoder=decoder).eval()
-    after = build(classes=("tube", "spot", "cell", "ring"), decoder=decoder).eval()
+    before: Any = build(classes=("cell", "rod", "tube"), decoder=decoder).eval()
+    after: Any = build(classes=("tube", "spot", "cell", "ring"), decoder=decoder).eval()
     with torch.no_grad():
         for parameter in before.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -178,7 +186,7 @@ def test_kept_classes_keep_every_bit_of_their_rows_and_score_as_before(decoder):
     )
 
 
-def test_another_decoder_is_refused_with_the_difference():
+def test_another_decoder_is_refused_with_the_difference() -> None:
     """The original loads such weights with 108 tensors silently missing."""
     with raises(HandoverError) as caught:
         adopt(build(decoder="plain"), weights_of(build(decoder="conditional"), "conditional.ckpt"))
@@ -195,7 +203,7 @@ def test_another_decoder_is_refused_with_the_difference():
     )
 
 
-def test_a_fourth_channel_begins_as_the_mean_of_the_three_it_is_named_beside():
+def test_a_fourth_channel_begins_as_the_mean_of_the_three_it_is_named_beside() -> None:
     four = (*RGB, Channel(name="thermal"))
     chain, parent = build(channels=four), build()
     report = adopt(chain, weights_of(parent))
@@ -207,7 +215,7 @@ def test_a_fourth_channel_begins_as_the_mean_of_the_three_it_is_named_beside():
 
 
 @fixture
-def unnamed(tmp_path):
+def unnamed(tmp_path: Path) -> str:
     chain = build(classes=("x", "y"))
     torch.save(
         {"state_dict": {f"model.{name}": t for name, t in chain.state_dict().items()}},
@@ -216,7 +224,7 @@ def unnamed(tmp_path):
     return str(tmp_path / "last.ckpt")
 
 
-def test_class_rows_without_names_are_refused_until_the_plan_names_them(unnamed):
+def test_class_rows_without_names_are_refused_until_the_plan_names_them(unnamed: str) -> None:
     with raises(
         HandoverError, match="2 class rows without names; expected model.weights_classes: 2 names"
     ):
@@ -245,18 +253,18 @@ def test_class_rows_without_names_are_refused_until_the_plan_names_them(unnamed)
         ({"width": 70}, "expected a multiple of 16, such as 64"),
     ],
 )
-def test_what_does_not_fit_is_an_error_before_training(options, words):
+def test_what_does_not_fit_is_an_error_before_training(options: Any, words: str) -> None:
     with raises(PlanError, match=words):
         build(**options)
 
 
-def test_a_file_of_something_else_is_no_backbone(tmp_path):
+def test_a_file_of_something_else_is_no_backbone(tmp_path: Path) -> None:
     torch.save({"state_dict": {"embedding": torch.zeros(3)}}, tmp_path / "other.pt")
     with raises(CheckpointError, match="neither DETR nor a backbone"):
         detr.import_weights(str(tmp_path / "other.pt"))
 
 
-def test_more_queries_than_the_weights_have_cannot_be_made_up():
+def test_more_queries_than_the_weights_have_cannot_be_made_up() -> None:
     with raises(HandoverError, match="40, but the weights have 30"):
         adopt(build(queries=40), weights_of(build()))
     assert "queries 30 -> 20" in str(adopt(build(queries=20), weights_of(build())))

@@ -4,11 +4,15 @@ boxes around masks.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 from segue.errors import PlanError
 from segue.models import ModelSpec, mask2former
+from segue.models.parts.chain import Chain
 from segue.models.weights import ModelWeights
 from segue.plan.schema import Plan
 from segue.structures.channels import RGB, Channel
@@ -20,7 +24,9 @@ from tests.conftest import toy_plan
 from tests.toy import losses, run, run_until, same_tensors
 
 
-def build(size="pico", classes=("a", "b"), channels=RGB, **options):
+def build(
+    size: str = "pico", classes: Any = ("a", "b"), channels: Any = RGB, **options: Any
+) -> Any:
     settled, _ = mask2former.resolve_options(
         mask2former.Options(**options), mask2former.SIZES[size], 5, "cpu"
     )
@@ -35,18 +41,18 @@ def build(size="pico", classes=("a", "b"), channels=RGB, **options):
     return mask2former.build(spec, masks=True)
 
 
-def weights_of(chain, source="weights") -> ModelWeights:
+def weights_of(chain: Chain, source: str = "weights") -> ModelWeights:
     names = tuple(channel.name for channel in chain.spec.channels)
     return ModelWeights(dict(chain.state_dict()), chain.spec.classes, names, source)
 
 
-def images(side=128, channels=3):
+def images(side: int = 128, channels: int = 3):
     return {
         "images": torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(1))
     }
 
 
-def plan_of(rendered, folder, **changes) -> dict:
+def plan_of(rendered: Path, folder: Any, **changes: Any) -> dict[str, Any]:
     """All of it from nothing, then the same with its backbone frozen; four steps."""
     plan = toy_plan(rendered, folder, detector={"name": "first", "task": "joint", "epochs": 1})
     plan["model"] = {"family": "mask2former", "size": "pico", "queries": 20}
@@ -55,7 +61,9 @@ def plan_of(rendered, folder, **changes) -> dict:
 
 
 @pytest.fixture(scope="module")
-def reference(rendered, tmp_path_factory, resized_as_bytes):
+def reference(
+    rendered: Path, tmp_path_factory: pytest.TempPathFactory, resized_as_bytes: None
+) -> Path:
     return run(plan_of(rendered, tmp_path_factory.mktemp("mask2former")))
 
 
@@ -66,7 +74,7 @@ def reference(rendered, tmp_path_factory, resized_as_bytes):
 LOSSES = [40.9266968, 37.3934555, 35.622612, 34.0443077]
 
 
-def test_losses_are_those_recorded_and_the_frozen_backbone_is_the_parents(reference):
+def test_losses_are_those_recorded_and_the_frozen_backbone_is_the_parents(reference: Path) -> None:
     found = losses(reference / "1-first") + losses(reference / "2-second")
     assert found[0] == pytest.approx(LOSSES[0], rel=1e-4)
     assert found == pytest.approx(LOSSES, rel=5e-3)
@@ -79,13 +87,17 @@ def test_losses_are_those_recorded_and_the_frozen_backbone_is_the_parents(refere
 
 
 @pytest.mark.parametrize("images", [4, 1])
-def test_a_step_is_the_same_however_it_is_split(reference, rendered, tmp_path, images):
+def test_a_step_is_the_same_however_it_is_split(
+    reference: Path, rendered: Path, tmp_path: Path, images: int
+) -> None:
     again = run(plan_of(rendered, tmp_path, images_per_forward=images), "first")
     assert losses(again / "1-first")[0] == pytest.approx(losses(reference / "1-first")[0], rel=1e-5)
     assert losses(again / "1-first") == pytest.approx(losses(reference / "1-first"), rel=1e-3)
 
 
-def test_killed_inside_a_stage_it_goes_on_to_the_bit(reference, rendered, tmp_path, monkeypatch):
+def test_killed_inside_a_stage_it_goes_on_to_the_bit(
+    reference: Path, rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = plan_of(rendered, tmp_path)
     run(plan, "first")
     run_until(plan, 1, monkeypatch)
@@ -102,14 +114,16 @@ def test_killed_inside_a_stage_it_goes_on_to_the_bit(reference, rendered, tmp_pa
         ({"task": "masks", "freeze": "decoder"}, "has task: joint"),
     ],
 )
-def test_a_stage_without_masks_is_refused(rendered, tmp_path, changes, words):
+def test_a_stage_without_masks_is_refused(
+    rendered: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
     plan = plan_of(rendered, tmp_path)
     plan["stages"][0] |= changes
     with pytest.raises(ValueError, match=words):
         Plan.model_validate(plan)
 
 
-def test_a_loss_of_boxes_and_sizes_that_windows_do_not_fit_are_refused():
+def test_a_loss_of_boxes_and_sizes_that_windows_do_not_fit_are_refused() -> None:
     with pytest.raises(PlanError, match="mask2former has no boxes"):
         mask2former.criterion(build(), "joint", {"l1": 5.0})
     for resolution in (126, 96):
@@ -117,7 +131,7 @@ def test_a_loss_of_boxes_and_sizes_that_windows_do_not_fit_are_refused():
             build(resolution=resolution)
 
 
-def test_kept_classes_keep_every_bit_of_their_rows_and_score_the_same_in_another_order():
+def test_kept_classes_keep_every_bit_of_their_rows_and_score_the_same_in_another_order() -> None:
     """Scores agree within rounding, as products have other numbers of rows; masks to the bit."""
     old = build(classes=("cell", "rod", "tube")).eval()
     new = build(classes=("tube", "cell")).eval()
@@ -135,7 +149,7 @@ def test_kept_classes_keep_every_bit_of_their_rows_and_score_the_same_in_another
     )
 
 
-def test_queries_can_be_dropped_and_new_ones_begin_among_the_others():
+def test_queries_can_be_dropped_and_new_ones_begin_among_the_others() -> None:
     few, many = build(queries=10), build(queries=25)
     tensors = dict(many.state_dict())
     assert mask2former.adapt_weights(tensors, few.spec) == ["queries 25 -> 10: the first 10 kept"]
@@ -156,7 +170,7 @@ def test_queries_can_be_dropped_and_new_ones_begin_among_the_others():
     many.load_state_dict(tensors)
 
 
-def test_a_fourth_channel_at_its_mean_changes_nothing():
+def test_a_fourth_channel_at_its_mean_changes_nothing() -> None:
     three = build().eval()
     four = build(channels=(*RGB, Channel(name="thermal", mean=0.5, std=0.25))).eval()
     adopt(four, weights_of(three))
@@ -168,8 +182,8 @@ def test_a_fourth_channel_at_its_mean_changes_nothing():
     torch.testing.assert_close(a["logits"], b["logits"])
 
 
-def test_a_score_is_the_class_times_how_sure_the_mask_is():
-    chain = build().eval()
+def test_a_score_is_the_class_times_how_sure_the_mask_is() -> None:
+    chain: Any = build().eval()
     with torch.no_grad():
         state = chain(images())
         found = mask2former.postprocess(chain, state, [(90, 120), (128, 128)], 15)[0]
@@ -183,13 +197,13 @@ def test_a_score_is_the_class_times_how_sure_the_mask_is():
     assert all((best - score).abs().min() < 1e-6 for score in found.scores)
 
 
-def test_computing_blocks_again_gives_the_same_gradients_from_less_memory():
+def test_computing_blocks_again_gives_the_same_gradients_from_less_memory() -> None:
     kept, again = build().train(), build(recompute=True).train()
     again.load_state_dict(kept.state_dict())
     sizes = []
     for chain in (kept, again):
 
-        def step(chain=chain):
+        def step(chain: Chain = chain):
             state = chain(images())
             (
                 state["logits"].square().sum()
@@ -203,7 +217,7 @@ def test_computing_blocks_again_gives_the_same_gradients_from_less_memory():
         torch.testing.assert_close(a.grad, b.grad, msg=name)
 
 
-def test_1500_pixels_with_200_cells_fit_24_gigabytes_when_blocks_are_computed_again():
+def test_1500_pixels_with_200_cells_fit_24_gigabytes_when_blocks_are_computed_again() -> None:
     """As in the pipeline this family is for.
 
     ModelWeights, gradients and Adam's two averages are 16 bytes a parameter.

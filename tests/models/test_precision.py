@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -10,8 +13,8 @@ from tests.models.pico import MODELS, batch_for, build, forward
 
 @pytest.mark.parametrize(("family", "options"), MODELS)
 def test_masks_are_trained_in_half_precision_and_the_loss_is_nearly_the_same(
-    rendered, family, options
-):
+    rendered: Path, family: Any, options: Any
+) -> None:
     chain = build(family, **options).train()
     batch = batch_for(chain, rendered, 2)
     loss = {

@@ -5,6 +5,8 @@ kill.
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,12 +21,13 @@ from segue.training.freeze import FrozenProof
 from segue.training.journal import read_rows
 from tests.conftest import write_plan
 from tests.models.rgbx import as_rgb, build, pixels, two_targets, with_x
+from tests.optional import present
 from tests.toy import losses, run, run_until, same_tensors
 from tests.training.test_processes import torchrun
 
 
 @pytest.fixture(scope="module")
-def four(tmp_path_factory):
+def four(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """8 training and 3 validation images of 64 px; the fourth channel shows what is inside the
     objects.
     """
@@ -33,7 +36,7 @@ def four(tmp_path_factory):
     )
 
 
-def plan_of(data, folder, stages, **model) -> dict:
+def plan_of(data: Any, folder: Any, stages: Any, **model: Any) -> dict[str, Any]:
     common = {
         "images_per_step": 4,
         "workers": 0,
@@ -50,7 +53,7 @@ def plan_of(data, folder, stages, **model) -> dict:
     }
 
 
-def three_stages(data, folder, **changes) -> dict:
+def three_stages(data: Any, folder: Any, **changes: Any) -> dict[str, Any]:
     """RGB; X added with RGB frozen; all with masks."""
     stages = [
         {"name": "rgb", "task": "boxes", "data": {"root": str(data), "channels": ["r", "g", "b"]}},
@@ -66,11 +69,13 @@ LOSSES = [2.51117206, 2.16061544, 1.34504747, 2.46605802, 3.66697836, 3.83526993
 
 
 @pytest.fixture(scope="module")
-def reference(four, tmp_path_factory, resized_as_bytes):
+def reference(four: Path, tmp_path_factory: pytest.TempPathFactory, resized_as_bytes: None) -> Path:
     return run(three_stages(four, tmp_path_factory.mktemp("reference"), save_every_steps=1))
 
 
-def test_losses_are_those_recorded_and_a_stage_begins_as_good_as_the_one_before(reference):
+def test_losses_are_those_recorded_and_a_stage_begins_as_good_as_the_one_before(
+    reference: Path,
+) -> None:
     assert sum((losses(reference / name) for name in FOLDERS), []) == pytest.approx(
         LOSSES, rel=1e-3
     )
@@ -79,7 +84,7 @@ def test_losses_are_those_recorded_and_a_stage_begins_as_good_as_the_one_before(
     assert begun["epoch"] == 0 and begun["box_ap"] == pytest.approx(selected["box_ap"], rel=1e-8)
 
 
-def test_a_frozen_rgb_stream_stays_while_gradients_go_through_it_to_x(reference):
+def test_a_frozen_rgb_stream_stays_while_gradients_go_through_it_to_x(reference: Path) -> None:
     before, after = (checkpoint.read(reference / stage / "selected")[1] for stage in FOLDERS[:2])
     frozen = [name for name in before if name.startswith("rgb.")]
     assert len(frozen) > 60 and all(torch.equal(before[name], after[name]) for name in frozen)
@@ -101,11 +106,11 @@ def test_a_frozen_rgb_stream_stays_while_gradients_go_through_it_to_x(reference)
         assert moved, part
 
 
-def test_gradients_reach_the_first_of_x_only_through_later_frozen_stages_of_rgb():
+def test_gradients_reach_the_first_of_x_only_through_later_frozen_stages_of_rgb() -> None:
     """With the fused maps of the first three levels left out, X's first stage is heard through
     RGB's later ones.
     """
-    chain = build()
+    chain: Any = build()
     chain.freeze_through("rgb")
     proof = FrozenProof.of(chain)
     state = chain.train()({"images": pixels()})
@@ -120,7 +125,7 @@ def test_gradients_reach_the_first_of_x_only_through_later_frozen_stages_of_rgb(
     assert "frozen rgb: 108 tensors" in proof.check(chain)
 
 
-def test_sums_and_gradients_are_the_same_however_a_step_is_split():
+def test_sums_and_gradients_are_the_same_however_a_step_is_split() -> None:
     chain = build(masks=True)
     loss, whole = (
         rgbx_rcnn.criterion(chain, "joint", {}),
@@ -134,13 +139,13 @@ def test_sums_and_gradients_are_the_same_however_a_step_is_split():
             sums = loss(rgbx_rcnn.predictions(chain, chain.train()(part.inputs)), part.targets)
             loss.total(sums, whole.counts()).backward()
             values = {name: values[name] + float(value.detach()) for name, value in sums.items()}
-        found.append((values, torch.cat([p.grad.flatten() for p in chain.parameters()])))
+        found.append((values, torch.cat([present(p.grad).flatten() for p in chain.parameters()])))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5) and min(found[0][0].values()) > 0
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.slow
-def test_a_run_is_the_same_in_single_images(reference, four, tmp_path):
+def test_a_run_is_the_same_in_single_images(reference: Path, four: Path, tmp_path: Path) -> None:
     again = run(three_stages(four, tmp_path, images_per_forward=1))
     for name in FOLDERS:
         assert losses(again / name)[0] == pytest.approx(losses(reference / name)[0], rel=1e-5)
@@ -152,7 +157,7 @@ def test_a_run_is_the_same_in_single_images(reference, four, tmp_path):
     reason="other processes may resize images in floating point there (see resized_as_bytes)",
 )
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(reference, four, tmp_path):
+def test_two_processes_train_what_one_does(reference: Path, four: Path, tmp_path: Path) -> None:
     out = torchrun(write_plan(tmp_path / "plan.yaml", three_stages(four, tmp_path)), 2)
     assert out.returncode == 0, out.stderr
     for name in FOLDERS:
@@ -162,7 +167,9 @@ def test_two_processes_train_what_one_does(reference, four, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_inside_a_stage_it_goes_on_to_the_bit(reference, four, tmp_path, monkeypatch):
+def test_killed_inside_a_stage_it_goes_on_to_the_bit(
+    reference: Path, four: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = three_stages(four, tmp_path, save_every_steps=1)
     run(plan, "rgb")
     run_until(plan, 1, monkeypatch)
@@ -174,9 +181,9 @@ def test_killed_inside_a_stage_it_goes_on_to_the_bit(reference, four, tmp_path, 
 
 @pytest.mark.slow
 def test_the_mask_head_alone_learns_on_a_frozen_detector_from_its_cached_pyramid(
-    four, tmp_path, monkeypatch
-):
-    shapes = []
+    four: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[Any] = []
     fill = cache.fill
     monkeypatch.setattr(
         cache, "fill", lambda *arguments: shapes.append(fill(*arguments).shapes) or fill(*arguments)
@@ -203,7 +210,7 @@ def test_the_mask_head_alone_learns_on_a_frozen_detector_from_its_cached_pyramid
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_terms_and_noise_that_regions_do_not_have_are_refused(four, tmp_path):
+def test_terms_and_noise_that_regions_do_not_have_are_refused(four: Path, tmp_path: Path) -> None:
     for change, words in (
         (
             {"loss": {"mask": 2}},

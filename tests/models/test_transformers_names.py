@@ -14,7 +14,7 @@ from segue.models import _transformers
 from tests.conftest import ROOT
 
 
-def test_the_installed_version_has_every_name_and_is_in_the_range():
+def test_the_installed_version_has_every_name_and_is_in_the_range() -> None:
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     (wanted,) = [Requirement(d) for d in dependencies if Requirement(d).name == "transformers"]
     assert wanted.specifier.contains(transformers.__version__)
@@ -23,7 +23,7 @@ def test_the_installed_version_has_every_name_and_is_in_the_range():
     assert {name.__module__.split(".")[0] for name in names} == {"transformers"}
 
 
-def test_no_other_module_of_the_package_imports_them():
+def test_no_other_module_of_the_package_imports_them() -> None:
     importers, modules = set(), sorted((ROOT / "segue").rglob("*.py"))
     for path in modules:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torchvision
 from torch import nn
+from typing_extensions import override
 
 
 class FacebookLayer(nn.Module):
@@ -21,7 +24,8 @@ class FacebookLayer(nn.Module):
                 nn.LayerNorm(width),
             )
 
-    def forward(self, x, where, memory=None, memory_where=None):
+    @override
+    def forward(self, x: Any, where: Any, memory: Any = None, memory_where: Any = None):
         x = self.norm1(x + self.self_attn(x + where, x + where, x)[0])
         if memory is not None:
             x = self.norm2(x + self.multihead_attn(x + where, memory + memory_where, memory)[0])
@@ -29,16 +33,22 @@ class FacebookLayer(nn.Module):
         return last(x + self.linear2(self.linear1(x).relu()))
 
 
+def module() -> Any:
+    """A module that is given its parts later, which torch types as tensors."""
+    return nn.Module()
+
+
 class FacebookDetr(nn.Module):
     def __init__(self, queries: int, rows: int, width: int = 256) -> None:
         super().__init__()
         resnet = torchvision.models.resnet18(norm_layer=torchvision.ops.FrozenBatchNorm2d)
         body = torchvision.models._utils.IntermediateLayerGetter(resnet, {"layer4": "0"})
-        self.backbone = nn.ModuleList([nn.Module()])
-        self.backbone[0].body = body
+        backbone = module()
+        backbone.body = body
+        self.backbone: Any = nn.ModuleList([backbone])
         self.input_proj = nn.Conv2d(512, width, 1)
-        self.transformer = nn.Module()
-        self.transformer.encoder, self.transformer.decoder = nn.Module(), nn.Module()
+        self.transformer = module()
+        self.transformer.encoder, self.transformer.decoder = module(), module()
         self.transformer.encoder.layers = nn.ModuleList(
             FacebookLayer(width, 2048, False) for _ in range(6)
         )
@@ -48,14 +58,16 @@ class FacebookDetr(nn.Module):
         self.transformer.decoder.norm = nn.LayerNorm(width)
         self.query_embed = nn.Embedding(queries, width)
         self.class_embed = nn.Linear(width, rows)
-        self.bbox_embed = nn.Module()
+        self.bbox_embed = module()
         self.bbox_embed.layers = nn.ModuleList(
             [nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, 4)]
         )
 
-    def forward(self, images):
+    @override
+    def forward(self, images: Any):
         features = self.input_proj(self.backbone[0].body(images)["0"])
-        where = sine(*features.shape[-2:], features.shape[1] // 2).flatten(1).T[None]
+        channels, height, width = features.shape[-3:]
+        where = sine(height, width, channels // 2).flatten(1).T[None]
         memory = features.flatten(2).transpose(1, 2)
         for layer in self.transformer.encoder.layers:
             memory = layer(memory, where)

@@ -6,6 +6,9 @@ with torch's own attention, under the names that its files have.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 import torchvision
@@ -23,7 +26,7 @@ from tests.parity.facebook_detr import FacebookDetr
 
 CLASSES = ("cell", "tube", "rod")
 QUERIES, SIDE = 12, 128
-PEERS = {
+PEERS: dict[str, tuple[Any, Any]] = {
     "plain": (transformers.DetrConfig, transformers.DetrForObjectDetection),
     "conditional": (
         transformers.ConditionalDetrConfig,
@@ -32,7 +35,7 @@ PEERS = {
 }
 
 
-def peer_of(kind: str, **changes) -> nn.Module:
+def peer_of(kind: str, **changes: Any) -> Any:
     """transformers' model on a ResNet-18, every weight and statistic random."""
     config, model = PEERS[kind]
     settings = config(
@@ -56,7 +59,7 @@ def shaken(model: nn.Module) -> nn.Module:
     return model
 
 
-def ours_of(source, classes=CLASSES) -> Chain:
+def ours_of(source: Any, classes: Any = CLASSES) -> Chain:
     """Our model with the weights of a file or folder."""
     weights = detr.import_weights(str(source))
     known = detr.options_from_weights(weights.tensors, "resnet18", "cpu")
@@ -76,11 +79,11 @@ def pixels(images: int = 2) -> torch.Tensor:
 
 def standardised(images: torch.Tensor) -> torch.Tensor:
     return torchvision.transforms.functional.normalize(
-        images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        images, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     )
 
 
-def targets(counts=(3, 5)) -> tuple[list[Target], list[dict]]:
+def targets(counts: tuple[int, int] = (3, 5)) -> tuple[list[Target], list[dict[str, Any]]]:
     g = torch.Generator().manual_seed(2)
     found = [
         Target(
@@ -96,8 +99,8 @@ def targets(counts=(3, 5)) -> tuple[list[Target], list[dict]]:
 
 
 @pytest.mark.parametrize("kind", PEERS)
-def test_the_same_weights_give_the_same_logits_boxes_and_loss(kind, tmp_path):
-    peer = peer_of(kind)
+def test_the_same_weights_give_the_same_logits_boxes_and_loss(kind: str, tmp_path: Path) -> None:
+    peer: Any = peer_of(kind)
     peer.save_pretrained(tmp_path)
     chain = ours_of(tmp_path)
     wanted, labels = targets()
@@ -108,7 +111,7 @@ def test_the_same_weights_give_the_same_logits_boxes_and_loss(kind, tmp_path):
     torch.testing.assert_close(
         state["boxes_cxcywh"][:, -1], theirs.pred_boxes, rtol=1e-5, atol=1e-5
     )
-    last = {
+    last: Any = {
         name: value[:, -1:] for name, value in state.items() if name in ("logits", "boxes_cxcywh")
     }
     # published: 2 for conditional; transformers forgets it
@@ -120,8 +123,8 @@ def test_the_same_weights_give_the_same_logits_boxes_and_loss(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", PEERS)
-def test_detections_are_those_of_its_own_post_processing(kind, tmp_path):
-    peer = peer_of(kind)
+def test_detections_are_those_of_its_own_post_processing(kind: str, tmp_path: Path) -> None:
+    peer: Any = peer_of(kind)
     peer.save_pretrained(tmp_path)
     chain = ours_of(tmp_path)
     with torch.no_grad():
@@ -132,7 +135,7 @@ def test_detections_are_those_of_its_own_post_processing(kind, tmp_path):
         "conditional": transformers.ConditionalDetrImageProcessor,
     }
     sizes = [(100, 200), (60, 50)]
-    options = {"threshold": 0.0, "target_sizes": sizes} | (
+    options: dict[str, Any] = {"threshold": 0.0, "target_sizes": sizes} | (
         {} if kind == "plain" else {"top_k": QUERIES}
     )
     wanted = processor[kind]().post_process_object_detection(theirs, **options)
@@ -147,7 +150,7 @@ def test_detections_are_those_of_its_own_post_processing(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", PEERS)
-def test_every_layer_has_the_loss_that_transformers_gives_it(kind):
+def test_every_layer_has_the_loss_that_transformers_gives_it(kind: Any) -> None:
     layers, g = 6, torch.Generator().manual_seed(0)
     rows = len(CLASSES) + (kind == "plain")
     logits = torch.randn(2, layers, QUERIES, rows, generator=g)
@@ -186,7 +189,9 @@ def test_every_layer_has_the_loss_that_transformers_gives_it(kind):
 
 
 @pytest.mark.parametrize("kind", PEERS)
-def test_with_auxiliary_losses_transformers_answers_otherwise_and_ours_does_not(kind, tmp_path):
+def test_with_auxiliary_losses_transformers_answers_otherwise_and_ours_does_not(
+    kind: str, tmp_path: Path
+) -> None:
     """Its decoders then feed each layer's normed output to the next; the published models never
     did.
     """
@@ -203,7 +208,7 @@ def test_with_auxiliary_losses_transformers_answers_otherwise_and_ours_does_not(
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".ckpt"])
-def test_files_of_facebookresearch_detr_are_read_and_agree(tmp_path, suffix):
+def test_files_of_facebookresearch_detr_are_read_and_agree(tmp_path: Path, suffix: str) -> None:
     torch.manual_seed(3)
     peer = shaken(FacebookDetr(QUERIES, rows=len(COCO_ROWS) + 1)).eval()
     path = tmp_path / f"detr-r18{suffix}"
@@ -217,7 +222,7 @@ def test_files_of_facebookresearch_detr_are_read_and_agree(tmp_path, suffix):
     torch.testing.assert_close(state["boxes_cxcywh"][:, -1], boxes, rtol=1e-5, atol=1e-5)
 
 
-def test_a_lightning_file_around_transformers_model_is_read(tmp_path):
+def test_a_lightning_file_around_transformers_model_is_read(tmp_path: Path) -> None:
     peer = peer_of("conditional")
     wrapped = {f"model.{name}": tensor for name, tensor in peer.state_dict().items()}
     content = {

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import pickle
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from segue.models.weights import mask2former as files
 from segue.structures.masks import PackedMasks
 from segue.structures.target import Batch, Target
 from segue.training.handover import adopt
+from tests.optional import present
 from tests.parity.facebook_mask2former import facebooks_names
 from tests.parity.test_detr import shaken
 
@@ -39,32 +42,34 @@ QUERIES, SIDE = 12, 128
 def peer() -> nn.Module:
     """transformers' model of our size pico, every weight random."""
     size = mask2former.SIZES["pico"]
-    swin = transformers.SwinConfig(
+    swin_config: Any = transformers.SwinConfig  # takes more than it declares
+    swin = swin_config(
         embed_dim=size.embed, depths=size.depths, num_heads=size.heads,
         window_size=size.window, drop_path_rate=0.0,
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )  # fmt: skip
-    config = transformers.Mask2FormerConfig(
+    config_of: Any = transformers.Mask2FormerConfig  # takes more than it declares
+    config = config_of(
         backbone_config=swin, feature_size=64, mask_feature_size=64, hidden_dim=64,
         encoder_feedforward_dim=128, dim_feedforward=128, encoder_layers=2, decoder_layers=4,
         num_attention_heads=4, num_queries=QUERIES,
         num_labels=len(CLASSES), id2label=dict(enumerate(CLASSES)), train_num_points=200,
     )  # fmt: skip
     torch.manual_seed(1)
-    model = shaken(transformers.Mask2FormerForUniversalSegmentation(config)).eval()
+    model: Any = shaken(transformers.Mask2FormerForUniversalSegmentation(config)).eval()
     # what the losses weigh is no weight
     model.criterion.empty_weight.copy_(torch.tensor([1.0, 1.0, 1.0, 0.1]))
     return model
 
 
 @pytest.fixture(scope="module")
-def folder(peer, tmp_path_factory):
+def folder(peer: Any, tmp_path_factory: pytest.TempPathFactory):
     path = tmp_path_factory.mktemp("peer")
     peer.save_pretrained(path)
     return path
 
 
-def ours_of(source, classes=CLASSES, **options) -> Chain:
+def ours_of(source: Any, classes: Any = CLASSES, **options: Any) -> Chain:
     """Our model with the weights of a file or folder."""
     weights = mask2former.import_weights(str(source))
     known = {**mask2former.options_from_weights(weights.tensors, "pico", "cpu"), **options}
@@ -84,14 +89,14 @@ def pixels() -> Tensor:
     return torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
 
 
-def peers_answer(peer: nn.Module, images: Tensor, **labels):
+def peers_answer(peer: nn.Module, images: Tensor, **labels: Any):
     images = torchvision.transforms.functional.normalize(
-        images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        images, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     )
     return peer(pixel_values=images, output_auxiliary_logits=True, **labels)
 
 
-def all_masks(chain: Chain, masks, layer: int) -> Tensor:
+def all_masks(chain: Chain, masks: Any, layer: int) -> Tensor:
     image, query = (
         grid.flatten()
         for grid in torch.meshgrid(torch.arange(2), torch.arange(QUERIES), indexing="ij")
@@ -116,11 +121,11 @@ def answers_agree(chain: Chain, peer: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-def test_every_layer_answers_as_transformers(peer, folder, recompute):
+def test_every_layer_answers_as_transformers(peer: nn.Module, folder: Any, recompute: bool) -> None:
     answers_agree(ours_of(folder, recompute=recompute), peer)
 
 
-def squares(counts=(3, 5)) -> list[Target]:
+def squares(counts: tuple[int, int] = (3, 5)) -> list[Target]:
     """Objects that are rectangles of a 128 px frame."""
     g = torch.Generator().manual_seed(2)
     found = []
@@ -144,7 +149,9 @@ def squares(counts=(3, 5)) -> list[Target]:
     return found
 
 
-def test_losses_at_the_same_points_are_transformers_losses(peer, folder, monkeypatch):
+def test_losses_at_the_same_points_are_transformers_losses(
+    peer: nn.Module, folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Points lie on pixel centres, where reading the nearest pixel of a target is reading it
     bilinearly.
     """
@@ -159,7 +166,9 @@ def test_losses_at_the_same_points_are_transformers_losses(peer, folder, monkeyp
         criterion_module, "uncertain_points", lambda m, *_: where.expand(len(m), -1, -1)
     )
     targets = squares()
-    masks = [torch.stack([t.masks.dense(i) for i in range(len(t))]).float() for t in targets]
+    masks = [
+        torch.stack([present(t.masks).dense(i) for i in range(len(t))]).float() for t in targets
+    ]
     with torch.no_grad():
         monkeypatch.setattr(peer, "get_loss", lambda losses: losses)
         theirs = peers_answer(
@@ -180,7 +189,7 @@ def test_losses_at_the_same_points_are_transformers_losses(peer, folder, monkeyp
 
 
 @pytest.mark.parametrize("kind", ["pth", "pkl"])
-def test_facebooks_files_are_read(peer, kind, tmp_path):
+def test_facebooks_files_are_read(peer: nn.Module, kind: str, tmp_path: Path) -> None:
     path, tensors = tmp_path / f"model_final.{kind}", facebooks_names(peer)
     if kind == "pth":
         torch.save({"model": tensors, "iteration": 3000}, path)
@@ -195,7 +204,9 @@ def test_facebooks_files_are_read(peer, kind, tmp_path):
     answers_agree(_named_by_position(path), peer)
 
 
-def test_a_file_that_is_written_has_facebooks_names_and_says_what_it_is(peer, tmp_path):
+def test_a_file_that_is_written_has_facebooks_names_and_says_what_it_is(
+    peer: nn.Module, tmp_path: Path
+) -> None:
     torch.save({"model": facebooks_names(peer)}, tmp_path / "theirs.pth")
     chain = _named_by_position(tmp_path / "theirs.pth")
     content = files.file_of(chain.state_dict(), chain.spec, 3000, {"cell": 7, "tube": 9, "rod": 12})
@@ -204,13 +215,13 @@ def test_a_file_that_is_written_has_facebooks_names_and_says_what_it_is(peer, tm
     assert content["model"].keys() == used.keys() and len(used) == 206
     assert all(torch.equal(content["model"][name], tensor) for name, tensor in used.items())
     weights = mask2former.import_weights(str(tmp_path / "ours.pth"))
-    assert weights.classes == CLASSES and weights.card.spec == chain.spec
-    assert weights.card.complete and weights.card.data == {
+    assert weights.classes == CLASSES and present(weights.card).spec == chain.spec
+    assert present(weights.card).complete and present(weights.card).data == {
         "classes": {"cell": 7, "tube": 9, "rod": 12}
     }
 
 
-def _named_by_position(path) -> Chain:
+def _named_by_position(path: Any) -> Chain:
     """What `weights_classes` does in a plan: names for rows that have none."""
     weights = mask2former.import_weights(str(path))
     weights.classes = CLASSES
@@ -225,7 +236,7 @@ def _named_by_position(path) -> Chain:
     return chain.eval()
 
 
-def test_a_pickle_that_names_anything_else_is_refused(tmp_path):
+def test_a_pickle_that_names_anything_else_is_refused(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self):
             return (print, ("marker",))
@@ -236,7 +247,7 @@ def test_a_pickle_that_names_anything_else_is_refused(tmp_path):
         mask2former.import_weights(str(path))
 
 
-def test_swin_alone_is_a_backbone(peer, tmp_path):
+def test_swin_alone_is_a_backbone(peer: Any, tmp_path: Path) -> None:
     """Microsoft's file and transformers' folder both fill the whole backbone but the norms of its
     outputs.
     """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,7 +47,7 @@ def peer(size: str) -> nn.Module:
     return model.double().eval()
 
 
-def saved(model: nn.Module, path, args) -> str:
+def saved(model: nn.Module, path: Any, args: Any) -> str:
     torch.save({"model": {k: v.float() for k, v in model.state_dict().items()}, "args": args}, path)
     return str(path)
 
@@ -55,7 +57,7 @@ def ours(size: str, path: str, groups: int = 13):
         rfdetr.Options(groups=groups), rfdetr.SIZES[size], 10, "cpu"
     )
     spec = ModelSpec(family="rfdetr", size=size, classes=CLASSES, options=options.model_dump())
-    chain = rfdetr.build(spec, masks=size.startswith("seg"))
+    chain: Any = rfdetr.build(spec, masks=size.startswith("seg"))
     report = adopt(chain, rfdetr.import_weights(path))
     return chain.double().eval(), report
 
@@ -82,7 +84,9 @@ AS_DICT, AS_NAMESPACE = (
         pytest.param("seg-small", AS_NAMESPACE, marks=pytest.mark.slow),
     ],
 )
-def test_imported_weights_answer_as_in_the_rfdetr_package(size, args, tmp_path):
+def test_imported_weights_answer_as_in_the_rfdetr_package(
+    size: str, args: Any, tmp_path: Path
+) -> None:
     model = peer(size)
     chain, _ = ours(size, saved(model, tmp_path / "peer.pth", args))
     pixels = images(size)
@@ -104,13 +108,15 @@ def test_imported_weights_answer_as_in_the_rfdetr_package(size, args, tmp_path):
 
 
 @pytest.mark.parametrize(("size", "name"), [("nano", "RFDETRNano"), ("seg-nano", "RFDETRSegNano")])
-def test_what_we_write_loads_in_the_rfdetr_package_and_answers_the_same(size, name, tmp_path):
+def test_what_we_write_loads_in_the_rfdetr_package_and_answers_the_same(
+    size: str, name: str, tmp_path: Path
+) -> None:
     import rfdetr as package
 
     options, _ = rfdetr.resolve_options(rfdetr.Options(groups=13), rfdetr.SIZES[size], 10, "cpu")
     spec = ModelSpec(family="rfdetr", size=size, classes=CLASSES, options=options.model_dump())
     torch.manual_seed(3)
-    chain = rfdetr.build(spec, masks=size.startswith("seg"))
+    chain: Any = rfdetr.build(spec, masks=size.startswith("seg"))
     args = {"resolution": options.resolution, "num_queries": options.queries, "group_detr": 13}
     torch.save(rfdetr_file(chain.state_dict(), CLASSES, args), tmp_path / "ours.pth")
     with warnings.catch_warnings():
@@ -132,7 +138,7 @@ def test_what_we_write_loads_in_the_rfdetr_package_and_answers_the_same(size, na
     assert ("pred_masks" in answer) == size.startswith("seg")
 
 
-def test_a_folder_of_transformers_answers_as_transformers(tmp_path):
+def test_a_folder_of_transformers_answers_as_transformers(tmp_path: Path) -> None:
     from transformers import RfDetrForObjectDetection
 
     options, _ = rfdetr.resolve_options(rfdetr.Options(groups=2), rfdetr.SIZES["nano"], 10, "cpu")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import MultiScaleRoIAlign
 from transformers import SegformerConfig, SegformerModel
+from typing_extensions import override
 
 from segue.errors import CheckpointError
 from segue.losses import rcnn
@@ -31,13 +34,13 @@ SIDE = 256
 
 
 @pytest.fixture(scope="module")
-def theirs():
+def theirs() -> SegformerModel:
     torch.manual_seed(3)
     return SegformerModel(SegformerConfig()).eval()  # its defaults are b0's
 
 
 @pytest.fixture(params=["hub", "today"])
-def source(request, theirs, tmp_path):
+def source(request: pytest.FixtureRequest, theirs: SegformerModel, tmp_path: Path) -> str:
     """A folder, which transformers writes with the names that lie on the hub, and a file with the
     names of its code.
     """
@@ -62,7 +65,7 @@ def source(request, theirs, tmp_path):
 
 
 @torch.no_grad()
-def test_imported_streams_give_the_features_of_transformers(source, theirs):
+def test_imported_streams_give_the_features_of_transformers(source: str, theirs: Any) -> None:
     weights = rgbx_rcnn.import_weights(source)
     assert rgbx_rcnn.options_from_weights(weights.tensors, "mit_b1", "cpu") == {
         "backbone": "mit_b0"
@@ -88,13 +91,13 @@ def test_imported_streams_give_the_features_of_transformers(source, theirs):
     )
 
 
-def test_a_stream_of_x_alone_begins_from_rgbs(source):
+def test_a_stream_of_x_alone_begins_from_rgbs(source: str) -> None:
     chain = build(channels=BOTH[3:], size="mit_b0")
     said = str(adopt(chain, rgbx_rcnn.import_weights(source), fresh=("neck", "head")))
     assert "stream of thermal" in said
 
 
-def test_weights_of_another_kind_are_named(tmp_path):
+def test_weights_of_another_kind_are_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     save_file({"embeddings.weight": torch.zeros(2)}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"no SegFormer encoder \(embeddings.weight, ...\)"):
@@ -106,21 +109,22 @@ class Levels(nn.Module):
 
     out_channels = 64
 
-    def __init__(self, neck):
+    def __init__(self, neck: Any):
         super().__init__()
         self.neck = neck
         self.given = {}
 
-    def forward(self, images):
+    @override
+    def forward(self, images: Any):
         return OrderedDict(self.neck.fpn(OrderedDict((name, self.given[name]) for name in LEVELS)))
 
 
 @pytest.fixture(scope="module")
-def pair():
+def pair() -> tuple[Any, dict[str, Tensor], Any]:
     """One of ours with three classes, its features, and torchvision's Mask R-CNN with the same
     weights.
     """
-    chain = build(masks=True, channels=RGB, classes=("a", "b", "c"), resolution=SIDE).eval()
+    chain: Any = build(masks=True, channels=RGB, classes=("a", "b", "c"), resolution=SIDE).eval()
     with torch.no_grad():
         for parameter in chain.head.parameters():
             parameter.mul_(6)  # so that scores and boxes differ
@@ -134,7 +138,7 @@ def pair():
     backbone.given = levels
     names = [*LEVELS, "pool"]
     head, mask_head = chain.head, chain.mask_head
-    model = MaskRCNN(
+    model: Any = MaskRCNN(
         backbone, None, SIDE, SIDE, image_mean=[0, 0, 0], image_std=[1, 1, 1],
         rpn_anchor_generator=AnchorGenerator(
             tuple((8 * 2**i,) for i in range(5)), ((0.5, 1.0, 2.0),) * 5),
@@ -151,11 +155,12 @@ def pair():
 class WithBackground(nn.Module):
     """Mask logits with torchvision's row for the background, which says nothing."""
 
-    def __init__(self, predictor):
+    def __init__(self, predictor: Any):
         super().__init__()
         self.predictor = predictor
 
-    def forward(self, features):
+    @override
+    def forward(self, features: Any):
         logits = self.predictor(features)
         return torch.cat([torch.zeros_like(logits[:, :1]), logits], 1)
 
@@ -165,7 +170,9 @@ def images():
 
 
 @torch.no_grad()
-def test_detections_and_their_masks_are_torchvisions(pair):
+def test_detections_and_their_masks_are_torchvisions(
+    pair: tuple[Any, dict[str, Tensor], Any],
+) -> None:
     chain, levels, model = pair
     logits = []
     hook = model.roi_heads.mask_predictor.register_forward_hook(
@@ -185,7 +192,7 @@ def test_detections_and_their_masks_are_torchvisions(pair):
     torch.testing.assert_close(mine, logits[0][:, 1:], rtol=1e-4, atol=1e-4)
 
 
-def test_a_mask_is_pasted_where_torchvision_pastes_it():
+def test_a_mask_is_pasted_where_torchvision_pastes_it() -> None:
     """It rounds boxes to whole pixels, ours are as they are: the same within half a pixel of an
     outline.
     """
@@ -206,7 +213,9 @@ def test_a_mask_is_pasted_where_torchvision_pastes_it():
 
 
 @torch.no_grad()
-def test_proposals_are_torchvisions_and_know_their_anchors(pair):
+def test_proposals_are_torchvisions_and_know_their_anchors(
+    pair: tuple[Any, dict[str, Tensor], Any],
+) -> None:
     chain, levels, model = pair
     model.eval()
     seen = []
@@ -227,7 +236,8 @@ def targets():
         torch.tensor([[5.0, 8, 60, 90]]),
     ]
     labels = [torch.tensor([0, 2, 1]), torch.tensor([1])]
-    ours, other = [], []
+    ours: list[Any] = []
+    other: list[Any] = []
     for i, (box, label) in enumerate(zip(boxes, labels, strict=True)):
         windows = box.long().tolist()
         ovals = [oval(y1 - y0, x1 - x0) for x0, y0, x1, y1 in windows]
@@ -241,12 +251,14 @@ def targets():
     return ours, other
 
 
-def oval(height, width):
+def oval(height: Any, width: Any):
     down, across = np.mgrid[:height, :width] + 0.5
     return np.hypot(2 * down / height - 1, 2 * across / width - 1) < 1
 
 
-def test_losses_are_torchvisions_where_everything_is_drawn(pair, monkeypatch):
+def test_losses_are_torchvisions_where_everything_is_drawn(
+    pair: tuple[Any, dict[str, Tensor], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Torchvision divides by what it drew, ours by a number that is known before."""
     chain, levels, model = pair
     ours, other = targets()
@@ -255,7 +267,7 @@ def test_losses_are_torchvisions_where_everything_is_drawn(pair, monkeypatch):
     rule = rcnn.draw
     everything = {"count": 1_000_000, "share": 1.0}
 
-    def noted(kind, *arguments):
+    def noted(kind: Any, *arguments: Any):
         drawn.append(rule(rcnn.replace(kind, **everything), *arguments))
         return drawn[-1]
 

@@ -5,12 +5,16 @@ they are not.
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers.loss import loss_lw_detr, loss_rf_detr
+from typing_extensions import override
 
 from segue.losses import criterion as ours
+from segue.losses.criterion import LossWeights
 from segue.losses.matcher import Costs
 from segue.structures.masks import PackedMasks
 from segue.structures.predictions import Predictions
@@ -27,10 +31,10 @@ class StoredMasks:
     def __init__(self, masks: torch.Tensor) -> None:
         self.masks, self.size = masks, (masks.shape[-2], masks.shape[-1])
 
-    def at(self, image, layer, query):
+    def at(self, image: Any, layer: Any, query: Any):
         return self.masks[image, layer, query]
 
-    def sample(self, points):
+    def sample(self, points: Any):
         grid = (2 * points[:, :, None] - 1).repeat_interleave(
             self.masks.shape[1] * self.masks.shape[2], 0
         )
@@ -40,14 +44,15 @@ class StoredMasks:
         )
 
 
-def random_case(counts=(4, 1, 6), seed=0, spread=2.0):
+def random_case(counts: tuple[int, int, int] = (4, 1, 6), seed: int = 0, spread: float = 2.0):
     """Outputs of L layers (the first is the encoder's) and targets, with masks."""
     g = torch.Generator().manual_seed(seed)
     logits = torch.randn(B, L, Q * GROUPS, K, generator=g) * spread
     boxes = torch.rand(B, L, Q * GROUPS, 4, generator=g) * 0.4 + 0.2
     masks = torch.randn(B, L, Q * GROUPS, SIDE, SIDE, generator=g)
     tensors = [t.requires_grad_() for t in (logits, boxes, masks)]
-    targets, labels = [], []
+    targets: list[Any] = []
+    labels: list[Any] = []
     for i, n in enumerate(counts):
         dense = torch.rand(n, SIDE * 4, SIDE * 4, generator=g) > 0.5
         full = [(0, 0, SIDE * 4, SIDE * 4)] * n
@@ -64,7 +69,7 @@ def random_case(counts=(4, 1, 6), seed=0, spread=2.0):
     return tensors, targets, labels
 
 
-def config(**changes):
+def config(**changes: Any):
     values = {
         "class_cost": 2, "bbox_cost": 5, "giou_cost": 2, "num_labels": K, "focal_alpha": 0.25,
         "group_detr": GROUPS,
@@ -76,7 +81,7 @@ def config(**changes):
     return SimpleNamespace(**{**values, **changes})
 
 
-def theirs_detection(tensors, labels):
+def theirs_detection(tensors: Any, labels: Any):
     logits, boxes, _ = tensors
     return loss_lw_detr.LwDetrForObjectDetectionLoss(
         logits[:, -1], labels, "cpu", boxes[:, -1], config(),
@@ -84,7 +89,14 @@ def theirs_detection(tensors, labels):
     )[1]  # fmt: skip
 
 
-def our_sums(tensors, targets, weights, costs, groups=GROUPS, with_masks=False):
+def our_sums(
+    tensors: Any,
+    targets: Any,
+    weights: LossWeights,
+    costs: Costs,
+    groups: Any = GROUPS,
+    with_masks: bool = False,
+):
     logits, boxes, masks = tensors
     layers = ("enc", *map(str, range(L - 1)))
     found = Predictions(logits, boxes, layers, groups, StoredMasks(masks) if with_masks else None)
@@ -92,7 +104,7 @@ def our_sums(tensors, targets, weights, costs, groups=GROUPS, with_masks=False):
     return criterion, criterion(found, targets)
 
 
-def named(sums, objects, suffixes=("_enc", "_0", "")):
+def named(sums: dict[str, Tensor], objects: int, suffixes: Any = ("_enc", "_0", "")):
     """Our sums under transformers' names, divided as it divides."""
     names = {"classes": "loss_ce", "l1": "loss_bbox", "giou": "loss_giou"}
     names |= {"mask_bce": "loss_mask_ce", "dice": "loss_mask_dice"}
@@ -104,7 +116,7 @@ def named(sums, objects, suffixes=("_enc", "_0", "")):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_detection_losses_equal_transformers_at_every_layer(seed):
+def test_detection_losses_equal_transformers_at_every_layer(seed: int) -> None:
     tensors, targets, labels = random_case(seed=seed)
     theirs = theirs_detection(tensors, labels)
     _, sums = our_sums(tensors, targets, ours.LossWeights(), Costs())
@@ -116,11 +128,11 @@ def test_detection_losses_equal_transformers_at_every_layer(seed):
         )
 
 
-def test_detection_gradients_equal_transformers():
+def test_detection_gradients_equal_transformers() -> None:
     tensors, targets, labels = random_case()
     theirs = theirs_detection(tensors, labels)
     wanted = {"loss_ce": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
-    total = sum(w * theirs[name + s] for name, w in wanted.items() for s in ("", "_0", "_enc"))
+    total: Any = sum(w * theirs[name + s] for name, w in wanted.items() for s in ("", "_0", "_enc"))
     expected = torch.autograd.grad(total, tensors[:2])
     criterion, sums = our_sums(tensors, targets, ours.LossWeights(), Costs())
     counts = {
@@ -134,7 +146,7 @@ def test_detection_gradients_equal_transformers():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
 
 
-def test_mask_losses_equal_transformers_at_the_same_points(monkeypatch):
+def test_mask_losses_equal_transformers_at_the_same_points(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors, targets, labels = random_case()
     count = max(SIDE, SIDE * SIDE // 16)
     fixed = torch.rand(1, count, 2, generator=torch.Generator().manual_seed(9))
@@ -170,7 +182,7 @@ def test_mask_losses_equal_transformers_at_the_same_points(monkeypatch):
 # shown with it.
 
 
-def test_one_group_in_eval_mode_matches_each_object_once():
+def test_one_group_in_eval_mode_matches_each_object_once() -> None:
     (logits, boxes, masks), targets, _ = random_case()
     one = [t[:, :, :Q] for t in (logits, boxes, masks)]
     from segue.losses.matcher import match
@@ -188,7 +200,7 @@ def test_one_group_in_eval_mode_matches_each_object_once():
     ) == len(found)
 
 
-def test_a_batch_without_objects_gives_a_gradient_and_no_nan():
+def test_a_batch_without_objects_gives_a_gradient_and_no_nan() -> None:
     tensors, targets, _ = random_case(counts=(0, 0, 0))
     criterion, sums = our_sums(
         tensors, targets, ours.LossWeights(mask_bce=5, dice=5), Costs(), with_masks=True
@@ -203,7 +215,7 @@ def test_a_batch_without_objects_gives_a_gradient_and_no_nan():
 
 
 @pytest.mark.parametrize("value", [18.0, 200.0, -200.0])
-def test_confident_logits_give_finite_losses_and_gradients(value):
+def test_confident_logits_give_finite_losses_and_gradients(value: float) -> None:
     tensors, targets, labels = random_case()
     with torch.no_grad():
         tensors[0].fill_(value)
@@ -216,12 +228,13 @@ def test_confident_logits_give_finite_losses_and_gradients(value):
         assert not torch.isfinite(theirs_detection(tensors, labels)["loss_ce"])
 
 
-def test_the_mask_matcher_draws_points_from_the_mask_size_not_the_batch_size():
+def test_the_mask_matcher_draws_points_from_the_mask_size_not_the_batch_size() -> None:
     tensors, targets, _ = random_case()
     seen = []
 
     class Watched(StoredMasks):
-        def sample(self, points):
+        @override
+        def sample(self, points: Any):
             seen.append(points.shape[1])
             return super().sample(points)
 
@@ -236,7 +249,7 @@ def test_the_mask_matcher_draws_points_from_the_mask_size_not_the_batch_size():
     assert seen == [SIDE * SIDE // 16] * 2
 
 
-def test_overlaps_of_matched_pairs_are_not_a_square_matrix():
+def test_overlaps_of_matched_pairs_are_not_a_square_matrix() -> None:
     from segue.structures.boxes import iou_and_giou
 
     boxes = torch.rand(20_000, 4).sort(-1).values  # 20,000 squared would be 1.6 GB
@@ -244,7 +257,7 @@ def test_overlaps_of_matched_pairs_are_not_a_square_matrix():
     assert iou.shape == giou.shape == (20_000,)
 
 
-def test_the_loss_is_divided_by_the_objects_of_the_whole_step():
+def test_the_loss_is_divided_by_the_objects_of_the_whole_step() -> None:
     """Two processes (or micro-batches) with 1 and 6 objects give the loss of both together."""
     tensors, targets, _ = random_case(counts=(4, 1, 6))
     logits, boxes, _ = tensors

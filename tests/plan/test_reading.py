@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -35,7 +36,7 @@ def complaint(text: str, *overrides: str) -> str:
     return caught.value.message
 
 
-def test_an_override_changes_one_of_several_places_that_yaml_aliases_share():
+def test_an_override_changes_one_of_several_places_that_yaml_aliases_share() -> None:
     text = """
 data: {root: d}
 stages:
@@ -46,7 +47,7 @@ stages:
     assert [stage.optimizer.lr for stage in plan.stages] == [1e-3, 1e-4]
 
 
-def test_a_plan_is_read_with_defaults_for_what_it_leaves_out():
+def test_a_plan_is_read_with_defaults_for_what_it_leaves_out() -> None:
     plan = parse(PLAN, "plan.yaml")
     assert plan.stages[0].optimizer.lr == 1e-4 and plan.stages[1].images_per_step == 16
     assert plan.start_of(plan.stages[1]) == "detector" and plan.start_of(plan.stages[0]) is None
@@ -86,19 +87,19 @@ def test_a_plan_is_read_with_defaults_for_what_it_leaves_out():
         ),
     ],
 )
-def test_a_mistake_is_named_with_its_place(old, new, words):
+def test_a_mistake_is_named_with_its_place(old: str, new: str, words: str) -> None:
     assert old in PLAN
     message = complaint(PLAN.replace(old, new, 1))
     assert words in message
     assert "Traceback" not in message and "pydantic" not in message
 
 
-def test_all_mistakes_are_listed_at_once():
+def test_all_mistakes_are_listed_at_once() -> None:
     message = complaint(PLAN.replace("task: boxes", "task: box").replace("epochs: 5", "epochs: -1"))
     assert message.startswith("plan.yaml: 3 problems\n") and message.count("plan.yaml:") == 4
 
 
-def test_overrides_reach_into_stages_by_name_and_number():
+def test_overrides_reach_into_stages_by_name_and_number() -> None:
     plan = parse(
         PLAN,
         "x",
@@ -116,18 +117,18 @@ def test_overrides_reach_into_stages_by_name_and_number():
         ("modell.size=nano", "unknown key 'modell'; did you mean 'model'?"),
     ],
 )
-def test_an_override_that_fits_nowhere_is_refused(override, words):
+def test_an_override_that_fits_nowhere_is_refused(override: str, words: str) -> None:
     assert words in complaint(PLAN, override)
 
 
 @pytest.mark.parametrize(
     "text", ["", "just words", "- a\n- b", "a: &x [*x]", "a: !!python/object/new:os.system [ls]"]
 )
-def test_what_is_no_plan_is_one_complaint(text):
+def test_what_is_no_plan_is_one_complaint(text: str) -> None:
     assert complaint(text)
 
 
-def test_a_missing_file_says_how_to_get_one(tmp_path):
+def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="no such file; expected a plan; next: segue init"):
         load_plan(tmp_path / "plan.yaml")
     (tmp_path / "plan.yaml").write_bytes(b"\xff\xfe\x00")
@@ -136,6 +137,6 @@ def test_a_missing_file_says_how_to_get_one(tmp_path):
 
 
 @given(some.text(max_size=200))
-def test_any_text_is_a_plan_or_a_complaint(text):
+def test_any_text_is_a_plan_or_a_complaint(text: str) -> None:
     with contextlib.suppress(PlanError):
         parse(text, "plan.yaml")

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,25 +45,27 @@ from tests.toy import run
         ({"data": {"root": "x", "train": {"annotations": "y"}}}, "has root: and parts by name"),
     ],
 )
-def test_a_plan_that_cannot_work_is_refused(rendered, tmp_path, changes, words):
+def test_a_plan_that_cannot_work_is_refused(
+    rendered: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
     with pytest.raises(PlanError, match=words.replace("(", r"\(")):
         data = changes.pop("data", {"root": str(rendered)})
         from_values({**toy_plan(rendered, tmp_path, **changes), "data": data}, "plan.yaml")
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x"])
-def test_a_device_that_is_not_here_is_refused(rendered, tmp_path, device):
+def test_a_device_that_is_not_here_is_refused(rendered: Path, tmp_path: Path, device: str) -> None:
     with pytest.raises(PlanError, match=f"no {device} here; expected auto, cpu"):
         run(toy_plan(rendered, tmp_path, device=device))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_format_that_nobody_knows_is_refused(rendered, tmp_path):
+def test_a_format_that_nobody_knows_is_refused(rendered: Path, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="kitti: unknown; expected one of coco"):
         run({**toy_plan(rendered, tmp_path), "data": {"root": str(rendered), "format": "kitti"}})
 
 
-def test_other_classes_of_the_same_files_are_another_run(rendered, tmp_path):
+def test_other_classes_of_the_same_files_are_another_run(rendered: Path, tmp_path: Path) -> None:
     short = {"detector": {"epochs": 1}}
     first = run(toy_plan(rendered, tmp_path, **short), "detector")
     data = {"root": str(rendered), "classes": ["tube", "cell", "rod"]}
@@ -74,7 +78,9 @@ def test_other_classes_of_the_same_files_are_another_run(rendered, tmp_path):
     )
 
 
-def test_a_fresh_decoder_starts_again_and_the_backbone_stays(rendered, tmp_path):
+def test_a_fresh_decoder_starts_again_and_the_backbone_stays(
+    rendered: Path, tmp_path: Path
+) -> None:
     short = {"detector": {"epochs": 1}}
     first = run(toy_plan(rendered, tmp_path / "a", **short), "detector")
     plan = toy_plan(rendered, tmp_path / "b", **short)
@@ -84,7 +90,9 @@ def test_a_fresh_decoder_starts_again_and_the_backbone_stays(rendered, tmp_path)
     assert (second / "1-detector" / "selected").is_dir()
 
 
-def test_a_stage_goes_on_with_the_model_it_began_with(rendered, tmp_path, monkeypatch):
+def test_a_stage_goes_on_with_the_model_it_began_with(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another device would suggest another number of query groups."""
     plan = toy_plan(rendered, tmp_path, detector={"epochs": 1})
     del plan["model"]["groups"]
@@ -98,7 +106,7 @@ def test_a_stage_goes_on_with_the_model_it_began_with(rendered, tmp_path, monkey
     assert run(plan, "detector") == folder
 
 
-def test_a_worker_that_meets_a_bad_image_names_it(rendered, tmp_path):
+def test_a_worker_that_meets_a_bad_image_names_it(rendered: Path, tmp_path: Path) -> None:
     """Found when an image breaks in the middle of a run: workers cannot raise our errors, so they
     return them.
     """

@@ -5,6 +5,7 @@ stage.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -13,13 +14,13 @@ from segue.plan.schema import Plan
 from tests.conftest import toy_plan
 
 
-def plan(**changes) -> Plan:
+def plan(**changes: Any) -> Plan:
     data = changes.pop("data", {"root": "data"})
     content = toy_plan(Path("data"), Path("runs"), **changes)
     return Plan.model_validate({**content, "data": data})
 
 
-def test_a_stage_starts_from_the_one_before_unless_it_says_otherwise():
+def test_a_stage_starts_from_the_one_before_unless_it_says_otherwise() -> None:
     first, second = plan().stages
     assert plan().start_of(first) is None and plan().start_of(second) == "detector"
     other = plan(masks={"start": "weights.pth"}, model={"size": "pico", "weights": "w"})
@@ -38,12 +39,14 @@ def test_a_stage_starts_from_the_one_before_unless_it_says_otherwise():
         ({"colour": 1}, "Extra inputs"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused_with_the_stage(changes, words):
+def test_a_plan_that_makes_no_sense_is_refused_with_the_stage(
+    changes: dict[str, Any], words: str
+) -> None:
     with pytest.raises(ValidationError, match=words):
         plan(**changes)
 
 
-def test_a_stages_own_data_have_the_plans_channels_unless_they_say_others():
+def test_a_stages_own_data_have_the_plans_channels_unless_they_say_others() -> None:
     data = {"root": "data", "channels": ["r", "t"]}
     mine = plan(data=data, masks={"data": {"root": "mine"}})
     assert [c.name for c in mine.data_of(mine.stages[1]).channels] == ["r", "t"]
@@ -62,11 +65,13 @@ def test_a_stages_own_data_have_the_plans_channels_unless_they_say_others():
         ({"optimizer": {"lr": 1e-4}}, False),
     ],
 )
-def test_what_decides_the_outcome_makes_it_another_stage_and_nothing_else(changes, same):
+def test_what_decides_the_outcome_makes_it_another_stage_and_nothing_else(
+    changes: dict[str, Any], same: bool
+) -> None:
     before, after = plan(), plan(detector=changes)
     assert (before.identity(before.stages[0]) == after.identity(after.stages[0])) is same
 
 
-def test_mirrored_images_are_known_by_the_data_they_are_of():
+def test_mirrored_images_are_known_by_the_data_they_are_of() -> None:
     both = plan(detector={"augment": {"flip": 0}}, masks={"augment": None})
     assert plan().flips(plan().data) and not both.flips(both.data)

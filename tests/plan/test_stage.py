@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
 from segue.plan.stage import StagePlan
 
 
-def stage(**settings) -> StagePlan:
-    return StagePlan(**{"name": "a", "epochs": 2, **settings})
+def stage(**settings: Any) -> StagePlan:
+    return StagePlan.model_validate({"name": "a", "epochs": 2, **settings})
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,9 @@ def stage(**settings) -> StagePlan:
         ({"epochs": 0}, "greater than 0"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(settings, words):
+def test_settings_that_contradict_each_other_are_refused(
+    settings: dict[str, Any], words: str
+) -> None:
     with pytest.raises(ValidationError, match=words):
         stage(**settings)
 
@@ -42,12 +46,14 @@ def test_settings_that_contradict_each_other_are_refused(settings, words):
 @pytest.mark.parametrize(
     ("task", "metric", "masks"), [("boxes", "box_ap", False), ("joint", "mask_ap", True)]
 )
-def test_the_task_decides_what_selects_unless_the_stage_says_so(task, metric, masks):
+def test_the_task_decides_what_selects_unless_the_stage_says_so(
+    task: str, metric: str, masks: bool
+) -> None:
     assert stage(task=task).metric == metric and stage(task=task).with_masks is masks
     assert stage(task=task, select="box_ap50").metric == "box_ap50"
 
 
-def test_every_place_that_a_setting_names_is_listed_with_its_key():
+def test_every_place_that_a_setting_names_is_listed_with_its_key() -> None:
     settings = {
         "freeze": "decoder",
         "thaw": {1: "backbone.last_half"},

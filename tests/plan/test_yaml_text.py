@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
@@ -19,15 +21,15 @@ from tests.plan.test_reading import complaint
         ("2024-01-01", "2024-01-01"), (".inf", float("inf")), ("'7'", "7"),
     ],
 )  # fmt: skip
-def test_scalars_are_those_of_yaml_1_2(text, value):
+def test_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
     content, _ = read_yaml(f"key: {text}", "x")
     assert content == {"key": value} and type(content["key"]) is type(value)
 
 
 @given(some.floats(allow_nan=False, allow_infinity=False))
-def test_every_number_python_writes_is_read_back(number):
+def test_every_number_python_writes_is_read_back(number: Any) -> None:
     assert read_yaml(f"key: {number!r}", "x")[0] == {"key": number}
 
 
-def test_deep_nesting_is_refused_cheaply():
+def test_deep_nesting_is_refused_cheaply() -> None:
     assert "nested deeper" in complaint("a: " + "[" * 500 + "]" * 500)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,11 +19,11 @@ from tests.conftest import toy_plan, write_plan
 
 
 @pytest.fixture
-def data(rendered, tmp_path):
+def data(rendered: Path, tmp_path: Path):
     return shutil.copytree(rendered, tmp_path / "data")
 
 
-def looked(monkeypatch) -> list[int]:
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
     real = audit_cache.audit
     monkeypatch.setattr(
@@ -30,7 +32,9 @@ def looked(monkeypatch) -> list[int]:
     return calls
 
 
-def test_the_second_run_does_not_repeat_it_and_says_the_same(data, tmp_path, monkeypatch, capsys):
+def test_the_second_run_does_not_repeat_it_and_says_the_same(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     calls = looked(monkeypatch)
     shutil.copy(data / "test" / "test_0000.png", data / "train" / "extra.png")
     plan = Plan.model_validate(toy_plan(data, tmp_path / "runs"))
@@ -47,8 +51,8 @@ def test_the_second_run_does_not_repeat_it_and_says_the_same(data, tmp_path, mon
 
 
 def test_other_bytes_are_looked_at_again_and_what_is_refused_is_not_kept(
-    data, tmp_path, monkeypatch
-):
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = looked(monkeypatch)
     plan = Plan.model_validate(toy_plan(data, tmp_path / "runs"))
     read_all_data(plan, Console(quiet=True))
@@ -61,7 +65,9 @@ def test_other_bytes_are_looked_at_again_and_what_is_refused_is_not_kept(
     assert len(list((tmp_path / "runs" / audit_cache.FOLDER).iterdir())) == 1
 
 
-def test_what_another_version_found_does_not_count(data, tmp_path, monkeypatch):
+def test_what_another_version_found_does_not_count(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = looked(monkeypatch)
     plan = Plan.model_validate(toy_plan(data, tmp_path / "runs"))
     read_all_data(plan, Console(quiet=True))
@@ -73,7 +79,9 @@ def test_what_another_version_found_does_not_count(data, tmp_path, monkeypatch):
     assert len(calls) == 3
 
 
-def test_sides_are_spoken_of_only_where_a_stage_mirrors_images(data, tmp_path, capsys):
+def test_sides_are_spoken_of_only_where_a_stage_mirrors_images(
+    data: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for part in ("train", "valid", "test"):
         path = data / part / "_annotations.coco.json"
         path.write_text(

@@ -5,6 +5,7 @@ wanted.
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,13 +13,15 @@ from segue.run import console as module
 from segue.run.console import Console
 
 
-def test_lines_go_to_standard_error_and_move_no_cursor(capsys):
+def test_lines_go_to_standard_error_and_move_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     Console().say("[bold]\x1b[2J done")
     out, err = capsys.readouterr()
     assert out == "" and err == "[bold]\\x1b[2J done\n"
 
 
-def test_a_quiet_console_and_other_processes_say_nothing(capsys, monkeypatch):
+def test_a_quiet_console_and_other_processes_say_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     Console(quiet=True).say("x")
     console = Console()
     monkeypatch.setattr(module.processes, "rank", lambda: 1)
@@ -26,7 +29,9 @@ def test_a_quiet_console_and_other_processes_say_nothing(capsys, monkeypatch):
     assert capsys.readouterr() == ("", "")
 
 
-def test_without_a_terminal_progress_is_a_line_now_and_then(capsys, monkeypatch):
+def test_without_a_terminal_progress_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = iter([0.0, 10.0, 40.0, 50.0, 80.0])
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with Console().progress("reading") as tick:
@@ -37,9 +42,11 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(capsys, monkeypatch)
 
 
 @pytest.mark.parametrize(("best", "star"), [(None, " *"), (0.2, " *"), (0.3, "")])
-def test_an_evaluation_is_a_line_and_the_best_so_far_has_a_star(capsys, best, star):
+def test_an_evaluation_is_a_line_and_the_best_so_far_has_a_star(
+    capsys: pytest.CaptureFixture[str], best: float | None, star: str
+) -> None:
     progress = SimpleNamespace(epoch=2, steps=10, best=best)
-    stage = SimpleNamespace(
+    stage: Any = SimpleNamespace(
         learner=SimpleNamespace(progress=progress),
         training=SimpleNamespace(evaluate_every_steps=None),
         metric="mask_ap",

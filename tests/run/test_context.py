@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,9 @@ from tests.conftest import toy_plan
 
 
 @pytest.mark.parametrize(("images", "steps"), [(16, 2), (17, 3), (1, 1)])
-def test_the_last_step_of_an_epoch_may_be_short(images, steps):
+def test_the_last_step_of_an_epoch_may_be_short(images: int, steps: int) -> None:
     plan = Plan.model_validate(toy_plan(Path("data"), Path("runs")))
-    data = SimpleNamespace(splits={"train": SimpleNamespace(records=[None] * images)})
+    data: Any = SimpleNamespace(splits={"train": SimpleNamespace(records=[None] * images)})
     lines: list[str] = []
     context = StageContext(plan, plan.stages[1], data, "cpu", Path("x"), lines.append)
     context.report("hello")
@@ -25,7 +26,7 @@ def test_the_last_step_of_an_epoch_may_be_short(images, steps):
     assert lines == ["masks: hello"]
 
 
-def test_stages_and_plans_differ_in_their_seeds():
+def test_stages_and_plans_differ_in_their_seeds() -> None:
     plan = Plan.model_validate(toy_plan(Path("data"), Path("runs")))
     other = plan.model_copy(update={"seed": 1})
     seeds = [stage_seed(p, stage) for p in (plan, other) for stage in p.stages]

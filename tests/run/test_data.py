@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from tests.conftest import toy_plan
 QUIET = Console(quiet=True)
 
 
-def plan_with_later_data(rendered, folder) -> Plan:
+def plan_with_later_data(rendered: Path, folder: Any) -> Plan:
     masks = {"data": {"root": str(folder / "made later")}, "epochs": 1}
     return Plan.model_validate(
         toy_plan(rendered, folder / "runs", masks=masks, detector={"epochs": 1})
@@ -25,8 +27,8 @@ def plan_with_later_data(rendered, folder) -> Plan:
 
 
 def test_a_stage_runs_before_the_data_of_the_next_are_made_and_the_same_run_goes_on_with_them(
-    rendered, tmp_path, capsys
-):
+    rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = plan_with_later_data(rendered, tmp_path)
     with pytest.raises(
         DataError, match="segue run with --stage detector trains what comes before it"
@@ -44,7 +46,9 @@ def test_a_stage_runs_before_the_data_of_the_next_are_made_and_the_same_run_goes
     ] * 2
 
 
-def test_a_stage_s_own_data_are_of_the_plan_s_camera_unless_it_says_another(rendered, tmp_path):
+def test_a_stage_s_own_data_are_of_the_plan_s_camera_unless_it_says_another(
+    rendered: Path, tmp_path: Path
+) -> None:
     camera = [{"name": name, "scale": 4095} for name in "rgb"]
     content = toy_plan(rendered, tmp_path)
     content["data"]["channels"] = camera
@@ -57,8 +61,8 @@ def test_a_stage_s_own_data_are_of_the_plan_s_camera_unless_it_says_another(rend
 
 
 def test_values_that_mean_something_else_than_in_the_stage_before_are_warned_of(
-    rendered, tmp_path, capsys
-):
+    rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content = toy_plan(rendered, tmp_path, detector={"epochs": 1}, masks={"epochs": 1})
     camera = [{"name": "r", "scale": 128}, "g", "b"]
     content["stages"][1]["data"] = {"root": str(rendered), "channels": camera}

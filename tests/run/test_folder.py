@@ -5,6 +5,8 @@ again.
 from __future__ import annotations
 
 import errno
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +23,7 @@ DATA = ["sha", "sha"]
 
 
 @pytest.fixture
-def plan(tmp_path) -> Plan:
+def plan(tmp_path: Path) -> Plan:
     return Plan.model_validate(toy_plan(tmp_path / "data", tmp_path / "runs"))
 
 
@@ -37,11 +39,11 @@ def finish(run: RunFolder, number: int, key: str) -> None:
     run.end(stage, "complete", 7)
 
 
-def test_keys_follow_from_values_and_not_from_their_order():
+def test_keys_follow_from_values_and_not_from_their_order() -> None:
     assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1}) != key_of({"a": 1, "b": 3})
 
 
-def test_the_same_plan_on_the_same_data_is_the_same_run(plan, tmp_path):
+def test_the_same_plan_on_the_same_data_is_the_same_run(plan: Plan, tmp_path: Path) -> None:
     first = RunFolder.open(plan, DATA)
     again = RunFolder.open(plan, DATA)
     assert (first.path.name, first.resumed) == ("toy-1", False)
@@ -52,18 +54,18 @@ def test_the_same_plan_on_the_same_data_is_the_same_run(plan, tmp_path):
     assert [path.name for path in runs_of(plan)] == ["toy-3", "toy-2", "toy-1"]
 
 
-def test_a_run_that_began_without_later_data_goes_on_with_them(plan):
+def test_a_run_that_began_without_later_data_goes_on_with_them(plan: Plan) -> None:
     first = RunFolder.open(plan, ["sha", ""])
     assert RunFolder.open(plan, ["sha", "made since"]).path == first.path
 
 
-def test_folders_that_are_no_runs_of_the_plan_are_left_alone(plan):
+def test_folders_that_are_no_runs_of_the_plan_are_left_alone(plan: Plan) -> None:
     for name in ("toy-7", "toy-new", "toy-8.writing"):
         (plan.runs / name).mkdir(parents=True)
     assert runs_of(plan) == [] and RunFolder.open(plan, DATA).path.name == "toy-8"
 
 
-def test_a_stage_is_finished_under_its_key_alone(plan):
+def test_a_stage_is_finished_under_its_key_alone(plan: Plan) -> None:
     run = RunFolder.open(plan, DATA)
     finish(run, 0, "k")
     stage = plan.stages[0]
@@ -73,7 +75,7 @@ def test_a_stage_is_finished_under_its_key_alone(plan):
     assert not again.complete and read_note(run.path).stages["detector"].peak_bytes == 7
 
 
-def test_a_complete_stage_of_another_run_is_copied_without_what_going_on_needs(plan):
+def test_a_complete_stage_of_another_run_is_copied_without_what_going_on_needs(plan: Plan) -> None:
     finish(RunFolder.open(plan, DATA), 0, "k")
     second = RunFolder.open(plan, ["sha", "other"])
     assert second.finished(plan.stages[0], "k")
@@ -82,7 +84,7 @@ def test_a_complete_stage_of_another_run_is_copied_without_what_going_on_needs(p
     assert second.stages["detector"].reused_from == "toy-1"
 
 
-def test_a_damaged_checkpoint_is_no_finished_stage(plan):
+def test_a_damaged_checkpoint_is_no_finished_stage(plan: Plan) -> None:
     run = RunFolder.open(plan, DATA)
     finish(run, 0, "k")
     weights = run.selected(plan.stages[0]) / "weights.safetensors"
@@ -91,7 +93,7 @@ def test_a_damaged_checkpoint_is_no_finished_stage(plan):
         run.finished(plan.stages[0], "k")
 
 
-def test_what_an_attempt_under_another_key_left_is_moved_aside(plan):
+def test_what_an_attempt_under_another_key_left_is_moved_aside(plan: Plan) -> None:
     run = RunFolder.open(plan, DATA)
     for key in "abc":
         run.begin(plan.stages[0], key)
@@ -110,7 +112,9 @@ def test_what_an_attempt_under_another_key_left_is_moved_aside(plan):
         (OSError(errno.ENOENT, "gone"), OSError, "failed"),
     ],
 )
-def test_how_an_attempt_ended_is_noted_and_raised_again(plan, error, raised, state):
+def test_how_an_attempt_ended_is_noted_and_raised_again(
+    plan: Plan, error: Any, raised: Any, state: str
+) -> None:
     run = RunFolder.open(plan, DATA)
     with pytest.raises(raised), run.attempt(plan.stages[0], "k", "cpu"):
         raise error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ FILES = {
 }
 
 
-def test_notes_are_written_with_the_keys_they_were_read_with(tmp_path):
+def test_notes_are_written_with_the_keys_they_were_read_with(tmp_path: Path) -> None:
     for name, (content, read) in FILES.items():
         (tmp_path / name).write_text(json.dumps(content))
         read(tmp_path)
@@ -49,7 +50,9 @@ def test_notes_are_written_with_the_keys_they_were_read_with(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(FILES))
 @pytest.mark.parametrize("change", ["[]", '"text"', "{", '{"stages": 3, "members": 3}', "NaN"])
-def test_a_note_of_another_layout_is_an_error_of_one_line(tmp_path, name, change):
+def test_a_note_of_another_layout_is_an_error_of_one_line(
+    tmp_path: Path, name: Any, change: str
+) -> None:
     (tmp_path / name).write_text(change)
     with pytest.raises(CheckpointError) as refused:
         FILES[name][1](tmp_path)
@@ -57,25 +60,25 @@ def test_a_note_of_another_layout_is_an_error_of_one_line(tmp_path, name, change
     assert "\n" not in message and message.startswith(f"{tmp_path / name}: ")
 
 
-def test_a_state_nobody_writes_is_named_with_its_place(tmp_path: Path):
+def test_a_state_nobody_writes_is_named_with_its_place(tmp_path: Path) -> None:
     stages = {"detector": {**STAGE, "state": "done"}}
     (tmp_path / "run.json").write_text(json.dumps({**RUN, "stages": stages}))
     with pytest.raises(CheckpointError, match=r"run\.json: stages\.detector\.state: .*'running'"):
         notes.read_note(tmp_path)
 
 
-def test_what_a_later_version_adds_to_a_note_is_left_aside(tmp_path):
+def test_what_a_later_version_adds_to_a_note_is_left_aside(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps({**RUN, "later": 1}))
     assert notes.read_note(tmp_path).stages["detector"].peak_bytes == 7
 
 
-def test_figures_of_a_split_stand_side_by_side_in_the_file():
+def test_figures_of_a_split_stand_side_by_side_in_the_file() -> None:
     figures = SplitFigures.model_validate(FIGURES)
     assert figures.figures == {"box_ap": 0.5} and figures.kinds == ("box",)
     assert StageOutcome.model_validate(OUTCOME).splits() == [("valid", figures)]
 
 
-def test_what_freezing_saves_is_read_as_it_was_written(tmp_path):
+def test_what_freezing_saves_is_read_as_it_was_written(tmp_path: Path) -> None:
     benefit = FreezeBenefit.model_validate(BENEFIT)
     freeze_benefit.write(tmp_path, benefit)
     assert freeze_benefit.read(tmp_path) == benefit

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def paint(root: Path) -> Path:
     return root
 
 
-def plan_of(data: Path, runs: Path, **augment) -> dict:
+def plan_of(data: Path, runs: Path, **augment: Any) -> dict[str, Any]:
     plan = toy_plan(data, runs, detector={"epochs": 1, "augment": augment})
     del plan["stages"][1]
     split = {"valid": 0.25, "test": 0.25, "group": "(scene[0-9]+)"}
@@ -59,7 +60,7 @@ def plan_of(data: Path, runs: Path, **augment) -> dict:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the data, the plan and its run."""
     folder = tmp_path_factory.mktemp("pairs")
     plan = plan_of(paint(folder / "data"), folder / "runs", drop={"thermal": 0.3, "r+g+b": 0.3})
@@ -68,7 +69,9 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_recipe_trains_rgb_alone_and_adds_the_other_stream_to_it(finished, tmp_path):
+def test_the_recipe_trains_rgb_alone_and_adds_the_other_stream_to_it(
+    finished: Path, tmp_path: Path
+) -> None:
     content = yaml.safe_load(recipes.text("rgbx-sweep"))
     own = plan_of(finished / "data", tmp_path)
     content |= {"runs": str(tmp_path), "device": "cpu", "data": own["data"]}
@@ -85,7 +88,7 @@ def test_the_recipe_trains_rgb_alone_and_adds_the_other_stream_to_it(finished, t
     assert parts == [{"rgb", "neck", "head"}, {"rgb", "x", "fusion", "neck", "head"}]
 
 
-def test_a_plan_trains_on_divided_pairs_and_measures_all_its_parts(finished):
+def test_a_plan_trains_on_divided_pairs_and_measures_all_its_parts(finished: Path) -> None:
     (folder,) = (finished / "runs").glob("toy-*/1-detector")
     card = json.loads((folder / "selected" / "card.json").read_text())
     assert [channel["folder"] for channel in card["spec"]["channels"]] == [
@@ -102,8 +105,11 @@ def test_a_plan_trains_on_divided_pairs_and_measures_all_its_parts(finished):
     assert (folder / "selected" / "card.json").stat().st_mtime_ns == before
 
 
-def test_evaluate_shows_the_network_what_it_says_and_compares(finished, monkeypatch, capsys):
-    predictor, seen = load(next((finished / "runs").glob("toy-*")), "cpu"), []
+def test_evaluate_shows_the_network_what_it_says_and_compares(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictor = load(next((finished / "runs").glob("toy-*")), "cpu")
+    seen: list[Any] = []
     first = next(module for module in predictor.chain.modules() if isinstance(module, Normalise))
     first.register_forward_hook(lambda module, given, result: seen.append(result))
     monkeypatch.setattr(command, "load", lambda checkpoint: predictor)
@@ -153,15 +159,17 @@ def test_evaluate_shows_the_network_what_it_says_and_compares(finished, monkeypa
         ),
     ],
 )
-def test_evaluate_refuses_channels_it_does_not_know(finished, capsys, words, message):
+def test_evaluate_refuses_channels_it_does_not_know(
+    finished: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
     folder = next((finished / "runs").glob("toy-*"))
     assert main(["evaluate", str(folder), str(finished / "data"), *words]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_predict_finds_the_partner_as_training_did_or_says_what_is_missing(
-    finished, tmp_path, capsys
-):
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = next((finished / "runs").glob("toy-*"))
     arguments = ["--threshold", "0", "--write", "coco"]
     assert (
@@ -193,7 +201,7 @@ def test_predict_finds_the_partner_as_training_did_or_says_what_is_missing(
     assert "no partner" in (said := capsys.readouterr().err) and "thermal/alone.*" in said
 
 
-def test_dropping_what_is_not_there_or_everything_is_refused(tmp_path):
+def test_dropping_what_is_not_there_or_everything_is_refused(tmp_path: Path) -> None:
     for drop, said in (
         (
             {"termal": 0.2},

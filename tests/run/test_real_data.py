@@ -5,6 +5,9 @@ a word.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +25,7 @@ STAGE = {
 }
 
 
-def plan(data, runs, **model) -> dict:
+def plan(data: Any, runs: Any, **model: Any) -> dict[str, Any]:
     return {
         "name": "real",
         "device": "cpu",
@@ -44,7 +47,9 @@ def plan(data, runs, **model) -> dict:
 
 
 @pytest.mark.slow
-def test_a_detector_and_then_masks_on_it_frozen_learn_on_photographs_of_nuts(sample_data, tmp_path):
+def test_a_detector_and_then_masks_on_it_frozen_learn_on_photographs_of_nuts(
+    sample_data: Callable[[str], Path], tmp_path: Path
+) -> None:
     folder = run(plan(sample_data("nuts-18"), tmp_path))
     detector = checkpoint.read(folder / "1-detector" / "selected")[1]
     masks = checkpoint.read(folder / "2-masks" / "selected")[1]
@@ -68,13 +73,17 @@ def test_a_detector_and_then_masks_on_it_frozen_learn_on_photographs_of_nuts(sam
     ("name", "classes", "most"),
     [("nuts-18", 3, 13), ("nuclei-28", 1, 183), ("bottles-39", 4, 5)],
 )
-def test_real_data_sets_are_ready_to_train_on(sample_data, name, classes, most):
+def test_real_data_sets_are_ready_to_train_on(
+    sample_data: Callable[[str], Path], name: str, classes: int, most: int
+) -> None:
     data = read_dataset(Data(root=sample_data(name)))
     assert (len(data.classes), data.most_objects) == (classes, most)
 
 
 @pytest.mark.slow
-def test_a_crowded_data_set_gets_the_queries_it_needs(sample_data, tmp_path):
+def test_a_crowded_data_set_gets_the_queries_it_needs(
+    sample_data: Callable[[str], Path], tmp_path: Path
+) -> None:
     content = plan(sample_data("nuclei-28"), tmp_path, resolution=192)
     content["stages"] = [{**content["stages"][0], "epochs": 1}]
     folder = run(content)

@@ -20,7 +20,7 @@ from segue.structures.regions import Region
 SIDE, OBJECTS = 1500, 200
 
 
-def test_two_hundred_objects_of_a_large_image_come_back_without_a_stack_of_masks():
+def test_two_hundred_objects_of_a_large_image_come_back_without_a_stack_of_masks() -> None:
     y, x = np.ogrid[-50:50, -50:50]
     disc = y**2 + x**2 < 48**2
     corners = np.random.default_rng(0).integers(0, SIDE - 100, (OBJECTS, 2)).tolist()
@@ -49,7 +49,7 @@ def test_two_hundred_objects_of_a_large_image_come_back_without_a_stack_of_masks
     assert np.asarray(picture)[corners[-1][1] + 50, corners[-1][0] + 50].any()
 
 
-def test_results_without_masks_and_images_without_results_come_back():
+def test_results_without_masks_and_images_without_results_come_back() -> None:
     records = [Record(Path(f"{number}.png"), 60, 60, number) for number in (1, 2)]
     metrics = CocoMetrics(records, ("cell",), ("box",), 100)
     box, zero = torch.tensor([[5.0, 5, 15, 15]]), torch.zeros(1, dtype=torch.int64)
@@ -60,13 +60,13 @@ def test_results_without_masks_and_images_without_results_come_back():
     ]
 
 
-def test_a_stage_that_found_nothing_says_so():
+def test_a_stage_that_found_nothing_says_so() -> None:
     nothing = {"box_ap": 0.0, "box_ap50": 0.0, "box_ap_large": -1.0}
     assert "Nothing was found in the validation images" in remarks(nothing, [], "box_ap")[0]
     assert remarks({**nothing, "mask_ap": 0.0, "mask_ap50": 0.01}, [], "box_ap") == []
 
 
-def test_a_stage_that_lost_what_it_was_handed_says_so():
+def test_a_stage_that_lost_what_it_was_handed_says_so() -> None:
     figures = {"box_ap": 0.2, "box_ap50": 0.4}
     epochs = [{"epoch": number, "box_ap": value} for number, value in enumerate((0.3, 0.1, 0.2))]
     assert (

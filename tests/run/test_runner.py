@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,16 +17,16 @@ from segue.run.folder import RunFolder
 from segue.run.notes import read_note
 from segue.training import checkpoint
 from segue.training.journal import read_rows
-from tests.conftest import toy_plan, write_plan
+from tests.conftest import Promise, toy_plan, write_plan
 from tests.toy import run
 
 
 @pytest.fixture(scope="module")
-def finished(rendered, tmp_path_factory):
+def finished(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(toy_plan(rendered, tmp_path_factory.mktemp("run")), drawn=True)
 
 
-def test_a_run_leaves_what_the_readme_promises(finished):
+def test_a_run_leaves_what_the_readme_promises(finished: Path) -> None:
     assert finished.name == "toy-1"
     for name in ("plan.yaml", "run.json", "report.html"):
         assert (finished / name).is_file()
@@ -39,12 +40,14 @@ def test_a_run_leaves_what_the_readme_promises(finished):
         assert not (folder / "cache").exists()
 
 
-def test_the_resolved_plan_can_be_run_again(finished):
+def test_the_resolved_plan_can_be_run_again(finished: Path) -> None:
     plan = load_plan(finished / "plan.yaml")
     assert plan.stages[1].freeze == "decoder" and plan.stages[0].optimizer.lr == 1e-3
 
 
-def test_the_detector_is_handed_over_whole_and_stays_frozen(finished, promise):
+def test_the_detector_is_handed_over_whole_and_stays_frozen(
+    finished: Path, promise: Promise
+) -> None:
     detector = checkpoint.read(finished / "1-detector" / "selected")[1]
     for kind in ("selected", "last"):
         masks = checkpoint.read(finished / "2-masks" / kind)[1]
@@ -55,7 +58,7 @@ def test_the_detector_is_handed_over_whole_and_stays_frozen(finished, promise):
     promise("P13", 2, "stages with a frozen detector, compared to the bit")
 
 
-def test_boxes_of_the_masks_stage_are_the_detectors_to_the_bit(finished):
+def test_boxes_of_the_masks_stage_are_the_detectors_to_the_bit(finished: Path) -> None:
     first, second = (
         json.loads((finished / stage / "predictions.coco.json").read_text())
         for stage in ("1-detector", "2-masks")
@@ -65,7 +68,7 @@ def test_boxes_of_the_masks_stage_are_the_detectors_to_the_bit(finished):
         assert {**a} == {key: value for key, value in b.items() if key != "segmentation"}
 
 
-def test_the_card_tells_where_a_checkpoint_came_from(finished):
+def test_the_card_tells_where_a_checkpoint_came_from(finished: Path) -> None:
     detector = checkpoint.read_card(finished / "1-detector" / "selected")
     masks = checkpoint.read_card(finished / "2-masks" / "selected")
     assert detector.came_from == {} and detector.complete and masks.complete
@@ -74,13 +77,15 @@ def test_the_card_tells_where_a_checkpoint_came_from(finished):
     assert masks.parts["decoder"].frozen and not masks.parts["mask_head"].frozen
 
 
-def test_the_same_plan_again_has_nothing_to_do(finished, rendered):
+def test_the_same_plan_again_has_nothing_to_do(finished: Path, rendered: Path) -> None:
     before = (finished / "2-masks" / "steps.csv").stat().st_mtime_ns
     assert run(toy_plan(rendered, finished.parent)) == finished
     assert (finished / "2-masks" / "steps.csv").stat().st_mtime_ns == before
 
 
-def test_a_changed_second_stage_reuses_the_first(finished, rendered, promise):
+def test_a_changed_second_stage_reuses_the_first(
+    finished: Path, rendered: Path, promise: Promise
+) -> None:
     again = run(toy_plan(rendered, finished.parent, masks={"epochs": 1}))
     assert again.name == "toy-2"
     note = read_note(again).stages
@@ -89,14 +94,18 @@ def test_a_changed_second_stage_reuses_the_first(finished, rendered, promise):
     promise("P14", 1, "plans edited between two runs")
 
 
-def test_settings_without_effect_on_the_result_do_not_start_a_new_run(finished, rendered):
+def test_settings_without_effect_on_the_result_do_not_start_a_new_run(
+    finished: Path, rendered: Path
+) -> None:
     plan = toy_plan(
         rendered, finished.parent, detector={"images_per_forward": 3, "save_every_steps": 7}
     )
     assert run(plan) == finished
 
 
-def test_a_stage_refuses_a_parent_that_is_not_complete(rendered, tmp_path, promise):
+def test_a_stage_refuses_a_parent_that_is_not_complete(
+    rendered: Path, tmp_path: Path, promise: Promise
+) -> None:
     first = run(toy_plan(rendered, tmp_path), only="detector")
     note = json.loads((first / "run.json").read_text())
     note["stages"]["detector"]["state"] = "interrupted"
@@ -108,7 +117,9 @@ def test_a_stage_refuses_a_parent_that_is_not_complete(rendered, tmp_path, promi
     promise("P14", 1, "parents that were not finished")
 
 
-def test_an_unfinished_checkpoint_given_by_path_is_refused(finished, rendered, tmp_path, promise):
+def test_an_unfinished_checkpoint_given_by_path_is_refused(
+    finished: Path, rendered: Path, tmp_path: Path, promise: Promise
+) -> None:
     unfinished = finished / "1-detector" / "last"
     plan = toy_plan(rendered, tmp_path, masks={"start": str(unfinished)})
     plan["stages"] = plan["stages"][1:]
@@ -117,7 +128,9 @@ def test_an_unfinished_checkpoint_given_by_path_is_refused(finished, rendered, t
     promise("P14", 1, "parents that were not finished")
 
 
-def test_a_damaged_parent_is_named_before_the_first_step(finished, rendered, tmp_path, promise):
+def test_a_damaged_parent_is_named_before_the_first_step(
+    finished: Path, rendered: Path, tmp_path: Path, promise: Promise
+) -> None:
     copy = tmp_path / "parent"
     shutil.copytree(finished / "1-detector" / "selected", copy)
     data = bytearray((copy / "weights.safetensors").read_bytes())
@@ -131,7 +144,7 @@ def test_a_damaged_parent_is_named_before_the_first_step(finished, rendered, tmp
     promise("P14", 1, "parents that were damaged")
 
 
-def test_masks_need_masks_in_the_data(rendered, tmp_path):
+def test_masks_need_masks_in_the_data(rendered: Path, tmp_path: Path) -> None:
     data = tmp_path / "boxes"
     shutil.copytree(rendered, data)
     for part in ("train", "valid", "test"):
@@ -147,7 +160,7 @@ def test_masks_need_masks_in_the_data(rendered, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_test_data_are_optional_and_valid_data_are_not(rendered, tmp_path):
+def test_test_data_are_optional_and_valid_data_are_not(rendered: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(rendered, data)
     shutil.rmtree(data / "test")
@@ -158,14 +171,14 @@ def test_test_data_are_optional_and_valid_data_are_not(rendered, tmp_path):
         run(toy_plan(data, tmp_path / "runs"))
 
 
-def test_freezing_random_weights_is_refused(rendered, tmp_path):
+def test_freezing_random_weights_is_refused(rendered: Path, tmp_path: Path) -> None:
     plan = toy_plan(rendered, tmp_path)
     plan["stages"] = [plan["stages"][1] | {"fresh": []}]
     with pytest.raises(PlanError, match="would freeze new, random weights"):
         run(plan)
 
 
-def test_a_plan_in_a_file_is_the_same_plan(rendered, tmp_path):
+def test_a_plan_in_a_file_is_the_same_plan(rendered: Path, tmp_path: Path) -> None:
     plan = toy_plan(rendered, tmp_path)
     path = write_plan(tmp_path / "plan.yaml", plan)
     assert load_plan(path) == Plan.model_validate(plan)
@@ -173,7 +186,7 @@ def test_a_plan_in_a_file_is_the_same_plan(rendered, tmp_path):
     assert yaml.safe_load(path.read_text())["stages"][1]["epochs"] == 2
 
 
-def test_the_cache_changes_the_views_but_nothing_else(rendered, tmp_path):
+def test_the_cache_changes_the_views_but_nothing_else(rendered: Path, tmp_path: Path) -> None:
     """With as many views as epochs a cached run would see what an uncached one sees, in half
     precision.
     """
@@ -189,12 +202,12 @@ def test_the_cache_changes_the_views_but_nothing_else(rendered, tmp_path):
     assert not (cached / "2-masks" / "cache").exists()
 
 
-def test_a_cache_that_cannot_pay_is_left_out(rendered, tmp_path):
+def test_a_cache_that_cannot_pay_is_left_out(rendered: Path, tmp_path: Path) -> None:
     folder = run(toy_plan(rendered, tmp_path, masks={"epochs": 1, "cache": {"views": 4}}))
     assert not (folder / "2-masks" / "cache").exists()
 
 
-def test_training_by_steps_stops_at_the_step(rendered, tmp_path):
+def test_training_by_steps_stops_at_the_step(rendered: Path, tmp_path: Path) -> None:
     plan = toy_plan(rendered, tmp_path, detector={"epochs": None, "steps": 3})
     folder = run(plan, only="detector")
     assert [row["step"] for row in read_rows(folder / "1-detector" / "steps.csv")] == [1, 2, 3]

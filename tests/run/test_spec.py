@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,10 +19,10 @@ from segue.structures.channels import RGB
 from tests.conftest import toy_plan
 
 
-def context(lines: list[str] | None = None, objects: int = 4, **model) -> StageContext:
+def context(lines: list[str] | None = None, objects: int = 4, **model: Any) -> StageContext:
     plan = toy_plan(Path("data"), Path("runs"))
     plan["model"] = {"size": "pico", "resolution": 64, "groups": 2, **model}
-    data = SimpleNamespace(classes=("cell", "rod"), most_objects=objects)
+    data: Any = SimpleNamespace(classes=("cell", "rod"), most_objects=objects)
     plan = Plan.model_validate(plan)
     say = (lines if lines is not None else []).append
     return StageContext(plan, plan.stages[0], data, "cpu", Path("x"), say)
@@ -31,31 +32,31 @@ def weights_of(spec: ModelSpec) -> ModelWeights:
     return ModelWeights({}, spec.classes, spec.channel_names, "parent", card=Card(spec=spec))
 
 
-def test_options_of_the_plan_win_over_those_of_the_weights():
+def test_options_of_the_plan_win_over_those_of_the_weights() -> None:
     parent = spec_of(context(queries=30), None)
     assert spec_of(context(), weights_of(parent)).options["queries"] == 30
     assert spec_of(context(queries=20), weights_of(parent)).options["queries"] == 20
 
 
-def test_options_of_a_stage_that_goes_on_win_over_all():
+def test_options_of_a_stage_that_goes_on_win_over_all() -> None:
     parent = spec_of(context(queries=30), None)
     resumed = {**parent.options, "queries": 25}
     assert spec_of(context(), weights_of(parent), resumed).options["queries"] == 25
 
 
-def test_no_option_is_left_open_and_classes_are_the_datas():
+def test_no_option_is_left_open_and_classes_are_the_datas() -> None:
     spec = spec_of(context(), None)
     assert spec.classes == ("cell", "rod") and spec.channels == RGB
     assert all(spec.options[name] is not None for name in ("queries", "groups", "resolution"))
 
 
-def test_weights_of_another_size_are_refused():
+def test_weights_of_another_size_are_refused() -> None:
     parent = spec_of(context(), None).model_copy(update={"size": "nano"})
     with pytest.raises(HandoverError, match="a rfdetr nano model; expected rfdetr pico"):
         spec_of(context(), weights_of(parent))
 
 
-def test_a_channel_that_meant_something_else_is_warned_of():
+def test_a_channel_that_meant_something_else_is_warned_of() -> None:
     parent = spec_of(context(), None)
     scaled = tuple(channel.model_copy(update={"scale": 4095.0}) for channel in RGB)
     lines: list[str] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -9,7 +11,7 @@ from segue.errors import PlanError
 from segue.structures.channels import RGB, Channel, rows_of
 
 
-def test_r_g_and_b_have_the_statistics_of_imagenet_and_others_do_not():
+def test_r_g_and_b_have_the_statistics_of_imagenet_and_others_do_not() -> None:
     assert [channel.mean for channel in RGB] == [0.485, 0.456, 0.406]
     assert (Channel.model_validate("x").mean, Channel.model_validate("x").std) == (0.5, 0.25)
     assert Channel.model_validate({"name": "r", "mean": 0.1}).mean == 0.1
@@ -28,7 +30,7 @@ def test_r_g_and_b_have_the_statistics_of_imagenet_and_others_do_not():
         ({"percentiles": (1, 99)}, "no effect without scale: percentile"),
     ],
 )
-def test_values_that_mean_nothing_are_refused(fields, words):
+def test_values_that_mean_nothing_are_refused(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         Channel(name="x", **fields)
 
@@ -39,10 +41,10 @@ CHANNELS = (*RGB, Channel(name="t", folder="thermal"), Channel(name="u", folder=
 @pytest.mark.parametrize(
     ("name", "rows"), [("g", [1]), ("b+r", [2, 0]), ("thermal", [3, 4]), ("u+thermal", [4, 3])]
 )
-def test_a_name_is_a_channel_a_folder_or_several(name, rows):
+def test_a_name_is_a_channel_a_folder_or_several(name: str, rows: list[int]) -> None:
     assert rows_of(name, CHANNELS) == rows
 
 
-def test_a_channel_there_is_not_is_refused_with_those_there_are():
+def test_a_channel_there_is_not_is_refused_with_those_there_are() -> None:
     with pytest.raises(PlanError, match="no channel 'x'; expected some of r, g, b, t, u"):
         rows_of("r+x", CHANNELS)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import hotcoco.mask as coco_mask
 import numpy as np
@@ -31,10 +32,12 @@ def blob(seed: int, height: int = 50, width: int = 70) -> np.ndarray:
 
 
 def as_rle(mask: np.ndarray) -> Rle:
-    return Rle(*mask.shape, coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"])
+    height, width = mask.shape
+    encoded = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return Rle(height, width, encoded["counts"])
 
 
-def test_a_polygon_is_drawn_as_pycocotools_draws_it():
+def test_a_polygon_is_drawn_as_pycocotools_draws_it() -> None:
     reference = pytest.importorskip("pycocotools.mask")
     rng = np.random.default_rng(0)
     for _ in range(50):
@@ -45,7 +48,7 @@ def test_a_polygon_is_drawn_as_pycocotools_draws_it():
         assert np.array_equal(raster_polygon([ring], (0, 0, 64, 60)), theirs)
 
 
-def test_a_window_shows_its_part_of_the_whole_drawing():
+def test_a_window_shows_its_part_of_the_whole_drawing() -> None:
     rng = np.random.default_rng(1)
     for _ in range(30):
         ring = rng.uniform(5, 55, (6, 2))
@@ -56,7 +59,7 @@ def test_a_window_shows_its_part_of_the_whole_drawing():
         assert whole.sum() == whole[y0:y1, x0:x1].sum()
 
 
-def test_parts_of_a_polygon_are_united():
+def test_parts_of_a_polygon_are_united() -> None:
     two = Polygon((SQUARE, SQUARE + 15))
     area = coco_mask.area(coco_rle(two, 80, 80))
     one = coco_mask.area(coco_rle(Polygon((SQUARE,)), 80, 80))
@@ -66,7 +69,7 @@ def test_parts_of_a_polygon_are_united():
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=40)
-def test_a_bitmap_seen_straight_on_is_itself(seed):
+def test_a_bitmap_seen_straight_on_is_itself(seed: int) -> None:
     mask = blob(seed)
     bits, x, y = bitmap(as_rle(mask))
     if not bits.size:
@@ -76,7 +79,7 @@ def test_a_bitmap_seen_straight_on_is_itself(seed):
     assert np.array_equal(raster_bitmap(bits, frame, (0, 0, 70, 50)), mask)
 
 
-def test_run_lengths_of_a_small_object_in_a_large_image_take_little_memory():
+def test_run_lengths_of_a_small_object_in_a_large_image_take_little_memory() -> None:
     bits = np.random.default_rng(0).random((40, 30)) < 0.5
     tracemalloc.start()
     rle = encoded(bits, 5000, 8000, 9000, 9000)  # dense: 81 MB
@@ -90,7 +93,7 @@ def test_run_lengths_of_a_small_object_in_a_large_image_take_little_memory():
     ) == as_rle(full & False)
 
 
-def test_a_bitmap_can_be_mirrored_enlarged_and_shrunk():
+def test_a_bitmap_can_be_mirrored_enlarged_and_shrunk() -> None:
     mask = blob(4)
     bits, x, y = bitmap(as_rle(mask))
     h, w = bits.shape
@@ -103,7 +106,7 @@ def test_a_bitmap_can_be_mirrored_enlarged_and_shrunk():
     assert abs(shrunk.sum() * 16 / mask.sum() - 1) < 0.15
 
 
-def test_packed_masks_answer_as_grid_sample_does_on_dense_masks():
+def test_packed_masks_answer_as_grid_sample_does_on_dense_masks() -> None:
     g = torch.Generator().manual_seed(0)
     dense = torch.rand(5, 24, 40, generator=g) > 0.5
     dense[3] = False
@@ -120,7 +123,7 @@ def test_packed_masks_answer_as_grid_sample_does_on_dense_masks():
     assert torch.equal(packed.sample(torch.arange(5), where), theirs)
 
 
-def test_packed_masks_of_several_images_keep_apart_and_can_be_filtered():
+def test_packed_masks_of_several_images_keep_apart_and_can_be_filtered() -> None:
     a = PackedMasks.pack([np.ones((2, 3), bool)], [(1, 1, 4, 3)], 8, 8)
     b = PackedMasks.pack(
         [np.eye(4, dtype=bool), np.ones((1, 1), bool)], [(0, 0, 4, 4), (5, 5, 6, 6)], 10, 6
@@ -132,9 +135,10 @@ def test_packed_masks_of_several_images_keep_apart_and_can_be_filtered():
     assert torch.equal(kept.dense(0), b.dense(1))
 
 
-def test_two_hundred_cells_in_a_large_image_take_few_megabytes():
+def test_two_hundred_cells_in_a_large_image_take_few_megabytes() -> None:
     rng = np.random.default_rng(0)
-    rasters, windows = [], []
+    rasters: list[Any] = []
+    windows: list[Any] = []
     for _ in range(200):
         x, y = rng.integers(0, 1400, 2)
         rasters.append(np.ones((100, 100), bool))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import hotcoco.mask as coco_mask
 import numpy as np
 import pytest
@@ -40,7 +42,7 @@ def filled(rings: list[np.ndarray], height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_filling_the_outline_gives_the_raster_back(seed):
+def test_filling_the_outline_gives_the_raster_back(seed: int) -> None:
     rng = np.random.default_rng(seed)
     bits = (
         rng.random((17, 23)) < 0.5
@@ -55,7 +57,7 @@ def test_filling_the_outline_gives_the_raster_back(seed):
     assert sum(ring_area(ring) for ring in rings) == bits.sum()
 
 
-def test_a_rectangle_has_four_corners_and_a_hole_runs_the_other_way():
+def test_a_rectangle_has_four_corners_and_a_hole_runs_the_other_way() -> None:
     bits = np.ones((6, 9), dtype=bool)
     (ring,) = rings_of(bits, 2, 3)
     assert sorted(ring.tolist()) == [[2, 3], [2, 9], [11, 3], [11, 9]] and ring_area(ring) == 54
@@ -63,12 +65,12 @@ def test_a_rectangle_has_four_corners_and_a_hole_runs_the_other_way():
     assert sorted(ring_area(ring) for ring in rings_of(bits)) == [-6, 54]
 
 
-def test_pixels_that_meet_at_a_corner_are_in_one_ring_and_nothing_has_none():
+def test_pixels_that_meet_at_a_corner_are_in_one_ring_and_nothing_has_none() -> None:
     assert len(rings_of(np.eye(5, dtype=bool))) == 1
     assert rings_of(np.zeros((4, 4), dtype=bool)) == []
 
 
-def test_the_coco_raster_of_an_outline_is_the_mask():
+def test_the_coco_raster_of_an_outline_is_the_mask() -> None:
     bits = ndimage.gaussian_filter(np.random.default_rng(1).normal(0, 1, (90, 120)), 9) > 0.005
     rings = [ring for ring in rings_of(bits) if ring_area(ring) > 0]
     parts = [coco_mask.fr_poly(ring.ravel().tolist(), 90, 120) for ring in rings]
@@ -88,19 +90,20 @@ def iou(bits: np.ndarray, tolerance: float) -> float:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_shapes_keep_their_pixels(name):
+def test_shapes_keep_their_pixels(name: str) -> None:
     assert iou(SHAPES[name], 0) == 1 and iou(SHAPES[name], 0.4) >= 0.95
 
 
 @settings(max_examples=150, deadline=None)
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.booleans()))
-def test_any_mask_is_exact_without_tolerance(bits):
+def test_any_mask_is_exact_without_tolerance(bits: Any) -> None:
     if bits.any():
         assert iou(bits, 0) == 1
 
 
-def test_drawn_objects_lose_two_percent_at_most_on_average_and_most_points():
-    rng, ious, exact, simple = np.random.default_rng(0), [], 0, 0
+def test_drawn_objects_lose_two_percent_at_most_on_average_and_most_points() -> None:
+    rng, exact, simple = np.random.default_rng(0), 0, 0
+    ious: list[Any] = []
     for _ in range(6):
         for _, polygon in render_image(rng, 192, 6)[1]:
             bits = raster_polygon([polygon], (0, 0, 192, 192))

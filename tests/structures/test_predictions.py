@@ -23,12 +23,12 @@ def predictions(masks: Cells | None, groups: int = 1) -> Predictions:
     return Predictions(torch.zeros(1, 3, 4, 2), None, ("enc", "0", "1"), groups, masks)
 
 
-def test_every_object_is_matched_in_every_layer_and_group_that_trains_masks():
+def test_every_object_is_matched_in_every_layer_and_group_that_trains_masks() -> None:
     for points, expected in ((None, 4), (20, 20)):
         values, products = predictions(Cells(), groups=3).mask_loss_tensors(5, points)
         assert values.shape == products.shape == (5 * 3 * 2, 1, expected, 1)
 
 
-def test_without_masks_or_objects_there_is_nothing_to_hold():
+def test_without_masks_or_objects_there_is_nothing_to_hold() -> None:
     assert predictions(None).mask_loss_tensors(5, None) == []
     assert predictions(Cells()).mask_loss_tensors(0, None) == []

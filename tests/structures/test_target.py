@@ -23,7 +23,7 @@ def batch() -> Batch:
     return collate([({"images": torch.full((3, 2, 2), float(n))}, target(n, n)) for n in range(5)])
 
 
-def test_what_is_kept_of_an_object_is_kept_in_every_field():
+def test_what_is_kept_of_an_object_is_kept_in_every_field() -> None:
     kept = target(3).keep(torch.tensor([True, False, True]))
     assert (
         len(kept) == 2 and kept.labels.tolist() == [0, 2] and kept.has_mask.tolist() == [True, True]
@@ -31,7 +31,7 @@ def test_what_is_kept_of_an_object_is_kept_in_every_field():
     assert torch.equal(kept.boxes_cxcywh, target(3).boxes_cxcywh[[0, 2]])
 
 
-def test_micro_batches_are_the_batch_in_order():
+def test_micro_batches_are_the_batch_in_order() -> None:
     parts = batch().split(2)
     assert [len(part) for part in parts] == [2, 2, 1]
     assert torch.equal(
@@ -40,12 +40,12 @@ def test_micro_batches_are_the_batch_in_order():
     assert [t.key for part in parts for t in part.targets] == [0, 1, 2, 3, 4]
 
 
-def test_counts_of_micro_batches_add_up_to_those_of_the_step():
+def test_counts_of_micro_batches_add_up_to_those_of_the_step() -> None:
     whole = batch().counts()
     assert whole == {"images": 5, "objects": 10, "object_weights": 5, "masked_object_weights": 3}
     parts = [part.counts() for part in batch().split(2)]
     assert {name: sum(part[name] for part in parts) for name in whole} == whole
 
 
-def test_no_samples_are_an_empty_batch():
+def test_no_samples_are_an_empty_batch() -> None:
     assert len(collate([])) == 0 and collate([]).inputs == {}

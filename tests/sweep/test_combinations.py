@@ -4,6 +4,9 @@ trained.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from segue.errors import PlanError
@@ -13,7 +16,9 @@ from tests.sweep.test_runner import command, toy_sweep
 from tests.toy import Console
 
 
-def test_everything_that_is_wrong_is_said_before_the_first_member_is_trained(rendered, tmp_path):
+def test_everything_that_is_wrong_is_said_before_the_first_member_is_trained(
+    rendered: Path, tmp_path: Path
+) -> None:
     plan = toy_sweep(rendered, tmp_path)
     for arguments, words in (
         (
@@ -33,7 +38,9 @@ def test_everything_that_is_wrong_is_said_before_the_first_member_is_trained(ren
     assert not list((tmp_path / "runs").glob("*-*"))
 
 
-def test_more_values_go_on_with_the_sweep_and_another_plan_begins_one(rendered, tmp_path):
+def test_more_values_go_on_with_the_sweep_and_another_plan_begins_one(
+    rendered: Path, tmp_path: Path
+) -> None:
     plan = toy_sweep(rendered, tmp_path)
 
     def opened(*arguments: str) -> SweepFolder:
@@ -61,17 +68,17 @@ def test_more_values_go_on_with_the_sweep_and_another_plan_begins_one(rendered, 
         ("", [""]),
     ],
 )
-def test_commas_within_brackets_and_quotes_divide_nothing(text, values):
+def test_commas_within_brackets_and_quotes_divide_nothing(text: str, values: list[str]) -> None:
     assert values_in(text) == values
 
 
 @pytest.mark.parametrize("arguments", [["a=1,"], ["a=1,,2"], ["a=1,2", "a=3,4"], ["name=x,y"], []])
-def test_what_cannot_be_swept_is_refused(arguments):
+def test_what_cannot_be_swept_is_refused(arguments: list[Any] | list[str]) -> None:
     with pytest.raises(PlanError, match="sweep"):
         swept_keys(arguments)
 
 
-def test_names_say_what_differs_and_are_safe_in_any_file_system():
+def test_names_say_what_differs_and_are_safe_in_any_file_system() -> None:
     assert names_of([{"model.backbone": "mit_b0", "model.fusion": "add"}]) == [
         "backbone=mit_b0,fusion=add"
     ]

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.toy import losses, same_tensors
 VALUES = ("model.queries=20,30", "stages.detector.optimizer.lr=1e-3,1e-4")
 
 
-def test_without_ray_one_line_names_the_extra(monkeypatch):
+def test_without_ray_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
         PlanError,
@@ -28,7 +29,7 @@ def test_without_ray_one_line_names_the_extra(monkeypatch):
         join_ray()
 
 
-def test_devices_and_ray_are_two_answers_to_one_question(rendered, tmp_path):
+def test_devices_and_ray_are_two_answers_to_one_question(rendered: Path, tmp_path: Path) -> None:
     code, _, said = command(
         "sweep", toy_sweep(rendered, tmp_path), *VALUES, "--on", "ray", "--devices", "cpu,cpu"
     )
@@ -53,8 +54,8 @@ def cluster():
 
 @pytest.mark.slow
 def test_on_a_ray_cluster_of_two_workers_results_are_the_same_to_the_bit(
-    cluster, rendered, tmp_path
-):
+    cluster: Any, rendered: Path, tmp_path: Path
+) -> None:
     assert cluster.cluster_resources()["CPU"] == 2 and len(cluster.nodes()) == 2
     code, out, said = command("sweep", toy_sweep(rendered, tmp_path), *VALUES, "--threads", 1)
     assert code == 0, said
@@ -78,7 +79,9 @@ def test_on_a_ray_cluster_of_two_workers_results_are_the_same_to_the_bit(
 
 
 @pytest.mark.slow
-def test_a_job_cancelled_on_ray_saves_and_stops(cluster, rendered, tmp_path, monkeypatch):
+def test_a_job_cancelled_on_ray_saves_and_stops(
+    cluster: Any, rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("slow").touch()
     stage = (
@@ -100,7 +103,9 @@ def test_a_job_cancelled_on_ray_saves_and_stops(cluster, rendered, tmp_path, mon
 
 
 @pytest.mark.slow
-def test_a_job_whose_worker_is_gone_failed_and_its_log_says_so(cluster, tmp_path, monkeypatch):
+def test_a_job_whose_worker_is_gone_failed_and_its_log_says_so(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def dies(job: SweepJob) -> int:
         import os
 
@@ -117,8 +122,8 @@ def test_a_job_whose_worker_is_gone_failed_and_its_log_says_so(cluster, tmp_path
 
 @pytest.mark.slow
 def test_more_threads_than_any_node_has_are_refused_before_ray_waits_for_them(
-    cluster, rendered, tmp_path
-):
+    cluster: Any, rendered: Path, tmp_path: Path
+) -> None:
     code, _, said = command(
         "sweep", toy_sweep(rendered, tmp_path), *VALUES, "--threads", 2, "--on", "ray"
     )

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ from segue.run.folder import RunFolder, key_of
 from segue.sweep.combinations import members_of
 from segue.sweep.runner import SweepFolder
 from segue.training import checkpoint
-from tests.conftest import toy_plan, write_plan
+from tests.conftest import Promise, toy_plan, write_plan
 from tests.toy import Console, losses, same_tensors
 
 HURT = (
@@ -63,7 +64,7 @@ class Swept:
     plan: Path
     folder: Path
     commands: list[tuple[int, str, str]]
-    first_page: dict
+    first_page: dict[str, Any]
     kept: dict[str, int]
     states: list[str]
     steps_before: int
@@ -84,7 +85,7 @@ def stop_once_there(file: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def swept(rendered, tmp_path_factory) -> Iterator[Swept]:
+def swept(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
     folder = tmp_path_factory.mktemp("sweep")
     plan, sweep = toy_sweep(rendered, folder), folder / "runs" / "toy-sweep-1"
     steps = {name: sweep / name / "toy-1/1-detector/steps.csv" for name in NAMES}
@@ -100,7 +101,7 @@ def swept(rendered, tmp_path_factory) -> Iterator[Swept]:
         stop_once_there(steps[NAMES[4]])
         commands.append(command(*arguments))
         Path("slow").unlink()
-        states = [note.state for note in SweepFolder.read(sweep).notes.values()]
+        states: list[str] = [note.state for note in SweepFolder.read(sweep).notes.values()]
         saved = len(losses(steps[NAMES[4]].parent))
         commands.append(command(*arguments))
         yield Swept(plan, sweep, commands, page, kept, states, saved)
@@ -109,8 +110,8 @@ def swept(rendered, tmp_path_factory) -> Iterator[Swept]:
 
 
 def test_members_that_are_killed_become_nan_or_run_out_of_memory_do_not_stop_the_others(
-    swept, promise
-):
+    swept: Swept, promise: Promise
+) -> None:
     code, out, said = swept.commands[0]
     assert code == 3 and out == "" and "Traceback" not in said
     lines = said.splitlines()
@@ -133,7 +134,7 @@ def test_members_that_are_killed_become_nan_or_run_out_of_memory_do_not_stop_the
     promise("P15", 3, "members of a sweep that were killed, became NaN or ran out of memory")
 
 
-def test_asked_to_stop_a_sweep_saves_and_says_so(swept):
+def test_asked_to_stop_a_sweep_saves_and_says_so(swept: Swept) -> None:
     code, out, said = swept.commands[1]
     assert code == 143 and out == "" and "the same command goes on" in said
     assert swept.states == ["complete", "complete", "complete", "complete", "interrupted"]
@@ -141,7 +142,7 @@ def test_asked_to_stop_a_sweep_saves_and_says_so(swept):
     assert f"{NAMES[4]}: interrupted" in said
 
 
-def test_the_same_command_again_trains_only_what_is_missing(swept):
+def test_the_same_command_again_trains_only_what_is_missing(swept: Swept) -> None:
     code, out, said = swept.commands[2]
     assert code == 0 and Path(out.strip()) == swept.folder
     attempts = {
@@ -163,7 +164,7 @@ def test_the_same_command_again_trains_only_what_is_missing(swept):
     assert f"step {swept.steps_before}\n" in attempts[NAMES[4]][2]
 
 
-def test_a_member_that_was_killed_ends_as_one_that_was_not_to_the_bit(swept):
+def test_a_member_that_was_killed_ends_as_one_that_was_not_to_the_bit(swept: Swept) -> None:
     """The five are the same but for what happens to them."""
     for name in NAMES[1:]:
         assert losses(swept.stage(name)) == losses(swept.stage(NAMES[0]))
@@ -174,7 +175,7 @@ def test_a_member_that_was_killed_ends_as_one_that_was_not_to_the_bit(swept):
         ).read_bytes()
 
 
-def test_the_report_has_every_member_with_what_it_wrote_down(swept):
+def test_the_report_has_every_member_with_what_it_wrote_down(swept: Swept) -> None:
     code, out, _ = command("report", swept.folder, "--json", "--against", NAMES[2])
     assert code == 0
     page = json.loads(out)
@@ -199,7 +200,7 @@ def test_the_report_has_every_member_with_what_it_wrote_down(swept):
     assert all(name in html for name in NAMES) and html.count("<svg") == 2
 
 
-def test_report_takes_runs_by_name_and_says_which_do_not_fit(swept, tmp_path):
+def test_report_takes_runs_by_name_and_says_which_do_not_fit(swept: Swept, tmp_path: Path) -> None:
     runs = [swept.folder / name / "toy-1" for name in NAMES[:2]]
     code, out, _ = command("report", *runs, "--out", tmp_path / "page")
     assert code == 0 and str(runs[1]) in out and (tmp_path / "page" / "report.csv").is_file()
@@ -209,7 +210,7 @@ def test_report_takes_runs_by_name_and_says_which_do_not_fit(swept, tmp_path):
     assert code == 2 and "neither a run nor a sweep" in said
 
 
-def test_runs_on_other_data_are_not_compared(swept, rendered, tmp_path):
+def test_runs_on_other_data_are_not_compared(swept: Swept, rendered: Path, tmp_path: Path) -> None:
     other, data = tmp_path / "toy-1", tmp_path / "data"
     shutil.copytree(swept.folder / NAMES[1] / "toy-1", other)
     shutil.copytree(rendered, data)
@@ -236,7 +237,9 @@ def test_runs_on_other_data_are_not_compared(swept, rendered, tmp_path):
     )
 
 
-def test_a_stage_that_members_have_in_common_is_trained_once(rendered, tmp_path):
+def test_a_stage_that_members_have_in_common_is_trained_once(
+    rendered: Path, tmp_path: Path
+) -> None:
     plan = write_plan(tmp_path / "plan.yaml", toy_plan(rendered, tmp_path / "runs"))
     members = members_of(plan, ["stages.masks.optimizer.lr=1e-3,1e-4"], Console(quiet=True))
     sweep = SweepFolder.open(members, None, 1)

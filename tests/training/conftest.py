@@ -4,6 +4,8 @@ room.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import toy_plan
@@ -12,12 +14,12 @@ from tests.training.thawing import plan_of
 
 
 @pytest.fixture(scope="session")
-def parent(rendered, tmp_path_factory):
+def parent(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = toy_plan(rendered, tmp_path_factory.mktemp("parent"), detector={"epochs": 1})
     return run(plan, "detector") / "1-detector" / "selected"
 
 
 @pytest.fixture(scope="session")
-def whole(rendered, parent, tmp_path_factory):
+def whole(rendered: Path, parent: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     return run(plan_of(rendered, folder, parent), drawn=True) / "1-tune"

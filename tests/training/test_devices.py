@@ -4,7 +4,9 @@ can tell.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,7 +22,7 @@ from tests.toy import detector_only, run
 
 
 @pytest.fixture
-def gpus(monkeypatch):
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let there be so many GPUs, as far as torch says."""
 
     def set_to(count: int) -> None:
@@ -30,7 +32,9 @@ def gpus(monkeypatch):
     return set_to
 
 
-def test_a_device_that_is_not_here_is_refused_with_those_that_are(gpus):
+def test_a_device_that_is_not_here_is_refused_with_those_that_are(
+    gpus: Callable[[int], None],
+) -> None:
     gpus(2)
     assert [pick_device(name) for name in ("auto", "cuda", "cuda:1", "cpu", "cpu:0")] == [
         "cuda", "cuda", "cuda:1", "cpu", "cpu",
@@ -43,7 +47,9 @@ def test_a_device_that_is_not_here_is_refused_with_those_that_are(gpus):
     assert pick_device("auto") == "cpu"
 
 
-def test_predict_and_load_say_in_one_line_that_there_is_no_gpu(rendered, tmp_path, gpus, capsys):
+def test_predict_and_load_say_in_one_line_that_there_is_no_gpu(
+    rendered: Path, tmp_path: Path, gpus: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     gpus(0)
     checkpoint = run(detector_only(rendered, tmp_path, epochs=1)) / "1-detector" / "selected"
     with pytest.raises(PlanError):
@@ -76,8 +82,13 @@ def test_predict_and_load_say_in_one_line_that_there_is_no_gpu(rendered, tmp_pat
     ],
 )
 def test_processes_that_have_no_gpu_of_their_own_are_refused(
-    gpus, monkeypatch, device, count, rank, message
-):
+    gpus: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    count: int,
+    rank: str,
+    message: str,
+) -> None:
     gpus(count)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", rank)
@@ -86,7 +97,7 @@ def test_processes_that_have_no_gpu_of_their_own_are_refused(
     assert error.value.message.startswith(message)
 
 
-def test_every_tensor_of_a_batch_is_pinned(rendered, monkeypatch):
+def test_every_tensor_of_a_batch_is_pinned(rendered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here nothing can be; what torch is asked to pin is noted."""
     batch = batch_for(build("mask2former"), rendered, 2)
     pinned: set[int] = set()

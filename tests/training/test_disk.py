@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ import torch
 from segue.training import disk
 
 
-def test_a_full_disk_says_how_much_is_needed_and_free(tmp_path):
+def test_a_full_disk_says_how_much_is_needed_and_free(tmp_path: Path) -> None:
     error = disk.full(
         tmp_path / "new" / "last",
         "no checkpoint",
@@ -34,12 +36,14 @@ def test_a_full_disk_says_how_much_is_needed_and_free(tmp_path):
         (errno.EACCES, "a folder to write to"),
     ],
 )
-def test_what_is_expected_follows_from_what_failed(tmp_path, number, expected):
+def test_what_is_expected_follows_from_what_failed(
+    tmp_path: Path, number: Any, expected: str
+) -> None:
     error = OSError("library says no") if number is None else OSError(number, "no")
     assert disk.full(tmp_path, "x", error).expected == expected
 
 
-def test_tensors_are_counted_wherever_they_are_nested():
+def test_tensors_are_counted_wherever_they_are_nested() -> None:
     values = {
         "a": torch.zeros(3),
         "b": [torch.zeros(2, dtype=torch.int64), {"c": torch.zeros(5, dtype=torch.uint8)}],
@@ -48,7 +52,7 @@ def test_tensors_are_counted_wherever_they_are_nested():
     assert disk.size_of(values) == 12 + 16 + 5
 
 
-def test_a_flushed_file_has_the_digest_of_its_bytes(tmp_path):
+def test_a_flushed_file_has_the_digest_of_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert disk.flushed_sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
     disk.flush_folder(tmp_path)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -14,7 +17,9 @@ from tests.models.pico import MODELS, batch_for, build, forward
 
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize(("family", "options"), MODELS)
-def test_what_is_counted_is_what_a_real_step_does(rendered, family, options, frozen):
+def test_what_is_counted_is_what_a_real_step_does(
+    rendered: Path, family: Any, options: Any, frozen: bool
+) -> None:
     chain = build(family, **options)
     if frozen:
         chain.freeze_through(chain.order[0])
@@ -39,11 +44,11 @@ def test_what_is_counted_is_what_a_real_step_does(rendered, family, options, fro
     assert chain.training and all(p.grad is None or p.requires_grad for p in chain.parameters())
 
 
-def test_every_family_is_counted():
+def test_every_family_is_counted() -> None:
     assert {family for family, _ in MODELS} == set(models.names())
 
 
-def test_resnet50_has_its_published_operations():
+def test_resnet50_has_its_published_operations() -> None:
     """4.09 billion multiplications and additions for 224 x 224 pixels (torchvision's table of
     weights: 4.09 GFLOPS).
     """
@@ -52,21 +57,21 @@ def test_resnet50_has_its_published_operations():
     assert found.operations == pytest.approx(2 * 4.09e9, rel=0.01)
 
 
-def test_freezing_saves_operations_and_memory():
+def test_freezing_saves_operations_and_memory() -> None:
     whole, frozen = build("rfdetr"), build("rfdetr")
     frozen.freeze_through("decoder")
     a, b = needs(whole, 10), needs(frozen, 10)
     assert a.forward == b.forward and b.step < 0.6 * a.step and b.activations < 0.6 * a.activations
 
 
-def test_more_objects_and_masks_ask_for_more():
+def test_more_objects_and_masks_ask_for_more() -> None:
     chain = build("rfdetr", objects=40)
     few, many = needs(chain, 4), needs(chain, 40)
     assert few.activations < many.activations and few.step < many.step
     assert needs(build("rfdetr", masks=False), 4).activations < few.activations
 
 
-def test_images_fit_as_memory_allows():
+def test_images_fit_as_memory_allows() -> None:
     found = needs(build("detr"), 10)
     takes = found.bytes_of(7, torch.float32, averaged=True)
     assert found.images_in(takes, torch.float32, True) == 7

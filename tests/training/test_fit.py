@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,20 +23,20 @@ from tests.conftest import toy_plan
 from tests.toy import losses, run, run_until
 
 
-def detector(rendered, folder, **changes):
+def detector(rendered: Path, folder: Any, **changes: Any):
     plan = toy_plan(rendered, folder, detector=changes)
     plan["stages"] = plan["stages"][:1]
     return plan
 
 
 @pytest.fixture
-def scores(monkeypatch):
+def scores(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]:
     """Let validation give these figures, one an epoch, from epoch 0 on."""
 
     def set_to(values: list[float]) -> None:
         left = iter(values)
 
-        def evaluate(tick):
+        def evaluate(tick: Any):
             value = next(left)
             return {"box_ap": value, "box_ap50": value}
 
@@ -43,8 +46,8 @@ def scores(monkeypatch):
 
 
 def test_a_stage_ends_when_its_metric_stops_rising_and_keeps_the_best_epoch(
-    rendered, tmp_path, scores
-):
+    rendered: Path, tmp_path: Path, scores: Callable[[list[float]], None]
+) -> None:
     # epoch 0 is what it was handed, and never selected
     scores([0.9, 0.1, 0.3, 0.2, 0.3, 0.25, 0.1])
     folder = run(detector(rendered, tmp_path, epochs=20, early_stop={"patience": 3})) / "1-detector"
@@ -55,8 +58,8 @@ def test_a_stage_ends_when_its_metric_stops_rising_and_keeps_the_best_epoch(
 
 
 def test_of_equal_figures_the_earlier_weights_stay_unless_nothing_was_found_yet(
-    rendered, tmp_path, scores
-):
+    rendered: Path, tmp_path: Path, scores: Callable[[list[float]], None]
+) -> None:
     """Weights that found nothing are best where they have learned the longest."""
     for name, values, selected, kept in (
         ("nothing", [0.0, 0.0, 0.0, 0.0], 3, {2, 3}), ("found", [0.0, 0.0, 0.4, 0.4], 2, {2, 3}),
@@ -70,8 +73,11 @@ def test_of_equal_figures_the_earlier_weights_stay_unless_nothing_was_found_yet(
 
 
 def test_patience_begins_where_something_is_found_and_a_stop_is_said(
-    rendered, tmp_path, scores, capsys
-):
+    rendered: Path,
+    tmp_path: Path,
+    scores: Callable[[list[float]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     scores([0.0, 0.0, 0.0, 0.0005, 0.2, 0.2, 0.2, 0.2, 0.2])
     plan = detector(rendered, tmp_path, epochs=8, early_stop={"patience": 2})
     run_plan(Plan.model_validate(plan), Console())
@@ -83,7 +89,9 @@ def test_patience_begins_where_something_is_found_and_a_stop_is_said(
     assert said in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_rise_smaller_than_min_delta_is_kept_but_does_not_count(rendered, tmp_path, scores):
+def test_a_rise_smaller_than_min_delta_is_kept_but_does_not_count(
+    rendered: Path, tmp_path: Path, scores: Callable[[list[float]], None]
+) -> None:
     scores([0.0, 0.1, 0.1004, 0.1008, 0.5])
     stop = {"patience": 2, "min_delta": 0.001}
     folder = run(detector(rendered, tmp_path, epochs=20, early_stop=stop)) / "1-detector"
@@ -91,8 +99,11 @@ def test_a_rise_smaller_than_min_delta_is_kept_but_does_not_count(rendered, tmp_
 
 
 def test_a_stage_in_steps_is_evaluated_every_so_many_of_them_and_at_its_end(
-    rendered, tmp_path, scores, monkeypatch
-):
+    rendered: Path,
+    tmp_path: Path,
+    scores: Callable[[list[float]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     scores([0.0, 0.1, 0.3, 0.2, 0.3, 0.2])
     steps = {
         "epochs": None,
@@ -118,7 +129,9 @@ def test_a_stage_in_steps_is_evaluated_every_so_many_of_them_and_at_its_end(
     }
 
 
-def test_a_plateau_lowers_the_rate(rendered, tmp_path, scores):
+def test_a_plateau_lowers_the_rate(
+    rendered: Path, tmp_path: Path, scores: Callable[[list[float]], None]
+) -> None:
     scores([0.0, 0.5, 0.1, 0.1, 0.1])
     schedule = {"kind": "plateau", "patience": 1, "factor": 0.5}
     folder = run(detector(rendered, tmp_path, epochs=4, schedule=schedule)) / "1-detector"
@@ -126,10 +139,11 @@ def test_a_plateau_lowers_the_rate(rendered, tmp_path, scores):
     assert rates == pytest.approx([1e-3] * 4 + [5e-4] * 2 + [2.5e-4] * 2)
 
 
-def sides_seen(monkeypatch) -> list[tuple[int, int]]:
-    forward, seen = Chain.forward, []
+def sides_seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    forward = Chain.forward
+    seen: list[Any] = []
 
-    def noting(self, inputs, start=0):
+    def noting(self: Any, inputs: Any, start: int = 0):
         if self.training:
             seen.append(tuple(inputs["images"].shape[::3]))
         return forward(self, inputs, start)
@@ -139,8 +153,8 @@ def sides_seen(monkeypatch) -> list[tuple[int, int]]:
 
 
 def test_multi_scale_draws_one_size_for_a_whole_step_however_it_is_split(
-    rendered, tmp_path, monkeypatch
-):
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = sides_seen(monkeypatch)
     whole = run(detector(rendered, tmp_path / "a", epochs=3, multi_scale="expanded"))
     sides = [side for _, side in seen]
@@ -158,7 +172,7 @@ def test_multi_scale_draws_one_size_for_a_whole_step_however_it_is_split(
     )
 
 
-def test_bfloat16_trains_and_stores_float32(rendered, tmp_path):
+def test_bfloat16_trains_and_stores_float32(rendered: Path, tmp_path: Path) -> None:
     folder = run(detector(rendered, tmp_path / "half", precision="bf16")) / "1-detector"
     exact = run(detector(rendered, tmp_path / "full")) / "1-detector"
     assert losses(folder) != losses(exact) and losses(folder) == pytest.approx(
@@ -168,7 +182,7 @@ def test_bfloat16_trains_and_stores_float32(rendered, tmp_path):
     assert all(t.dtype == torch.float32 for t in tensors.values() if t.is_floating_point())
 
 
-def test_without_an_average_the_weights_themselves_are_kept(rendered, tmp_path):
+def test_without_an_average_the_weights_themselves_are_kept(rendered: Path, tmp_path: Path) -> None:
     folder = run(detector(rendered, tmp_path, ema=None, epochs=1)) / "1-detector"
     selected, last = (checkpoint.read(folder / kind)[1] for kind in ("selected", "last"))
     assert all(torch.equal(selected[name], tensor) for name, tensor in last.items())
@@ -178,7 +192,9 @@ def test_without_an_average_the_weights_themselves_are_kept(rendered, tmp_path):
 
 
 @pytest.mark.parametrize("head", ["attention", "attention-nano"])
-def test_every_mask_head_learns_on_the_frozen_detector(rendered, tmp_path, head):
+def test_every_mask_head_learns_on_the_frozen_detector(
+    rendered: Path, tmp_path: Path, head: str
+) -> None:
     model = {"size": "pico", "resolution": 64, "queries": 30, "groups": 2, "mask_head": head}
     folder = run(
         toy_plan(rendered, tmp_path, model=model, detector={"epochs": 1}, masks={"epochs": 6})

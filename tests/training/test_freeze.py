@@ -10,7 +10,7 @@ from segue.training.freeze import FrozenProof, digest
 from tests.models.parts.test_chain import chain
 
 
-def test_frozen_means_frozen_after_many_steps_with_decay_average_and_train_mode():
+def test_frozen_means_frozen_after_many_steps_with_decay_average_and_train_mode() -> None:
     model = chain()
     model.freeze_through("two")
     proof = FrozenProof.of(model)
@@ -34,7 +34,7 @@ def test_frozen_means_frozen_after_many_steps_with_decay_average_and_train_mode(
     assert digest(model.learning_tensors()) != learned
 
 
-def test_the_proof_notices_a_single_bit():
+def test_the_proof_notices_a_single_bit() -> None:
     from segue.errors import TrainingError
 
     model = chain()

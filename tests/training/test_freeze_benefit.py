@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from tests.toy import losses, run, same_tensors
 from tests.training.thawing import plan_of
 
 
-def test_what_freezing_saves_is_measured_and_left_for_the_report(whole):
+def test_what_freezing_saves_is_measured_and_left_for_the_report(whole: Path) -> None:
     found = json.loads((whole / "saving.json").read_text())
     assert found["label"] == "backbone, projector" and 0 < found["bytes"] < found["whole_bytes"]
     assert found["text"].startswith("with backbone, projector frozen a step takes")
@@ -22,12 +24,17 @@ def test_what_freezing_saves_is_measured_and_left_for_the_report(whole):
 
 @pytest.mark.parametrize("call", [1, 2])
 def test_no_memory_to_measure_with_changes_nothing(
-    rendered, parent, tmp_path, monkeypatch, whole, call
-):
+    rendered: Path,
+    parent: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: Path,
+    call: int,
+) -> None:
     """Not even where it runs out after a backward, with gradients everywhere."""
     calls = []
 
-    def scarce(*arguments):
+    def scarce(*arguments: Any):
         calls.append(1)
         accumulate(*arguments)
         if len(calls) == call:

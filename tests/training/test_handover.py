@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from segue import models
 from segue.errors import HandoverError
 from segue.models import ModelSpec, rfdetr
+from segue.models.parts.chain import Chain
 from segue.models.weights import ModelWeights
 from segue.models.weights.rfdetr import COCO_ROWS
 from segue.structures.channels import RGB, Channel
 from segue.training.handover import adopt
+from tests.conftest import Promise
 
 
-def model(classes, size="pico", masks=False, seed=0, channels=RGB, **options):
+def model(
+    classes: tuple[str, str] | tuple[str, str, str] | tuple[str, ...],
+    size: str = "pico",
+    masks: bool = False,
+    seed: int = 0,
+    channels: Any = RGB,
+    **options: Any,
+):
     torch.manual_seed(seed)
-    chosen = {"groups": 3, "queries": 20, "resolution": 64, **options}
+    chosen: dict[str, Any] = {"groups": 3, "queries": 20, "resolution": 64, **options}
     settled, _ = rfdetr.resolve_options(rfdetr.Options(**chosen), rfdetr.SIZES[size], 5, "cpu")
     spec = ModelSpec(
         family="rfdetr", size=size, classes=classes, channels=channels, options=settled.model_dump()
@@ -28,7 +39,7 @@ def model(classes, size="pico", masks=False, seed=0, channels=RGB, **options):
     return chain
 
 
-def weights_of(chain, classes=None) -> ModelWeights:
+def weights_of(chain: Chain, classes: Any = None) -> ModelWeights:
     names = tuple(channel.name for channel in chain.spec.channels)
     return ModelWeights(
         {n: t.clone() for n, t in chain.state_dict().items()},
@@ -38,7 +49,7 @@ def weights_of(chain, classes=None) -> ModelWeights:
     )
 
 
-def head_logits(chain, features: torch.Tensor) -> list[torch.Tensor]:
+def head_logits(chain: Any, features: torch.Tensor) -> list[torch.Tensor]:
     """Class logits of the same query features in every head: the decoder's and each encoder
     group's.
 
@@ -74,7 +85,7 @@ WIDTH = rfdetr.SIZES["pico"].width
     }.values(),
     ids=["permuted", "missing", "added", "mixed", "same"],
 )
-def test_kept_classes_score_identically_in_every_head(classes):
+def test_kept_classes_score_identically_in_every_head(classes: Any) -> None:
     parent, child = model(PARENT), model(classes, seed=1)
     adopt(child, weights_of(parent))
     features = torch.randn(7, WIDTH)
@@ -96,7 +107,7 @@ def test_permuted_classes_change_nothing_in_the_whole_answer():
     torch.testing.assert_close(new["logits"], old["logits"][..., [2, 0, 1]], rtol=1e-5, atol=1e-5)
 
 
-def test_ninety_one_rows_of_coco_become_three_classes_by_name():
+def test_ninety_one_rows_of_coco_become_three_classes_by_name() -> None:
     parent = model(tuple(str(i) for i in range(91)))
     wanted = ("toothbrush", "person", "zebra")
     child = model(wanted, seed=1)
@@ -107,7 +118,7 @@ def test_ninety_one_rows_of_coco_become_three_classes_by_name():
     assert "classes kept by name: toothbrush, person, zebra" in str(report)
 
 
-def test_a_detector_gets_a_mask_head_and_keeps_every_bit():
+def test_a_detector_gets_a_mask_head_and_keeps_every_bit() -> None:
     parent, child = model(PARENT), model(PARENT, masks=True, seed=1)
     before = {n: t.clone() for n, t in child.state_dict().items() if n.startswith("mask_head.")}
     report = adopt(child, weights_of(parent), fresh=("mask_head",))
@@ -121,7 +132,7 @@ def test_a_detector_gets_a_mask_head_and_keeps_every_bit():
     )
 
 
-def test_an_undeclared_difference_is_refused_and_nothing_is_loaded(promise):
+def test_an_undeclared_difference_is_refused_and_nothing_is_loaded(promise: Promise) -> None:
     parent, child = model(PARENT), model(PARENT, masks=True, seed=1)
     before = {n: t.clone() for n, t in child.state_dict().items()}
     with pytest.raises(
@@ -133,7 +144,7 @@ def test_an_undeclared_difference_is_refused_and_nothing_is_loaded(promise):
     promise("P14", 1, "parents whose parts are others")
 
 
-def test_a_mask_head_is_only_left_behind_when_dropped(promise):
+def test_a_mask_head_is_only_left_behind_when_dropped(promise: Promise) -> None:
     parent, child = model(PARENT, masks=True), model(PARENT, seed=1)
     with pytest.raises(HandoverError, match="only in the weights"):
         adopt(child, weights_of(parent))
@@ -141,7 +152,7 @@ def test_a_mask_head_is_only_left_behind_when_dropped(promise):
     promise("P14", 1, "parents whose parts are others")
 
 
-def test_a_missing_tensor_and_a_wrong_shape_are_listed(promise):
+def test_a_missing_tensor_and_a_wrong_shape_are_listed(promise: Promise) -> None:
     parent, child = model(PARENT), model(PARENT, seed=1)
     weights = weights_of(parent)
     del weights.tensors["projector.levels.0.norm.bias"]
@@ -156,7 +167,7 @@ def test_a_missing_tensor_and_a_wrong_shape_are_listed(promise):
     promise("P14", 3, "tensors missing, of other shapes or too many")
 
 
-def test_weights_of_another_size_are_one_line(promise):
+def test_weights_of_another_size_are_one_line(promise: Promise) -> None:
     parent = model(PARENT, size="nano", resolution=None, queries=None)
     with pytest.raises(
         HandoverError, match="of another size than pico .*model.size: nano"
@@ -166,9 +177,9 @@ def test_weights_of_another_size_are_one_line(promise):
     promise("P14", 1, "parents of another size")
 
 
-def test_groups_and_queries_are_cut_but_never_made_up(promise):
-    parent = model(PARENT)
-    child = model(PARENT, seed=1, groups=1, queries=12)
+def test_groups_and_queries_are_cut_but_never_made_up(promise: Promise) -> None:
+    parent: Any = model(PARENT)
+    child: Any = model(PARENT, seed=1, groups=1, queries=12)
     report = adopt(child, weights_of(parent))
     assert "groups 3 -> 1" in str(report) and "queries 20 -> 12" in str(report)
     kept = parent.decoder.query_features.weight[:12]
@@ -180,7 +191,7 @@ def test_groups_and_queries_are_cut_but_never_made_up(promise):
     promise("P14", 2, "parents with too few queries or groups")
 
 
-def test_another_resolution_resamples_the_positions_as_the_backbone_would_and_says_so():
+def test_another_resolution_resamples_the_positions_as_the_backbone_would_and_says_so() -> None:
     detector, larger = model(PARENT), model(PARENT, resolution=96, seed=1)
     report = adopt(larger, weights_of(detector))
     assert report.notes == ["position embeddings 8x8 -> 12x12, as the resolution changes"]
@@ -190,7 +201,7 @@ def test_another_resolution_resamples_the_positions_as_the_backbone_would_and_sa
     torch.testing.assert_close(first["boxes_cxcywh"], second["boxes_cxcywh"], atol=1e-5, rtol=1e-4)
 
 
-def test_channels_travel_by_name_and_a_new_one_is_the_mean_of_the_old():
+def test_channels_travel_by_name_and_a_new_one_is_the_mean_of_the_old() -> None:
     parent = model(PARENT)
     thermal = Channel(name="thermal")
     child = model(PARENT, seed=1, channels=(thermal, RGB[2], RGB[0], RGB[1]))
@@ -203,7 +214,7 @@ def test_channels_travel_by_name_and_a_new_one_is_the_mean_of_the_old():
     assert "thermal from the mean" in str(report)
 
 
-def test_stripped_heads_start_every_class_afresh():
+def test_stripped_heads_start_every_class_afresh() -> None:
     parent, child = model(PARENT), model(("x", "y"), seed=1)
     weights = weights_of(parent, ())
     for name in rfdetr.class_heads(parent):

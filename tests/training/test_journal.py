@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 from segue.training.journal import Journal, read_rows
 
 
-def write(folder, steps, epochs=(), **place):
+def write(folder: Any, steps: Any, epochs: Any = (), **place: Any):
     journal = Journal(folder, **place)
     for step in steps:
         journal.step({"step": step, "loss": step / 10})
@@ -16,7 +18,7 @@ def write(folder, steps, epochs=(), **place):
     journal.close()
 
 
-def test_rows_are_numbers_and_survive_a_second_opening(tmp_path):
+def test_rows_are_numbers_and_survive_a_second_opening(tmp_path: Path) -> None:
     write(tmp_path, [1, 2], [0, 1])
     write(tmp_path, [3], [2], step=2, evaluated=2)
     assert [row["step"] for row in read_rows(tmp_path / "steps.csv")] == [1, 2, 3]
@@ -24,7 +26,7 @@ def test_rows_are_numbers_and_survive_a_second_opening(tmp_path):
     assert list((tmp_path / "tb").iterdir())
 
 
-def test_steps_after_the_one_resumed_from_are_cut(tmp_path):
+def test_steps_after_the_one_resumed_from_are_cut(tmp_path: Path) -> None:
     write(tmp_path, [1, 2, 3, 4, 5], [0, 1, 2])
     with (tmp_path / "steps.csv").open("a") as file:
         file.write("6,0.")  # killed in the middle of a line
@@ -33,13 +35,13 @@ def test_steps_after_the_one_resumed_from_are_cut(tmp_path):
     assert [row["epoch"] for row in read_rows(tmp_path / "epochs.csv")] == [0, 1]
 
 
-def test_a_stage_that_begins_again_begins_with_an_empty_record(tmp_path):
+def test_a_stage_that_begins_again_begins_with_an_empty_record(tmp_path: Path) -> None:
     write(tmp_path, [], [0])
     write(tmp_path, [1], [0])
     assert [row["epoch"] for row in read_rows(tmp_path / "epochs.csv")] == [0]
 
 
-def test_events_are_json_lines_with_a_time(tmp_path):
+def test_events_are_json_lines_with_a_time(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.event("out of memory", images_per_forward=2)
     journal.close()

@@ -29,14 +29,14 @@ def learner(frozen: float = 2.0) -> Learner:
     )
 
 
-def test_random_numbers_follow_the_state_they_were_saved_with():
+def test_random_numbers_follow_the_state_they_were_saved_with() -> None:
     state = random_state("cpu")
     first = torch.rand(5)
     set_random_state(state, "cpu")
     assert torch.equal(torch.rand(5), first)
 
 
-def test_a_thaw_adds_what_learns_and_leaves_what_learned_alone():
+def test_a_thaw_adds_what_learns_and_leaves_what_learned_alone() -> None:
     trained = learner()
     before = [id(p) for group in trained.optimizer.param_groups for p in group["params"]]
     trained.progress.steps, trained.progress.stale = 6, 3
@@ -50,7 +50,7 @@ def test_a_thaw_adds_what_learns_and_leaves_what_learned_alone():
     assert trained.progress.thawed == {6: {"position": 1.0, "lr_factor": 0.5}}
 
 
-def test_a_learner_that_goes_on_has_thawed_what_the_first_one_had():
+def test_a_learner_that_goes_on_has_thawed_what_the_first_one_had() -> None:
     first = learner()
     first.progress.steps = 6
     first.thaw(1.0, lr_factor=0.5)

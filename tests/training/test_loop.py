@@ -7,7 +7,7 @@ import torch
 from segue.training.loop import exact_sums, out_of_memory
 
 
-def test_the_order_of_sums_is_put_back_as_it_was():
+def test_the_order_of_sums_is_put_back_as_it_was() -> None:
     try:
         for warn_only in (True, False):
             torch.use_deterministic_algorithms(True, warn_only=warn_only)
@@ -19,7 +19,7 @@ def test_the_order_of_sums_is_put_back_as_it_was():
         torch.use_deterministic_algorithms(False)
 
 
-def test_what_libraries_of_a_gpu_say_of_a_lack_of_memory_is_understood():
+def test_what_libraries_of_a_gpu_say_of_a_lack_of_memory_is_understood() -> None:
     for words in (
         "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",

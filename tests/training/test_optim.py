@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 
 from segue.models import ModelSpec, rfdetr
+from segue.models.parts.chain import Chain
 from segue.training.optim import Ema, Optimizer, Schedule, build, rate
 
 
 @pytest.fixture
-def chain():
+def chain() -> Chain:
     options, _ = rfdetr.resolve_options(
         rfdetr.Options(groups=2, queries=10), rfdetr.SIZES["pico"], 5, "cpu"
     )
@@ -21,7 +23,7 @@ def chain():
     return rfdetr.build(spec, masks=True)
 
 
-def test_only_what_learns_is_in_the_optimizer_and_each_parameter_once(chain):
+def test_only_what_learns_is_in_the_optimizer_and_each_parameter_once(chain: Chain) -> None:
     chain.freeze_through("decoder")
     optimizer = build(chain, Optimizer())
     held = [p for group in optimizer.param_groups for p in group["params"]]
@@ -30,7 +32,7 @@ def test_only_what_learns_is_in_the_optimizer_and_each_parameter_once(chain):
     )
 
 
-def test_norms_biases_and_embeddings_do_not_decay(chain):
+def test_norms_biases_and_embeddings_do_not_decay(chain: Chain) -> None:
     optimizer = build(chain, Optimizer(weight_decay=0.1))
     names = {id(p): name for name, p in chain.named_parameters()}
     decayed = {
@@ -45,7 +47,7 @@ def test_norms_biases_and_embeddings_do_not_decay(chain):
     )
 
 
-def test_deeper_blocks_learn_slower_by_the_layer_decay(chain):
+def test_deeper_blocks_learn_slower_by_the_layer_decay(chain: Chain) -> None:
     settings = Optimizer(lr=1.0, lr_factors={"backbone": 0.5}, layer_decay=0.8)
     names = [name for name, _ in chain.named_parameters() if name.startswith("backbone")]
     for block in range(4):
@@ -56,7 +58,7 @@ def test_deeper_blocks_learn_slower_by_the_layer_decay(chain):
     assert rate(chain, "decoder.class_head.weight", settings) == 1.0
 
 
-def test_cosine_starts_after_the_warm_up_and_ends_at_the_floor():
+def test_cosine_starts_after_the_warm_up_and_ends_at_the_floor() -> None:
     schedule = Schedule(warmup_epochs=1, floor=0.1)
     factors = [schedule.at_step(step, 50, 10) for step in range(50)]
     assert factors[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
@@ -64,7 +66,7 @@ def test_cosine_starts_after_the_warm_up_and_ends_at_the_floor():
     assert schedule.at_step(50, 50, 10) == pytest.approx(0.1)
 
 
-def test_steps_and_plateaus_multiply():
+def test_steps_and_plateaus_multiply() -> None:
     step = Schedule(kind="step", at=(0.5, 0.9))
     assert [step.at_step(s, 10, 5) for s in (0, 4, 5, 8, 9)] == pytest.approx(
         [1, 1, 0.1, 0.1, 0.01]
@@ -74,7 +76,7 @@ def test_steps_and_plateaus_multiply():
     assert Schedule(kind="constant").at_step(9, 10, 5) == 1.0
 
 
-def test_the_average_leaves_weights_that_do_not_move_bit_for_bit(chain):
+def test_the_average_leaves_weights_that_do_not_move_bit_for_bit(chain: Chain) -> None:
     chain.freeze_through("projector")
     average = Ema(chain, 0.9)
     before = {name: tensor.clone() for name, tensor in chain.state_dict().items()}
@@ -84,7 +86,7 @@ def test_the_average_leaves_weights_that_do_not_move_bit_for_bit(chain):
     assert all(torch.equal(average.average[name], before[name]) for name in average.average)
 
 
-def test_the_average_is_applied_and_taken_back_bit_for_bit(chain):
+def test_the_average_is_applied_and_taken_back_bit_for_bit(chain: Chain) -> None:
     average = Ema(chain, 0.5, ramp=1e-9)
     name, parameter = next(iter(chain.part("mask_head").named_parameters("mask_head")))
     start = parameter.detach().clone()
@@ -97,7 +99,7 @@ def test_the_average_is_applied_and_taken_back_bit_for_bit(chain):
     assert all(torch.equal(tensor, moved[key]) for key, tensor in chain.state_dict().items())
 
 
-def test_the_average_follows_quickly_at_first(chain):
+def test_the_average_follows_quickly_at_first(chain: Any) -> None:
     average, parameter = Ema(chain, 0.993), chain.part("mask_head").query_proj.weight
     with torch.no_grad():
         parameter.fill_(1.0)
@@ -106,7 +108,7 @@ def test_the_average_follows_quickly_at_first(chain):
     assert float(average.average["mask_head.query_proj.weight"][0, 0]) > 0.98
 
 
-def test_sgd_has_its_momentum_and_the_same_groups(chain):
+def test_sgd_has_its_momentum_and_the_same_groups(chain: Chain) -> None:
     adam, sgd = (
         build(chain, Optimizer(kind=kind, weight_decay=0.1, momentum=0.8))
         for kind in ("adamw", "sgd")
@@ -120,7 +122,7 @@ def test_sgd_has_its_momentum_and_the_same_groups(chain):
 
 
 @pytest.mark.parametrize(("every", "epochs"), [(10, 30), (7, 30), (1, 3), (5, 4)])
-def test_a_step_after_every_few_epochs_is_torchs_own(every, epochs):
+def test_a_step_after_every_few_epochs_is_torchs_own(every: int, epochs: int) -> None:
     schedule = Schedule(kind="step", every_epochs=every, factor=0.5)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
     peer = torch.optim.lr_scheduler.StepLR(optimizer, every, 0.5)

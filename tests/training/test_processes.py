@@ -13,7 +13,7 @@ from tests.conftest import toy_plan, write_plan
 from tests.toy import losses, run
 
 
-def torchrun(plan: Path, count: int) -> subprocess.CompletedProcess:
+def torchrun(plan: Path, count: int) -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable,
         "-m",
@@ -32,7 +32,7 @@ def torchrun(plan: Path, count: int) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_losses_and_metrics_of_one(rendered, tmp_path):
+def test_two_processes_give_the_losses_and_metrics_of_one(rendered: Path, tmp_path: Path) -> None:
     # 16 images in steps of 5: shares are uneven, and in the last step one process has nothing to do
     common = {"images_per_step": 5, "epochs": 1}
     changes = {"detector": common, "masks": {**common, "epochs": 2, "cache": {"views": 1}}}
@@ -50,7 +50,7 @@ def test_two_processes_give_the_losses_and_metrics_of_one(rendered, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_thaw_what_one_thaws(rendered, tmp_path):
+def test_two_processes_thaw_what_one_thaws(rendered: Path, tmp_path: Path) -> None:
     thaw = {
         "freeze": "backbone",
         "thaw": {1: "backbone.last_half", 2: "backbone"},

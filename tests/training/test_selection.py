@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -17,8 +20,8 @@ from tests.training.thawing import plan_of
 
 
 def test_early_stopping_waits_for_the_thaw_and_starts_anew_there(
-    rendered, parent, tmp_path, monkeypatch
-):
+    rendered: Path, parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fit, "NOTHING", -2.0)  # so short a stage finds nothing yet
     changes = {"epochs": 6, "thaw": {3: "backbone"}, "early_stop": {"patience": 2, "min_delta": 1}}
     folder = run(plan_of(rendered, tmp_path, parent, **changes)) / "1-tune"
@@ -26,7 +29,9 @@ def test_early_stopping_waits_for_the_thaw_and_starts_anew_there(
     assert checkpoint.read_card(folder / "last").epoch == 5
 
 
-def test_only_the_best_epochs_are_kept_and_marked_as_finished(rendered, parent, tmp_path):
+def test_only_the_best_epochs_are_kept_and_marked_as_finished(
+    rendered: Path, parent: Path, tmp_path: Path
+) -> None:
     folder = run(plan_of(rendered, tmp_path, parent, keep=2)) / "1-tune"
     best = kept(folder)
     values = sorted(
@@ -42,12 +47,12 @@ def test_only_the_best_epochs_are_kept_and_marked_as_finished(rendered, parent, 
 
 
 def test_between_epochs_only_the_monitored_images_count_and_at_the_end_all(
-    rendered, parent, tmp_path, monkeypatch
-):
+    rendered: Path, parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     measured = []
     measure = build.measure
 
-    def noted(data, part, *rest):
+    def noted(data: Any, part: Any, *rest: Any):
         measured.append((part, [record.id for record in data.splits[part].records]))
         return measure(data, part, *rest)
 
@@ -74,7 +79,9 @@ def test_between_epochs_only_the_monitored_images_count_and_at_the_end_all(
         (-1.0, -1.0, True),
     ],
 )
-def test_of_equal_figures_the_earlier_stay_unless_nothing_was_found(value, best, expected):
+def test_of_equal_figures_the_earlier_stay_unless_nothing_was_found(
+    value: float, best: float | None, expected: bool
+) -> None:
     assert better(value, best) is expected
 
 
@@ -83,7 +90,7 @@ def card(epoch: int, value: float) -> Card:
     return Card(spec=spec, epoch=epoch, step=epoch, selected_by="box_ap", metrics={"box_ap": value})
 
 
-def test_the_best_are_kept_best_first_and_half_written_ones_are_removed(tmp_path):
+def test_the_best_are_kept_best_first_and_half_written_ones_are_removed(tmp_path: Path) -> None:
     (tmp_path / "best" / "epoch-9-step-9.writing").mkdir(parents=True)
     for epoch, value in enumerate([0.1, 0.3, 0.2, 0.3, 0.05], 1):
         keep_best(tmp_path, {"w": torch.full((1,), float(epoch))}, card(epoch, value), 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def send(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_of_a_step_is_noted_and_the_second_acts(number):
+def test_the_first_signal_of_a_step_is_noted_and_the_second_acts(number: Any) -> None:
     before = signal.getsignal(number)
     with stopping_at_once():
         with stop_signals() as received:
@@ -29,12 +30,12 @@ def test_the_first_signal_of_a_step_is_noted_and_the_second_acts(number):
     assert signal.getsignal(number) is before
 
 
-def test_between_steps_a_signal_ends_the_run_where_it_is():
+def test_between_steps_a_signal_ends_the_run_where_it_is() -> None:
     with pytest.raises(Interrupted, match="what was saved is whole"), stopping_at_once():
         send(signal.SIGTERM)
 
 
-def test_in_another_thread_signals_are_left_alone():
+def test_in_another_thread_signals_are_left_alone() -> None:
     outcome: list[object] = []
 
     def work() -> None:

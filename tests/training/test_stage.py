@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,9 @@ from segue.training.learner import Progress
 from segue.training.stage import Stage, Training
 
 
-def stage(progress: Progress, **training) -> Stage:
-    learner = SimpleNamespace(progress=progress)
-    nothing = SimpleNamespace()
+def stage(progress: Progress, **training: Any) -> Stage:
+    learner: Any = SimpleNamespace(progress=progress)
+    nothing: Any = SimpleNamespace()
     return Stage(
         learner=learner,
         training=Training(**training),
@@ -34,7 +35,9 @@ def stage(progress: Progress, **training) -> Stage:
     ("training", "steps", "epochs"),
     [({"epochs": 3}, 12, 3), ({"steps": 10}, 10, 3), ({"steps": 4}, 4, 1), ({"steps": 1}, 1, 1)],
 )
-def test_a_stage_in_steps_may_end_within_an_epoch(training, steps, epochs):
+def test_a_stage_in_steps_may_end_within_an_epoch(
+    training: dict[str, Any], steps: int, epochs: int
+) -> None:
     assert (stage(Progress(), **training).steps, stage(Progress(), **training).epochs) == (
         steps,
         epochs,
@@ -49,12 +52,12 @@ def test_a_stage_in_steps_may_end_within_an_epoch(training, steps, epochs):
         (Progress(epoch=2, step=1, steps=9), 10),
     ],
 )
-def test_an_epoch_ends_with_the_data_or_with_the_stage(progress, ends):
+def test_an_epoch_ends_with_the_data_or_with_the_stage(progress: Any, ends: int) -> None:
     assert stage(progress, steps=10).epoch_ends == ends
     assert stage(progress, steps=10).next_evaluation == ends
 
 
 @pytest.mark.parametrize(("evaluated", "due"), [(0, 3), (3, 6), (4, 6), (9, 10)])
-def test_evaluations_by_steps_come_every_so_many_and_at_the_end(evaluated, due):
+def test_evaluations_by_steps_come_every_so_many_and_at_the_end(evaluated: int, due: int) -> None:
     progress = Progress(steps=evaluated, evaluated=evaluated)
     assert stage(progress, steps=10, evaluate_every_steps=3).next_evaluation == due

@@ -5,6 +5,8 @@ nobody.
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +22,7 @@ from tests.toy import losses, run, run_until, same_tensors
 from tests.training.thawing import plan_of
 
 
-def moved(before: dict, after: dict, part: str) -> bool:
+def moved(before: dict[str, Any], after: dict[str, Any], part: str) -> bool:
     return any(
         not torch.equal(before[name], after[name]) for name in before if name.startswith(part + ".")
     )
@@ -35,8 +37,14 @@ def moved(before: dict, after: dict, part: str) -> bool:
     ],
 )
 def test_parts_are_bit_equal_until_their_epoch_and_move_after_it(
-    rendered, parent, tmp_path, monkeypatch, step, frozen, learns
-):
+    rendered: Path,
+    parent: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    frozen: tuple[Any, ...] | tuple[str, ...],
+    learns: tuple[str, ...],
+) -> None:
     run_until(plan_of(rendered, tmp_path, parent), step, monkeypatch)
     before, after = (
         checkpoint.read(parent)[1],
@@ -46,7 +54,7 @@ def test_parts_are_bit_equal_until_their_epoch_and_move_after_it(
     assert all(moved(before, after, part) for part in learns)
 
 
-def test_a_thaw_is_said_and_the_rest_is_still_proven(whole):
+def test_a_thaw_is_said_and_the_rest_is_still_proven(whole: Path) -> None:
     events = [json.loads(line) for line in (whole / "events.jsonl").read_text().splitlines()]
     assert [(e["event"], e["part"], e["step"]) for e in events] == [
         ("thaw", "projector", 2),
@@ -61,7 +69,7 @@ def test_a_thaw_is_said_and_the_rest_is_still_proven(whole):
     assert not any(part.frozen for part in card.parts.values())
 
 
-def test_the_others_keep_their_optimizer_state_through_a_thaw(whole):
+def test_the_others_keep_their_optimizer_state_through_a_thaw(whole: Path) -> None:
     state = checkpoint.read_state(whole / "last")["optimizer"]
     groups = state["param_groups"]
     assert sorted({group["thawed_at"] for group in groups}) == [0, 2, 6]
@@ -76,8 +84,13 @@ def test_the_others_keep_their_optimizer_state_through_a_thaw(whole):
 
 @pytest.mark.parametrize("step", [1, 2, 3, 6, 7])
 def test_killed_before_at_and_after_a_thaw_it_goes_on_to_the_bit(
-    rendered, parent, whole, tmp_path, monkeypatch, step
-):
+    rendered: Path,
+    parent: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+) -> None:
     plan = plan_of(rendered, tmp_path, parent)
     run_until(plan, step, monkeypatch)
     again = run(plan) / "1-tune"
@@ -87,7 +100,9 @@ def test_killed_before_at_and_after_a_thaw_it_goes_on_to_the_bit(
     )
 
 
-def test_the_rate_of_a_thawed_part_rises_over_its_warm_up(rendered, parent, tmp_path):
+def test_the_rate_of_a_thawed_part_rises_over_its_warm_up(
+    rendered: Path, parent: Path, tmp_path: Path
+) -> None:
     schedule = {"kind": "constant", "thaw_warmup_epochs": 1}
     factors = {"backbone": 2.0}
     changes = {
@@ -127,18 +142,22 @@ def test_the_rate_of_a_thawed_part_rises_over_its_warm_up(rendered, parent, tmp_
         ),
     ],
 )
-def test_a_thaw_that_cannot_happen_is_refused(rendered, tmp_path, changes, words):
+def test_a_thaw_that_cannot_happen_is_refused(
+    rendered: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
     with pytest.raises(PlanError, match=words):
         from_values(plan_of(rendered, tmp_path, "x", **changes), "plan.yaml")
 
 
-def test_a_plan_in_steps_refuses_a_thaw_that_its_data_never_reach(rendered, parent, tmp_path):
+def test_a_plan_in_steps_refuses_a_thaw_that_its_data_never_reach(
+    rendered: Path, parent: Path, tmp_path: Path
+) -> None:
     with pytest.raises(PlanError, match="never happens: 5 steps are 3 epochs here"):
         run(plan_of(rendered, tmp_path, parent, epochs=None, steps=5))
 
 
 @pytest.fixture(scope="module")
-def by_halves(rendered, parent, tmp_path_factory):
+def by_halves(rendered: Path, parent: Path, tmp_path_factory: pytest.TempPathFactory):
     """The backbone's blocks 3 and 4 learn from epoch 2 on, the others from epoch 4 on, at a rate of
     their own.
     """
@@ -156,7 +175,7 @@ def by_halves(rendered, parent, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole_by_halves(by_halves):
+def whole_by_halves(by_halves: Any) -> Path:
     return run(by_halves) / "1-tune"
 
 
@@ -168,8 +187,15 @@ def block(number: int) -> str:
     ("step", "frozen", "learn"), [(2, [0, 1, 2, 3], []), (6, [0, 1], [2, 3]), (7, [], [0, 1, 2, 3])]
 )
 def test_blocks_of_the_backbone_thaw_before_the_rest_of_it(
-    rendered, parent, by_halves, tmp_path, monkeypatch, step, frozen, learn
-):
+    rendered: Path,
+    parent: Path,
+    by_halves: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    frozen: list[Any] | list[int],
+    learn: list[Any] | list[int],
+) -> None:
     run_until({**by_halves, "runs": str(tmp_path)}, step, monkeypatch)
     before, after = (
         checkpoint.read(parent)[1],
@@ -187,7 +213,7 @@ def test_blocks_of_the_backbone_thaw_before_the_rest_of_it(
     assert all(torch.equal(before[name], after[name]) for name in embeddings) == (0 in frozen)
 
 
-def test_each_thaw_has_a_rate_and_a_warm_up_of_its_own(whole_by_halves):
+def test_each_thaw_has_a_rate_and_a_warm_up_of_its_own(whole_by_halves: Path) -> None:
     groups = checkpoint.read_state(whole_by_halves / "last")["optimizer"]["param_groups"]
     rates = {group["thawed_at"]: group["base_lr"] for group in groups}
     assert rates == pytest.approx({0: 1e-3, 2: 5e-4, 6: 1e-4})
@@ -199,8 +225,12 @@ def test_each_thaw_has_a_rate_and_a_warm_up_of_its_own(whole_by_halves):
 
 @pytest.mark.parametrize("step", [2, 5, 7])
 def test_killed_around_a_thaw_of_blocks_it_goes_on_to_the_bit(
-    by_halves, whole_by_halves, tmp_path, monkeypatch, step
-):
+    by_halves: Any,
+    whole_by_halves: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+) -> None:
     plan, whole = {**by_halves, "runs": str(tmp_path)}, whole_by_halves
     run_until(plan, step, monkeypatch)
     again = run(plan) / "1-tune"
@@ -210,7 +240,9 @@ def test_killed_around_a_thaw_of_blocks_it_goes_on_to_the_bit(
     ] and len(kept(again)) == 2
 
 
-def test_a_thaw_that_would_thaw_nothing_is_refused_before_training(rendered, parent, tmp_path):
+def test_a_thaw_that_would_thaw_nothing_is_refused_before_training(
+    rendered: Path, parent: Path, tmp_path: Path
+) -> None:
     """The last third and the last quarter of four blocks are the same one."""
     thaw = {1: "backbone.last_quarter", 2: "backbone.last_third"}
     with pytest.raises(PlanError, match="too few blocks for so many thaws"):
@@ -218,7 +250,7 @@ def test_a_thaw_that_would_thaw_nothing_is_refused_before_training(rendered, par
     assert not list(tmp_path.rglob("steps.csv"))
 
 
-def test_a_plateau_before_a_thaw_does_not_lower_the_rate_of_what_thaws():
+def test_a_plateau_before_a_thaw_does_not_lower_the_rate_of_what_thaws() -> None:
     noted = ({"thawed_at": 0, "drops": 0}, {"thawed_at": 8, "drops": 2})
     common = {"base_lr": 1.0, "warmup": 0}
     optimizer = torch.optim.AdamW(
@@ -228,8 +260,10 @@ def test_a_plateau_before_a_thaw_does_not_lower_the_rate_of_what_thaws():
     assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.5]
 
 
-def test_a_cache_serves_until_the_first_thaw(rendered, parent, tmp_path, monkeypatch):
-    opened = []
+def test_a_cache_serves_until_the_first_thaw(
+    rendered: Path, parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
     monkeypatch.setattr(
         samples, "read_image", lambda *a, read=samples.read_image: opened.append(1) or read(*a)
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from tests.conftest import toy_plan
 
 TUNE = {
@@ -13,7 +16,7 @@ TUNE = {
 }
 
 
-def plan_of(rendered, folder, parent, **changes) -> dict:
+def plan_of(rendered: Path, folder: Any, parent: Path | str, **changes: Any) -> dict[str, Any]:
     plan = toy_plan(
         rendered, folder, detector={**TUNE, "start": str(parent), "save_every_steps": 1, **changes}
     )

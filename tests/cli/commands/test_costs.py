@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from segue.run import build
 from segue.run.context import StageContext
 from segue.training.estimate import needs
 from tests.conftest import toy_plan, write_plan
+from tests.optional import present
 
 PLANS = {
     "detr": {"family": "detr", "size": "pico"},
@@ -28,13 +31,17 @@ PLANS = {
 }
 
 
-def said_of(plan: dict, folder, capsys, timed: bool = False) -> dict[str, list[str]]:
+def said_of(
+    plan: dict[str, Any], folder: Any, capsys: pytest.CaptureFixture[str], timed: bool = False
+) -> dict[str, list[str]]:
     check_target(write_plan(folder / "plan.yaml", plan), (), as_json=True, timed=timed)
     return json.loads(capsys.readouterr().out)["sections"]
 
 
 @pytest.mark.parametrize("family", sorted(PLANS))
-def test_operations_memory_and_time_are_said_of_every_family(rendered, tmp_path, capsys, family):
+def test_operations_memory_and_time_are_said_of_every_family(
+    rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], family: Any
+) -> None:
     plan = toy_plan(rendered, tmp_path / "runs", model=PLANS[family])
     plan["stages"] = [{**plan["stages"][0], "task": "joint", "images_per_step": 2}]
     lines = "\n".join(said_of(plan, tmp_path, capsys, timed=True)["stage detector"])
@@ -56,7 +63,7 @@ def test_operations_memory_and_time_are_said_of_every_family(rendered, tmp_path,
     assert not (tmp_path / "runs").exists()
 
 
-def ready(data, folder, **changes) -> tuple:
+def ready(data: Any, folder: Any, **changes: Any) -> tuple[Any, ...]:
     """A plan's only stage, and its model, frozen as it begins."""
     plan = toy_plan(data, folder / "runs", model=PLANS["detr"])
     plan["stages"] = [{**plan["stages"][0], "images_per_step": 2, "start": "elsewhere", **changes}]
@@ -68,12 +75,12 @@ def ready(data, folder, **changes) -> tuple:
     return context, chain
 
 
-def test_a_thaw_is_foretold_with_what_it_costs(rendered, tmp_path):
+def test_a_thaw_is_foretold_with_what_it_costs(rendered: Path, tmp_path: Path) -> None:
     context, chain = ready(
         rendered, tmp_path, freeze="encoder", epochs=4, thaw={1: "encoder", 3: "backbone"}
     )
     lines = [line for line in costs.needed(context, chain) if "learn" in line]
-    learned = [int(re.search(r"([\d,]+) of", line)[1].replace(",", "")) for line in lines]
+    learned = [int(present(re.search(r"([\d,]+) of", line))[1].replace(",", "")) for line in lines]
     assert [line.split(": ")[0] for line in lines[1:]] == ["after 1 epochs", "after 3 epochs"]
     assert learned[0] < learned[1] < learned[2] == sum(p.numel() for p in chain.parameters())
     assert chain.frozen_label() == "backbone, encoder"
@@ -85,7 +92,9 @@ def test_a_thaw_is_foretold_with_what_it_costs(rendered, tmp_path):
     assert chain.frozen_label() == "backbone, encoder"
 
 
-def test_the_stage_takes_what_its_epochs_and_validations_take(rendered, tmp_path, monkeypatch):
+def test_the_stage_takes_what_its_epochs_and_validations_take(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """8 steps an epoch; 3 epochs with 1 s a step, 1 with 5 s; validation at the beginning and after
     each epoch.
     """
@@ -101,11 +110,14 @@ def test_the_stage_takes_what_its_epochs_and_validations_take(rendered, tmp_path
     ]
 
 
-def test_steps_behind_a_cache_are_timed_without_the_frozen_parts(rendered, tmp_path, monkeypatch):
+def test_steps_behind_a_cache_are_timed_without_the_frozen_parts(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     context, chain = ready(rendered, tmp_path, freeze="encoder", epochs=4, cache={"views": 2})
-    seen, real = [], costs.train_epoch
+    real = costs.train_epoch
+    seen: list[Any] = []
 
-    def watched(learner, batches, *others):
+    def watched(learner: Any, batches: Any, *others: Any):
         real(learner, (seen.append(set(batch.inputs)) or batch for batch in batches), *others)
 
     monkeypatch.setattr(costs, "train_epoch", watched)
@@ -117,7 +129,7 @@ def test_steps_behind_a_cache_are_timed_without_the_frozen_parts(rendered, tmp_p
     assert "loading" in costs.taken(short, chain)[0]
 
 
-def test_a_gpu_loads_while_it_trains_and_a_cpu_does_not():
+def test_a_gpu_loads_while_it_trains_and_a_cpu_does_not() -> None:
     assert (
         costs.Probe(1.0, 6.0, 3, "cuda").each == 2.0
         and costs.Probe(1.0, 2.0, 3, "cuda").each == 1.0
@@ -131,7 +143,9 @@ def test_a_gpu_loads_while_it_trains_and_a_cpu_does_not():
     ("images", "words"),
     [(1, "about 1 images fit in a forward, so steps of 2 are split"), (0, "warning: not even one")],
 )
-def test_it_says_when_a_step_will_not_fit(rendered, tmp_path, monkeypatch, images, words):
+def test_it_says_when_a_step_will_not_fit(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int, words: str
+) -> None:
     context, chain = ready(rendered, tmp_path)
     takes = needs(chain, context.data.most_objects).bytes_of(images, torch.float32, averaged=True)
     monkeypatch.setattr(costs, "free_bytes", lambda device: int(1.05 * takes / costs.USED))

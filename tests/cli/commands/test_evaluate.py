@@ -12,16 +12,17 @@ import pytest
 
 from segue import models
 from segue.cli.app import main
+from segue.models import rfdetr
 from segue.training import checkpoint
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of random weights that knows cells and rods."""
     folder = tmp_path_factory.mktemp("one-file") / "model"
     family = models.get("rfdetr")
     options, _ = family.resolve_options(
-        family.Options(resolution=64, queries=30), models.size_of(family, "pico"), 0, "cpu"
+        rfdetr.Options(resolution=64, queries=30), models.size_of(family, "pico"), 0, "cpu"
     )
     spec = models.ModelSpec(
         family="rfdetr", size="pico", classes=("cell", "rod"), options=options.model_dump()
@@ -33,7 +34,7 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def labels(rendered, tmp_path) -> Path:
+def labels(rendered: Path, tmp_path: Path) -> Path:
     """As `segue label import` leaves it: labels of a program and of people for the same parts."""
     root = tmp_path / "labels"
     (root / "annotations").mkdir(parents=True)
@@ -49,7 +50,7 @@ def labels(rendered, tmp_path) -> Path:
     return root
 
 
-def test_check_and_info_tell_every_file(labels, capsys):
+def test_check_and_info_tell_every_file(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(labels)]) == 0 and main(["data", "info", str(labels)]) == 0
     said = capsys.readouterr().out
     for name in ("algorithmic_train", "algorithmic_valid", "manual_train", "manual_valid"):
@@ -59,7 +60,9 @@ def test_check_and_info_tell_every_file(labels, capsys):
     assert main(["check", str(labels)]) == 2 and "ERROR" in capsys.readouterr().out
 
 
-def test_evaluate_names_the_file_to_give_and_measures_on_it(model, labels, capsys):
+def test_evaluate_names_the_file_to_give_and_measures_on_it(
+    model: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["evaluate", str(model), str(labels)]) == 2
     error = capsys.readouterr().err.strip()
     file = labels / "annotations" / "manual_valid_annotations.json"
@@ -68,7 +71,9 @@ def test_evaluate_names_the_file_to_give_and_measures_on_it(model, labels, capsy
     assert json.loads(capsys.readouterr().out)["images"] == 5
 
 
-def test_classes_that_the_model_does_not_know_are_refused_with_what_to_do(model, labels, capsys):
+def test_classes_that_the_model_does_not_know_are_refused_with_what_to_do(
+    model: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = labels / "annotations" / "manual_valid_annotations.json"
     content = json.loads(file.read_text())
     for entry in content["categories"]:

@@ -5,6 +5,7 @@ many.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import torch
 from segue.cli.app import main
 from segue.cli.commands.evaluate import ANY, _as_one_class
 from segue.data.dataset import Data, read_splits
+from segue.data.records import Record
 from segue.data.synthetic import CLASSES
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.models import ModelSpec, rfdetr
@@ -20,7 +22,7 @@ from segue.structures.detections import Detections
 from segue.training import checkpoint
 
 
-def truth_as(records, names) -> list[Detections]:
+def truth_as(records: list[Record], names: tuple[str, ...]) -> list[Detections]:
     """Every object's own box, as a detection of the last of some classes."""
     by_record = []
     for record in records:
@@ -35,7 +37,9 @@ def truth_as(records, names) -> list[Detections]:
 
 
 @pytest.mark.parametrize("names", [("thing",), ("thing", "cell", "other")])
-def test_all_that_is_found_counts_whatever_it_is_called(rendered, names):
+def test_all_that_is_found_counts_whatever_it_is_called(
+    rendered: Path, names: tuple[str, ...]
+) -> None:
     part = read_splits(Data(root=rendered))["valid"]
     one = _as_one_class(part)
     assert {a.class_name for record in one.records for a in record.annotations} == {ANY}
@@ -53,8 +57,8 @@ def test_all_that_is_found_counts_whatever_it_is_called(rendered, names):
 
 
 def test_a_model_that_knows_none_of_the_classes_is_measured_with_any_class(
-    rendered, tmp_path, capsys
-):
+    rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options, _ = rfdetr.resolve_options(rfdetr.Options(groups=1), rfdetr.SIZES["pico"], 9, "cpu")
     spec = ModelSpec(family="rfdetr", size="pico", classes=("blob",), options=options.model_dump())
     chain = rfdetr.build(spec, masks=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from tests.models.pico import build
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> Path:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chain = build("rfdetr", masks=False)
     folder = tmp_path_factory.mktemp("head")
     checkpoint.write(folder / "ckpt", chain.state_dict(), Card(spec=chain.spec, complete=True))
@@ -26,7 +27,7 @@ def source(tmp_path_factory) -> Path:
     return folder
 
 
-def test_rows_of_a_folder_are_kept_in_the_order_asked_for(source, tmp_path):
+def test_rows_of_a_folder_are_kept_in_the_order_asked_for(source: Path, tmp_path: Path) -> None:
     assert "3 -> 2 classes" in keep_classes(source / "ckpt", tmp_path / "new", ["tube", "cell"])
     (old, before), (card, after) = (checkpoint.read(p) for p in (source / "ckpt", tmp_path / "new"))
     assert card.spec.classes == ("tube", "cell")
@@ -36,13 +37,13 @@ def test_rows_of_a_folder_are_kept_in_the_order_asked_for(source, tmp_path):
     assert all(torch.equal(after[name], before[name]) for name in before if name not in heads)
 
 
-def test_a_file_of_the_rfdetr_package_stays_one(source, tmp_path):
+def test_a_file_of_the_rfdetr_package_stays_one(source: Path, tmp_path: Path) -> None:
     keep_classes(source / "file.pth", tmp_path / "new.pth", ["rod"])
     assert [name for name in read(tmp_path / "new.pth").classes if name] == ["rod"]
     assert "tensors of class heads removed" in strip_heads(source / "file.pth", tmp_path / "no.pth")
 
 
-def test_a_stripped_folder_has_no_class_rows(source, tmp_path):
+def test_a_stripped_folder_has_no_class_rows(source: Path, tmp_path: Path) -> None:
     strip_heads(source / "ckpt", tmp_path / "new")
     card, tensors = checkpoint.read(tmp_path / "new")
     assert card.spec.classes == ()
@@ -55,14 +56,16 @@ def test_a_stripped_folder_has_no_class_rows(source, tmp_path):
     [((), "no class named"), (("fly",), "no class fly; expected cell, rod, tube")],
 )
 @pytest.mark.parametrize("name", ["ckpt", "file.pth"])
-def test_classes_there_are_not_are_refused(source, tmp_path, classes, words, name):
+def test_classes_there_are_not_are_refused(
+    source: Path, tmp_path: Path, classes: tuple[Any, ...] | tuple[str, ...], words: str, name: str
+) -> None:
     with pytest.raises(PlanError, match=words):
         keep_classes(source / name, tmp_path / "new", classes)
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("name", ["ckpt", "file.pth"])
-def test_what_is_there_is_never_replaced(source, tmp_path, name):
+def test_what_is_there_is_never_replaced(source: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "mine").write_text("thesis")
     for write in (
         lambda t: keep_classes(source / name, t, ["rod"]),

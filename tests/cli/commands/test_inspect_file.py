@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -18,12 +20,14 @@ from segue.training import single_file
 from tests.models.pico import build
 
 
-def inspected(path, capsys, *more: str) -> str:
+def inspected(path: Any, capsys: pytest.CaptureFixture[str], *more: str) -> str:
     assert main(["inspect", str(path), *more]) == 0
     return capsys.readouterr().out
 
 
-def test_a_file_with_a_card_is_shown_as_a_folder_is(tmp_path, capsys):
+def test_a_file_with_a_card_is_shown_as_a_folder_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     chain = build("rfdetr", masks=False)
     single_file.write(
         tmp_path / "all.pth",
@@ -39,7 +43,9 @@ def test_a_file_with_a_card_is_shown_as_a_folder_is(tmp_path, capsys):
     assert json.loads(inspected(tmp_path / "all.pth", capsys, "--json"))["spec"]["size"] == "pico"
 
 
-def test_files_of_other_programs_are_told_by_the_model_they_fit(tmp_path, capsys):
+def test_files_of_other_programs_are_told_by_the_model_they_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     masks = build("mask2former")
     torch.save(
         mask2former_files.file_of(masks.state_dict(), masks.spec, 5, {}),
@@ -53,7 +59,9 @@ def test_files_of_other_programs_are_told_by_the_model_they_fit(tmp_path, capsys
     assert "fits       detr resnet50: " in text and "weights: " in text and "layer4" in text
 
 
-def test_a_file_of_no_known_model_is_still_listed(tmp_path, capsys):
+def test_a_file_of_no_known_model_is_still_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.save(
         {"state_dict": {"module.a.weight": torch.zeros(3, 4), "module.b": torch.zeros(5)}},
         tmp_path / "x.pt",
@@ -68,7 +76,9 @@ def test_a_file_of_no_known_model_is_still_listed(tmp_path, capsys):
     }
 
 
-def test_tensors_of_segue_without_their_card_are_told(tmp_path, capsys):
+def test_tensors_of_segue_without_their_card_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.save(
         {"model": {"backbone.a": torch.zeros(3), "decoder.b": torch.zeros(5)}}, tmp_path / "x.pth"
     )
@@ -83,7 +93,9 @@ class Code:
 
 
 @pytest.mark.parametrize("name", ["x.pth", "x.pt", "x.ckpt", "x.pkl"])
-def test_code_in_a_file_is_refused_and_never_run(tmp_path, monkeypatch, capsys, name):
+def test_code_in_a_file_is_refused_and_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"model": {"a": torch.zeros(2), "b": Code()}}, name)
     assert main(["inspect", name]) == 2

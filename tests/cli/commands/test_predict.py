@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from PIL import Image
 
 from segue.cli.app import main
 from tests.inference import painted
+from tests.optional import present
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three pictures with one red square each, for a model that finds what is red, with a score of
     0.9.
     """
@@ -31,7 +33,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path / "images"
 
 
-def predict(folder: Path, *words: str) -> tuple[int, dict | None]:
+def predict(folder: Path, *words: str) -> tuple[int, dict[str, Any] | None]:
     """The exit code, and the COCO file if there is one."""
     out = folder.parent / "out"
     code = main(["predict", "model", str(folder), "--out", str(out), *words])
@@ -39,12 +41,17 @@ def predict(folder: Path, *words: str) -> tuple[int, dict | None]:
     return code, json.loads(path.read_text()) if path.is_file() else None
 
 
-def test_a_damaged_image_is_skipped_and_named_at_the_end(folder, capsys):
+def test_a_damaged_image_is_skipped_and_named_at_the_end(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:60])
     code, coco = predict(folder)
     lines = capsys.readouterr().err.strip().splitlines()
-    assert code == 2 and [image["file_name"] for image in coco["images"]] == ["a.png", "c.png"]
-    assert [entry["image_id"] for entry in coco["annotations"]] == [1, 2]
+    assert code == 2 and [image["file_name"] for image in present(coco)["images"]] == [
+        "a.png",
+        "c.png",
+    ]
+    assert [entry["image_id"] for entry in present(coco)["annotations"]] == [1, 2]
     assert (folder.parent / "out" / "c.png").is_file() and not (
         folder.parent / "out" / "b.png"
     ).exists()
@@ -57,14 +64,18 @@ def test_a_damaged_image_is_skipped_and_named_at_the_end(folder, capsys):
     )
 
 
-def test_a_folder_of_damaged_images_writes_no_results(folder, capsys):
+def test_a_folder_of_damaged_images_writes_no_results(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for path in folder.iterdir():
         path.write_bytes(b"no picture")
     code, coco = predict(folder)
     assert code == 2 and coco is None and "3 of 3 images cannot be read" in capsys.readouterr().err
 
 
-def test_files_of_an_earlier_call_are_said(folder, capsys):
+def test_files_of_an_earlier_call_are_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder.parent / "out").mkdir()
     (folder.parent / "out" / "measurements.csv").write_text("image,area\n")
     os.utime(folder.parent / "out" / "measurements.csv", (1, 1))
@@ -72,7 +83,9 @@ def test_files_of_an_earlier_call_are_said(folder, capsys):
     assert "1 files of an earlier predict stay in" in capsys.readouterr().err
 
 
-def test_where_nothing_is_found_the_highest_score_says_what_to_do(folder, capsys):
+def test_where_nothing_is_found_the_highest_score_says_what_to_do(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert predict(folder, "--threshold", "0.95")[0] == 0
     words = (
         "nothing above 0.95 in 3 images; the highest score is 0.9: train longer, or --threshold 0.6"
@@ -80,7 +93,9 @@ def test_where_nothing_is_found_the_highest_score_says_what_to_do(folder, capsys
     assert words in capsys.readouterr().err
 
 
-def test_values_far_from_what_the_model_was_trained_with_are_said_once(folder, capsys):
+def test_values_far_from_what_the_model_was_trained_with_are_said_once(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert predict(folder)[0] == 0 and "the largest value" not in capsys.readouterr().err
     for path in folder.iterdir():
         path.unlink()

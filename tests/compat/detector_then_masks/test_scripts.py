@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,17 +30,17 @@ PROMISED = ("best.pt", "last.pt", "checkpoint.pt", "checkpoint_best_regular.pth"
 
 def in_a_process_of_its_own(
     name: str, *arguments: object, cwd: Path
-) -> subprocess.CompletedProcess:
+) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-W", "ignore", str(FOLDER / name), *map(str, arguments)]
     return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
-def command(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+def command(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return in_process(FOLDER / name, *arguments, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
-def place(rendered, tmp_path_factory) -> Path:
+def place(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `dataset`, as the texts have it."""
     folder = tmp_path_factory.mktemp("scripts")
     (folder / "dataset").symlink_to(rendered)
@@ -47,7 +48,7 @@ def place(rendered, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stage1(place) -> Path:
+def stage1(place: Path) -> Path:
     flags = ("--size", "pico", "--epochs", 1, "--batch", 4, "--accum", 2, "--workers", 0)
     done = in_a_process_of_its_own("train_detector_stage1.py", *flags, cwd=place)
     assert done.returncode == 0, done.stderr
@@ -55,7 +56,7 @@ def stage1(place) -> Path:
     return place / "runs" / "detector_pico_128_1"
 
 
-def seg_stage2(place, *flags: object) -> subprocess.CompletedProcess:
+def seg_stage2(place: Path, *flags: object) -> subprocess.CompletedProcess[str]:
     short = (
         "--size",
         "pico",
@@ -74,7 +75,7 @@ def seg_stage2(place, *flags: object) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="module")
-def stage2(place, stage1) -> Path:
+def stage2(place: Path, stage1: Path) -> Path:
     done = seg_stage2(place, "--stage1_run", stage1)
     assert done.returncode == 0, done.stderr
     assert "tensors fresh" in done.stderr and "values unchanged" in done.stderr
@@ -82,26 +83,28 @@ def stage2(place, stage1) -> Path:
     return place / "runs" / "segmentation_pico_128_1"
 
 
-def test_the_commands_are_those_of_the_text():
+def test_the_commands_are_those_of_the_text() -> None:
     assert {path.name for path in FOLDER.glob("*.py")} == COMMANDS
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_explains_its_flags(name, monkeypatch, capsys):
+def test_every_command_explains_its_flags(
+    name: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", [name, "--help"])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(FOLDER / name), run_name="__main__")
     assert end.value.code == 0 and f"usage: {name}" in capsys.readouterr().out
 
 
-def test_the_setup_is_validated(place, tmp_path):
+def test_the_setup_is_validated(place: Path, tmp_path: Path) -> None:
     done = command("validate_setup.py", cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "masks: stage 2 can follow" in done.stdout and "rf-detr-nano.pth" in done.stdout
     assert command("validate_setup.py", cwd=tmp_path).returncode == 1
 
 
-def test_stage_1_leaves_what_is_promised(stage1):
+def test_stage_1_leaves_what_is_promised(stage1: Path) -> None:
     assert all((stage1 / name).is_file() for name in PROMISED) and list((stage1 / "tb").iterdir())
     content = torch.load(stage1 / "best.pt")  # the safe default
     assert content["args"]["class_names"] == ["cell", "rod", "tube"]
@@ -110,7 +113,9 @@ def test_stage_1_leaves_what_is_promised(stage1):
     assert 0 <= json.loads((stage1 / "metrics.json").read_text())["valid"]["box_ap"] <= 1
 
 
-def test_stage_2_leaves_what_is_promised_and_counts_parameters_not_tensors(stage2, stage1):
+def test_stage_2_leaves_what_is_promised_and_counts_parameters_not_tensors(
+    stage2: Path, stage1: Path
+) -> None:
     assert all((stage2 / name).is_file() for name in PROMISED)
     config = json.loads((stage2 / "stage2_config.json").read_text())
     assert set(config) == {
@@ -124,14 +129,16 @@ def test_stage_2_leaves_what_is_promised_and_counts_parameters_not_tensors(stage
     assert counts["detector_trainable"] == counts["seg_head_frozen"] == 0
 
 
-def test_the_detector_in_stage_2s_file_is_stage_1s_to_the_bit(stage1, stage2):
+def test_the_detector_in_stage_2s_file_is_stage_1s_to_the_bit(stage1: Path, stage2: Path) -> None:
     before, after = (torch.load(folder / "best.pt")["model"] for folder in (stage1, stage2))
     assert len(before) > 200
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 @pytest.mark.slow
-def test_shrinking_the_head_first_changes_nothing_to_the_bit(place, stage1, stage2):
+def test_shrinking_the_head_first_changes_nothing_to_the_bit(
+    place: Path, stage1: Path, stage2: Path
+) -> None:
     shrunk = place / "shrunk.pth"
     done = command(
         "shrink_head.py", "--in_ckpt", stage1 / "best.pt", "--out_ckpt", shrunk,
@@ -154,7 +161,7 @@ def test_shrinking_the_head_first_changes_nothing_to_the_bit(place, stage1, stag
 
 
 @pytest.mark.slow
-def test_ninety_one_rows_of_coco_are_shrunk_by_name_in_every_head(place):
+def test_ninety_one_rows_of_coco_are_shrunk_by_name_in_every_head(place: Path) -> None:
     """The original kept rows 0, 1 and 90 whatever the names said, and left thirteen heads as they
     were.
     """
@@ -189,7 +196,7 @@ def test_ninety_one_rows_of_coco_are_shrunk_by_name_in_every_head(place):
     )
 
 
-def test_stripping_drops_every_class_head_and_nothing_else(place, stage1):
+def test_stripping_drops_every_class_head_and_nothing_else(place: Path, stage1: Path) -> None:
     done = command("strip_class_heads.py", stage1 / "best.pt", "stripped.pth", cwd=place)
     assert done.returncode == 0, done.stderr
     before, after = torch.load(stage1 / "best.pt"), torch.load(place / "stripped.pth")
@@ -199,7 +206,7 @@ def test_stripping_drops_every_class_head_and_nothing_else(place, stage1):
     assert after["args"] == before["args"]
 
 
-def test_the_single_stage_trains_both_at_once(place):
+def test_the_single_stage_trains_both_at_once(place: Path) -> None:
     flags = (
         "--size",
         "pico",
@@ -233,14 +240,18 @@ def test_the_single_stage_trains_both_at_once(place):
         (("--resolution", 100), "100; expected a multiple of 16"),
     ],
 )
-def test_a_flag_that_cannot_work_is_a_line_and_exit_code_2(place, stage1, flags, words):
+def test_a_flag_that_cannot_work_is_a_line_and_exit_code_2(
+    place: Path, stage1: Path, flags: tuple[Any, ...], words: str
+) -> None:
     done = seg_stage2(place, "--stage1_run", stage1, *flags)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, (
         done.stderr
     )
 
 
-def test_a_stage_taken_over_from_an_earlier_run_still_leaves_its_files(place, stage2):
+def test_a_stage_taken_over_from_an_earlier_run_still_leaves_its_files(
+    place: Path, stage2: Path
+) -> None:
     done = seg_stage2(place, "--stage1_run", place / "runs" / ".." / "runs" / "detector_pico_128_1")
     assert done.returncode == 0, done.stderr
     newest = max(
@@ -250,7 +261,7 @@ def test_a_stage_taken_over_from_an_earlier_run_still_leaves_its_files(place, st
     assert newest != stage2 and all((newest / name).is_file() for name in PROMISED)
 
 
-def test_a_missing_stage_1_is_one_line(place):
+def test_a_missing_stage_1_is_one_line(place: Path) -> None:
     done = seg_stage2(place, "--stage1_run", "runs/absent")
     assert done.returncode == 2 and "runs/absent: no checkpoint" in done.stderr
     assert "Traceback" not in done.stderr

@@ -9,6 +9,7 @@ import runpy
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -31,7 +32,7 @@ SHORT = {
 }
 
 
-def merged(content: dict, changes: dict) -> dict:
+def merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return content | {
         k: merged(content[k], v) if isinstance(v, dict) else v for k, v in changes.items()
     }
@@ -54,7 +55,7 @@ def files_of(data: Path, rendered: Path, parts: dict[str, tuple[str, slice]]) ->
     return data
 
 
-def rewrite(path: Path, changes: dict) -> None:
+def rewrite(path: Path, changes: dict[str, Any]) -> None:
     content = yaml.safe_load(path.read_text())
     for key, value in changes.items():
         *sections, last = key.split(".")
@@ -75,7 +76,7 @@ def write_configs(folder: Path) -> None:
 
 
 def typed(
-    line: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    line: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> tuple[int, str]:
     """Exit code of a line typed in a folder, in this process, and what it said."""
     name, *arguments = line.split(" ")

@@ -13,7 +13,7 @@ from tests.compat.noisy_then_manual.commands import FOLDER, files_of
 
 
 @pytest.fixture
-def place(rendered, tmp_path) -> Path:
+def place(rendered: Path, tmp_path: Path) -> Path:
     """The configurations as they are shipped, next to a whole data set in the text's layout."""
     algorithmic = {
         "algorithmic_train": ("train", slice(6)),
@@ -27,7 +27,7 @@ def place(rendered, tmp_path) -> Path:
 
 
 @pytest.fixture
-def plan(place, monkeypatch, capsys):
+def plan(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """The plan that a file with KEY VALUE pairs means, and the warnings."""
     monkeypatch.chdir(place)
 

@@ -21,7 +21,12 @@ SCRIPT = ROOT / "scripts" / "noisy-then-manual" / "utils" / "batch_myotube_proce
 FIELDS = 4
 
 
-def typed(monkeypatch, capsys, cwd: Path, *arguments: object) -> tuple[int, str]:
+def typed(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    cwd: Path,
+    *arguments: object,
+) -> tuple[int, str]:
     monkeypatch.chdir(cwd)
     monkeypatch.setattr(sys, "argv", [SCRIPT.name, *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
@@ -31,7 +36,7 @@ def typed(monkeypatch, capsys, cwd: Path, *arguments: object) -> tuple[int, str]
 
 
 @pytest.fixture(scope="module")
-def fields(tmp_path_factory) -> Path:
+def fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fields in green (16 bit) and a darker grey, in a folder of a folder."""
     root = tmp_path_factory.mktemp("fields")
     (root / "raw" / "plate").mkdir(parents=True)
@@ -43,7 +48,9 @@ def fields(tmp_path_factory) -> Path:
     return root
 
 
-def test_it_leaves_what_the_original_left_and_keeps_twins_together(fields, monkeypatch, capsys):
+def test_it_leaves_what_the_original_left_and_keeps_twins_together(
+    fields: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, output = typed(
         monkeypatch,
         capsys,
@@ -86,7 +93,9 @@ def test_it_leaves_what_the_original_left_and_keeps_twins_together(fields, monke
     )
 
 
-def test_grey_gets_the_masks_of_its_green_twin(fields, monkeypatch, capsys):
+def test_grey_gets_the_masks_of_its_green_twin(
+    fields: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert (
         typed(monkeypatch, capsys, fields, "-i", "raw", "-o", "twins", "-r", 300, "-s", 400)[0] == 0
     )
@@ -106,7 +115,9 @@ def test_grey_gets_the_masks_of_its_green_twin(fields, monkeypatch, capsys):
         assert green == grey and len(green) > 3
 
 
-def test_what_cannot_be_labelled_is_one_line_and_nothing_is_left(tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_labelled_is_one_line_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "raw").mkdir()
     code, output = typed(monkeypatch, capsys, tmp_path, "-i", "raw")
     assert code == 2 and "no images" in output

@@ -5,6 +5,8 @@ that cannot be.
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +18,7 @@ from segue.training.optim import Schedule
 from tests.compat.noisy_then_manual.commands import SHORT, merged, rewrite
 
 
-def test_the_shipped_files_mean_what_the_text_says_and_warn_of_nothing(plan):
+def test_the_shipped_files_mean_what_the_text_says_and_warn_of_nothing(plan: Any) -> None:
     first, said = plan("stage1_config.yaml")
     second, more = plan("stage2_config.yaml")
     assert said == more == ""
@@ -54,7 +56,7 @@ def test_the_shipped_files_mean_what_the_text_says_and_warn_of_nothing(plan):
     ]  # fmt: skip
 
 
-def test_the_rate_falls_and_warms_up_at_the_iterations_that_are_named(plan):
+def test_the_rate_falls_and_warms_up_at_the_iterations_that_are_named(plan: Any) -> None:
     schedule = plan(
         "stage1_config.yaml",
         ("SOLVER.STEPS", "(7, 9)"),
@@ -71,7 +73,7 @@ def test_the_rate_falls_and_warms_up_at_the_iterations_that_are_named(plan):
     assert cosine == Schedule(kind="cosine", warmup_epochs=100 / 3)
 
 
-def test_swin_may_be_described_in_mask2formers_own_keys(plan):
+def test_swin_may_be_described_in_mask2formers_own_keys(plan: Any) -> None:
     large = {
         "EMBED_DIM": 192,
         "DEPTHS": "(2, 2, 18, 2)",
@@ -86,7 +88,7 @@ def test_swin_may_be_described_in_mask2formers_own_keys(plan):
     assert plan("stage1_config.yaml", ("MODEL.BACKBONE.SIZE", "null"))[0].model.size == "swin-base"
 
 
-def test_levels_planes_and_noise_are_said_in_keys_of_our_own(plan):
+def test_levels_planes_and_noise_are_said_in_keys_of_our_own(plan: Any) -> None:
     before = plan("stage1_config.yaml")[0]
     assert before.data.channels == RGB and before.stages[0].noise == Noise()
     levels = [("SEGUE.CHANNEL.SCALE", "percentile"), ("SEGUE.CHANNEL.PLANE", 3)]
@@ -109,7 +111,9 @@ def test_levels_planes_and_noise_are_said_in_keys_of_our_own(plan):
     assert twelve == 4095
 
 
-def test_a_file_of_the_original_with_dead_keys_is_read_and_each_is_named(plan, place):
+def test_a_file_of_the_original_with_dead_keys_is_read_and_each_is_named(
+    plan: Any, place: Path
+) -> None:
     dead = {
         "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD": 0.8,
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES": 1,
@@ -132,7 +136,7 @@ def test_a_file_of_the_original_with_dead_keys_is_read_and_each_is_named(plan, p
         assert key.rpartition(".")[2] in lines[number - 1]
 
 
-def test_the_manual_test_set_is_measured_but_never_chooses_in_stage_1(plan):
+def test_the_manual_test_set_is_measured_but_never_chooses_in_stage_1(plan: Any) -> None:
     for words in (
         "('myotube_stage2_val',)",
         "(myotube_stage1_val, myotube_stage2_val)",
@@ -144,7 +148,9 @@ def test_the_manual_test_set_is_measured_but_never_chooses_in_stage_1(plan):
         assert "myotube_stage2_val is measured at the end and never chooses" in said
 
 
-def test_without_a_test_file_whole_fields_of_the_training_file_validate(plan, place, rendered):
+def test_without_a_test_file_whole_fields_of_the_training_file_validate(
+    plan: Any, place: Path, rendered: Path
+) -> None:
     folder = place / "myotube_dataset"
     (folder / "annotations" / "algorithmic_test_annotations.json").unlink()
     path = folder / "annotations" / "algorithmic_train_annotations.json"
@@ -172,7 +178,7 @@ def test_without_a_test_file_whole_fields_of_the_training_file_validate(plan, pl
     )
 
 
-def test_the_short_files_of_the_other_test_are_of_a_size_for_cpus(plan, place):
+def test_the_short_files_of_the_other_test_are_of_a_size_for_cpus(plan: Any, place: Path) -> None:
     content = merged(yaml.safe_load((place / "stage1_config.yaml").read_text()), SHORT)
     (place / "short.yaml").write_text(yaml.safe_dump(content))
     assert plan("short.yaml")[0].model.size == "pico" and "pico" in models.get("mask2former").SIZES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ FILE = f"{OUT[1]}/model_final.pth"
 
 
 @pytest.fixture(scope="module")
-def grey(tmp_path_factory) -> Path:
+def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three grey fields with 12 of 16 bits, labelled by `segue label auto`, next to the
     configurations.
     """
@@ -43,13 +44,13 @@ def grey(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def here(grey, monkeypatch, capsys):
+def here(grey: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Types a line there; gives its exit code and what it said."""
     return lambda line: typed(line, grey, monkeypatch, capsys)
 
 
 @pytest.fixture
-def trained(grey, here) -> Path:
+def trained(grey: Path, here: Any) -> Path:
     """The selected checkpoint of a stage whose plan names its scale."""
     selected = stage(grey, 1) / "selected"
     if not selected.exists():
@@ -59,8 +60,8 @@ def trained(grey, here) -> Path:
 
 
 def test_labels_of_label_auto_train_as_they_are_and_the_scale_goes_with_the_file(
-    grey, trained, here
-):
+    grey: Path, trained: Path, here: Any
+) -> None:
     models = [segue.load(path, device="cpu") for path in (trained, grey / FILE)]
     assert [[c.scale for c in model.chain.spec.channels] for model in models] == [[4095.0] * 3] * 2
     pixels = [model.pixels(grey / "images" / "field0.tif") for model in models]
@@ -74,7 +75,7 @@ def test_labels_of_label_auto_train_as_they_are_and_the_scale_goes_with_the_file
     assert code == 0 and f"segm: AP {100 * figures['mask_ap']:.2f}, " in said
 
 
-def test_12_bits_without_a_scale_train_with_a_word(trained, here):
+def test_12_bits_without_a_scale_train_with_a_word(trained: Path, here: Any) -> None:
     code, said = here(LINE)
     assert code == 0
     (word,) = [line for line in said.splitlines() if "SEGUE" in line]
@@ -84,7 +85,9 @@ def test_12_bits_without_a_scale_train_with_a_word(trained, here):
     assert word.endswith("values up to 4095 (12 bits) in 16 bits; scale: 4095)")
 
 
-def test_predict_takes_the_file_a_stage_leaves_as_it_takes_its_folder(grey, trained, tmp_path):
+def test_predict_takes_the_file_a_stage_leaves_as_it_takes_its_folder(
+    grey: Path, trained: Path, tmp_path: Path
+) -> None:
     written = []
     for source in (trained, grey / "file" / "of_my_own.pth"):
         if not source.exists():
@@ -115,8 +118,13 @@ def test_predict_takes_the_file_a_stage_leaves_as_it_takes_its_folder(grey, trai
     ],
 )
 def test_a_file_that_predict_cannot_use_is_told_in_words(
-    grey, trained, tmp_path, capsys, changes, words
-):
+    grey: Path,
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any] | None,
+    words: str,
+) -> None:
     content = torch.load(grey / FILE)
     content["segue"] = changes and content["segue"] | changes
     torch.save(content, tmp_path / "weights.pth")
@@ -128,7 +136,9 @@ def test_a_file_that_predict_cannot_use_is_told_in_words(
     assert f"{tmp_path}/weights.pth: " in said.splitlines()[0] and words in said
 
 
-def test_a_file_without_a_model_beside_a_checkpoint_names_its_folder(trained, capsys):
+def test_a_file_without_a_model_beside_a_checkpoint_names_its_folder(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.save({"model": {"a": torch.zeros(1)}}, trained.parent / "weights.pt")
     assert main(["predict", str(trained.parent / "weights.pt"), str(trained.parent)]) == 2
     assert capsys.readouterr().err.endswith(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from tests.compat.noisy_then_manual.commands import rewrite, typed
 
 
 @pytest.fixture
-def refused(place, monkeypatch, capsys):
+def refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], str]:
     """What a line that must not train says: one line, exit code 2, and no output folder."""
 
     def run(line: str) -> str:
@@ -45,7 +51,9 @@ def refused(place, monkeypatch, capsys):
         ({"_BASE_": "Base.yaml"}, "_BASE_: Base.yaml; expected all keys in one file"),
     ],
 )
-def test_a_key_that_cannot_be_is_one_line_with_its_place(refused, place, changes, words):
+def test_a_key_that_cannot_be_is_one_line_with_its_place(
+    refused: Callable[[str], str], place: Path, changes: dict[str, Any], words: str
+) -> None:
     rewrite(place / "stage1_config.yaml", changes)
     said = refused("train_net.py --config-file stage1_config.yaml")
     lines = (place / "stage1_config.yaml").read_text().splitlines()
@@ -101,11 +109,15 @@ def test_a_key_that_cannot_be_is_one_line_with_its_place(refused, place, changes
         ),
     ],
 )
-def test_a_line_that_cannot_work_says_what_to_type(refused, line, words):
+def test_a_line_that_cannot_work_says_what_to_type(
+    refused: Callable[[str], str], line: str, words: str
+) -> None:
     assert words in refused(line)
 
 
-def test_a_data_set_in_another_layout_is_named_with_what_is_missing(refused, place):
+def test_a_data_set_in_another_layout_is_named_with_what_is_missing(
+    refused: Callable[[str], str], place: Path
+) -> None:
     (place / "myotube_dataset" / "annotations").rename(place / "myotube_dataset" / "labels")
     said = refused("train_two_stage.py")
     assert "algorithmic_train_annotations.json: not there" in said and said.endswith(
@@ -113,6 +125,8 @@ def test_a_data_set_in_another_layout_is_named_with_what_is_missing(refused, pla
     )
 
 
-def test_what_stage_2_lacks_is_said_before_stage_1_trains(refused, place):
+def test_what_stage_2_lacks_is_said_before_stage_1_trains(
+    refused: Callable[[str], str], place: Path
+) -> None:
     (place / "myotube_dataset" / "annotations" / "manual_train_annotations.json").unlink()
     assert "manual_train_annotations.json: not there" in refused("train_two_stage.py")

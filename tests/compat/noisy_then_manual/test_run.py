@@ -9,7 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +49,7 @@ LINES = (
 
 
 @pytest.fixture(scope="module")
-def project(rendered, tmp_path_factory) -> Path:
+def project(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the configurations, shortened, and a data set in the text's layout, without
     manual_test.
     """
@@ -64,13 +66,15 @@ def project(rendered, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def here(monkeypatch, capsys, project):
+def here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], project: Path
+) -> Callable[..., tuple[int, str]]:
     """Types a line in a folder, in this process; gives its exit code and what it said."""
 
     return lambda line, cwd=project: typed(line, cwd, monkeypatch, capsys)
 
 
-def lines_of(folder: Path, number: int) -> list[dict]:
+def lines_of(folder: Path, number: int) -> list[dict[str, Any]]:
     return [
         json.loads(line)
         for line in (folder / OUT[number] / "metrics.json").read_text().splitlines()
@@ -78,7 +82,7 @@ def lines_of(folder: Path, number: int) -> list[dict]:
 
 
 @pytest.fixture
-def trained(here, project) -> dict[str, str]:
+def trained(here: Callable[..., tuple[int, str]], project: Path) -> dict[str, str]:
     """Every line of the text, typed once; what each said."""
     note = project / "said.json"
     if not note.exists():
@@ -96,7 +100,9 @@ def trained(here, project) -> dict[str, str]:
     return json.loads(note.read_text())
 
 
-def test_all_twelve_lines_run_and_train_only_what_is_not_there_yet(project, trained):
+def test_all_twelve_lines_run_and_train_only_what_is_not_there_yet(
+    project: Path, trained: dict[str, str]
+) -> None:
     assert len(trained) == len(LINES) == 12
     kept = {line: said.count("complete, kept") for line, said in trained.items()}
     assert [kept[line] for line in LINES] == [0, 1, 1, 2, 0, 0, 1, 1, 0, 0, 0, 1]
@@ -107,7 +113,7 @@ def test_all_twelve_lines_run_and_train_only_what_is_not_there_yet(project, trai
     )
 
 
-def test_both_stages_leave_what_the_text_promises(project, trained):
+def test_both_stages_leave_what_the_text_promises(project: Path, trained: dict[str, str]) -> None:
     place = project / "after-the-first"
     for number, out in OUT.items():
         folder = place / out
@@ -139,7 +145,9 @@ def test_both_stages_leave_what_the_text_promises(project, trained):
     }
 
 
-def test_stage_2_starts_from_what_stage_1_selected_last(project, trained):
+def test_stage_2_starts_from_what_stage_1_selected_last(
+    project: Path, trained: dict[str, str]
+) -> None:
     parents = {
         run: checkpoint.read_card(stage(project, 2, run) / "selected").came_from for run in (1, 2)
     }
@@ -149,7 +157,9 @@ def test_stage_2_starts_from_what_stage_1_selected_last(project, trained):
     assert len(losses(stage(project, 2, 2))) == 3
 
 
-def test_evaluation_is_of_what_was_trained_or_of_weights_that_are_given(project, trained, here):
+def test_evaluation_is_of_what_was_trained_or_of_weights_that_are_given(
+    project: Path, trained: dict[str, str], here: Callable[..., tuple[int, str]]
+) -> None:
     figures = json.loads((stage(project / "after-the-first", 1) / "metrics.json").read_text())[
         "valid"
     ]
@@ -171,14 +181,18 @@ def test_evaluation_is_of_what_was_trained_or_of_weights_that_are_given(project,
 
 
 def test_killed_in_both_stages_and_between_it_goes_on_to_the_bit(
-    project, trained, here, tmp_path, monkeypatch
-):
+    project: Path,
+    trained: dict[str, str],
+    here: Callable[..., tuple[int, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     shutil.copytree(project / "myotube_dataset", tmp_path / "myotube_dataset")
     write_configs(tmp_path)
     note = Journal.step
 
     # as if killed before the last step is noted; `last` is of the evaluation after step 2
-    def deadly(self, row):
+    def deadly(self: Any, row: Any):
         if row["step"] == 4:
             raise Stopped
         note(self, row)
@@ -211,8 +225,12 @@ def test_killed_in_both_stages_and_between_it_goes_on_to_the_bit(
 
 
 def test_an_unfinished_run_with_other_settings_is_kept_and_said(
-    project, trained, here, tmp_path, monkeypatch
-):
+    project: Path,
+    trained: dict[str, str],
+    here: Callable[..., tuple[int, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     shutil.copytree(project / "after-the-first" / "myotube_dataset", tmp_path / "myotube_dataset")
     write_configs(tmp_path)
     with monkeypatch.context() as patch, pytest.raises(Stopped):
@@ -231,7 +249,9 @@ def test_an_unfinished_run_with_other_settings_is_kept_and_said(
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_losses_of_one(project, trained, tmp_path):
+def test_two_processes_give_the_losses_of_one(
+    project: Path, trained: dict[str, str], tmp_path: Path
+) -> None:
     place = project / "after-the-first"
     shutil.copytree(place / "myotube_dataset", tmp_path / "myotube_dataset")
     write_configs(tmp_path)

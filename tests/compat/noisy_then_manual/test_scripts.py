@@ -7,7 +7,9 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +35,9 @@ SIDE = 48
 
 
 @pytest.fixture
-def here(monkeypatch, capsys):
+def here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
     """Types a command in a folder: the exit code and what it said."""
 
     def typed(name: str, *arguments: object, cwd: Path) -> tuple[int, str]:
@@ -47,14 +51,14 @@ def here(monkeypatch, capsys):
     return typed
 
 
-def coco_folder(root: Path, count: int, views: tuple[str, ...], seed: int) -> dict:
+def coco_folder(root: Path, count: int, views: tuple[str, ...], seed: int) -> dict[str, Any]:
     """images/ and annotations/train_annotations.json of `count` fields, each in some views."""
     rendered = (
         render_dataset(root / "rendered", {"train": count}, side=SIDE, seed=seed, objects=(2, 5))
         / "train"
     )
     content = json.loads((rendered / "_annotations.coco.json").read_text())
-    entries: dict[str, list] = {
+    entries: dict[str, list[Any]] = {
         "images": [],
         "annotations": [],
         "categories": content["categories"],
@@ -75,7 +79,7 @@ def coco_folder(root: Path, count: int, views: tuple[str, ...], seed: int) -> di
 
 
 @pytest.fixture(scope="module")
-def labs(tmp_path_factory) -> tuple[Path, int, int]:
+def labs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, int]:
     """Labels of an algorithm on 20 fields in two colours, by hand on 6 of them; how many objects
     each has.
     """
@@ -85,7 +89,9 @@ def labs(tmp_path_factory) -> tuple[Path, int, int]:
     return root, len(noisy["annotations"]), len(manual["annotations"])
 
 
-def organised(here, labs, place: Path) -> str:
+def organised(
+    here: Callable[..., tuple[int, str]], labs: tuple[Path, int, int], place: Path
+) -> str:
     root = labs[0]
     flags = ("--algorithmic_dataset", root / "noisy", "--manual_dataset", root / "hand")
     code, said = here(
@@ -95,20 +101,22 @@ def organised(here, labs, place: Path) -> str:
     return said
 
 
-def test_the_commands_are_those_of_the_text():
+def test_the_commands_are_those_of_the_text() -> None:
     found = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.py")}
     assert found >= COMMANDS and len(COMMANDS) == 5
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_explains_its_flags(here, tmp_path, name):
+def test_every_command_explains_its_flags(
+    here: Callable[..., tuple[int, str]], tmp_path: Path, name: Any
+) -> None:
     code, said = here(name, "--help", cwd=tmp_path)
     assert code == 0 and "usage" in said
 
 
 def test_two_sources_are_one_folder_with_every_object_once_and_no_field_in_two_parts(
-    here, labs, tmp_path
-):
+    here: Callable[..., tuple[int, str]], labs: tuple[Path, int, int], tmp_path: Path
+) -> None:
     said = organised(here, labs, tmp_path)
     folder = tmp_path / "myotube_dataset"
     assert sorted(path.name for path in (folder / "annotations").iterdir()) == FILES
@@ -146,14 +154,18 @@ def test_two_sources_are_one_folder_with_every_object_once_and_no_field_in_two_p
     assert len(read_dataset(Data.model_validate(files)).splits["train"].records) == 5
 
 
-def test_the_same_command_again_replaces_nothing(here, labs, tmp_path):
+def test_the_same_command_again_replaces_nothing(
+    here: Callable[..., tuple[int, str]], labs: tuple[Path, int, int], tmp_path: Path
+) -> None:
     organised(here, labs, tmp_path)
     flags = ("--algorithmic_dataset", labs[0] / "noisy", "--output_dataset", "myotube_dataset")
     code, said = here("organize_unified_dataset.py", *flags, cwd=tmp_path)
     assert code == 2 and "myotube_dataset: exists; expected a name that is free" in said
 
 
-def test_without_labels_by_hand_only_stage_1_can_run(here, labs, tmp_path):
+def test_without_labels_by_hand_only_stage_1_can_run(
+    here: Callable[..., tuple[int, str]], labs: tuple[Path, int, int], tmp_path: Path
+) -> None:
     flags = ("--algorithmic_dataset", labs[0] / "noisy", "--output_dataset", "first")
     code, said = here("organize_unified_dataset.py", *flags, cwd=tmp_path)
     assert code == 0 and "stage 1 can run, stage 2 cannot" in said
@@ -165,7 +177,9 @@ def test_without_labels_by_hand_only_stage_1_can_run(here, labs, tmp_path):
     )
 
 
-def test_the_four_names_are_registered_with_exact_counts(here, labs, tmp_path):
+def test_the_four_names_are_registered_with_exact_counts(
+    here: Callable[..., tuple[int, str]], labs: tuple[Path, int, int], tmp_path: Path
+) -> None:
     organised(here, labs, tmp_path)
     flags = ("--dataset_root", "myotube_dataset", "--instance", "--panoptic", "--both")
     code, said = here("register_two_stage_datasets.py", *flags, cwd=tmp_path)
@@ -178,7 +192,9 @@ def test_the_four_names_are_registered_with_exact_counts(here, labs, tmp_path):
     assert (sum(counted[:2]), sum(counted[2:])) == labs[1:]
 
 
-def test_the_setup_is_complete_or_what_lacks_is_named(here, labs, tmp_path):
+def test_the_setup_is_complete_or_what_lacks_is_named(
+    here: Callable[..., tuple[int, str]], labs: tuple[Path, int, int], tmp_path: Path
+) -> None:
     code, said = here("setup_two_stage.py", cwd=tmp_path)
     assert code == 1 and "neither myotube_dataset nor myotube_batch_output is here" in said
     organised(here, labs, tmp_path)
@@ -191,7 +207,9 @@ def test_the_setup_is_complete_or_what_lacks_is_named(here, labs, tmp_path):
     assert code == 1 and "error: " in said and "no file field00" in said
 
 
-def test_two_files_are_combined_by_name(here, labs, tmp_path):
+def test_two_files_are_combined_by_name(
+    here: Callable[..., tuple[int, str]], labs: tuple[Path, int, int], tmp_path: Path
+) -> None:
     files = [labs[0] / name / "annotations" / "annotations.json" for name in ("noisy", "hand")]
     flags = ("-f1", files[0], "-f2", files[1], "-o", "both.json")
     code, said = here("utils/combine_coco_annotations.py", *flags, "--dry_run", cwd=tmp_path)
@@ -207,7 +225,9 @@ def test_two_files_are_combined_by_name(here, labs, tmp_path):
     assert here("utils/combine_coco_annotations.py", *flags, cwd=tmp_path)[0] == 2
 
 
-def test_annotations_are_scaled_to_the_images_of_a_folder(here, labs, tmp_path):
+def test_annotations_are_scaled_to_the_images_of_a_folder(
+    here: Callable[..., tuple[int, str]], labs: tuple[Path, int, int], tmp_path: Path
+) -> None:
     (tmp_path / "large").mkdir()
     for path in (labs[0] / "hand" / "images").iterdir():
         Image.open(path).resize((3 * SIDE, 2 * SIDE)).save(tmp_path / "large" / path.name)

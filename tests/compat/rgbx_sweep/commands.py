@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,8 @@ def render(folder: Path, images: int = 10) -> Path:
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True)
     for number in range(images):
-        pixels, lines = rng.integers(90, 110, (SIDE, SIDE, 5), dtype=np.uint8), []
+        pixels = rng.integers(90, 110, (SIDE, SIDE, 5), dtype=np.uint8)
+        lines: list[Any] = []
         for kind in range(2 if number < images - 2 else 0):
             x, y, side = rng.integers(4, 40), rng.integers(4, 40), rng.integers(12, 20)
             pixels[y : y + side, x : x + side, 3 - 3 * (number % 2) : 5] = 250 - 200 * kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,18 +33,18 @@ def small():
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(tmp_path_factory.mktemp("data") / "data")
 
 
 @pytest.fixture
-def place(tmp_path, data) -> Path:
+def place(tmp_path: Path, data: Path) -> Path:
     (tmp_path / "data").symlink_to(data)
     return tmp_path
 
 
 @pytest.fixture(scope="module")
-def trained(data, tmp_path_factory) -> Path:
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run of two backbones in training_logs, of which all epochs were kept."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "data").symlink_to(data)
@@ -63,7 +64,7 @@ def run_of(place: Path) -> Path:
     return found
 
 
-def info(place: Path, backbone: str) -> dict:
+def info(place: Path, backbone: str) -> dict[str, Any]:
     return json.loads((run_of(place) / backbone / "logs" / "training_info.json").read_text())
 
 
@@ -73,7 +74,7 @@ def lasting(place: Path, name: str) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
 
 
-def test_all_epochs_are_kept_when_asked(trained):
+def test_all_epochs_are_kept_when_asked(trained: Path) -> None:
     rows = table(run_of(trained) / "mit_b3" / "logs" / "epoch_metrics.csv")
     assert len(rows) == 2 and all((trained / row["checkpoint_path"]).is_file() for row in rows)
     assert len(list((run_of(trained) / "mit_b3" / "checkpoints").glob("epoch_*.pth"))) == 2
@@ -81,10 +82,12 @@ def test_all_epochs_are_kept_when_asked(trained):
 
 # in the first epoch; in the second
 @pytest.mark.parametrize("step", [2, pytest.param(6, marks=pytest.mark.slow)])
-def test_a_killed_run_goes_on_to_the_bit(trained, place, monkeypatch, step):
+def test_a_killed_run_goes_on_to_the_bit(
+    trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
     note = Journal.step
 
-    def deadly(self, row):
+    def deadly(self: Any, row: Any):
         if row["step"] > step:
             raise Stopped
         note(self, row)
@@ -111,11 +114,11 @@ def test_a_killed_run_goes_on_to_the_bit(trained, place, monkeypatch, step):
 
 
 def test_a_backbone_that_fails_leaves_the_others_alone_and_is_tried_again(
-    place, monkeypatch, capsys
-):
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     real = rgbx_rcnn.build
 
-    def build(spec, masks):
+    def build(spec: Any, masks: Any):
         if spec.size == "mit_b1":
             raise RuntimeError("the card fell out")
         return real(spec, masks)
@@ -136,7 +139,9 @@ def test_a_backbone_that_fails_leaves_the_others_alone_and_is_tried_again(
     assert json.loads((run_of(place) / "final_summary.json").read_text())["successful"] == 2
 
 
-def test_what_the_sweep_left_is_found_measured_ranked_and_drawn(trained, capsys):
+def test_what_the_sweep_left_is_found_measured_ranked_and_drawn(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert typed(["test_all_backbones.py", "--data", "data"], trained) == 0
     said = capsys.readouterr().out
     (summary,) = run_of(trained).glob("evaluation_summary_*.txt")
@@ -156,7 +161,9 @@ def test_what_the_sweep_left_is_found_measured_ranked_and_drawn(trained, capsys)
         assert drawings == ["result_batch_0_img_0.png", "result_batch_0_img_1.png"]
 
 
-def test_a_missing_backbone_is_a_failure_and_a_pattern_is_followed(trained, capsys):
+def test_a_missing_backbone_is_a_failure_and_a_pattern_is_followed(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     line = (
         "test_all_backbones.py",
         "--data",
@@ -175,7 +182,9 @@ def test_a_missing_backbone_is_a_failure_and_a_pattern_is_followed(trained, caps
 
 
 @pytest.mark.slow
-def test_the_simple_sweep_leaves_what_the_tests_of_all_backbones_read(place, capsys):
+def test_the_simple_sweep_leaves_what_the_tests_of_all_backbones_read(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert (
         typed(
             ["train_all_backbones.py", "--data", "data", "--epochs", 1, "--backbones", "mit_b0"],
@@ -190,7 +199,9 @@ def test_the_simple_sweep_leaves_what_the_tests_of_all_backbones_read(place, cap
     assert list((place / "checkpoints").glob("evaluation_summary_*.txt"))
 
 
-def test_one_backbone_is_trained_tested_and_looked_at(place, capsys):
+def test_one_backbone_is_trained_tested_and_looked_at(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert typed(["visualize.py", "--vis", 1], place) == 0
     assert "without a model: no crossattentiondet.pth" in capsys.readouterr().out
     assert typed(["train.py", "--epochs", 1], place) == 0
@@ -207,7 +218,7 @@ def test_one_backbone_is_trained_tested_and_looked_at(place, capsys):
 
 
 @pytest.mark.slow
-def test_a_model_is_tuned_from_where_another_ended(trained):
+def test_a_model_is_tuned_from_where_another_ended(trained: Path) -> None:
     model = run_of(trained) / "mit_b0" / "checkpoints" / "best_model.pth"
     line = (
         "--backbone",
@@ -246,20 +257,24 @@ def test_a_model_is_tuned_from_where_another_ended(trained):
         (["visualize.py", "--vis", 99], "--vis 99: 10 images; expected 0 to 9"),
     ],
 )
-def test_what_cannot_be_is_one_line_before_training(place, capsys, line, words):
+def test_what_cannot_be_is_one_line_before_training(
+    place: Path, capsys: pytest.CaptureFixture[str], line: Any, words: str
+) -> None:
     assert typed(line, place) in (1, 2)
     said = capsys.readouterr().err
     assert words in said and "Traceback" not in said
 
 
-def test_a_model_of_another_backbone_or_another_division_is_named(trained, capsys):
+def test_a_model_of_another_backbone_or_another_division_is_named(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = run_of(trained) / "mit_b0" / "checkpoints" / "best_model.pth"
     assert typed(["test.py", "--model", model, "--backbone", "mit_b1"], trained) == 2
     assert (
         "a model with mit_b0; expected mit_b1, as --backbone says; next: --backbone mit_b0"
         in capsys.readouterr().err
     )
-    line = ("test.py", "--model", model, "--epochs", 2, "--valid-share", 0.3)
+    line: Any = ("test.py", "--model", model, "--epochs", 2, "--valid-share", 0.3)
     assert typed(line, trained) == 0
     said = capsys.readouterr().err
     assert (

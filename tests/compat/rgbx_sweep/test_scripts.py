@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ SUMMARY = {
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the quick command of the text was typed."""
     folder = tmp_path_factory.mktemp("sweep")
     render(folder / "data")
@@ -67,7 +68,7 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def run(place) -> Path:
+def run(place: Path) -> Path:
     (found,) = (place / "training_logs").glob("run_*")
     return found
 
@@ -78,11 +79,13 @@ def small():
         yield
 
 
-def test_the_commands_are_those_of_the_text():
+def test_the_commands_are_those_of_the_text() -> None:
     assert {path.name for path in FOLDER.glob("*.py")} == COMMANDS and len(COMMANDS) == 6
 
 
-def test_every_line_of_the_text_is_understood_with_its_defaults(place, monkeypatch):
+def test_every_line_of_the_text_is_understood_with_its_defaults(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(place)
     lines = [*TYPED, *(f"--data data/ {words}" for words in ADVICE)]
     assert len(lines) == 9 + 7
@@ -114,7 +117,7 @@ def test_every_line_of_the_text_is_understood_with_its_defaults(place, monkeypat
     ]
 
 
-def test_a_run_has_the_folders_and_files_of_the_text(run):
+def test_a_run_has_the_folders_and_files_of_the_text(run: Path) -> None:
     assert re.fullmatch(r"run_\d{8}_\d{6}", run.name)
     assert {path.name for path in run.iterdir()} == {
         "run_config.json",
@@ -137,7 +140,7 @@ def test_a_run_has_the_folders_and_files_of_the_text(run):
         assert epochs[-1].startswith("epoch_003")
 
 
-def test_the_tables_have_the_columns_of_the_text_and_add_up(run):
+def test_the_tables_have_the_columns_of_the_text_and_add_up(run: Path) -> None:
     for backbone in BACKBONES:
         epochs = table(run / backbone / "logs" / "epoch_metrics.csv")
         batches = table(run / backbone / "logs" / "batch_metrics.csv")
@@ -169,7 +172,7 @@ def test_the_tables_have_the_columns_of_the_text_and_add_up(run):
             assert len(terms) == 4 and sum(terms) == pytest.approx(float(row["loss"]), rel=1e-5)
 
 
-def test_the_json_files_have_the_keys_of_the_text(run):
+def test_the_json_files_have_the_keys_of_the_text(run: Path) -> None:
     config, summary = (
         json.loads((run / name).read_text()) for name in ("run_config.json", "final_summary.json")
     )
@@ -203,7 +206,7 @@ def test_the_json_files_have_the_keys_of_the_text(run):
         assert (run.parent.parent / info["best_model_path"]).is_file()
 
 
-def test_checkpoints_hold_what_the_text_says_and_load_safely(run):
+def test_checkpoints_hold_what_the_text_says_and_load_safely(run: Path) -> None:
     folder, rows = (
         run / "mit_b1" / "checkpoints",
         table(run / "mit_b1" / "logs" / "epoch_metrics.csv"),
@@ -230,7 +233,7 @@ def test_checkpoints_hold_what_the_text_says_and_load_safely(run):
     )
 
 
-def test_optimizer_and_schedule_of_a_checkpoint_go_into_torchs_own(run):
+def test_optimizer_and_schedule_of_a_checkpoint_go_into_torchs_own(run: Path) -> None:
     path = run / "mit_b1" / "checkpoints" / "mit_b1_final_complete.pth"
     content, chain = torch.load(path), segue.load(path).chain
     groups = content["optimizer_state_dict"]["param_groups"]
@@ -248,7 +251,7 @@ def test_optimizer_and_schedule_of_a_checkpoint_go_into_torchs_own(run):
     assert len(content["optimizer_state_dict"]["state"]) == sum(split)
 
 
-def test_what_the_text_looks_at_is_there(place):
+def test_what_the_text_looks_at_is_there(place: Path) -> None:
     said = [
         subprocess.run(["sh", "-c", line], cwd=place, capture_output=True, text=True)
         for line in LOOKS
@@ -261,12 +264,14 @@ def test_what_the_text_looks_at_is_there(place):
     )
 
 
-def test_the_loading_snippet_of_the_page_works_as_it_stands(place, monkeypatch):
+def test_the_loading_snippet_of_the_page_works_as_it_stands(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = (ROOT / "docs" / "rgbx-sweep.md").read_text()
     (snippet,) = re.findall(r"### Load the best model\n\n```python\n(.*?)```", page, re.DOTALL)
     assert "best_model.pth" in snippet and "model_state_dict" in snippet
     monkeypatch.chdir(place)
-    names: dict = {}
+    names: dict[str, Any] = {}
     exec(snippet, names)  # noqa: S102
     assert not names["model"].training and names["found"].size == (64, 64)
     final = (
@@ -283,7 +288,7 @@ def test_the_loading_snippet_of_the_page_works_as_it_stands(place, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(TYPED)))
-def test_every_training_command_of_the_text_runs(place, tmp_path, number):
+def test_every_training_command_of_the_text_runs(place: Path, tmp_path: Path, number: int) -> None:
     (tmp_path / "data").symlink_to(place / "data")
     assert typed(short(TYPED[number], epochs=1), tmp_path) == 0
     (run,) = (tmp_path / "training_logs").glob("run_*")

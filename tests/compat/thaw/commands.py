@@ -7,6 +7,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -53,17 +54,19 @@ train:
 }
 
 
-def command(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+def command(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """What a command returns and says; the first of a module should have `a_process_of_its_own`."""
     return in_process(FOLDER / name, *arguments, cwd=cwd)
 
 
-def a_process_of_its_own(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+def a_process_of_its_own(
+    name: str, *arguments: object, cwd: Path
+) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-W", "ignore", str(FOLDER / name), *map(str, arguments)]
     return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
-def write_config(place: Path, name: str, text: str, data: Path, **train) -> Path:
+def write_config(place: Path, name: str, text: str, data: Path, **train: Any) -> Path:
     """A configuration: the text's, shortened, with this test's data and a backbone for CPUs."""
     content = yaml.safe_load(text)
     short = {"epochs": 2, "batch_size": 8, "num_workers": 0}

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -15,7 +16,7 @@ from segue.compat.thaw.coco_eval_val2017 import figures_of
 from segue.data import formats
 
 
-def pycocotools_figures(annotations: Path, predictions: list[dict], images: slice) -> list[float]:
+def pycocotools_figures(annotations: Path, predictions: Any, images: slice) -> list[float]:
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotations))
         for entry in truth.dataset["annotations"]:  # which the rendered files leave out
@@ -28,7 +29,7 @@ def pycocotools_figures(annotations: Path, predictions: list[dict], images: slic
     return peer.stats.tolist()
 
 
-def test_the_twelve_figures_are_pycocotools_where_much_is_found(rendered):
+def test_the_twelve_figures_are_pycocotools_where_much_is_found(rendered: Path) -> None:
     """The truth, shifted at random, with some classes wrong and some objects found twice."""
     source = rendered / "valid" / "_annotations.coco.json"
     split = formats.get("coco").read(formats.SplitSource(source, (source.parent,)), "valid")

@@ -6,7 +6,9 @@ import json
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -31,7 +33,7 @@ from tests.conftest import ROOT, SAMPLES
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pretrained weights of a backbone."""
     folder = tmp_path_factory.mktemp("thaw")
     torch.manual_seed(0)
@@ -42,7 +44,7 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(place, rendered) -> dict[str, subprocess.CompletedProcess]:
+def trained(place: Path, rendered: Path) -> dict[str, subprocess.CompletedProcess[str]]:
     """All four examples, one after another in one folder, as a person would type them."""
     done = {}
     for name, text in EXAMPLES.items():
@@ -53,12 +55,14 @@ def trained(place, rendered) -> dict[str, subprocess.CompletedProcess]:
     return done
 
 
-def test_the_commands_are_those_of_the_text():
+def test_the_commands_are_those_of_the_text() -> None:
     assert {path.name for path in FOLDER.glob("*.py")} == COMMANDS
 
 
 @pytest.fixture
-def here(monkeypatch, capsys):
+def here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
     """Runs a command in this process, which is faster; gives its exit code and what it said."""
 
     def run(name: str, *arguments: object, cwd: Path = ROOT) -> tuple[int, str]:
@@ -73,12 +77,14 @@ def here(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_explains_its_flags(name, here):
+def test_every_command_explains_its_flags(name: Any, here: Callable[..., tuple[int, str]]) -> None:
     code, said = here(name, "--help")
     assert code == 0 and "--config" in said
 
 
-def test_the_four_examples_of_the_text_run_and_leave_what_it_promises(place, trained):
+def test_the_four_examples_of_the_text_run_and_leave_what_it_promises(
+    place: Path, trained: dict[str, subprocess.CompletedProcess[str]]
+) -> None:
     for number, name in enumerate(EXAMPLES):
         folder = place / CHECKPOINTS.format(number)
         names = sorted(path.name for path in folder.glob("*.ckpt"))
@@ -97,7 +103,9 @@ def test_the_four_examples_of_the_text_run_and_leave_what_it_promises(place, tra
     assert len(trained) == 4
 
 
-def test_the_backbone_moves_exactly_where_the_example_says(place, trained, tmp_path):
+def test_the_backbone_moves_exactly_where_the_example_says(
+    place: Path, trained: dict[str, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     start = place / CHECKPOINTS.format(0) / "last.ckpt"
     peer = torch.load(place / "test_vit.pth")
     scratch = backbone(start)
@@ -117,7 +125,9 @@ def test_the_backbone_moves_exactly_where_the_example_says(place, trained, tmp_p
     assert "epoch 2: backbone thaws" in trained["progressive"].stderr
 
 
-def test_what_a_stage_handed_over_is_counted(trained):
+def test_what_a_stage_handed_over_is_counted(
+    trained: dict[str, subprocess.CompletedProcess[str]],
+) -> None:
     assert (
         "177 tensors, 554,760 parameters handed over; 0 tensors fresh" in trained["frozen"].stderr
     )
@@ -126,7 +136,13 @@ def test_what_a_stage_handed_over_is_counted(trained):
     )
 
 
-def test_versions_of_other_programs_are_left_alone(place, rendered, trained, here, tmp_path):
+def test_versions_of_other_programs_are_left_alone(
+    place: Path,
+    rendered: Path,
+    trained: dict[str, subprocess.CompletedProcess[str]],
+    here: Callable[..., tuple[int, str]],
+    tmp_path: Path,
+) -> None:
     theirs = tmp_path / CHECKPOINTS.format(3) / "best_epoch=6-step=51751-train_loss=2.9145.ckpt"
     theirs.parent.mkdir(parents=True)
     theirs.write_text("mine")
@@ -142,7 +158,9 @@ def test_versions_of_other_programs_are_left_alone(place, rendered, trained, her
     }
 
 
-def test_the_default_file_says_what_is_left_out_of_another(capsys):
+def test_the_default_file_says_what_is_left_out_of_another(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert read(FOLDER / "configs" / "default.yaml") == Config()
     assert not capsys.readouterr().err
 
@@ -181,8 +199,14 @@ def test_the_default_file_says_what_is_left_out_of_another(capsys):
     ],
 )
 def test_what_cannot_be_is_one_line_before_training(
-    place, trained, rendered, tmp_path, here, keys, words
-):
+    place: Path,
+    trained: dict[str, subprocess.CompletedProcess[str]],
+    rendered: Path,
+    tmp_path: Path,
+    here: Callable[..., tuple[int, str]],
+    keys: dict[str, Any],
+    words: str,
+) -> None:
     config = write_config(place, "wrong", EXAMPLES["scratch"], rendered)
     content = yaml.safe_load(config.read_text())
     if "resnet51" in str(keys):
@@ -197,7 +221,12 @@ def test_what_cannot_be_is_one_line_before_training(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-def test_keys_without_effect_are_named_with_their_place(place, rendered, trained, here):
+def test_keys_without_effect_are_named_with_their_place(
+    place: Path,
+    rendered: Path,
+    trained: dict[str, subprocess.CompletedProcess[str]],
+    here: Callable[..., tuple[int, str]],
+) -> None:
     text = (
         EXAMPLES["scratch"]
         + "  debug_overfit: 3\n  lr_scheduler_monitor: val_loss\nlogging: {level: info}\n"
@@ -215,7 +244,9 @@ def test_keys_without_effect_are_named_with_their_place(place, rendered, trained
     assert "dead.yaml:" in said
 
 
-def evaluated(here, place: Path, *flags: object) -> tuple[dict, list]:
+def evaluated(
+    here: Callable[..., tuple[int, str]], place: Path, *flags: object
+) -> tuple[dict[str, Any], list[Any]]:
     line = (
         "--config",
         "scratch.yaml",
@@ -236,8 +267,13 @@ def evaluated(here, place: Path, *flags: object) -> tuple[dict, list]:
     ("flags", "images"), [((), slice(5)), (("--start-idx", 1, "--num-images", 3), slice(1, 4))]
 )
 def test_the_twelve_figures_are_pycocotools_on_the_same_detections(
-    place, trained, rendered, here, flags, images
-):
+    place: Path,
+    trained: dict[str, subprocess.CompletedProcess[str]],
+    rendered: Path,
+    here: Callable[..., tuple[int, str]],
+    flags: tuple[Any, ...],
+    images: Any,
+) -> None:
     metrics, predictions = evaluated(here, place, *flags)
     assert (
         len(metrics["metrics"]) == 12
@@ -247,7 +283,11 @@ def test_the_twelve_figures_are_pycocotools_on_the_same_detections(
     assert list(metrics["metrics"].values()) == wanted
 
 
-def test_the_flags_of_the_evaluation_do_what_they_say(place, trained, here):
+def test_the_flags_of_the_evaluation_do_what_they_say(
+    place: Path,
+    trained: dict[str, subprocess.CompletedProcess[str]],
+    here: Callable[..., tuple[int, str]],
+) -> None:
     metrics, predictions = evaluated(
         here, place, "--max-detections-per-image", 4, "--class-id-offset", 10
     )
@@ -261,7 +301,12 @@ def test_the_flags_of_the_evaluation_do_what_they_say(place, trained, here):
 
 
 @pytest.mark.parametrize("preset", ["clean", "debug"])
-def test_inference_draws_every_image(place, trained, here, preset):
+def test_inference_draws_every_image(
+    place: Path,
+    trained: dict[str, subprocess.CompletedProcess[str]],
+    here: Callable[..., tuple[int, str]],
+    preset: str,
+) -> None:
     line = (
         "--config",
         "scratch.yaml",
@@ -278,7 +323,9 @@ def test_inference_draws_every_image(place, trained, here, preset):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["frozen", "full", "progressive"])
-def test_all_three_strategies_run_on_real_blood_cells(place, trained, name):
+def test_all_three_strategies_run_on_real_blood_cells(
+    place: Path, trained: dict[str, subprocess.CompletedProcess[str]], name: str
+) -> None:
     data = SAMPLES / "bccd-44"
     if not data.is_dir():
         pytest.skip("no sample data bccd-44 next to the checkout")

@@ -7,7 +7,7 @@ import numpy as np
 from segue.data.audit.images import best_match
 
 
-def test_the_likest_earlier_picture_is_found_in_any_position():
+def test_the_likest_earlier_picture_is_found_in_any_position() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(6, 16, 16)).astype(np.float32)
     values[4], values[5] = np.rot90(values[1]), values[2]

@@ -7,7 +7,7 @@ import numpy as np
 from segue.data.audit.outlines import Rings, crossing
 
 
-def test_outlines_that_touch_do_not_cross():
+def test_outlines_that_touch_do_not_cross() -> None:
     square, bow = (
         np.array([[0, 0], [9, 0], [9, 9], [0, 9]]),
         np.array([[0, 0], [9, 9], [9, 0], [0, 9]]),
@@ -29,7 +29,7 @@ def test_outlines_that_touch_do_not_cross():
     assert crosses.tolist() == [False, True, False, False, False, True] and not tangled.any()
 
 
-def test_a_scribble_is_given_up_in_time():
+def test_a_scribble_is_given_up_in_time() -> None:
     scribble = np.random.default_rng(0).uniform(0, 100, (40_000, 2))
     crosses, tangled = crossing(Rings(scribble, np.array([0]), np.array([0]), []))
     assert tangled.all() and not crosses.any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import hotcoco.mask as coco_mask
 import numpy as np
@@ -19,7 +20,7 @@ HEIGHT, WIDTH = 40, 60
 SQUARE = [[5, 5, 25, 5, 25, 20, 5, 20]]
 
 
-def annotation(**changes) -> dict:
+def annotation(**changes: Any) -> dict[str, Any]:
     entry = {
         "id": 1,
         "image_id": 1,
@@ -31,7 +32,7 @@ def annotation(**changes) -> dict:
     return {**entry, **changes}
 
 
-def content(*annotations: dict, **changes) -> dict:
+def content(*annotations: dict[str, Any], **changes: Any) -> dict[str, Any]:
     whole = {
         "images": [{"id": 1, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}],
         "annotations": list(annotations),
@@ -40,7 +41,7 @@ def content(*annotations: dict, **changes) -> dict:
     return {**whole, **changes}
 
 
-def write(folder: Path, what: dict | str, image: str = "a.png") -> Path:
+def write(folder: Path, what: dict[str, Any] | str, image: str = "a.png") -> Path:
     (folder / image).parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(folder / image)
     path = folder / "_annotations.coco.json"
@@ -48,7 +49,7 @@ def write(folder: Path, what: dict | str, image: str = "a.png") -> Path:
     return path
 
 
-def read(folder: Path, what: dict | str, image: str = "a.png") -> Split:
+def read(folder: Path, what: dict[str, Any] | str, image: str = "a.png") -> Split:
     path = write(folder, what, image)
     return coco.read(formats.SplitSource(path, (folder,)), "train")
 
@@ -72,7 +73,7 @@ RING[5:30, 10:50] = True
 RING[12:20, 20:40] = False  # a hole
 
 
-def test_a_polygon_keeps_its_points(tmp_path):
+def test_a_polygon_keeps_its_points(tmp_path: Path) -> None:
     mask = only_mask(read(tmp_path, content(annotation())))
     assert isinstance(mask, Polygon) and mask.rings[0].tolist() == [
         [5, 5],
@@ -82,7 +83,7 @@ def test_a_polygon_keeps_its_points(tmp_path):
     ]
 
 
-def test_a_polygon_of_several_parts_is_one_object(tmp_path):
+def test_a_polygon_of_several_parts_is_one_object(tmp_path: Path) -> None:
     mask = only_mask(
         read(tmp_path, content(annotation(segmentation=[*SQUARE, [30, 5, 40, 5, 40, 15]])))
     )
@@ -90,7 +91,7 @@ def test_a_polygon_of_several_parts_is_one_object(tmp_path):
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_run_lengths_keep_holes_compressed_or_not(tmp_path, compressed):
+def test_run_lengths_keep_holes_compressed_or_not(tmp_path: Path, compressed: bool) -> None:
     counts = (
         coco_mask.encode(np.asfortranarray(RING.astype(np.uint8)))["counts"].decode()
         if compressed
@@ -105,7 +106,7 @@ def test_run_lengths_keep_holes_compressed_or_not(tmp_path, compressed):
     assert np.array_equal(coco_mask.decode(coco_rle(mask, HEIGHT, WIDTH)).astype(bool), RING)
 
 
-def test_our_reader_of_compressed_runs_agrees_with_the_codec():
+def test_our_reader_of_compressed_runs_agrees_with_the_codec() -> None:
     rng = np.random.default_rng(0)
     for _ in range(30):
         mask = rng.random((HEIGHT, WIDTH)) < rng.choice([0.02, 0.5, 0.98])
@@ -113,14 +114,14 @@ def test_our_reader_of_compressed_runs_agrees_with_the_codec():
         assert list(_coco_masks._runs(counts)) == runs(mask)
 
 
-def test_crowds_are_marked(tmp_path):
+def test_crowds_are_marked(tmp_path: Path) -> None:
     rle = {"size": [HEIGHT, WIDTH], "counts": runs(RING)}
     split = read(tmp_path, content(annotation(iscrowd=1, segmentation=rle), annotation(id=2)))
     assert [a.crowd for a in split.records[0].annotations] == [True, False]
     assert split.class_counts() == {"cell": 1} and split.most_objects() == 1
 
 
-def test_an_object_without_a_mask_and_one_without_a_box(tmp_path):
+def test_an_object_without_a_mask_and_one_without_a_box(tmp_path: Path) -> None:
     boxless = annotation(id=2)
     del boxless["bbox"]
     split = read(tmp_path, content(annotation(segmentation=[]), boxless))
@@ -167,7 +168,9 @@ def test_an_object_without_a_mask_and_one_without_a_box(tmp_path):
     }.items(),
     ids=lambda case: case if isinstance(case, str) else "",
 )
-def test_a_bad_object_is_named_and_the_good_ones_are_kept(tmp_path, changes, words):
+def test_a_bad_object_is_named_and_the_good_ones_are_kept(
+    tmp_path: Path, changes: Any, words: Any
+) -> None:
     bad, words = words
     split = read(tmp_path, content(annotation(id=4), {**bad, "id": 17}, annotation(id=5)))
     problems = [p for p in split.problems if p.severity == "error"]
@@ -205,12 +208,12 @@ def test_a_bad_object_is_named_and_the_good_ones_are_kept(tmp_path, changes, wor
         (content(images=[{"id": 1, "file_name": None, "height": 4, "width": 4}]), "file_name None"),
     ],
 )
-def test_a_bad_file_is_named(tmp_path, what, words):
+def test_a_bad_file_is_named(tmp_path: Path, what: Any, words: str) -> None:
     split = read(tmp_path / "in", what)
     assert any(words in p.found for p in split.problems if p.severity == "error"), split.problems
 
 
-def test_small_defects_are_fixed_and_said(tmp_path):
+def test_small_defects_are_fixed_and_said(tmp_path: Path) -> None:
     outside = annotation(id=3, bbox=[50, 30, 30, 30])
     gone = annotation(id=4, bbox=[100, 100, 5, 5])
     thin = annotation(id=5, segmentation=[[5, 5, 25, 5], *SQUARE])

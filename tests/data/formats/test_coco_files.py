@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +22,7 @@ from tests.data.formats.test_coco import (
 )
 
 
-def test_images_may_lie_beside_the_file_below_it_or_where_the_name_says(tmp_path):
+def test_images_may_lie_beside_the_file_below_it_or_where_the_name_says(tmp_path: Path) -> None:
     for number, (image, name) in enumerate(
         {"a.png": "a.png", "images/a.png": "a.png", "x/a.png": "x/a.png"}.items()
     ):
@@ -30,7 +32,7 @@ def test_images_may_lie_beside_the_file_below_it_or_where_the_name_says(tmp_path
         assert split.records[0].image == folder / image
 
 
-def test_cocos_own_folder_is_read_by_its_instances(tmp_path):
+def test_cocos_own_folder_is_read_by_its_instances(tmp_path: Path) -> None:
     (tmp_path / "annotations").mkdir()
     for name in (
         "captions_train2017",
@@ -45,7 +47,7 @@ def test_cocos_own_folder_is_read_by_its_instances(tmp_path):
     }
 
 
-def test_an_image_that_two_folders_have_is_not_guessed(tmp_path):
+def test_an_image_that_two_folders_have_is_not_guessed(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "same.png").write_bytes(b"x")
@@ -57,7 +59,7 @@ def test_an_image_that_two_folders_have_is_not_guessed(tmp_path):
     assert finder.find("one.png") == tmp_path / "a" / "one.png"
 
 
-def test_both_layouts_are_found(tmp_path):
+def test_both_layouts_are_found(tmp_path: Path) -> None:
     for part in ("train", "valid", "test"):
         write(tmp_path / "roboflow" / part, content(annotation()))
     assert list(coco.splits(tmp_path / "roboflow")) == ["train", "valid", "test"]
@@ -73,7 +75,7 @@ def test_both_layouts_are_found(tmp_path):
     assert not coco.detect(tmp_path)
 
 
-def test_real_data_sets_are_read_without_errors(sample_data):
+def test_real_data_sets_are_read_without_errors(sample_data: Callable[[str], Path]) -> None:
     for name in (
         "nuts-18",
         "nuclei-28",
@@ -91,13 +93,13 @@ def test_real_data_sets_are_read_without_errors(sample_data):
         )
 
 
-def test_invalid_files_of_others_are_refused(sample_data):
+def test_invalid_files_of_others_are_refused(sample_data: Callable[[str], Path]) -> None:
     for path in sorted((sample_data("dirty") / "invalid-coco").glob("coco_false_*.json")):
         split = coco.read(formats.SplitSource(path, (path.parent,)), "train")
         assert any(p.severity == "error" for p in split.problems), path.name
 
 
-def test_two_files_for_one_part_are_refused_by_name_with_what_to_write(tmp_path):
+def test_two_files_for_one_part_are_refused_by_name_with_what_to_write(tmp_path: Path) -> None:
     words = (
         "several files for train: algorithmic_train_annotations.json, "
         "manual_train_annotations.json.*data: {train: "
@@ -108,7 +110,7 @@ def test_two_files_for_one_part_are_refused_by_name_with_what_to_write(tmp_path)
     assert list(coco.files(tmp_path)) == ["algorithmic_train", "manual_test", "manual_train"]
 
 
-def test_cocos_own_folder_is_its_instances(tmp_path):
+def test_cocos_own_folder_is_its_instances(tmp_path: Path) -> None:
     (tmp_path / "annotations").mkdir()
     for name in (
         "captions_train2017",
@@ -124,7 +126,7 @@ def test_cocos_own_folder_is_its_instances(tmp_path):
 @pytest.mark.parametrize(
     "where", ["labels.json", "annotations/instances_default.json", "annotations.json"]
 )
-def test_one_file_without_a_part_in_its_name_is_the_whole(tmp_path, where):
+def test_one_file_without_a_part_in_its_name_is_the_whole(tmp_path: Path, where: str) -> None:
     write(tmp_path, content(annotation()))
     (tmp_path / where).parent.mkdir(exist_ok=True)
     (tmp_path / "_annotations.coco.json").rename(tmp_path / where)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +31,7 @@ from tests.data.formats.test_exchange import (
 NAN, HUGE = float("nan"), 10**400
 
 
-BAD_SHAPES = {
+BAD_SHAPES: dict[str, list[Any]] = {
     "labelme": [
         None,
         [],
@@ -86,7 +88,9 @@ BAD = [(kind, number) for kind, listed in BAD_SHAPES.items() for number in range
 
 
 @pytest.mark.parametrize(("kind", "number"), BAD)
-def test_a_bad_shape_is_named_and_the_good_one_beside_it_kept(tmp_path, kind, number):
+def test_a_bad_shape_is_named_and_the_good_one_beside_it_kept(
+    tmp_path: Path, kind: str, number: int
+):
     bad = BAD_SHAPES[kind][number]
     {
         "labelme": lambda: labelme(tmp_path, shape("polygon", SQUARE), bad),
@@ -135,7 +139,7 @@ FILES = {
 @pytest.mark.parametrize(
     ("kind", "number"), [(k, n) for k, listed in FILES.items() for n in range(len(listed))]
 )
-def test_a_bad_file_is_one_line_that_names_it(tmp_path, kind, number):
+def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, kind: str, number: int):
     path = tmp_path / f"b.{'xml' if kind == 'cvat' else 'json'}"
     path.write_text(FILES[kind][number])
     image(tmp_path, "c.png")
@@ -153,7 +157,7 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path, kind, number):
     assert "\n" not in str(split.problems[0])
 
 
-def test_an_image_labelled_twice_is_an_error_and_counts_once(tmp_path):
+def test_an_image_labelled_twice_is_an_error_and_counts_once(tmp_path: Path):
     content = labelme(tmp_path / "labelme", shape("polygon", SQUARE)).read_text()
     (tmp_path / "labelme" / "z.json").write_text(content)
     project = json.loads(via(tmp_path / "via", regions(REGIONS[0])).read_text())
@@ -168,7 +172,7 @@ def test_an_image_labelled_twice_is_an_error_and_counts_once(tmp_path):
         assert len(split.records) == 1 and "a second" in "".join(map(str, split.problems)), kind
 
 
-def test_a_size_that_no_image_has_is_not_believed(tmp_path):
+def test_a_size_that_no_image_has_is_not_believed(tmp_path: Path):
     labelme(tmp_path, shape("polygon", SQUARE), imageHeight=10**30, imageWidth=10**30)
     assert only(tmp_path).records[0].height == HEIGHT and areas(only(tmp_path)) == [("tube", 400)]
     cvat(tmp_path / "cvat", CVAT_SHAPES).write_text(

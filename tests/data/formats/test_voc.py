@@ -5,7 +5,9 @@ are any.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +17,13 @@ from segue.data import formats
 from segue.data.dataset import Data, read_dataset, read_splits
 from segue.data.records import Split
 from tests.data.formats.test_exchange import bits
+from tests.optional import present
 
 HEIGHT, WIDTH = 60, 80  # as test_exchange has them
 SQUARE = (11, 6, 30, 25)
 
 
-def thing(box: tuple = SQUARE, name: str = "cat", more: str = "") -> str:
+def thing(box: tuple[Any, ...] = SQUARE, name: str = "cat", more: str = "") -> str:
     corners = "".join(
         f"<{key}>{value}</{key}>"
         for key, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
@@ -65,13 +68,15 @@ def only(root: Path) -> Split:
     ("by", "x0", "y0"),
     [("The VOC2012 Database", 10, 5), ("Unknown", 11, 6), ("roboflow.com", 11, 6), ("", 11, 6)],
 )
-def test_boxes_are_counted_from_1_where_a_file_says_that_it_is_of_voc(tmp_path, by, x0, y0):
+def test_boxes_are_counted_from_1_where_a_file_says_that_it_is_of_voc(
+    tmp_path: Path, by: str, x0: int, y0: int
+) -> None:
     write(tmp_path / "a.xml", thing(), by=by)
     split = only(tmp_path)
     assert split.problems == [] and split.records[0].annotations[0].box_xyxy == (x0, y0, 30, 25)
 
 
-def test_a_box_of_voc_that_is_one_pixel_is_one_pixel(tmp_path):
+def test_a_box_of_voc_that_is_one_pixel_is_one_pixel(tmp_path: Path) -> None:
     write(
         tmp_path / "a.xml",
         thing((1, 1, 1, 1)),
@@ -82,7 +87,7 @@ def test_a_box_of_voc_that_is_one_pixel_is_one_pixel(tmp_path):
     assert boxes == [(0, 0, 1, 1), (WIDTH - 1, HEIGHT - 1, WIDTH, HEIGHT)]
 
 
-def test_the_published_layout_is_divided_by_its_lists(tmp_path):
+def test_the_published_layout_is_divided_by_its_lists(tmp_path: Path) -> None:
     published(tmp_path, {"a": "train", "b": "train", "c": "val", "d": "test"})
     (tmp_path / "ImageSets" / "Main" / "cat_train.txt").write_text("a 1\nb -1\n")
     assert formats.detect(tmp_path).__name__.endswith(".voc")
@@ -101,7 +106,7 @@ def test_the_published_layout_is_divided_by_its_lists(tmp_path):
     assert [r.image.name for r in split.records] == ["a.jpg"] and cats in split.files
 
 
-def test_objects_have_the_masks_of_their_number_and_the_seam_is_nobodys(tmp_path):
+def test_objects_have_the_masks_of_their_number_and_the_seam_is_nobodys(tmp_path: Path) -> None:
     published(tmp_path, {"a": "train", "b": "val"})
     picture = np.zeros((HEIGHT, WIDTH), np.uint8)
     picture[5:25, 10:30], picture[5:25, 40:60], picture[4, 10:30] = 1, 2, 255
@@ -114,7 +119,9 @@ def test_objects_have_the_masks_of_their_number_and_the_seam_is_nobodys(tmp_path
     split = read_splits(Data(root=tmp_path))["train"]
     cat, dog = split.records[0].annotations
     assert split.problems == [] and image.mode == "P"
-    assert (bits(cat.mask) == (picture == 1)).all() and (bits(dog.mask) == (picture == 2)).all()
+    assert (bits(present(cat.mask)) == (picture == 1)).all() and (
+        bits(present(dog.mask)) == (picture == 2)
+    ).all()
     assert cat.box_xyxy == (10, 5, 30, 25) and dog.class_name == "dog"
     many = tmp_path / "Annotations" / "a.xml"
     many.write_text(many.read_text().replace("</annotation>", thing() * 253 + "</annotation>"))
@@ -124,7 +131,7 @@ def test_objects_have_the_masks_of_their_number_and_the_seam_is_nobodys(tmp_path
 @pytest.mark.parametrize(
     "layout", ["{0}/{1}.xml {0}/{1}.jpg", "{0}/annotations/{1}.xml {0}/images/{1}.jpg"]
 )
-def test_divided_folders_are_read(tmp_path, layout):
+def test_divided_folders_are_read(tmp_path: Path, layout: str) -> None:
     for part in ("train", "valid", "test"):
         path, picture = layout.format(part, "a").split()
         write(tmp_path / path, thing(), picture=tmp_path / picture)
@@ -137,7 +144,7 @@ def test_divided_folders_are_read(tmp_path, layout):
     assert all(split.problems == [] for split in splits.values())
 
 
-def test_a_folder_or_a_file_is_one_part_which_the_plan_divides(tmp_path):
+def test_a_folder_or_a_file_is_one_part_which_the_plan_divides(tmp_path: Path) -> None:
     for name in "abcdefgh":
         write(
             tmp_path / "annotations" / f"{name}.xml",
@@ -152,7 +159,7 @@ def test_a_folder_or_a_file_is_one_part_which_the_plan_divides(tmp_path):
     assert len(only(tmp_path / "annotations" / "a.xml").records) == 1
 
 
-def test_the_image_beside_a_file_is_surer_than_the_name_written_in_it(tmp_path):
+def test_the_image_beside_a_file_is_surer_than_the_name_written_in_it(tmp_path: Path) -> None:
     write(tmp_path / "a.xml", thing(), name="b.jpg")
     write(tmp_path / "b.xml", thing(), name="IMG_1")
     write(tmp_path / "other.xml", thing(), picture=tmp_path / "c.jpg")
@@ -164,7 +171,7 @@ def test_the_image_beside_a_file_is_surer_than_the_name_written_in_it(tmp_path):
     ] and split.problems == []
 
 
-def test_of_two_images_of_one_stem_the_file_says_which(tmp_path):
+def test_of_two_images_of_one_stem_the_file_says_which(tmp_path: Path) -> None:
     write(tmp_path / "a.xml", thing(), name="a.tif")
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.tif")
     split = only(tmp_path)
@@ -177,7 +184,7 @@ def test_of_two_images_of_one_stem_the_file_says_which(tmp_path):
     )
 
 
-def test_difficult_objects_are_ignored_and_counted(tmp_path):
+def test_difficult_objects_are_ignored_and_counted(tmp_path: Path) -> None:
     easy = thing((40, 6, 60, 25), more="<truncated>1</truncated><difficult>0</difficult>")
     write(tmp_path / "a.xml", thing(more="<difficult>1</difficult>"), easy)
     split = only(tmp_path)
@@ -190,14 +197,14 @@ def test_difficult_objects_are_ignored_and_counted(tmp_path):
     ]
 
 
-def test_parts_of_a_person_are_no_objects(tmp_path):
+def test_parts_of_a_person_are_no_objects(tmp_path: Path):
     body = thing((1, 1, 9, 9)).split("</name>")[1].removesuffix("</object>")
     head = f"<part><name>head</name>{body}</part>"
     write(tmp_path / "a.xml", thing(more=head))
     assert [a.box_xyxy for a in only(tmp_path).records[0].annotations] == [(11, 6, 30, 25)]
 
 
-def test_no_change_of_a_byte_ends_in_a_traceback(tmp_path):
+def test_no_change_of_a_byte_ends_in_a_traceback(tmp_path: Path) -> None:
     path = write(
         tmp_path / "a.xml", thing(), thing((41, 6, 60, 25), "dog", "<difficult>1</difficult>")
     )
@@ -210,7 +217,9 @@ def test_no_change_of_a_byte_ends_in_a_traceback(tmp_path):
         formats.get("voc").read(formats.SplitSource(tmp_path, (tmp_path,)), "all")
 
 
-def test_real_files_are_read_as_their_coco_form_says(sample_data, tmp_path):
+def test_real_files_are_read_as_their_coco_form_says(
+    sample_data: Callable[[str], Path], tmp_path: Path
+) -> None:
     """Of 44 pictures; their COCO file was made from these very files."""
     root = sample_data("bccd-44")
     shutil.copytree(root / "source-voc" / "Annotations", tmp_path / "Annotations")
@@ -218,7 +227,7 @@ def test_real_files_are_read_as_their_coco_form_says(sample_data, tmp_path):
         (tmp_path / "JPEGImages").mkdir(exist_ok=True)
         shutil.copy(path, tmp_path / "JPEGImages")
 
-    def boxes(splits: dict[str, Split]) -> dict[str, list]:
+    def boxes(splits: dict[str, Split]) -> dict[str, list[Any]]:
         records = [record for split in splits.values() for record in split.records]
         return {r.image.name: [(a.class_name, *a.box_xyxy) for a in r.annotations] for r in records}
 

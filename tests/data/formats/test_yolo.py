@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ BOX = "1 0.5 0.5 0.25 0.5"
 NAMED = "names: [a, b]\nchannels: [r, g, b, thermal]\n"
 
 
-def test_channels_that_the_data_call_otherwise_are_refused_or_noted(tmp_path):
+def test_channels_that_the_data_call_otherwise_are_refused_or_noted(tmp_path: Path) -> None:
     root = write(tmp_path, {"x.npy": BOX})
     (root / "data.yaml").write_text(NAMED)
 
@@ -70,7 +71,9 @@ def problems(root: Path) -> list[str]:
     ]
 
 
-def test_boxes_and_outlines_are_read_in_pixels_and_images_without_objects_stay(tmp_path):
+def test_boxes_and_outlines_are_read_in_pixels_and_images_without_objects_stay(
+    tmp_path: Path,
+) -> None:
     text = f"{BOX}\n\n0 0.1 0.1 0.6 0.1 0.6 0.9\n"
     write(
         tmp_path,
@@ -116,7 +119,9 @@ def test_boxes_and_outlines_are_read_in_pixels_and_images_without_objects_stay(t
         ("labels/classes.txt", "cat\ndog\n", {"cat": 0, "dog": 1}),
     ],
 )
-def test_classes_are_called_as_the_data_say(tmp_path, name, names, called):
+def test_classes_are_called_as_the_data_say(
+    tmp_path: Path, name: str, names: str, called: dict[str, Any]
+) -> None:
     write(tmp_path, {"a.png": BOX})
     (tmp_path / name).write_text(names)
     (split,) = read_splits(Data(root=tmp_path)).values()
@@ -128,7 +133,7 @@ def test_classes_are_called_as_the_data_say(tmp_path, name, names, called):
     assert split.records[0].annotations[0].class_name == list(called)[1]
 
 
-def test_a_description_of_other_data_further_up_says_nothing_about_these(tmp_path):
+def test_a_description_of_other_data_further_up_says_nothing_about_these(tmp_path: Path) -> None:
     root = write(tmp_path / "data", {"a.png": BOX})
     (tmp_path / "data.yaml").write_text("train: nowhere\nnames: [wrong, names]")
     (tmp_path / "classes.txt").write_text("wrong\nnames")
@@ -169,7 +174,9 @@ def test_a_description_of_other_data_further_up_says_nothing_about_these(tmp_pat
         ("0 \u00e9 0.5 0.4 0.5", "error: .*expected numbers"),
     ],
 )
-def test_a_wrong_line_is_named_and_the_others_are_read(tmp_path, text, pattern):
+def test_a_wrong_line_is_named_and_the_others_are_read(
+    tmp_path: Path, text: str, pattern: str
+) -> None:
     write(tmp_path, {"a.png": text, "b.png": BOX})
     (tmp_path / "data.yaml").write_text("names: [cat, dog]")
     (problem,) = problems(tmp_path)
@@ -178,7 +185,7 @@ def test_a_wrong_line_is_named_and_the_others_are_read(tmp_path, text, pattern):
     assert split.records[1].annotations[0].box_xyxy == (30, 10, 50, 30)
 
 
-def test_files_that_do_not_fit_together_are_named(tmp_path):
+def test_files_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
     write(tmp_path, {"a.png": BOX, "b.png": BOX, "b.jpg": None})
     (tmp_path / "labels" / "gone.txt").write_text(BOX)
     (tmp_path / "images" / "broken.png").write_bytes(b"no picture")
@@ -200,7 +207,7 @@ def test_files_that_do_not_fit_together_are_named(tmp_path):
     assert "data.yaml: not readable" in " ".join(problems(tmp_path))
 
 
-def test_a_damaged_file_never_becomes_an_exception(tmp_path):
+def test_a_damaged_file_never_becomes_an_exception(tmp_path: Path) -> None:
     write(tmp_path, {"a.png": BOX})
     (tmp_path / "data.yaml").write_text("names: [cat, dog]")
     random = np.random.default_rng(0)
@@ -229,7 +236,7 @@ LAYOUTS = {
 }
 
 
-def test_which_image_a_label_belongs_to_is_part_of_what_the_data_are(tmp_path):
+def test_which_image_a_label_belongs_to_is_part_of_what_the_data_are(tmp_path: Path) -> None:
     write(tmp_path, {"a.png": BOX, "b.png": BOX, "c.png": None})
 
     def key() -> str:

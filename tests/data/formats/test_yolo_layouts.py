@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,10 +17,10 @@ from tests.data.formats.test_yolo import BOX, LAYOUTS, write
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_divided_layout_is_read(tmp_path, layout):
+def test_every_divided_layout_is_read(tmp_path: Path, layout: Any) -> None:
     images, labels, words, said = LAYOUTS[layout]
     for number, word in enumerate(words, 1):
-        names = {f"{word}{n}.png": BOX for n in range(number)}
+        names: dict[str, str | None] = {f"{word}{n}.png": BOX for n in range(number)}
         write(tmp_path, names, images.format(word), labels.format(word))
     if said is not None:
         more = (
@@ -39,7 +42,7 @@ def test_every_divided_layout_is_read(tmp_path, layout):
     assert data.classes == (("class 1",) if said is None else ("dog",)) and data.ids == (1,)
 
 
-def test_a_part_that_data_yaml_names_but_that_is_not_there_is_refused(tmp_path):
+def test_a_part_that_data_yaml_names_but_that_is_not_there_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"a.png": BOX}, "images/train", "labels/train")
     for said in ("/elsewhere/val", "../../val", "lists/val.txt"):
         (tmp_path / "data.yaml").write_text(f"train: images/train\nval: {said}\nnames: [cat, dog]")
@@ -49,7 +52,9 @@ def test_a_part_that_data_yaml_names_but_that_is_not_there_is_refused(tmp_path):
             read_splits(Data(root=tmp_path))
 
 
-def test_one_folder_for_two_parts_is_one_part_and_both_ways_to_divide_it_are_told(tmp_path):
+def test_one_folder_for_two_parts_is_one_part_and_both_ways_to_divide_it_are_told(
+    tmp_path: Path,
+) -> None:
     write(tmp_path, {"a.png": BOX})
     (tmp_path / "data.yaml").write_text("train: images\nval: images\nnames: [cat, dog]")
     with pytest.raises(
@@ -58,7 +63,7 @@ def test_one_folder_for_two_parts_is_one_part_and_both_ways_to_divide_it_are_tol
         read_dataset(Data(root=tmp_path))
 
 
-def test_pictures_in_folders_without_labels_are_something_else(tmp_path):
+def test_pictures_in_folders_without_labels_are_something_else(tmp_path: Path) -> None:
     write(tmp_path, {"a.png": BOX})
     write(tmp_path / "images", {"a.png": None}, "thermal", "nowhere")
     (split,) = read_splits(Data(root=tmp_path)).values()
@@ -67,7 +72,9 @@ def test_pictures_in_folders_without_labels_are_something_else(tmp_path):
     ] and split.problems == []
 
 
-def test_segue_data_reads_converts_splits_and_merges_it(tmp_path, capsys):
+def test_segue_data_reads_converts_splits_and_merges_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path / "in", {f"field{n}.npy": BOX if n % 3 else None for n in range(9)})
     assert main(["data", "info", str(tmp_path / "in"), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["parts"]["all"]
@@ -110,7 +117,7 @@ def test_segue_data_reads_converts_splits_and_merges_it(tmp_path, capsys):
     }
 
 
-def test_the_real_five_channel_sample_is_read_whole(sample_data):
+def test_the_real_five_channel_sample_is_read_whole(sample_data: Callable[[str], Path]) -> None:
     (split,) = read_splits(Data(root=sample_data("npy5-synth-24"))).values()
     assert (
         split.problems == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
@@ -24,7 +26,7 @@ from tests.data.images.test_value_scale import LEVELS, SIDE, channels, write_sta
         ("pages.tif", "I"),
     ],
 )
-def test_a_stack_is_its_brightest_values_or_one_plane(tmp_path, name, axis):
+def test_a_stack_is_its_brightest_values_or_one_plane(tmp_path: Path, name: str, axis: str) -> None:
     path = tmp_path / name
     write_stack(path, axis)
     brightest = image_io.read(path, channels(None))
@@ -39,7 +41,7 @@ def test_a_stack_is_its_brightest_values_or_one_plane(tmp_path, name, axis):
         image_io.read(path, channels(None, plane=5))
 
 
-def test_named_channels_of_a_stack_stay_channels(tmp_path):
+def test_named_channels_of_a_stack_stay_channels(tmp_path: Path) -> None:
     values = np.zeros((4, 2, SIDE, SIDE), np.uint16)
     values[2, 1, 5, 6] = 3000
     tifffile.imwrite(tmp_path / "h.tif", values, imagej=True, metadata={"axes": "ZCYX"})
@@ -49,7 +51,7 @@ def test_named_channels_of_a_stack_stay_channels(tmp_path):
         image_io.read(tmp_path / "h.tif", 3)
 
 
-def test_a_grey_model_reads_grey_saved_as_colour_but_no_colour(tmp_path):
+def test_a_grey_model_reads_grey_saved_as_colour_but_no_colour(tmp_path: Path) -> None:
     grey = (LEVELS % 256).astype(np.uint8)
     Image.fromarray(grey).convert("RGB").save(tmp_path / "grey.png")
     assert np.array_equal(image_io.read(tmp_path / "grey.png", channels(None))[0].numpy(), grey)
@@ -59,8 +61,8 @@ def test_a_grey_model_reads_grey_saved_as_colour_but_no_colour(tmp_path):
 
 
 def test_pages_of_several_shapes_and_stacks_too_large_are_refused_with_their_sizes(
-    tmp_path, monkeypatch
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with tifffile.TiffWriter(tmp_path / "mixed.tif") as file:
         file.write(np.zeros((64, 80), np.uint16))
         file.write(np.zeros((32, 40), np.uint16))

@@ -7,7 +7,7 @@ import pickle
 from segue.data.images.image_error import ImageError
 
 
-def test_an_error_becomes_a_problem_of_its_kind_after_crossing_processes():
+def test_an_error_becomes_a_problem_of_its_kind_after_crossing_processes() -> None:
     error = pickle.loads(
         pickle.dumps(ImageError("damaged image", "a.png", "cut", "a whole one", "x"))
     )

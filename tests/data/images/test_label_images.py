@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hotcoco.mask import decode
@@ -10,13 +12,15 @@ from PIL import Image
 from segue.data.images import label_images
 from segue.errors import DataError
 from segue.inference.outputs import label_image, write_labels
+from segue.structures.masks import Rle
 from segue.structures.regions import Region
 from tests.data.formats.test_masks import only
 from tests.inference.painted import Exact, picture
 from tests.inference.test_outputs import with_masks
+from tests.optional import checked
 
 
-def test_label_images_that_segue_wrote_are_read_back_exactly(tmp_path):
+def test_label_images_that_segue_wrote_are_read_back_exactly(tmp_path: Path) -> None:
     """`segue predict --write labels` writes NAME.labels.tif, or NAME.png.labels.tif where two
     images are NAME.
     """
@@ -33,14 +37,16 @@ def test_label_images_that_segue_wrote_are_read_back_exactly(tmp_path):
     assert len(split.records) == 3 and not [p for p in split.problems if p.severity == "error"]
     for record in split.records:
         read = [
-            decode({"size": list(found.size), "counts": a.mask.counts}).astype(bool)
+            decode({"size": list(found.size), "counts": checked(Rle, a.mask).counts}).astype(bool)
             for a in record.annotations
         ]
         assert len(read) == len(found) > 5
         assert all((one == (numbers == n)).all() for n, one in enumerate(read, 1))
 
 
-def test_objects_that_overlap_are_written_on_as_few_pages_as_it_takes_and_come_back(tmp_path):
+def test_objects_that_overlap_are_written_on_as_few_pages_as_it_takes_and_come_back(
+    tmp_path: Path,
+) -> None:
     rasters = [np.zeros((50, 60), bool) for _ in range(4)]
     rasters[0][5:40, 5:40] = rasters[1][20:45, 20:50] = rasters[2][0:4, 0:60] = rasters[3][
         30:35, 0:20
@@ -60,6 +66,6 @@ def test_objects_that_overlap_are_written_on_as_few_pages_as_it_takes_and_come_b
     assert (label_images.read(tmp_path / "b.tif")[0] == label_image(apart)).all()
 
 
-def test_no_more_objects_than_16_bits_can_number():
+def test_no_more_objects_than_16_bits_can_number() -> None:
     with pytest.raises(DataError, match="70000 objects; expected at most 65535"):
         label_images.layers([Region(0, 0, 0, 0, b"")] * 70_000, 9, 9)

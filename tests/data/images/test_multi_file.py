@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,11 +59,11 @@ def save(path: Path, pixels: np.ndarray) -> Path:
 
 
 @pytest.fixture
-def photo(tmp_path) -> Path:
+def photo(tmp_path: Path) -> Path:
     return save(tmp_path / "train" / "a.png", PHOTO)
 
 
-def test_a_stage_takes_some_channels_of_a_file_by_their_number(tmp_path):
+def test_a_stage_takes_some_channels_of_a_file_by_their_number(tmp_path: Path) -> None:
     five = np.random.default_rng(2).integers(0, 256, (SIDE, SIDE, 5), np.uint8)
     path = save(tmp_path / "a.npy", five)
     some = [Channel(name="event", at=4), Channel(name="thermal", at=3)]
@@ -77,7 +78,9 @@ def test_a_stage_takes_some_channels_of_a_file_by_their_number(tmp_path):
         channels({"name": "thermal", "at": 3})
 
 
-def test_8_bit_colour_beside_16_bit_thermal_keeps_all_levels_of_both(photo, tmp_path):
+def test_8_bit_colour_beside_16_bit_thermal_keeps_all_levels_of_both(
+    photo: Path, tmp_path: Path
+) -> None:
     save(photo.parent / "thermal" / "a.png", LEVELS)
     for scale in (None, 1023, "percentile"):
         wanted = channels({"name": "thermal", "folder": "thermal", "scale": scale})
@@ -100,13 +103,15 @@ def test_8_bit_colour_beside_16_bit_thermal_keeps_all_levels_of_both(photo, tmp_
         assert torch.equal(seen_by(predictor, picture), Normalise(wanted)(inputs[None])[0])
 
 
-def test_files_of_one_type_stay_as_stored(photo):
+def test_files_of_one_type_stay_as_stored(photo: Path) -> None:
     save(photo.parent / "thermal" / "a.tif", PHOTO[..., 0])
     pixels = read_image(Record(photo, SIDE, SIDE, 1), THERMAL)
     assert pixels.dtype == torch.uint8 and torch.equal(pixels[3], pixels[0])
 
 
-def test_channels_that_name_one_folder_are_its_files_in_order_wherever_they_are_listed(photo):
+def test_channels_that_name_one_folder_are_its_files_in_order_wherever_they_are_listed(
+    photo: Path,
+) -> None:
     save(photo.parent / "other" / "a.npy", np.stack([LEVELS, LEVELS * 2], -1))
     one, two = ({"name": name, "folder": "other"} for name in ("one", "two"))
     listed = Data.model_validate({"root": ".", "channels": [one, "b", "g", "r", two]}).channels
@@ -121,8 +126,8 @@ def test_channels_that_name_one_folder_are_its_files_in_order_wherever_they_are_
 
 
 def test_a_partner_of_three_equal_channels_is_one_and_any_other_number_is_refused_with_both_names(
-    photo,
-):
+    photo: Path,
+) -> None:
     path = photo.parent / "thermal" / "a.png"
     grey = PHOTO[..., 0]
     save(path, np.stack([grey] * 3, -1))
@@ -141,7 +146,7 @@ def test_a_partner_of_three_equal_channels_is_one_and_any_other_number_is_refuse
 
 
 @pytest.mark.parametrize("listed", [THERMAL, THERMAL[3:]])
-def test_a_partner_of_another_size_is_refused_with_both_names(photo, listed):
+def test_a_partner_of_another_size_is_refused_with_both_names(photo: Path, listed: Any) -> None:
     path = save(photo.parent / "thermal" / "a.png", LEVELS[:50])
     with pytest.raises(
         DataError,
@@ -151,8 +156,8 @@ def test_a_partner_of_another_size_is_refused_with_both_names(photo, listed):
 
 
 def test_what_is_wrong_with_partners_is_said_before_training_and_their_bytes_count(
-    rendered, tmp_path
-):
+    rendered: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "data"
     shutil.copytree(rendered, root)
     for part in ("train", "valid", "test"):
@@ -177,7 +182,7 @@ def test_what_is_wrong_with_partners_is_said_before_training_and_their_bytes_cou
         read_dataset(data)
 
 
-def test_channels_are_told_apart_and_folders_are_relative():
+def test_channels_are_told_apart_and_folders_are_relative() -> None:
     for folder in ("", "/data/thermal", "../thermal"):
         with pytest.raises(
             ValidationError, match="expected the name of a folder next to the images"
@@ -187,7 +192,7 @@ def test_channels_are_told_apart_and_folders_are_relative():
         channels("r")
 
 
-def test_eight_bits_with_mean_and_deviation_are_divided_by_255_first(tmp_path):
+def test_eight_bits_with_mean_and_deviation_are_divided_by_255_first(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     stored = np.dstack([PHOTO, LEVELS % 256, LEVELS // 4]).astype(np.uint8)
     np.save(path, stored)
@@ -201,7 +206,7 @@ def test_eight_bits_with_mean_and_deviation_are_divided_by_255_first(tmp_path):
     assert np.abs(values - expected).max() < 1e-5
 
 
-def test_pictures_show_red_green_and_blue_wherever_they_lie():
+def test_pictures_show_red_green_and_blue_wherever_they_lie() -> None:
     pixels = torch.from_numpy(
         np.dstack([LEVELS % 256, PHOTO[..., ::-1], LEVELS // 4]).astype(np.uint8)
     ).permute(2, 0, 1)

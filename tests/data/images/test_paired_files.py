@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,9 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_partner_is_found_where_people_put_it(tmp_path, place, monkeypatch):
+def test_a_partner_is_found_where_people_put_it(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = save(tmp_path / place, PHOTO)
     path = tmp_path / PLACES[place]
     save(path.with_suffix(path.suffix.lower()), LEVELS).rename(path)
@@ -44,7 +47,7 @@ def test_a_partner_is_found_where_people_put_it(tmp_path, place, monkeypatch):
         multi_file.files(image, THERMAL)
 
 
-def test_the_nearest_folder_wins_and_two_files_for_one_partner_are_refused(tmp_path):
+def test_the_nearest_folder_wins_and_two_files_for_one_partner_are_refused(tmp_path: Path) -> None:
     image = save(tmp_path / "images" / "train" / "x.png", PHOTO)
     save(tmp_path / "thermal" / "x.png", LEVELS)
     far = save(tmp_path / "thermal" / "train" / "x.png", LEVELS)
@@ -56,7 +59,9 @@ def test_the_nearest_folder_wins_and_two_files_for_one_partner_are_refused(tmp_p
         multi_file.read(image, THERMAL)
 
 
-def test_a_folder_without_any_partner_is_said_once_with_those_that_have_some(rendered, tmp_path):
+def test_a_folder_without_any_partner_is_said_once_with_those_that_have_some(
+    rendered: Path, tmp_path: Path
+) -> None:
     data = Path(shutil.copytree(rendered, tmp_path / "data"))
     for path in sorted(data.glob("train/*.png"))[:3]:
         (data / "train" / "warm").mkdir(exist_ok=True)
@@ -76,12 +81,13 @@ def test_a_folder_without_any_partner_is_said_once_with_those_that_have_some(ren
 
 
 def test_scenes_side_by_side_are_no_partners_of_each_other_and_are_listed_once(
-    tmp_path, monkeypatch
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pictures = [save(tmp_path / f"scene_{number}" / f"{number}.png", PHOTO) for number in range(6)]
     save(tmp_path / "scene_2" / "1.png", LEVELS)  # which nobody has labelled
     thermal = save(tmp_path / "scene_3" / "thermal" / "3.png", LEVELS)
-    listed, iterdir = [], Path.iterdir
+    iterdir = Path.iterdir
+    listed: list[Any] = []
     monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
     assert paired_files.find_paired_files(pictures, tmp_path) == {
         "thermal": {pictures[3]: [thermal]}
@@ -89,7 +95,7 @@ def test_scenes_side_by_side_are_no_partners_of_each_other_and_are_listed_once(
     assert listed.count(tmp_path) == 1
 
 
-def test_partners_are_no_images_to_predict(tmp_path):
+def test_partners_are_no_images_to_predict(tmp_path: Path) -> None:
     for name in (
         "images/a.png",
         "images/b/c.png",
@@ -103,7 +109,9 @@ def test_partners_are_no_images_to_predict(tmp_path):
     assert len(pictures_in(tmp_path)) == 5 and len(pictures_in(tmp_path / "thermal", THERMAL)) == 2
 
 
-def test_coco_images_in_a_folder_beside_their_partners_are_the_images(rendered, tmp_path):
+def test_coco_images_in_a_folder_beside_their_partners_are_the_images(
+    rendered: Path, tmp_path: Path
+) -> None:
     for part in ("train", "valid"):
         shutil.copytree(rendered / part, tmp_path / part / "images")
         (tmp_path / part / "images" / "_annotations.coco.json").rename(
@@ -115,7 +123,7 @@ def test_coco_images_in_a_folder_beside_their_partners_are_the_images(rendered, 
     assert {record.image.parent.name for record in found.splits["train"].records} == {"images"}
 
 
-def test_an_image_is_not_its_own_partner(tmp_path):
+def test_an_image_is_not_its_own_partner(tmp_path: Path) -> None:
     image = save(tmp_path / "train" / "thermal" / "a.png", PHOTO)
     with pytest.raises(DataError, match="no partner .*thermal/a.* for channel thermal"):
         multi_file.read(image, THERMAL)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import tifffile
@@ -10,7 +13,7 @@ from PIL import Image
 from segue.data.images.pixel_size import pixel_size_um
 
 PIXELS = np.zeros((8, 8), np.uint16)
-SAID = {
+SAID: dict[str, tuple[dict[str, Any], float]] = {
     "ome": ({"ome": True, "metadata": {"PhysicalSizeX": 0.325, "PhysicalSizeY": 0.325}}, 0.325),
     "ome in nm": (
         {
@@ -33,7 +36,7 @@ SAID = {
     "centimetres": ({"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}, 0.5),
     "inches": ({"resolution": (25_400, 25_400), "resolutionunit": "INCH"}, 1.0),
 }
-UNSAID = {
+UNSAID: dict[str, dict[str, Any]] = {
     "nothing": {},
     "dots of a printer": {"resolution": (72, 72), "resolutionunit": "INCH"},
     "pixels": {"imagej": True, "resolution": (1, 1), "metadata": {"unit": "pixel"}},
@@ -44,7 +47,7 @@ UNSAID = {
 
 
 @pytest.mark.parametrize("kind", SAID)
-def test_the_size_of_a_pixel_is_read(tmp_path, kind):
+def test_the_size_of_a_pixel_is_read(tmp_path: Path, kind: str) -> None:
     options, expected = SAID[kind]
     path = tmp_path / ("a.ome.tif" if "ome" in options else "a.tif")
     tifffile.imwrite(path, PIXELS, **options)
@@ -52,12 +55,12 @@ def test_the_size_of_a_pixel_is_read(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", UNSAID)
-def test_what_is_no_length_is_none(tmp_path, kind):
+def test_what_is_no_length_is_none(tmp_path: Path, kind: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", PIXELS, **UNSAID[kind])
     assert pixel_size_um(tmp_path / "a.tif") is None
 
 
-def test_other_and_damaged_files_are_none(tmp_path):
+def test_other_and_damaged_files_are_none(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png", dpi=(25_400, 25_400))
     (tmp_path / "a.tif").write_bytes(b"II*\0 not a tiff")
     assert pixel_size_um(tmp_path / "a.png") is None and pixel_size_um(tmp_path / "a.tif") is None

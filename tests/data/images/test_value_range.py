@@ -4,6 +4,8 @@ not.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,13 +13,13 @@ from segue.data.images.value_range import ValueRange
 from segue.structures.channels import Channel
 
 
-def message(largest: int, dtype=torch.uint16, **channel) -> str:
+def message(largest: int, dtype: Any = torch.uint16, **channel: Any) -> str:
     values = ValueRange((Channel(name="x", **channel),))
     values.update(torch.full((1, 4, 4), largest, dtype=dtype))
     return values.mismatch()
 
 
-def test_twelve_bits_where_sixteen_are_expected_are_named_with_both_values():
+def test_twelve_bits_where_sixteen_are_expected_are_named_with_both_values() -> None:
     assert "channel x: the largest value is 4095; the model expects values up to 65535" in message(
         4095
     )
@@ -35,16 +37,16 @@ def test_twelve_bits_where_sixteen_are_expected_are_named_with_both_values():
         (1, {}),
     ],
 )
-def test_values_near_what_is_expected_say_nothing(largest, channel):
+def test_values_near_what_is_expected_say_nothing(largest: int, channel: dict[str, Any]) -> None:
     assert message(largest, **channel) == ""
 
 
-def test_bytes_and_floating_point_have_a_range_of_their_own():
+def test_bytes_and_floating_point_have_a_range_of_their_own() -> None:
     assert message(3, torch.uint8) == ""
     assert message(3000, torch.float32) == ""
 
 
-def test_the_largest_of_all_images_counts():
+def test_the_largest_of_all_images_counts() -> None:
     values = ValueRange((Channel(name="x"),))
     for largest in (100, 65000, 50):
         values.update(torch.full((1, 2, 2), largest, dtype=torch.uint16))

@@ -4,6 +4,7 @@ prediction."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from segue.data.pipeline.samples import Samples
 from segue.data.pipeline.transforms import Augment, View
 from segue.data.records import Record
 from segue.errors import DataError
+from segue.inference.predict import Predictor
+from segue.models import rfdetr
 from segue.models.parts.layers import Normalise
 from segue.structures.channels import Channel
 from segue.training import checkpoint
@@ -60,7 +63,9 @@ def distinct(image: torch.Tensor) -> int:
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("names", NAMES)
-def test_every_grey_level_reaches_the_network_in_training(tmp_path, suffix, kind, scale, names):
+def test_every_grey_level_reaches_the_network_in_training(
+    tmp_path: Path, suffix: str, kind: str, scale: str, names: str
+) -> None:
     path = tmp_path / f"a.{suffix}"
     stored = FILES[kind].astype(np.uint16)
     {"tif": tifffile.imwrite, "png": lambda p, v: Image.fromarray(v).save(p), "npy": np.save}[
@@ -82,7 +87,7 @@ def saved_model(folder: Path, channels: tuple[Channel, ...]) -> segue.inference.
     """
     family = models.get("rfdetr")
     settled, _ = family.resolve_options(
-        family.Options(resolution=SIDE, queries=5), family.SIZES["pico"], 5, "cpu"
+        rfdetr.Options(resolution=SIDE, queries=5), family.SIZES["pico"], 5, "cpu"
     )
     options = settled.model_dump()
     spec = models.ModelSpec(
@@ -93,7 +98,7 @@ def saved_model(folder: Path, channels: tuple[Channel, ...]) -> segue.inference.
     return segue.load(folder, device="cpu")
 
 
-def seen_by(predictor, picture) -> torch.Tensor:
+def seen_by(predictor: Predictor, picture: Any) -> torch.Tensor:
     """What the network's first layer (C, H, W) hands on when an image is predicted."""
     seen = []
     first = next(module for module in predictor.chain.modules() if isinstance(module, Normalise))
@@ -104,7 +109,7 @@ def seen_by(predictor, picture) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_prediction_sees_the_same_values_as_training(tmp_path, scale):
+def test_prediction_sees_the_same_values_as_training(tmp_path: Path, scale: str) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, FILES["twelve bits"].astype(np.uint16))
     wanted = channels(SCALES[scale])
@@ -116,7 +121,7 @@ def test_prediction_sees_the_same_values_as_training(tmp_path, scale):
         assert distinct(seen) == 1024 and torch.equal(seen, trained_on)
 
 
-def test_prediction_takes_the_plane_that_training_took(tmp_path):
+def test_prediction_takes_the_plane_that_training_took(tmp_path: Path) -> None:
     write_stack(tmp_path / "z.tif", "Z")
     predictor = saved_model(tmp_path / "model", channels(255, plane=2))
     assert torch.equal(
@@ -124,7 +129,9 @@ def test_prediction_takes_the_plane_that_training_took(tmp_path):
     )
 
 
-def test_inspect_tells_what_becomes_of_the_values_of_each_channel(tmp_path, capsys):
+def test_inspect_tells_what_becomes_of_the_values_of_each_channel(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     more = channels("percentile", ("sharp",), percentiles=(1, 99), plane=4, mean=0.4, std=0.2)
     saved_model(tmp_path / "model", (*channels(4095, ("r",)), *more, *channels(None)))
     assert main(["inspect", str(tmp_path / "model")]) == 0
@@ -139,7 +146,7 @@ def test_inspect_tells_what_becomes_of_the_values_of_each_channel(tmp_path, caps
     ]
 
 
-def test_augmentation_makes_no_levels_equal():
+def test_augmentation_makes_no_levels_equal() -> None:
     view = View(
         SIDE,
         SIDE,
@@ -152,7 +159,7 @@ def test_augmentation_makes_no_levels_equal():
     assert changed.max() > 1 and distinct(changed) == 1024
 
 
-def test_percentiles_are_those_of_the_image_and_hot_pixels_do_not_reach_far():
+def test_percentiles_are_those_of_the_image_and_hot_pixels_do_not_reach_far() -> None:
     stored = np.arange(1000, dtype=np.uint16).reshape(1, 20, 50)
     values = value_scaled(torch.from_numpy(stored), channels("percentile", percentiles=(10, 90)))[
         0
@@ -166,7 +173,7 @@ def test_percentiles_are_those_of_the_image_and_hot_pixels_do_not_reach_far():
 @pytest.mark.parametrize(
     "stored", [np.full((8, 8), 7), np.pad(np.array([[900]]), 40, constant_values=20)]
 )
-def test_an_image_of_nearly_one_value_stays_finite(stored):
+def test_an_image_of_nearly_one_value_stays_finite(stored: Any) -> None:
     values = value_scaled(torch.from_numpy(stored.astype(np.uint16))[None], channels("percentile"))
     assert values.min() >= 0 and values.max() <= 1 and distinct(values) == len(np.unique(stored))
 
@@ -201,7 +208,9 @@ def write_stack(path: Path, axis: str) -> None:
         (np.where(LEVELS == 9, np.nan, LEVELS), "percentile", "NaN or infinite"),
     ],
 )
-def test_other_types_of_numbers_keep_their_levels_or_are_refused(tmp_path, values, scale, levels):
+def test_other_types_of_numbers_keep_their_levels_or_are_refused(
+    tmp_path: Path, values: Any, scale: int | str | None, levels: int | str
+) -> None:
     tifffile.imwrite(tmp_path / "a.tif", values)
     wanted = channels(scale)
     if isinstance(levels, str):
@@ -222,6 +231,6 @@ def test_other_types_of_numbers_keep_their_levels_or_are_refused(tmp_path, value
         {"scale": "percentiles"},
     ],
 )
-def test_settings_that_mean_nothing_are_one_error(fields):
+def test_settings_that_mean_nothing_are_one_error(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="1 validation error"):
         Channel.model_validate({"name": "grey", **fields})

@@ -11,7 +11,7 @@ from segue.models.parts.layers import Normalise
 from tests.data.pipeline.test_transforms import BOX, FIVE, OUTLINE, five
 
 
-def test_a_displaced_channel_moves_by_pixels_of_the_image_and_repeats_its_edge():
+def test_a_displaced_channel_moves_by_pixels_of_the_image_and_repeats_its_edge() -> None:
     view = CorruptedView((96, 96), FIVE, displaced=[0, 3], right=3, down=-2)
     expected = five()
     for row in (0, 3):
@@ -31,7 +31,7 @@ def test_a_displaced_channel_moves_by_pixels_of_the_image_and_repeats_its_edge()
     )
 
 
-def test_a_missing_channel_is_zero_for_the_network():
+def test_a_missing_channel_is_zero_for_the_network() -> None:
     image = CorruptedView((48, 48), FIVE, missing=[0, 2])(five(torch.uint8), BOX, OUTLINE, 0)[0]
     values, whole = Normalise(FIVE)(image[None])[0], Normalise(FIVE)(five(torch.uint8)[None])[0]
     assert not values[[0, 2]].any() and torch.equal(values[[1, 3, 4]], whole[[1, 3, 4]])

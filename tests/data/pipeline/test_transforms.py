@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,7 @@ def overlap(image: torch.Tensor, points: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_image_boxes_and_points_stay_together_through_every_augmentation(seed):
+def test_image_boxes_and_points_stay_together_through_every_augmentation(seed: int) -> None:
     view = View(
         96,
         96,
@@ -46,7 +48,7 @@ def test_image_boxes_and_points_stay_together_through_every_augmentation(seed):
     torch.testing.assert_close(boxes[0], around, atol=1e-3, rtol=0)
 
 
-def test_a_flip_is_exact_for_points():
+def test_a_flip_is_exact_for_points() -> None:
     points = Points.of(OUTLINE, (48, 48))
     image = tv_tensors.Image(picture())
     mirrored = VF.horizontal_flip(points).as_subclass(torch.Tensor)
@@ -56,12 +58,12 @@ def test_a_flip_is_exact_for_points():
     assert (
         overlap(VF.vertical_flip(image), VF.vertical_flip(points).as_subclass(torch.Tensor)) > 0.97
     )
-    padded = VF.pad(points, [3, 5, 7, 9])
+    padded: Any = VF.pad(points, [3, 5, 7, 9])
     assert padded.canvas_size == (62, 58)
     assert overlap(VF.pad(image, [3, 5, 7, 9]), padded.as_subclass(torch.Tensor)) == 1.0
 
 
-def test_a_view_follows_from_its_seed_alone_and_leaves_the_generator_as_it_was():
+def test_a_view_follows_from_its_seed_alone_and_leaves_the_generator_as_it_was() -> None:
     view = View(64, 64, Augment())
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -74,7 +76,7 @@ def test_a_view_follows_from_its_seed_alone_and_leaves_the_generator_as_it_was()
     assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_without_augmentation_the_image_is_only_fitted():
+def test_without_augmentation_the_image_is_only_fitted() -> None:
     image, boxes, points = View(24, 96)(picture(), BOX, OUTLINE, 0)
     assert image.shape == (3, 24, 96)
     torch.testing.assert_close(boxes, BOX * torch.tensor([2, 0.5, 2, 0.5]))
@@ -90,7 +92,9 @@ def five(dtype: torch.dtype = torch.float32) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
-def test_only_red_green_and_blue_change_colour_all_channels_are_flipped_and_cropped(dtype):
+def test_only_red_green_and_blue_change_colour_all_channels_are_flipped_and_cropped(
+    dtype: Any,
+) -> None:
     pixels, view = five(dtype), View(48, 48, Augment(flip=1, crop=0, contrast=0.3), FIVE)
     image, _, _ = view(pixels, BOX, OUTLINE, 1)
     light = [3, 4, 1]
@@ -106,7 +110,9 @@ def test_only_red_green_and_blue_change_colour_all_channels_are_flipped_and_crop
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
-def test_a_dropped_channel_is_zero_for_the_network_as_often_as_asked_and_the_others_stay(dtype):
+def test_a_dropped_channel_is_zero_for_the_network_as_often_as_asked_and_the_others_stay(
+    dtype: Any,
+) -> None:
     plain = Augment(flip=0, crop=0, brightness=0, contrast=0, saturation=0)
     drop = {"thermal": 0.3, "event+r": 0.5}
     view = View(48, 48, plain.model_copy(update={"drop": drop}), FIVE)
@@ -129,13 +135,13 @@ def test_a_dropped_channel_is_zero_for_the_network_as_often_as_asked_and_the_oth
     assert torch.equal(view(five(dtype), BOX, OUTLINE, 7)[0], view(five(dtype), BOX, OUTLINE, 7)[0])
 
 
-def test_never_are_all_channels_dropped_and_dropping_changes_no_other_choice():
+def test_never_are_all_channels_dropped_and_dropping_changes_no_other_choice() -> None:
     always = Augment(drop={"thermal": 1, "b+event": 1, "r": 1, "g": 1})
     image = View(48, 48, always, FIVE)(five(), BOX, OUTLINE, 5)[0]
     assert torch.equal(image, View(48, 48, Augment(), FIVE)(five(), BOX, OUTLINE, 5)[0])
 
 
-def test_colour_changes_are_those_of_torchvision_in_one_go():
+def test_colour_changes_are_those_of_torchvision_in_one_go() -> None:
     photo = torch.randint(
         0, 256, (3, 40, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
@@ -150,7 +156,7 @@ def test_colour_changes_are_those_of_torchvision_in_one_go():
     assert (ours.float() - theirs * 255).abs().mean() < 2  # theirs clips and rounds in between
 
 
-def test_an_image_without_objects_passes():
+def test_an_image_without_objects_passes() -> None:
     image, boxes, points = View(32, 32, Augment(crop=1))(
         picture(), torch.zeros(0, 4), torch.zeros(0, 2), 3
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import hotcoco.mask as coco_mask
 import numpy as np
@@ -19,10 +20,11 @@ from segue.data.dataset import Data, read_splits
 from segue.data.records import Record, Split
 from segue.data.synthetic import render_dataset
 from segue.structures.masks import coco_rle
+from tests.optional import present
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory) -> Path:
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cells, rods and tubes that overlap, in three parts; some images are empty."""
     folder = tmp_path_factory.mktemp("parts")
     return render_dataset(folder, {"train": 8, "valid": 3, "test": 3}, side=96, seed=5)
@@ -39,7 +41,7 @@ def converted(root: Path, kind: str, out: Path) -> tuple[dict[str, Split], dict[
 
 def pairs(before: dict[str, Split], after: dict[str, Split]) -> list[tuple[Record, Record]]:
     """Every image of a data set with itself in the other."""
-    found = []
+    found: list[Any] = []
     for part, split in before.items():
         others = {record.image.stem: record for record in after[part].records}
         assert len(others) == len(split.records)
@@ -48,12 +50,14 @@ def pairs(before: dict[str, Split], after: dict[str, Split]) -> list[tuple[Recor
 
 
 def bits(record: Record) -> list[np.ndarray]:
-    rles = [coco_rle(a.mask, record.height, record.width) for a in record.annotations]
+    rles = [coco_rle(present(a.mask), record.height, record.width) for a in record.annotations]
     return [coco_mask.decode(rle).astype(bool) for rle in rles]
 
 
 @pytest.mark.parametrize(("kind", "off"), [("voc", 0.5), ("yolo", 1e-3)])
-def test_boxes_come_back_within_rounding_in_their_order(parts, tmp_path, capsys, kind, off):
+def test_boxes_come_back_within_rounding_in_their_order(
+    parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, off: float
+) -> None:
     seen = 0
     for record, again in pairs(*converted(parts, kind, tmp_path / kind)):
         assert [a.class_name for a in again.annotations] == [
@@ -72,7 +76,9 @@ def test_boxes_come_back_within_rounding_in_their_order(parts, tmp_path, capsys,
     )
 
 
-def test_masks_come_back_to_the_pixel_also_where_they_overlap(parts, tmp_path, capsys):
+def test_masks_come_back_to_the_pixel_also_where_they_overlap(
+    parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before, after = converted(parts, "masks", tmp_path / "masks")
     for record, again in pairs(before, after):
         one, other = (
@@ -90,8 +96,8 @@ def test_masks_come_back_to_the_pixel_also_where_they_overlap(parts, tmp_path, c
     assert several == sum(pages) > 0
 
 
-def test_outlines_for_yolo_cover_what_masks_cover(parts, tmp_path):
-    overlaps = []
+def test_outlines_for_yolo_cover_what_masks_cover(parts: Path, tmp_path: Path) -> None:
+    overlaps: list[Any] = []
     for record, again in pairs(*converted(parts, "yolo-seg", tmp_path / "yolo")):
         assert [a.class_name for a in again.annotations] == [
             a.class_name for a in record.annotations
@@ -134,7 +140,9 @@ def odd(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["masks", "yolo-seg", "voc", "yolo", "labelme"])
-def test_holes_and_pieces_stay_and_crowds_are_said(tmp_path, capsys, kind):
+def test_holes_and_pieces_stay_and_crowds_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
     ((record, again),) = pairs(*converted(odd(tmp_path / "in"), kind, tmp_path / "out"))
     assert ("1 crowd regions are left out" in capsys.readouterr().out) == (kind != "voc")
     assert [a.crowd for a in again.annotations] == (
@@ -148,7 +156,9 @@ def test_holes_and_pieces_stay_and_crowds_are_said(tmp_path, capsys, kind):
         assert (tmp_path / "out" / "masks" / "a.tif").is_file()
 
 
-def test_objects_without_masks_are_refused_where_there_is_nothing_else(tmp_path, capsys):
+def test_objects_without_masks_are_refused_where_there_is_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = odd(tmp_path / "in") / "_annotations.coco.json"
     content = json.loads(path.read_text())
     content["annotations"][0] |= {"bbox": [5, 15, 30, 30], "segmentation": []}
@@ -169,7 +179,9 @@ def test_objects_without_masks_are_refused_where_there_is_nothing_else(tmp_path,
 
 
 @pytest.mark.parametrize("kind", ["masks", "yolo-seg"])
-def test_masks_without_a_pixel_are_left_out_and_counted(tmp_path, capsys, kind):
+def test_masks_without_a_pixel_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
     path = odd(tmp_path / "in") / "_annotations.coco.json"
     content = json.loads(path.read_text())
     sliver = [[10, 10.2, 30, 10.2, 30, 10.3]]
@@ -192,7 +204,7 @@ def test_masks_without_a_pixel_are_left_out_and_counted(tmp_path, capsys, kind):
     assert f"3 objects are left out: their masks have no pixel, and {kind} has nothing else" in said
 
 
-def test_thin_boxes_at_the_far_edges_stay_in_voc(tmp_path):
+def test_thin_boxes_at_the_far_edges_stay_in_voc(tmp_path: Path) -> None:
     path = odd(tmp_path / "in") / "_annotations.coco.json"
     content = json.loads(path.read_text())
     boxes = [[79.6, 10, 0.4, 20], [10, 59.6, 20, 0.4]]
@@ -203,7 +215,9 @@ def test_thin_boxes_at_the_far_edges_stay_in_voc(tmp_path):
     assert [a.box_xyxy for a in again.annotations[:2]] == [(79, 10, 80, 30), (10, 59, 30, 60)]
 
 
-def test_a_class_that_no_folder_can_be_called_is_refused(tmp_path, capsys):
+def test_a_class_that_no_folder_can_be_called_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = odd(tmp_path / "in") / "_annotations.coco.json"
     for name in ("../up", "a/b", ".hidden"):
         content = json.loads(path.read_text())

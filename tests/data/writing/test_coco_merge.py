@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -28,7 +30,7 @@ SECOND = {
 }
 
 
-def test_entries_of_one_name_are_one_and_the_others_get_free_ids():
+def test_entries_of_one_name_are_one_and_the_others_get_free_ids() -> None:
     first = copy.deepcopy(FIRST)
     both = combined(FIRST, SECOND)
     assert first == FIRST and both["info"] == {"by": "me"}
@@ -55,7 +57,7 @@ def test_entries_of_one_name_are_one_and_the_others_get_free_ids():
         (lambda c: c["categories"][0].pop("name"), "an entry with id 1 and name None"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(change, words):
+def test_what_does_not_fit_together_is_refused(change: Callable[..., Any], words: str) -> None:
     second = copy.deepcopy(SECOND)
     change(second)
     with pytest.raises(DataError, match=words):

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ def levels(number: int) -> np.ndarray:
 
 
 @pytest.fixture
-def flat(tmp_path) -> Path:
+def flat(tmp_path: Path) -> Path:
     """Photographs with labels in one folder, and thermal images in a folder below."""
     folder = render_dataset(tmp_path / "in", {"train": COUNT}, side=SIDE, seed=5) / "train"
     (folder / "thermal").mkdir()
@@ -56,13 +58,15 @@ def same_levels(root: Path) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["coco", "yolo", "yolo-seg", "masks", "voc", "cvat", "labelme"])
-def test_they_are_converted_with_every_format(flat, tmp_path, capsys, kind):
+def test_they_are_converted_with_every_format(
+    flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
     assert main(["data", "convert", str(flat), "--to", kind, "--out", str(tmp_path / kind)]) == 0
     assert f"thermal: {COUNT} partners of {COUNT} images go along" in capsys.readouterr().out
     assert len(thermal_images(tmp_path / kind)) == COUNT and same_levels(tmp_path / kind)
 
 
-def test_they_are_split_and_linked_as_their_images_are(flat, tmp_path):
+def test_they_are_split_and_linked_as_their_images_are(flat: Path, tmp_path: Path) -> None:
     out = tmp_path / "parts"
     assert (
         main(["data", "split", str(flat), "--out", str(out), "--shares", "0.5,0.5", "--link"]) == 0
@@ -76,7 +80,9 @@ def test_they_are_split_and_linked_as_their_images_are(flat, tmp_path):
     assert same_levels(tmp_path / "again") and len(thermal_images(tmp_path / "again")) == COUNT
 
 
-def test_they_are_merged_and_some_that_are_missing_are_counted(flat, tmp_path, capsys):
+def test_they_are_merged_and_some_that_are_missing_are_counted(
+    flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = render_dataset(tmp_path / "other", {"train": 3}, side=SIDE, seed=6) / "train"
     (other / "thermal").mkdir()
     for path in sorted(other.glob("*.png"))[:2]:
@@ -92,7 +98,9 @@ def test_they_are_merged_and_some_that_are_missing_are_counted(flat, tmp_path, c
 
 
 @pytest.mark.parametrize("link", [[], ["--link"]])
-def test_two_of_one_name_are_refused_and_neither_is_overwritten(flat, tmp_path, capsys, link):
+def test_two_of_one_name_are_refused_and_neither_is_overwritten(
+    flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], link: list[Any] | list[str]
+) -> None:
     other = render_dataset(tmp_path / "other", {"train": 1}, side=SIDE, seed=6) / "train"
     (other / "thermal").mkdir()
     (path,) = other.glob("*.png")
@@ -113,8 +121,8 @@ def test_two_of_one_name_are_refused_and_neither_is_overwritten(flat, tmp_path, 
 
 @pytest.mark.parametrize("same", ["manual", "both"])
 def test_those_beside_one_of_two_equal_images_go_along_whichever_is_kept(
-    flat, tmp_path, capsys, same
-):
+    flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], same: str
+) -> None:
     other = Path(shutil.copytree(flat, tmp_path / "other"))
     for number, path in enumerate(sorted((flat / "thermal").iterdir())):
         (path if number % 2 else other / "thermal" / path.name).unlink()
@@ -142,7 +150,9 @@ def with_bitmap(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("link", [[], ["--link"]])
-def test_two_images_of_one_stem_share_their_partner(flat, tmp_path, link):
+def test_two_images_of_one_stem_share_their_partner(
+    flat: Path, tmp_path: Path, link: list[Any] | list[str]
+) -> None:
     with_bitmap(flat)
     out = tmp_path / "out"
     assert main(["data", "convert", str(flat), "--to", "coco", "--out", str(out), *link]) == 0
@@ -150,8 +160,8 @@ def test_two_images_of_one_stem_share_their_partner(flat, tmp_path, link):
 
 
 def test_images_that_only_a_suffix_tells_apart_do_not_become_one_when_scaled(
-    flat, tmp_path, capsys
-):
+    flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = with_bitmap(flat)
     assert (
         main(["data", "scale", str(flat), "--out", str(tmp_path / "half"), "--factor", "0.5"]) == 2
@@ -162,7 +172,7 @@ def test_images_that_only_a_suffix_tells_apart_do_not_become_one_when_scaled(
     )
 
 
-def test_they_are_scaled_with_all_their_levels(flat, tmp_path):
+def test_they_are_scaled_with_all_their_levels(flat: Path, tmp_path: Path) -> None:
     assert (
         main(["data", "scale", str(flat), "--out", str(tmp_path / "half"), "--factor", "0.5"]) == 0
     )
@@ -172,7 +182,9 @@ def test_they_are_scaled_with_all_their_levels(flat, tmp_path):
         assert np.abs(values[8:24, 8:24] - whole[16:48:2, 16:48:2]).max() < 2 * SIDE
 
 
-def test_copies_other_parts_other_sizes_and_masks_are_no_other_camera(tmp_path, capsys):
+def test_copies_other_parts_other_sizes_and_masks_are_no_other_camera(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = render_dataset(tmp_path / "in", {"train": 2, "valid": 2}, side=SIDE, seed=5)
     for part in ("train", "valid"):
         for number, path in enumerate(sorted((root / part).glob("*.png"))):
@@ -192,7 +204,9 @@ def test_copies_other_parts_other_sizes_and_masks_are_no_other_camera(tmp_path, 
     assert len(list((tmp_path / "out").rglob("*.png"))) == 4
 
 
-def test_real_pairs_stay_pairs(sample_data, tmp_path, capsys):
+def test_real_pairs_stay_pairs(
+    sample_data: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = sample_data("deeppcb-pairs-40")
     assert (
         main(

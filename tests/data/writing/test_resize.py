@@ -5,6 +5,7 @@ pixels.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,23 +14,27 @@ from PIL import Image
 from segue.data.images import image_io
 from segue.data.records import Annotation, Record
 from segue.data.writing.resize import resized_record, write_resized
-from segue.structures.masks import Polygon, bitmap, encoded
+from segue.structures.masks import Polygon, Rle, bitmap, encoded
+from tests.optional import checked
 
 RING = np.array([[2.0, 4.0], [6.0, 4.0], [6.0, 8.0], [2.0, 8.0]])
 
 
-def test_boxes_and_outlines_are_scaled_on_each_axis():
+def test_boxes_and_outlines_are_scaled_on_each_axis() -> None:
     cell = Annotation((2, 4, 6, 8), "cell", Polygon((RING,)))
     record = resized_record(Record(Path("a.png"), 10, 20, 1, (cell,)), 30, 40)
     (scaled,) = record.annotations
     assert (record.height, record.width, scaled.box_xyxy) == (30, 40, (4.0, 12.0, 12.0, 24.0))
-    assert np.array_equal(scaled.mask.rings[0], RING * (2, 3)) and scaled.class_name == "cell"
+    assert (
+        np.array_equal(checked(Polygon, scaled.mask).rings[0], RING * (2, 3))
+        and scaled.class_name == "cell"
+    )
 
 
-def test_a_raster_keeps_its_share_of_the_image():
+def test_a_raster_keeps_its_share_of_the_image() -> None:
     mask = encoded(np.ones((8, 8), bool), 4, 2, 16, 16)
     record = Record(Path("a.png"), 16, 16, 1, (Annotation((4, 2, 12, 10), "cell", mask),))
-    bits, x, y = bitmap(resized_record(record, 32, 32).annotations[0].mask)
+    bits, x, y = bitmap(checked(Rle, resized_record(record, 32, 32).annotations[0].mask))
     assert (x, y) == (8, 4) and bits.sum() == 256
 
 
@@ -41,7 +46,9 @@ def test_a_raster_keeps_its_share_of_the_image():
         (np.full((1, 5, 8, 8), 4000, np.uint16), ".npy"),
     ],
 )
-def test_levels_and_channels_come_back_in_a_format_that_has_them(tmp_path, values, suffix):
+def test_levels_and_channels_come_back_in_a_format_that_has_them(
+    tmp_path: Path, values: Any, suffix: str
+) -> None:
     if suffix == ".npy":
         np.save(tmp_path / "a.npy", values[0].transpose(1, 2, 0))
     else:

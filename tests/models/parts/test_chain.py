@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from typing_extensions import override
 
 from segue import models
 from segue.errors import PlanError
@@ -22,17 +25,18 @@ class Part(nn.Module):
         self.reads, self.writes = (reads,), (writes,)
         self.linear, self.norm, self.dropout = nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)
 
-    def forward(self, state):
+    @override
+    def forward(self, state: Any):
         self.recorded = torch.is_grad_enabled()
         return {self.writes[0]: self.dropout(self.norm(self.linear(state[self.reads[0]])))}
 
 
-def chain() -> Chain:
+def chain() -> Any:
     torch.manual_seed(0)
     return Chain(SPEC, {"one": Part("images", "x"), "two": Part("x", "y"), "three": Part("y", "z")})
 
 
-def test_freezing_moves_a_boundary_along_the_chain():
+def test_freezing_moves_a_boundary_along_the_chain() -> None:
     model = chain()
     model.freeze_through("two")
     assert model.frozen == ("one", "two") and model.learning == ("three",)
@@ -41,7 +45,7 @@ def test_freezing_moves_a_boundary_along_the_chain():
     assert model.frozen == () and all(p.requires_grad for p in model.parameters())
 
 
-def test_frozen_parts_stay_in_eval_mode_and_record_nothing():
+def test_frozen_parts_stay_in_eval_mode_and_record_nothing() -> None:
     model = chain()
     model.freeze_through("two")
     model.train()
@@ -54,7 +58,7 @@ def test_frozen_parts_stay_in_eval_mode_and_record_nothing():
     )
 
 
-def test_the_prefix_holds_what_later_parts_read_and_the_rest_can_start_from_it():
+def test_the_prefix_holds_what_later_parts_read_and_the_rest_can_start_from_it() -> None:
     model = chain()
     model.freeze_through("two")
     model.eval()
@@ -71,7 +75,9 @@ def test_the_prefix_holds_what_later_parts_read_and_the_rest_can_start_from_it()
         ("logits", "part three: reads logits, which nothing before it writes"),
     ],
 )
-def test_a_part_that_reads_what_nothing_before_it_writes_is_refused(reads, message):
+def test_a_part_that_reads_what_nothing_before_it_writes_is_refused(
+    reads: str, message: str
+) -> None:
     """Also what a later part writes, or the part itself."""
     parts = {"one": Part("images", "x"), "two": Part("x", "z"), "three": Part(reads, "y")}
     with pytest.raises(PlanError) as caught:
@@ -79,25 +85,25 @@ def test_a_part_that_reads_what_nothing_before_it_writes_is_refused(reads, messa
     assert message in caught.value.message
 
 
-def test_a_part_that_declares_nothing_is_refused():
+def test_a_part_that_declares_nothing_is_refused() -> None:
     with pytest.raises(PlanError, match="part one: a Linear that declares no reads and no writes"):
         Chain(SPEC, {"one": nn.Linear(4, 4)})
 
 
 @pytest.mark.parametrize("family", models.names())
-def test_parts_read_and_write_what_they_declare(family):
+def test_parts_read_and_write_what_they_declare(family: Any) -> None:
     """In training and in eval mode, with and without a mask head, on a spy of the state."""
     declared = 0
     for masks in (False, True):
-        chain = pico.build(family, masks=masks)
+        chain: Any = pico.build(family, masks=masks)
         height, width = models.get(family).input_size(chain.spec)
-        state: dict = {"images": torch.zeros(2, 3, height, width)}
+        state: dict[str, Any] = {"images": torch.zeros(2, 3, height, width)}
         written: dict[str, set[str]] = {name: set() for name in chain.order}
         for training in (False, True):
             chain.train(training)
             values = dict(state)
             for name in chain.order:
-                part = chain.part(name)
+                part: Any = chain.part(name)
                 readable = {key: values[key] for key in part.reads}
                 optional = {key: value for key, value in values.items() if key.startswith("enc_")}
                 added = part({**readable, **optional})

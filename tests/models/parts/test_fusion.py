@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -12,14 +14,15 @@ from tests.models.rgbx import build, pixels, two_targets
 
 @pytest.mark.parametrize("fusion", ["cross", "add", "concat", "gated", "none"])
 @pytest.mark.parametrize("zero_init", [True, False])
-def test_every_fusion_learns(fusion, zero_init):
+def test_every_fusion_learns(fusion: str, zero_init: bool) -> None:
     """A few steps on one batch lower the loss, and move every parameter that is not the
     background's unread box.
     """
     chain = build(classes=("a", "b"), fusion=fusion, zero_init=zero_init)
     loss, targets = rgbx_rcnn.criterion(chain, "boxes", {}), two_targets()
     optimizer = torch.optim.AdamW(chain.parameters(), lr=2e-3, weight_decay=0.0)
-    before, values = {n: p.detach().clone() for n, p in chain.named_parameters()}, []
+    before = {n: p.detach().clone() for n, p in chain.named_parameters()}
+    values: list[Any] = []
     for _ in range(6):
         sums = loss(rgbx_rcnn.predictions(chain, chain.train()({"images": pixels()})), targets)
         total = loss.total(sums, Batch({}, targets).counts())

@@ -4,6 +4,8 @@ computed.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -12,7 +14,9 @@ from tests.models.test_rfdetr import count
 
 
 @pytest.mark.parametrize(("width", "stride"), [(256, 16), (256, 12), (256, 14), (96, 8), (384, 7)])
-def test_the_nano_attention_head_has_at_least_seventy_percent_fewer_parameters(width, stride):
+def test_the_nano_attention_head_has_at_least_seventy_percent_fewer_parameters(
+    width: int, stride: int
+) -> None:
     full, small = (
         mask_heads.build(kind, width, 2, stride) for kind in ("attention", "attention-nano")
     )
@@ -22,8 +26,8 @@ def test_the_nano_attention_head_has_at_least_seventy_percent_fewer_parameters(w
 @pytest.mark.parametrize("kind", ["dot", "attention", "attention-nano"])
 @pytest.mark.parametrize(("cells", "stride"), [(8, 8), (6, 16), (10, 14), (8, 12)])
 def test_masks_have_a_quarter_of_the_input_and_the_same_whatever_else_is_asked_for(
-    kind, cells, stride
-):
+    kind: str, cells: int, stride: int
+) -> None:
     torch.manual_seed(0)
     head = mask_heads.build(kind, 32, 2, stride).eval()
     masks = head(random_state(cells))["masks"]
@@ -42,13 +46,13 @@ def test_masks_have_a_quarter_of_the_input_and_the_same_whatever_else_is_asked_f
     none.sum().backward()  # nothing asked for is still part of the graph
 
 
-def random_state(cells: int) -> dict:
+def random_state(cells: int) -> dict[str, Any]:
     queries, boxes = torch.randn(2, 2, 5, 32), 0.2 + 0.3 * torch.rand(2, 2, 5, 4)
     return {"memory_0": torch.randn(2, 32, cells, cells), "queries": queries, "boxes_cxcywh": boxes}
 
 
 @pytest.mark.parametrize("kind", ["attention", "attention-nano"])
-def test_a_new_attention_head_starts_with_the_filled_box(kind):
+def test_a_new_attention_head_starts_with_the_filled_box(kind: str) -> None:
     torch.manual_seed(0)
     head, state = mask_heads.build(kind, 32, 2, 8), random_state(16)
     state["boxes_cxcywh"][0, 1, 2] = torch.tensor([0.5, 0.25, 0.5, 0.25])
@@ -58,14 +62,14 @@ def test_a_new_attention_head_starts_with_the_filled_box(kind):
     assert (mask & box).sum() / (mask | box).sum() > 0.95
 
 
-def test_a_box_covers_its_share_of_each_cell():
+def test_a_box_covers_its_share_of_each_cell() -> None:
     cover = mask_heads.box_cover(torch.tensor([[0.5, 0.5, 0.5, 0.25], [0.1, 0.1, 0.1, 0.1]]), 4, 8)
     assert cover[0, 1].tolist() == pytest.approx([0, 0, 0.5, 0.5, 0.5, 0.5, 0, 0])
     assert cover[1, 0, :2].tolist() == pytest.approx([0.24, 0.08])
     assert (cover.sum((1, 2)) / 32).tolist() == pytest.approx([0.125, 0.01])  # the box's area
 
 
-def test_sampled_dot_masks_are_the_masks_sampled():
+def test_sampled_dot_masks_are_the_masks_sampled() -> None:
     torch.manual_seed(0)
     head = mask_heads.build("dot", 32, 2, 8)
     masks = head({"memory_0": torch.randn(2, 32, 8, 8), "queries": torch.randn(2, 2, 5, 32)})[

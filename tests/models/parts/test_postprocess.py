@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from segue.models.parts.postprocess import boxes_around
 
 
-def test_boxes_are_those_of_the_enlarged_masks():
+def test_boxes_are_those_of_the_enlarged_masks() -> None:
     logits = F.interpolate(
         torch.randn(6, 1, 5, 7, generator=torch.Generator().manual_seed(2)),
         (20, 30),

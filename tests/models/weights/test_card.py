@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from torch import nn
 
@@ -12,7 +14,7 @@ from segue.models.weights.card import Card, PartSummary, card_in
 SPEC = ModelSpec(family="rfdetr", size="pico", classes=("cell",))
 
 
-def test_what_it_came_from_is_listed_nearest_first():
+def test_what_it_came_from_is_listed_nearest_first() -> None:
     base = {"source": "rf-detr-nano.pth", "weights_sha256": "b"}
     card = Card(
         spec=SPEC, came_from={"checkpoint": "1-detector", "weights_sha256": "a", "came_from": base}
@@ -21,11 +23,11 @@ def test_what_it_came_from_is_listed_nearest_first():
     assert Card(spec=SPEC).lineage() == []
 
 
-def test_the_manifest_of_its_data_is_empty_where_it_does_not_say():
+def test_the_manifest_of_its_data_is_empty_where_it_does_not_say() -> None:
     assert Card(spec=SPEC, data={"sha256": "x"}).manifest == "x" and Card(spec=SPEC).manifest == ""
 
 
-def test_a_card_comes_back_as_it_was_written():
+def test_a_card_comes_back_as_it_was_written() -> None:
     card = Card(
         spec=SPEC, metrics={"box_ap": 0.5}, parts={"head": PartSummary.of(nn.Linear(3, 2), True)}
     )
@@ -36,7 +38,7 @@ def test_a_card_comes_back_as_it_was_written():
 @pytest.mark.parametrize(
     "spec", [None, [], {"family": "rfdetr"}, {**SPEC.model_dump(), "colour": 1}]
 )
-def test_a_foreign_file_that_describes_no_model_is_refused_by_name(spec):
+def test_a_foreign_file_that_describes_no_model_is_refused_by_name(spec: Any) -> None:
     with pytest.raises(CheckpointError, match="a.pth: describes no model that can be built"):
         card_in("a.pth", spec)
     assert card_in("a.pth", SPEC.model_dump(), stage="x").stage == "x"

@@ -20,7 +20,7 @@ NAME = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def served(tmp_path, monkeypatch) -> SimpleNamespace:
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What the hub says and sends, and how often it was asked.
 
     Kept as its library does: links to files by SHA-256.
@@ -51,20 +51,22 @@ def served(tmp_path, monkeypatch) -> SimpleNamespace:
     return hub_
 
 
-def test_a_model_is_fetched_once_and_then_used_without_the_network(served):
+def test_a_model_is_fetched_once_and_then_used_without_the_network(served: SimpleNamespace) -> None:
     folder = hub.download("a/model")
     assert (folder / "model.safetensors").read_bytes() == CONTENT and served.asked == 1
     assert hub.download("a/model") == folder and served.asked == 1
 
 
-def test_a_file_that_is_not_what_was_announced_is_removed_and_refused(served, tmp_path):
+def test_a_file_that_is_not_what_was_announced_is_removed_and_refused(
+    served: SimpleNamespace, tmp_path: Path
+) -> None:
     served.content = b"other"
     with pytest.raises(CheckpointError, match="its SHA-256 is not what the hub announced; removed"):
         hub.download("a/model")
     assert not (tmp_path / NAME).exists()
 
 
-def test_a_model_above_the_cap_is_not_fetched(served, tmp_path):
+def test_a_model_above_the_cap_is_not_fetched(served: SimpleNamespace, tmp_path: Path) -> None:
     served.size = hub.MOST_BYTES
     with pytest.raises(
         CheckpointError, match=r"a model of 10,000,000,002 bytes; expected at most 10,000,000,000"
@@ -73,7 +75,9 @@ def test_a_model_above_the_cap_is_not_fetched(served, tmp_path):
     assert not Path(tmp_path / "snapshot").exists()
 
 
-def test_a_hub_without_https_is_not_asked(served, monkeypatch):
+def test_a_hub_without_https_is_not_asked(
+    served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://mirror")
     with pytest.raises(CheckpointError, match="a hub at http://mirror; expected https://"):
         hub.download("a/model")

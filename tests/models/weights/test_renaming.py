@@ -10,7 +10,7 @@ from segue.models.weights.renaming import join_attention, split_attention, to_ou
 RULES = [("^decoder.{}.mlp", "^transformer.layer{}.fc"), ("layer_norm", "norm")]
 
 
-def test_names_go_there_and_back_and_values_stay():
+def test_names_go_there_and_back_and_values_stay() -> None:
     theirs = {"transformer.layer12.fc.weight": torch.ones(2), "norm.bias": torch.zeros(1)}
     ours = to_ours(theirs, RULES)
     assert list(ours) == ["decoder.12.mlp.weight", "layer_norm.bias"]
@@ -19,12 +19,12 @@ def test_names_go_there_and_back_and_values_stay():
     assert list(to_theirs(to_ours(back, RULES), RULES)) == list(back)
 
 
-def test_a_rule_for_the_beginning_of_a_name_leaves_others_alone():
+def test_a_rule_for_the_beginning_of_a_name_leaves_others_alone() -> None:
     name = "other.transformer.layer1.fc.weight"
     assert list(to_ours({name: torch.zeros(1)}, RULES)) == [name]
 
 
-def test_attention_is_three_projections_and_again_one():
+def test_attention_is_three_projections_and_again_one() -> None:
     stacked = {
         "a.self_attn.in_proj_weight": torch.arange(12.0).reshape(6, 2),
         "a.self_attn.in_proj_bias": torch.arange(6.0),

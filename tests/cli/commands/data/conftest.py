@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ SIDE = 64
 
 
 @pytest.fixture
-def data(capsys):
+def data(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Runs `segue data ...`: the exit code and what was printed."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
@@ -28,14 +30,14 @@ def data(capsys):
 
 
 @pytest.fixture(scope="session")
-def flat(tmp_path_factory) -> Path:
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve fields in two colours each, not divided: 24 images, every object twice."""
     folder = (
         render_dataset(tmp_path_factory.mktemp("flat"), {"train": 12}, side=SIDE, seed=5) / "train"
     )
     path = folder / "_annotations.coco.json"
     content = json.loads(path.read_text())
-    twins = {"images": [], "annotations": []}
+    twins: dict[str, list[Any]] = {"images": [], "annotations": []}
     for colour, (first_image, first_object) in {"green": (0, 0), "grey": (100, 10_000)}.items():
         for entry in content["images"]:
             stem = entry["file_name"].removesuffix(".png")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tifffile
@@ -11,7 +13,7 @@ from tests.cli.commands.data.conftest import SIDE
 from tests.cli.commands.data.test_change import counted
 
 
-def test_info_counts_exactly(data, flat):
+def test_info_counts_exactly(data: Callable[..., tuple[int, str, str]], flat: Path) -> None:
     expected = counted(flat)
     code, text, _ = data("info", flat, "--json")
     figures = json.loads(text)["parts"]["all"]
@@ -30,7 +32,9 @@ def test_info_counts_exactly(data, flat):
     assert "all: 24 images in 1 groups" in text and "8 bits (24)" in text
 
 
-def test_info_tells_levels_and_two_sources_file_by_file(data, tmp_path):
+def test_info_tells_levels_and_two_sources_file_by_file(
+    data: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     (tmp_path / "annotations").mkdir()
     (tmp_path / "images").mkdir()
     tifffile.imwrite(tmp_path / "images" / "a.tif", np.full((8, 9), 4000, np.uint16))

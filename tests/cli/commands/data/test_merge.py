@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from tests.cli.commands.data.conftest import SIDE
 from tests.cli.commands.data.test_change import counted
 
 
-def change(source: Path, edit) -> None:
+def change(source: Path, edit: Any) -> None:
     path = source / "_annotations.coco.json"
     content = json.loads(path.read_text())
     edit(content)
@@ -21,7 +23,7 @@ def change(source: Path, edit) -> None:
 
 
 @pytest.fixture
-def two(flat, tmp_path) -> tuple[Path, Path]:
+def two(flat: Path, tmp_path: Path) -> tuple[Path, Path]:
     """Labels of an algorithm on every image, and by hand, with other ids and another class, on four
     of them.
     """
@@ -30,11 +32,11 @@ def two(flat, tmp_path) -> tuple[Path, Path]:
         for path in flat.iterdir():
             (tmp_path / name / path.name).write_bytes(path.read_bytes())
 
-    def by_algorithm(content: dict) -> None:
+    def by_algorithm(content: dict[str, Any]) -> None:
         for entry in content["annotations"]:
             entry |= {"source": "algorithm", "quality": 0.5}
 
-    def by_hand(content: dict) -> None:
+    def by_hand(content: dict[str, Any]) -> None:
         content["images"] = content["images"][:4]
         kept = {entry["id"] for entry in content["images"]}
         content["annotations"] = [e for e in content["annotations"] if e["image_id"] in kept]
@@ -52,7 +54,9 @@ def two(flat, tmp_path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("same", ["manual", "both"])
-def test_two_sources_become_one_data_set_with_exact_counts(data, two, tmp_path, same):
+def test_two_sources_become_one_data_set_with_exact_counts(
+    data: Callable[..., tuple[int, str, str]], two: tuple[Path, Path], tmp_path: Path, same: str
+) -> None:
     noisy, manual = (next(iter(read_splits(Data(root=root)).values())) for root in two)
     code, text, _ = data("merge", *two, "--out", tmp_path / "one", "--same", same)
     (merged,) = read_splits(Data(root=tmp_path / "one")).values()
@@ -81,7 +85,9 @@ def test_two_sources_become_one_data_set_with_exact_counts(data, two, tmp_path, 
     }  # fmt: skip
 
 
-def test_sources_can_be_said_where_files_do_not_say_them(data, flat, two, tmp_path):
+def test_sources_can_be_said_where_files_do_not_say_them(
+    data: Callable[..., tuple[int, str, str]], flat: Path, two: tuple[Path, Path], tmp_path: Path
+) -> None:
     code, *_ = data("merge", flat, two[1], "--out", tmp_path / "one", "--sources", "model,manual")
     figures = json.loads(data("info", tmp_path / "one", "--json")[1])["parts"]["all"]
     manual = counted(two[1])["objects"]
@@ -95,7 +101,9 @@ def test_sources_can_be_said_where_files_do_not_say_them(data, flat, two, tmp_pa
     )
 
 
-def test_an_image_in_training_here_and_validation_there_is_refused(data, tmp_path):
+def test_an_image_in_training_here_and_validation_there_is_refused(
+    data: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     for name, part in (("a", "train"), ("b", "valid")):
         render_dataset(tmp_path / name, {part: 2}, side=SIDE)
     source = next((tmp_path / "a" / "train").glob("*.png"))
