@@ -1,4 +1,6 @@
-"""Print a command of the README: python .ci/readme_command.py NAME, for the block behind <!-- NAME -->."""
+"""Print a command of the README: python .ci/readme_command.py NAME, for the block behind <!-- NAME
+-->.
+"""
 
 import re
 import sys

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,17 +28,19 @@ SPLITS = {"train": 4_000, "valid": 1_000}
 
 
 def write(root: Path) -> None:
-    """Write the data set: objects of a few rendered images, repeated and each time moved a little."""
+    """Write the data set: objects of a few rendered images, repeated and each time moved a
+    little.
+    """
     render_dataset(root / "drawn", {"train": DRAWN}, side=SIDE, objects=(8, 14))
     drawn = json.loads((root / "drawn" / "train" / "_annotations.coco.json").read_text())
-    objects_of: list[list[dict]] = [[] for _ in range(DRAWN)]
+    objects_of: list[list[dict[str, Any]]] = [[] for _ in range(DRAWN)]
     for entry in drawn["annotations"]:
         objects_of[entry["image_id"]].append(entry)
     full = [objects for objects in objects_of if len(objects) >= 8]
     rng = np.random.default_rng(0)
     count = 0
     for split, images in SPLITS.items():
-        content: dict[str, list] = {
+        content: dict[str, list[Any]] = {
             "images": [],
             "annotations": [],
             "categories": drawn["categories"],
@@ -66,7 +69,7 @@ def picture(rng: np.random.Generator) -> Image.Image:
     return blotches.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
-def moved(entry: dict, rng: np.random.Generator) -> dict:
+def moved(entry: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     """Box and outline of an annotation, moved by up to 3 px: no two are to be copies."""
     x, y = (round(float(v), 2) for v in rng.uniform(-3, 3, 2))
     box = [entry["bbox"][0] + x, entry["bbox"][1] + y, *entry["bbox"][2:]]

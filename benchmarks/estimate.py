@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from typing_extensions import override
 
 from segue.cli.commands.costs import needed, taken
 from segue.data.dataset import Data, read_dataset
@@ -68,6 +69,7 @@ class Timed(Console):
         super().__init__(quiet=True)
         self.seconds: dict[str, str] = {}
 
+    @override
     def say(self, line: str) -> None:
         if "  epoch " in line:
             self.seconds[line.split("  ")[0]] = line.split("  ")[-1]

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from gpu_sizes import Case
 from steps import batch_of
 from torch import Tensor, nn
 
@@ -23,7 +23,6 @@ from segue import models
 from segue.models import ModelSpec
 from segue.models.parts.chain import Chain
 from segue.structures.boxes import cxcywh_to_xyxy
-from segue.structures.channels import RGB, Channel
 from segue.structures.target import Batch
 from segue.training import optim
 from segue.training.learner import Learner, Progress
@@ -33,60 +32,6 @@ CLASSES = ("a", "b", "c")
 NAMES = dict(enumerate(CLASSES))
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Step = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A row of the table: so many images with so many objects each.
-
-    frozen: through which part; cached: that part's outputs are read from memory. peer: one of
-    PEERS, with `theirs` in its configuration. options: of the family.
-    """
-
-    name: str
-    family: str
-    size: str
-    images: int
-    objects: int = 10
-    task: str = "boxes"
-    frozen: str | None = None
-    cached: bool = False
-    extra: tuple[str, ...] = ()
-    peer: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    theirs: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def channels(self) -> tuple[Channel, ...]:
-        return (*RGB, *(Channel(name=name) for name in self.extra))
-
-
-# Sides are those of the sizes, but for DETR's and R-CNN's, which are said.
-FULL = (
-    Case("nano", "rfdetr", "nano", 32, peer="rfdetr", theirs={"kind": "RFDETRNanoConfig"}),
-    Case("seg-nano joint", "rfdetr", "seg-nano", 32, task="joint", peer="rfdetr",
-         theirs={"kind": "RFDETRSegNanoConfig"}),
-    Case("seg-nano frozen", "rfdetr", "seg-nano", 32, task="masks", frozen="decoder"),
-    Case("seg-nano cached", "rfdetr", "seg-nano", 32, task="masks", frozen="decoder", cached=True),
-    Case("detr resnet50 640", "detr", "resnet50", 16, options={"resolution": 640, "decoder": "plain"}, peer="detr",
-         theirs={"backbone": "resnet50", "num_queries": 100}),
-    Case("mask2former swin-base 1024", "mask2former", "swin-base", 4, task="joint", peer="mask2former"),
-    Case("rgbx mit_b2 640", "rgbx_rcnn", "mit_b2", 8, task="joint", extra=("x",), peer="torchvision"),
-)  # fmt: skip
-QUICK = (
-    Case("nano", "rfdetr", "pico", 2, 3, options={"resolution": 64, "queries": 10, "groups": 2}, peer="rfdetr",
-         theirs={"kind": "RFDETRNanoConfig", "resolution": 64, "positional_encoding_size": 4, "num_queries": 10,
-                 "num_select": 10, "group_detr": 2}),
-    Case("seg-nano joint", "rfdetr", "pico", 2, 3, "joint", options={"resolution": 64, "queries": 10, "groups": 2}),
-    Case("seg-nano frozen", "rfdetr", "pico", 2, 3, "masks", "decoder",
-         options={"resolution": 64, "queries": 10, "groups": 2}),
-    Case("seg-nano cached", "rfdetr", "pico", 2, 3, "masks", "decoder", cached=True,
-         options={"resolution": 64, "queries": 10, "groups": 2}),
-    Case("detr", "detr", "pico", 2, 3, peer="detr", theirs={"backbone": "resnet18", "num_queries": 10}),
-    Case("mask2former", "mask2former", "pico", 2, 3, "joint", options={"resolution": 128}, peer="mask2former",
-         theirs={"num_queries": 40}),
-    Case("rgbx", "rgbx_rcnn", "pico", 2, 3, "joint", extra=("x",), options={"resolution": 128}, peer="torchvision"),
-)  # fmt: skip
 
 
 def chain_of(case: Case, device: str) -> Chain:
@@ -230,13 +175,20 @@ def detr_peer(case: Case, batch: Batch, side: int, device: str) -> tuple[nn.Modu
     transformers: Any = importlib.import_module("transformers")
 
     backbone = {
-        "model_type": "timm_backbone", "backbone": case.theirs["backbone"], "features_only": True,
-        "use_pretrained_backbone": False, "out_indices": [1, 2, 3, 4],
-    }  # fmt: skip
+        "model_type": "timm_backbone",
+        "backbone": case.theirs["backbone"],
+        "features_only": True,
+        "use_pretrained_backbone": False,
+        "out_indices": [1, 2, 3, 4],
+    }
     config = transformers.DetrConfig(
-        backbone_config=backbone, num_queries=case.theirs["num_queries"], num_labels=3, id2label=NAMES, dropout=0.0,
+        backbone_config=backbone,
+        num_queries=case.theirs["num_queries"],
+        num_labels=3,
+        id2label=NAMES,
+        dropout=0.0,
         auxiliary_loss=True,
-    )  # fmt: skip
+    )
     model = transformers.DetrForObjectDetection(config).to(device).train()
     labels = [
         {"class_labels": t.labels.to(device), "boxes": t.boxes_cxcywh.to(device)}
@@ -252,15 +204,28 @@ def mask2former_peer(case: Case, batch: Batch, side: int, device: str) -> tuple[
 
     size = models.size_of(models.get("mask2former"), case.size)
     swin = transformers.SwinConfig(
-        embed_dim=size.embed, depths=size.depths, num_heads=size.heads, window_size=size.window, drop_path_rate=0.0,
+        embed_dim=size.embed,
+        depths=size.depths,
+        num_heads=size.heads,
+        window_size=size.window,
+        drop_path_rate=0.0,
         out_features=["stage1", "stage2", "stage3", "stage4"],
-    )  # fmt: skip
+    )
     config = transformers.Mask2FormerConfig(
-        backbone_config=swin, feature_size=size.width, mask_feature_size=size.width, hidden_dim=size.width,
-        encoder_feedforward_dim=size.ffn[0], dim_feedforward=size.ffn[1], encoder_layers=size.layers[0],
-        decoder_layers=size.layers[1] + 1, num_attention_heads=size.attention, num_labels=3, id2label=NAMES,
-        num_queries=case.theirs.get("num_queries", size.queries), train_num_points=size.points or 64,
-    )  # fmt: skip
+        backbone_config=swin,
+        feature_size=size.width,
+        mask_feature_size=size.width,
+        hidden_dim=size.width,
+        encoder_feedforward_dim=size.ffn[0],
+        dim_feedforward=size.ffn[1],
+        encoder_layers=size.layers[0],
+        decoder_layers=size.layers[1] + 1,
+        num_attention_heads=size.attention,
+        num_labels=3,
+        id2label=NAMES,
+        num_queries=case.theirs.get("num_queries", size.queries),
+        train_num_points=size.points or 64,
+    )
     model = transformers.Mask2FormerForUniversalSegmentation(config).to(device).train()
     masks = [m.float().to(device) for m in masks_of(batch)]
     labels = [t.labels.to(device) for t in batch.targets]

@@ -1,5 +1,5 @@
-"""What benchmarks/gpu.py measures in addition to training steps: losses by precision, predict, evaluation,
-and two cards.
+"""What benchmarks/gpu.py measures in addition to training steps: losses by precision, predict,
+evaluation, and two cards.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import gpu_cases
 import numpy as np
 import torch
 import yaml
-from gpu_cases import CLASSES, Case
+from gpu_cases import CLASSES
 from gpu_measure import freed, synchronize, timed
+from gpu_sizes import Case
 from PIL import Image
 
 from segue import models

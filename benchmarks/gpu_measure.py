@@ -37,7 +37,8 @@ def timed(
     """Median and quartiles of a step in ms, and its peak memory; as many as fit into `seconds`, but
     at least three.
     """
-    began, taken = time.perf_counter(), []
+    began = time.perf_counter()
+    taken: list[float] = []
     for _ in range(WARM_UP):
         step()
         if time.perf_counter() - began > seconds / 2:

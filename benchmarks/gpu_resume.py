@@ -1,7 +1,8 @@
 """Kill a run with SIGKILL in the middle, go on with it, and compare it with runs that nobody
 disturbed.
 
-    python benchmarks/gpu_resume.py PLAN [--kill-after 6] [--deterministic]    # one run; benchmarks/gpu.py starts these
+    # one run; benchmarks/gpu.py starts these
+    python benchmarks/gpu_resume.py PLAN [--kill-after 6] [--deterministic]
 
 Two undisturbed runs are compared as well: what a GPU adds up in another order each time differs
 between them, too. With --deterministic torch is asked for the algorithms that do not, where it has
@@ -95,8 +96,8 @@ class Trial:
         )
 
     def compared(self, way: str) -> dict[str, Any]:
-        """A run compared with the undisturbed one: losses, weights and the rest of the state at their
-        ends.
+        """A run compared with the undisturbed one: losses, weights and the rest of the state at
+        their ends.
         """
         a, b = self.stage("undisturbed"), self.stage(way)
         losses = [
@@ -131,7 +132,7 @@ def difference(a: Any, b: Any) -> float:
             if a.keys() == b.keys()
             else float("inf")
         )
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         same = len(a) == len(b)
         return (
             max((difference(x, y) for x, y in zip(a, b, strict=True)), default=0.0)

@@ -22,6 +22,7 @@ from typing import Any
 
 from segue.cli.app import guarded
 from segue.data.dataset import read_dataset
+from segue.data.records import Record
 from segue.evaluation.bootstrap import compare
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.inference.loading import load
@@ -53,7 +54,11 @@ def divided(data: Path, folder: Path, seed: int) -> dict[str, Any]:
     files: dict[str, Any] = {}
     for part, count in PARTS.items():
         chosen, images = images[:count], images[count:]
-        content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "defect"}]}
+        content: dict[str, list[dict[str, Any]]] = {
+            "images": [],
+            "annotations": [],
+            "categories": [{"id": 1, "name": "defect"}],
+        }
         for number, image in enumerate(chosen, 1):
             objects = image.pop("objects")
             content["images"].append({**image, "id": number})
@@ -98,7 +103,9 @@ def trained(data: dict[str, Any], folder: Path, seed: int, fusion: str, steps: i
 
 def pooled(metrics: Sequence[CocoMetrics]) -> CocoMetrics:
     """The test images of all seeds as those of one model."""
-    first, results, records = metrics[0], [], []
+    first = metrics[0]
+    results: list[dict[str, Any]] = []
+    records: list[Record] = []
     for images in metrics:
         results += [
             {**result, "image_id": result["image_id"] + len(records)} for result in images.results

@@ -18,7 +18,8 @@ def batch_of(images: int, side: int, objects: int) -> Batch:
     rng = np.random.default_rng(0)
     targets = []
     for number in range(images):
-        windows, rasters = [], []
+        windows: list[tuple[int, int, int, int]] = []
+        rasters: list[np.ndarray] = []
         for _ in range(objects):
             w, h = rng.integers(side // 16, side // 4, 2)
             x, y = rng.integers(0, side - w), rng.integers(0, side - h)

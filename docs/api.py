@@ -24,8 +24,9 @@ MODULES = {
 }
 HEAD = """# Python API
 
-Written by `python docs/api.py` from the docstrings; a test compares. Everything else in the package may move between
-versions. `boxes_xyxy` are pixels of the image as stored, scores are 0..1, masks (N, H, W) bool.
+Written by `python docs/api.py` from the docstrings; a test compares. Everything else in the package
+may move between versions. `boxes_xyxy` are pixels of the image as stored, scores are 0..1, masks
+(N, H, W) bool.
 """
 
 

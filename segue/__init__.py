@@ -7,6 +7,14 @@ light.
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what _HOMES imports when first used, for type checkers
+    from segue.errors import SegueError
+    from segue.inference.loading import load
+    from segue.plan import Plan, load_plan
+    from segue.run import run_plan
+    from segue.structures.detections import Detections
 
 __version__ = "0.1.0"
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 def printable(text: str) -> str:
@@ -61,7 +62,7 @@ class SegueError(ValueError):
             text += f"; next: {self.next_step}"
         return printable(text)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         # Errors cross process borders (loader workers); the default would pass the message as
         # `where`.
         return type(self), (self.where, self.found, self.expected, self.next_step)

@@ -53,7 +53,9 @@ def resized_as_bytes():
 
 @pytest.fixture
 def sample_data():
-    """The folder of a real data set by name; the test is skipped, with a word, where it is absent."""
+    """The folder of a real data set by name; the test is skipped, with a word, where it is
+    absent.
+    """
 
     def find(name: str) -> Path:
         if not (SAMPLES / name).is_dir():

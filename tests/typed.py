@@ -1,6 +1,7 @@
 """Commands typed in this process, which has torch: a new one takes longer to load it than to train.
 
-Each recipe's first command has a process of its own, so that it is known to run as a person types it.
+Each recipe's first command has a process of its own, so that it is known to run as a person types
+it.
 """
 
 from __future__ import annotations

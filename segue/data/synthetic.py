@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -39,7 +40,7 @@ def render_dataset(
         folder = root / split
         folder.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng([seed, sorted(("test", "train", "valid", split)).index(split)])
-        entries: dict[str, list] = {"images": [], "annotations": [], "categories": []}
+        entries: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
         entries["categories"] = [{"id": i, "name": name} for i, name in enumerate(CLASSES, 1)]
         for number in range(count):
             objects_wanted = 0
@@ -57,7 +58,9 @@ def render_dataset(
     return root
 
 
-def _annotation(entries: dict[str, list], image: int, kind: str, polygon: np.ndarray) -> dict:
+def _annotation(
+    entries: dict[str, list[Any]], image: int, kind: str, polygon: np.ndarray
+) -> dict[str, Any]:
     low, high = polygon.min(0), polygon.max(0)
     return {
         "id": len(entries["annotations"]) + 1,

@@ -52,7 +52,7 @@ class CocoMetrics:
     class_names: tuple[str, ...]
     kinds: tuple[str, ...]
     most: int = 100
-    results: list[dict] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, index: int, detections: Detections) -> None:
         """Take the detections of record number `index`, best score first."""
@@ -110,7 +110,9 @@ def summarise(evaluation: hotcoco.COCOeval) -> dict[str, float]:
     return out
 
 
-def ground_truth(records: Sequence[Record], class_names: tuple[str, ...], masks: bool) -> dict:
+def ground_truth(
+    records: Sequence[Record], class_names: tuple[str, ...], masks: bool
+) -> dict[str, Any]:
     """Records as a COCO dict: image ids are positions, category ids labels + 1.
 
     masks: whether masks are compared. `area` is the mask's where there is one, as in COCO's own
@@ -118,7 +120,7 @@ def ground_truth(records: Sequence[Record], class_names: tuple[str, ...], masks:
     detection there counts neither as right nor as wrong.
     """
     labels = {name: number for number, name in enumerate(class_names, 1)}
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for number, record in enumerate(records):
         for annotation in record.annotations:
             if annotation.class_name in labels:
@@ -132,7 +134,7 @@ def ground_truth(records: Sequence[Record], class_names: tuple[str, ...], masks:
     }
 
 
-def _entry(annotation: Annotation, record: Record, masks: bool) -> dict:
+def _entry(annotation: Annotation, record: Record, masks: bool) -> dict[str, Any]:
     x0, y0, x1, y1 = annotation.box_xyxy
     box = [x0, y0, x1 - x0, y1 - y0]
     entry: dict[str, Any] = {"bbox": box, "area": box[2] * box[3], "iscrowd": int(annotation.crowd)}

@@ -51,6 +51,11 @@ class Row:
     seconds: float | None = None
 
 
+COSTS: tuple[tuple[str, Callable[[Row], float | None]], ...] = (
+    ("speed", lambda row: row.ms_per_image),
+    ("size", lambda row: row.parameters),
+)
+
 # (key in CSV and JSON, title, value of a row, how the value is shown)
 COLUMNS: tuple[tuple[str, str, Callable[[Row], float | int | None], Callable[[Any], str]], ...] = (
     ("valid_ap", "valid AP", lambda row: row.ap, "{:.3f}".format),
@@ -87,8 +92,8 @@ class Comparison:
         """
         if row.state != COMPLETE or row.ap is None:
             return []
-        marks = []
-        for mark, cost in (("speed", lambda r: r.ms_per_image), ("size", lambda r: r.parameters)):
+        marks: list[str] = []
+        for mark, cost in COSTS:
             row_cost = cost(row)
             if not row_cost:  # not measured
                 continue

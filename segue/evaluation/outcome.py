@@ -48,7 +48,8 @@ class SplitFigures(Settings):
     def _from_file(cls, content: Any) -> Any:
         if not isinstance(content, dict) or "figures" in content:
             return content
-        figures, by_class = {}, {}
+        figures: dict[str, Any] = {}
+        by_class: dict[str, Any] = {}
         for name, value in content.items():
             if name.endswith(BY_CLASS):
                 by_class[name.removesuffix(BY_CLASS)] = value

@@ -137,7 +137,7 @@ def join(tiles: list[Tile], by_tile: list[Detections]) -> Detections:
 
 def _links(tiles: list[Tile], pieces: list[_Piece]) -> list[tuple[int, int]]:
     """Pairs of pieces, by number, that belong to one object."""
-    links = []
+    links: list[tuple[int, int]] = []
     for a, b in combinations(range(len(tiles)), 2):
         common = intersection(tiles[a].window, tiles[b].window)
         if not is_empty(common):

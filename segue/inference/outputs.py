@@ -120,7 +120,7 @@ def write_rois(path: Path, detections: Detections) -> None:
 
 def _path(rings: list[np.ndarray]) -> np.ndarray:
     """Rings (V, 2) as one of ImageJ's paths, flat float32: a segment's kind, then its x, y."""
-    segments = []
+    segments: list[np.ndarray | list[float]] = []
     for ring in rings:
         kinds = np.full((len(ring), 1), LINE)
         kinds[0] = MOVE

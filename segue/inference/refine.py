@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -117,12 +117,12 @@ def refine(
     return detections, record
 
 
-def summary(settings: Refine, records: dict[str, list[Step]]) -> dict:
+def summary(settings: Refine, records: dict[str, list[Step]]) -> dict[str, Any]:
     """The content of `postprocess.json`: settings, and what each step did to each image and to all.
 
     records: image name -> its steps.
     """
-    totals: dict[str, dict] = {}
+    totals: dict[str, dict[str, Any]] = {}
     for steps in records.values():
         for step in steps:
             total = totals.setdefault(step.step, {"given": 0, "removed": 0, "changed": 0})

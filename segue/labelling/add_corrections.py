@@ -55,7 +55,7 @@ def assign_splits(
     share: of the free fields to hold back, 0 to 1; of a single free field nothing is held back.
     """
     # the split that the data set holds back already, by hand or by the algorithm
-    known = []
+    known: list[str] = []
     for source in (MANUAL, ALGORITHMIC):
         known += [split for split in HELD if f"{source}_{split}" in sources.splits]
     held = known[0] if known else HELD[-1]

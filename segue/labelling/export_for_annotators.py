@@ -124,6 +124,7 @@ def read_list(folder: Path) -> dict[str, Any]:
     Raises:
         DataError: if it has none that can be read.
     """
+    content: dict[str, Any] = {}
     try:
         content = read_json(folder / LIST)
         texts = [
@@ -132,7 +133,7 @@ def read_list(folder: Path) -> dict[str, Any]:
         ]
         known = all(isinstance(text, str) for text in texts) and all(map(_inside, texts[1:]))
     except (OSError, ValueError, KeyError, TypeError):
-        content, known = {}, False
+        known = False
     if not known:
         raise DataError(folder / LIST, "not readable", "what segue label pick wrote")
     return content
@@ -162,7 +163,8 @@ def _overlay(picture: Image.Image, detections: Detections) -> Image.Image:
 
 def _file_names(picks: Sequence[Pick]) -> list[str]:
     """File names without folders that differ in more than their suffix."""
-    names, taken = [], set()
+    names: list[str] = []
+    taken: set[str] = set()
     for path in (Path(flat(pick.candidate.name)) for pick in picks):
         stem, number = path.stem, 1
         while stem.casefold() in taken:

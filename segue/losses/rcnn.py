@@ -119,7 +119,8 @@ class RegionCriterion:
 
         True boxes take part, as in torchvision: early on no proposal comes near an object.
         """
-        rule, drawn = replace(REGIONS, count=self.regions), []
+        rule = replace(REGIONS, count=self.regions)
+        drawn: list[Drawn] = []
         proposals = predictions.proposals(anchors)
         for (origin, boxes), target, truth in zip(proposals, targets, true_xyxy, strict=True):
             # A proposal's luck is that of the anchor it comes from, not of its rank: one proposal

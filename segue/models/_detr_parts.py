@@ -17,6 +17,7 @@ import torch
 from timm.layers.norm_act import FrozenBatchNormAct2d, freeze_batch_norm_2d
 from torch import Tensor, nn
 from torchvision.ops.misc import FrozenBatchNorm2d
+from typing_extensions import override
 
 from segue.models._transformers import (
     ConditionalDetrConfig,
@@ -57,6 +58,7 @@ class Backbone(nn.Module):
     def width(self) -> int:
         return self.net.feature_info[-1]["num_chs"]
 
+    @override
     def forward(self, state: State) -> State:
         images = self.normalise(state["images"])
         maps = self.net.forward_intermediates(
@@ -136,6 +138,7 @@ class Encoder(nn.Module):
         self.transformer = DetrEncoder(config)
         _xavier(self)
 
+    @override
     def forward(self, state: State) -> State:
         features = self.input_proj(state["features"])
         encoded = self.transformer(
@@ -177,6 +180,7 @@ class Decoder(nn.Module):
         _xavier(self.transformer)
         self.no_object = nn.Linear(config.d_model, 1)
 
+    @override
     def forward(self, state: State) -> State:
         memory = state["memory_0"]
         query_positions = self.query_positions.weight.expand(len(memory), -1, -1)  # (B, Q, D)
@@ -193,7 +197,8 @@ class Decoder(nn.Module):
         """The normed output (B, Q, D) of every layer, from memory and positions (B, S, D) and
         queries (B, Q, D).
         """
-        hidden, outputs = torch.zeros_like(query_positions), []
+        hidden = torch.zeros_like(query_positions)
+        outputs: list[Tensor] = []
         for layer in self.transformer.layers:
             hidden = layer(
                 hidden,
@@ -218,9 +223,11 @@ class ConditionalDecoder(Decoder):
     "logits" are (B, L, Q, K), a sigmoid for each class.
     """
 
+    @override
     def layers_of(self, config: Any) -> nn.Module:
         return ConditionalDetrDecoder(config)
 
+    @override
     def add_heads(self, config: DetrConfig) -> None:
         """Heads start as published (Atten4Vis/ConditionalDETR models/conditional_detr.py): the
         prior, and no offset.
@@ -230,10 +237,12 @@ class ConditionalDecoder(Decoder):
         for parameter in self.box_head.layers[-1].parameters():
             nn.init.zeros_(parameter)
 
+    @override
     def decode(self, memory: Tensor, where: Tensor, query_positions: Tensor) -> list[Tensor]:
         centres = self.transformer.ref_point_head(query_positions).sigmoid()  # (B, Q, 2)
         sine = encode_sinusoidal_position_embedding(centres, query_positions.shape[-1] // 2)
-        hidden, outputs = torch.zeros_like(query_positions), []
+        hidden = torch.zeros_like(query_positions)
+        outputs: list[Tensor] = []
         for number, layer in enumerate(self.transformer.layers):
             scale = self.transformer.query_scale(hidden) if number else 1
             hidden = layer(
@@ -247,9 +256,11 @@ class ConditionalDecoder(Decoder):
             outputs.append(self.transformer.layernorm(hidden))
         return outputs
 
+    @override
     def logits(self, queries: Tensor) -> Tensor:
         return self.class_head(queries)
 
+    @override
     def boxes(self, queries: Tensor, query_positions: Tensor) -> Tensor:
         """Offsets are from the reference point, in logits."""
         centres = self.transformer.ref_point_head(query_positions)[:, None]  # (B, 1, Q, 2)

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
 
 from segue.models._transformers import Mask2FormerConfig, Mask2FormerModel, SwinConfig
 from segue.models.parts.chain import tensors
@@ -75,6 +76,7 @@ class Backbone(nn.Module):
         self.normalise = Normalise(channels)
         self.net = net
 
+    @override
     def forward(self, state: State) -> State:
         maps = self.net(self.normalise(state["images"])).feature_maps
         return cast(State, dict(zip(MAPS, maps, strict=True)))
@@ -92,6 +94,7 @@ class PixelDecoder(nn.Module):
         super().__init__()
         self.net = net
 
+    @override
     def forward(self, state: State) -> State:
         out = self.net(tensors(state, MAPS), output_hidden_states=False, return_dict=True)
         levels = dict(zip(LEVELS, out.multi_scale_features, strict=True))
@@ -117,6 +120,7 @@ class Decoder(nn.Module):
         self.class_head, self.no_object = nn.Linear(width, classes), nn.Linear(width, 1)
         self.recompute = recompute
 
+    @override
     def forward(self, state: State) -> State:
         pixels, net = state["pixels"], self.transformer.decoder
         maps = tensors(state, LEVELS)

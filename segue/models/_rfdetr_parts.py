@@ -13,6 +13,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from segue.models._transformers import (
     RfDetrC2FLayer,
@@ -49,6 +50,7 @@ class Backbone(nn.Module):
         self.normalise = Normalise(channels)
         self.vit = RfDetrDinov2Backbone(_backbone_config(config))
 
+    @override
     def forward(self, state: State) -> State:
         return {"features": torch.cat(self.vit(self.normalise(state["images"])).feature_maps, 1)}
 
@@ -72,6 +74,7 @@ class Projector(nn.Module):
             if isinstance(module, nn.LayerNorm):
                 module.eps = 1e-6
 
+    @override
     def forward(self, state: State) -> State:
         maps = (level(state["features"]) for level in self.levels)
         return cast(State, dict(zip(self.writes, maps, strict=True)))
@@ -86,6 +89,7 @@ class _Level(nn.Module):
         self.fuse = RfDetrC2FLayer(config, maps * (width // 2 if scale == 2.0 else width))
         self.norm = RfDetrLayerNorm(config.d_model, data_format="channels_first")
 
+    @override
     def forward(self, features: Tensor) -> Tensor:
         maps = features.chunk(len(self.sample), 1)
         sampled = [sample(part) for sample, part in zip(self.sample, maps, strict=True)]
@@ -150,6 +154,7 @@ class Decoder(nn.Module):
             if name.startswith(("proposal_boxes", "box_head")) and ".layers.2." in name:
                 nn.init.zeros_(parameter)
 
+    @override
     def forward(self, state: State) -> State:
         maps = tensors(state, self.reads)
         groups = self.groups if self.training else 1

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
+from typing_extensions import override
 
 from segue.models._transformers import SegformerConfig, SegformerModel
 from segue.models.parts.chain import tensors
@@ -88,6 +89,7 @@ class Streams(nn.Module):
         first_maps = tuple(f"{name}_{number}" for number in range(len(streams)))
         self.writes = LEVELS if alone else first_maps
 
+    @override
     def forward(self, state: State) -> State:
         maps = [stream.begin(state["images"]) for stream in self.streams]
         if self.alone:  # there is nobody to wait for: the later stages follow at once
@@ -117,6 +119,7 @@ class Fusion(nn.Module):
             for width, heads in zip(mit.widths, mit.heads, strict=True)
         )
 
+    @override
     def forward(self, state: State) -> State:
         maps = tensors(state, self.reads)
         streams = [stream for part in self.parts for stream in part.streams]
@@ -143,6 +146,7 @@ class Neck(nn.Module):
         super().__init__()
         self.fpn = FeaturePyramidNetwork(list(widths), width, LastLevelMaxPool())
 
+    @override
     def forward(self, state: State) -> State:
         maps = self.fpn(OrderedDict(zip(LEVELS, tensors(state, LEVELS), strict=True)))
         return cast(State, dict(zip(PYRAMID, maps.values(), strict=True)))

@@ -1,8 +1,8 @@
 """The one place that imports transformers' modules: classes whose home may move between versions.
 
 transformers promises its top-level names; the layers that our chains are built from lie below, in
-the modules of each model. `pyproject.toml` has the range of versions in which all of them exist and agree
-with `tests/parity`; `tests/models/test_transformers_names.py` checks the installed one.
+the modules of each model. `pyproject.toml` has the range of versions in which all of them exist and
+agree with `tests/parity`; `tests/models/test_transformers_names.py` checks the installed one.
 """
 
 from __future__ import annotations

@@ -37,9 +37,10 @@ class Family(Protocol):
 
     SIZES: the published sizes by name, and `pico`, a small one for CPUs. PARTS: names of the
     chain's parts, input to output; the mask head is the last, unless TASKS is "boxes" alone. TASKS:
-    what stages can train: "boxes", "masks" (on a frozen detector), "joint". TERMS: names of the loss's terms.
-    Options: what a plan may choose, None where it leaves something open. ResolvedOptions: the same
-    keys with nothing left open; they are stored in every checkpoint's card.
+    what stages can train: "boxes", "masks" (on a frozen detector), "joint". TERMS: names of the
+    loss's terms. Options: what a plan may choose, None where it leaves something open.
+    ResolvedOptions: the same keys with nothing left open; they are stored in every checkpoint's
+    card.
     """
 
     __name__: str

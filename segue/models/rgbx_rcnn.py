@@ -200,7 +200,8 @@ def postprocess(
     """The `most` best detections of each image that score above 0.05, after non-maximum suppression
     at an IoU of 0.5 (torchvision's defaults).
     """
-    regions, results = predictions(chain, state), []
+    regions = predictions(chain, state)
+    results: list[Detections] = []
     boxes, scores, labels = ([each[:most] for each in values] for values in regions.detections())
     outlines: list[Tensor] = []
     if regions.mask_head is not None:
@@ -270,7 +271,8 @@ def adapt_weights(
     }
     if not original:
         return []
-    by_part, notes = streams_of(spec), []
+    by_part = streams_of(spec)
+    notes: list[str] = []
     for part, streams in by_part.items():
         for i, where in enumerate(streams):
             prefix = f"{part}.streams.{i}."

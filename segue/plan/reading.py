@@ -70,7 +70,7 @@ def _modules(content: Any) -> Iterator[tuple[str, Any]]:
             yield key, where[key]
 
 
-def _data(top: dict, stages: list) -> Iterator[Any]:
+def _data(top: dict[str, Any], stages: list[Any]) -> Iterator[Any]:
     yield from (place.get("data") for place in (top, *stages) if isinstance(place, dict))
 
 

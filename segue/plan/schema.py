@@ -78,7 +78,7 @@ class Plan(Settings):
         if (
             not isinstance(data, dict)
             or "channels" not in data
-            or not isinstance(listed, list | tuple)
+            or not isinstance(listed, (list, tuple))
         ):
             return content
 

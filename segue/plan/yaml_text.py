@@ -24,7 +24,7 @@ class _Loader(yaml.CSafeLoader):
     """CSafeLoader with YAML 1.2 core scalars."""
 
 
-_Loader.yaml_implicit_resolvers = {}
+_Loader.yaml_implicit_resolvers = dict[str, list[Any]]()
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -118,7 +118,7 @@ def apply_override(content: dict[str, Any], override: str) -> None:
     here: Any = content
     for step in parents:
         index = _index(here, step, override)
-        if isinstance(here, dict) and not isinstance(here.get(index), dict | list):
+        if isinstance(here, dict) and not isinstance(here.get(index), (dict, list)):
             here[index] = {}
         # what YAML's aliases name stands in several places, and is set in one
         here[index] = copy(here[index])

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from segue import models
 from segue.data.pipeline.loader import loader
-from segue.data.pipeline.samples import Samples, StepSampler
+from segue.data.pipeline.samples import Sample, Samples, StepSampler
 from segue.data.pipeline.transforms import View
 from segue.run.context import StageContext
 from segue.structures.target import Batch
@@ -53,7 +53,7 @@ def why_no_cache(context: StageContext, samples: Samples, learner: Learner) -> t
 
 def cached_samples(
     context: StageContext, samples: Samples, learner: Learner, progress: ProgressBar
-) -> Dataset | None:
+) -> Dataset[Sample] | None:
     """The same images as outputs of the frozen parts, from the disk; None if the plan wants no
     cache, or it does not pay.
 
@@ -97,7 +97,7 @@ def _cache_key(context: StageContext, views: Samples, learner: Learner) -> dict[
 
 
 def step_batches(
-    context: StageContext, samples: Samples, cached: Dataset | None
+    context: StageContext, samples: Samples, cached: Dataset[Sample] | None
 ) -> Callable[[int, int], Iterable[Batch]]:
     """The steps of an epoch from a given step on, this process's share of each; cached ones until
     the first thaw.

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -228,7 +229,7 @@ def _compare(page: StagePage, before: list[StagePage]) -> None:
 
 def detections_of(metrics: CocoMetrics) -> list[Detections]:
     """Results as Detections again, above the score that pictures show."""
-    by_image: list[list[dict]] = [[] for _ in metrics.records]
+    by_image: list[list[dict[str, Any]]] = [[] for _ in metrics.records]
     for entry in metrics.results:
         if entry["score"] >= SHOWN_SCORE:
             by_image[entry["image_id"]].append(entry)
@@ -238,7 +239,9 @@ def detections_of(metrics: CocoMetrics) -> list[Detections]:
     ]
 
 
-def _detections(entries: list[dict], record: Record, class_names: tuple[str, ...]) -> Detections:
+def _detections(
+    entries: list[dict[str, Any]], record: Record, class_names: tuple[str, ...]
+) -> Detections:
     boxes = torch.tensor([entry["bbox"] for entry in entries], dtype=torch.float32).reshape(-1, 4)
     regions = None
     if entries and "segmentation" in entries[0]:

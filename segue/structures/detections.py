@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -105,7 +105,7 @@ class Detections:
         x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
         return Region.of(np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), dtype=bool), x0, y0)
 
-    def rle(self, index: int) -> dict:
+    def rle(self, index: int) -> dict[str, Any]:
         """One mask as a COCO RLE dict of the image's size; `counts` is bytes."""
         return self.region(index).rle(*self.size)
 
@@ -136,7 +136,7 @@ class Detections:
         values = F.grid_sample(logits[None, None], grid, padding_mode="border", align_corners=False)
         return values[0, 0] > 0, x0, y0
 
-    def to_coco(self, image_id: int, category_ids: tuple[int, ...]) -> list[dict]:
+    def to_coco(self, image_id: int, category_ids: tuple[int, ...]) -> list[dict[str, Any]]:
         """COCO result entries, as plain Python values.
 
         category_ids: the file's category id of each class, in the order of class_names. `bbox` is

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import hotcoco.mask as coco_mask
 import numpy as np
@@ -44,7 +45,7 @@ class Rle:
 Mask = Polygon | Rle
 
 
-def coco_rle(mask: Mask, height: int, width: int) -> dict:
+def coco_rle(mask: Mask, height: int, width: int) -> dict[str, Any]:
     """A mask as a COCO RLE dict, `counts` as bytes, for an image of height x width pixels.
 
     An `Rle` must already be of that size; readers refuse others.
@@ -57,7 +58,7 @@ def coco_rle(mask: Mask, height: int, width: int) -> dict:
     return _drawn(mask.rings, height, width)
 
 
-def _drawn(rings: Sequence[np.ndarray], height: int, width: int) -> dict:
+def _drawn(rings: Sequence[np.ndarray], height: int, width: int) -> dict[str, Any]:
     """The union of rings (V, 2), rasterised as COCO does, as an RLE dict of height x width."""
     rles = [coco_mask.fr_poly(ring.ravel().tolist(), height, width) for ring in rings]
     return coco_mask.merge(rles) if len(rles) > 1 else rles[0]

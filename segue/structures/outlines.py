@@ -72,9 +72,11 @@ def _loops(bits: np.ndarray) -> list[np.ndarray]:
     # Every edge leads to exactly one next edge, so the edges fall into cycles; each is walked once.
     starts, directions = _edges(np.pad(bits.astype(bool), 1))
     following = _following(starts, directions)
-    loops, seen = [], [False] * len(starts)
+    loops: list[np.ndarray] = []
+    seen = [False] * len(starts)
     for first in range(len(starts)):
-        path, edge = [], first
+        path: list[int] = []
+        edge = first
         while not seen[edge]:
             seen[edge] = True
             path.append(edge)
@@ -93,7 +95,8 @@ def _edges(padded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # on its right runs down, and so on, in the order of STEPS.
     beyond = (padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1], padded[1:-1, :-2])
     corners = ((0, 0), (1, 0), (1, 1), (0, 1))  # the pixel's corner at which that edge starts
-    starts, directions = [], []
+    starts: list[np.ndarray] = []
+    directions: list[np.ndarray] = []
     for direction, (outside, corner) in enumerate(zip(beyond, corners, strict=True)):
         rows, columns = np.nonzero(inside & ~outside)
         starts.append(np.stack([columns + 1 + corner[0], rows + 1 + corner[1]], 1))
@@ -106,7 +109,7 @@ def _following(starts: np.ndarray, directions: np.ndarray) -> list[int]:
     places = zip(*starts.T.tolist(), directions.tolist(), strict=True)
     edge_at = {place: position for position, place in enumerate(places)}  # (x, y, direction) ->
     ends = starts + STEPS[directions]
-    following = []
+    following: list[int] = []
     for end_x, end_y, direction in zip(*ends.T.tolist(), directions.tolist(), strict=True):
         # Two edges start where pixels meet at a corner only. Turning left first keeps these pixels
         # in one ring; turning right first would cut them apart.

@@ -7,6 +7,7 @@ rasters. One mask is unpacked at a time, on the pixels of its box only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import hotcoco.mask as coco_mask
 import numpy as np
@@ -88,7 +89,7 @@ class Region:
         """The same pixels, x to the right and y down."""
         return Region(self.x + x, self.y + y, self.height, self.width, self.counts)
 
-    def rle(self, height: int, width: int) -> dict:
+    def rle(self, height: int, width: int) -> dict[str, Any]:
         """As a COCO RLE dict for an image of height x width, in which it lies; `counts` is bytes.
 
         The run lengths of the whole image follow from those in the box, so that the image's raster,

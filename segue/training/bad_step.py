@@ -8,7 +8,7 @@ targets as the model saw them, and random numbers. Of several processes each kee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, ValuesView
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -159,6 +159,4 @@ def _finite(values: Any) -> bool:
         return not values.is_floating_point() or bool(values.isfinite().all())
     if isinstance(values, dict):
         values = values.values()
-    return (
-        all(map(_finite, values)) if isinstance(values, list | tuple | type({}.values())) else True
-    )
+    return all(map(_finite, values)) if isinstance(values, (list, tuple, ValuesView)) else True

@@ -24,9 +24,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 from torch.utils.data import Dataset
+from typing_extensions import override
 
 from segue.base.settings import Settings
-from segue.data.pipeline.samples import Position, Samples
+from segue.data.pipeline.samples import Position, Sample, Samples
 from segue.errors import NonFiniteError
 from segue.models.parts.chain import Chain
 from segue.structures.masks import PackedMasks
@@ -47,7 +48,7 @@ class Cache(Settings):
 
 
 @dataclass(frozen=True)
-class CachedSamples(Dataset):
+class CachedSamples(Dataset[Sample]):
     """Samples whose inputs were computed before: the same positions, the frozen parts' outputs
     instead of images.
     """
@@ -60,7 +61,8 @@ class CachedSamples(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, position: Position) -> tuple[dict[str, Tensor], Target]:
+    @override
+    def __getitem__(self, position: Position) -> Sample:
         epoch, index = position
         record = (epoch % (self.samples.views or 1)) * len(self.samples) + index
         inputs = {}

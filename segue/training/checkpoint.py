@@ -255,7 +255,7 @@ def _within(values: Any, name: str = "state") -> Iterator[tuple[str, Tensor]]:
         yield name, values
     for key, value in values.items() if isinstance(values, Mapping) else ():
         yield from _within(value, f"{name}.{key}")
-    for number, value in enumerate(values) if isinstance(values, list | tuple) else ():
+    for number, value in enumerate(values) if isinstance(values, (list, tuple)) else ():
         yield from _within(value, f"{name}.{number}")
 
 

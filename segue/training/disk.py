@@ -58,7 +58,7 @@ def size_of(values: Any) -> int:
     if isinstance(values, Tensor):
         return values.numel() * values.element_size()
     within: Iterable[Any] = values.values() if isinstance(values, dict) else values
-    return sum(map(size_of, within)) if isinstance(values, dict | list | tuple) else 0
+    return sum(map(size_of, within)) if isinstance(values, (dict, list, tuple)) else 0
 
 
 def flushed_sha256(path: Path) -> str:

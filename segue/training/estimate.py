@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+from typing_extensions import override
 
 from segue import models
 from segue.models.parts.chain import Chain
@@ -70,6 +71,7 @@ class _AsOnDevices(TorchFunctionMode):
     compute them again in backward.
     """
 
+    @override
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.isfinite:
             return torch.ones((), device="cpu", dtype=torch.bool)
@@ -101,6 +103,7 @@ class _Counted(TorchDispatchMode):
         super().__init__()
         self.operations = 0
 
+    @override
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from pydantic import ConfigDict, ValidationError
 from torch import Tensor
+from typing_extensions import override
 
 from segue.base.files import write_json
 from segue.base.parsing import read_json
@@ -45,6 +46,7 @@ class FreezeBenefit(Settings):
     whole_seconds: float | None
     whole_bytes: int | None
 
+    @override
     def __str__(self) -> str:
         absolute = f"{self.seconds:.2f} s and {self.bytes / 1e6:.1f} MB"
         if self.whole_seconds is None or self.whole_bytes is None:
@@ -111,7 +113,8 @@ def measure(learner: Learner, batch: Batch) -> FreezeBenefit | None:
     Weights, buffers, gradients and random numbers are as before.
     """
     batch = batch.split(MOST_IMAGES)[0]
-    frozen, whole = [], []
+    frozen: list[tuple[float, int]] = []
+    whole: list[tuple[float, int]] = []
     with _as_before(learner):
         position = learner.chain.frozen_to
         try:

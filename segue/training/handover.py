@@ -126,7 +126,8 @@ def _move_channels(
         return []
     named = {"channels": tuple(Channel(name=name) for name in weights.channels)}
     theirs = weights.card.spec if weights.card is not None else chain.spec.model_copy(update=named)
-    have, notes = family.input_convs(theirs, given), []
+    have = family.input_convs(theirs, given)
+    notes: list[str] = []
     for name, channels in family.input_convs(chain.spec, expected).items():
         if name not in given or name not in expected or have.get(name, channels) == channels:
             continue
@@ -178,5 +179,6 @@ def _refuse_differences(expected: dict[str, Tensor], given: dict[str, Tensor], s
         + "\n  ".join(shown)
         + "\n",
         "none",
-        "name these parts under fresh: (start with new weights) or drop: (leave behind) if that is meant",
+        "name these parts under fresh: (start with new weights) or drop: (leave behind) if that is "
+        "meant",
     )

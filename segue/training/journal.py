@@ -96,7 +96,9 @@ class Journal:
                     self.tensorboard.write_event(event)
                 self.tensorboard.flush()
             except OSError:
-                # the CSV files are the record; a file of events with half a record would be no use
+                # the CSV files are the record; a file of events with half a record is worthless
+                with suppress(OSError):
+                    self.tensorboard.close()
                 self.tensorboard = None
         if self.wandb is not None:
             self.wandb.log(values, step=step)

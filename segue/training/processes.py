@@ -108,7 +108,8 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
         size += parameter.grad.numel() * parameter.grad.element_size()
         if size > BUCKET:
             _sum_bucket(bucket)
-            bucket, size = [], 0
+            bucket.clear()
+            size = 0
     _sum_bucket(bucket)
 
 

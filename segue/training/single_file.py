@@ -38,7 +38,9 @@ def write(path: Path, card: Card, tensors: Mapping[str, Tensor], **further: Any)
 
 
 def write_weights(path: Path, card: Card, tensors: Mapping[str, Tensor]) -> None:
-    """The weights alone, which `load_state_dict` takes as they are, and the card in a .json next to them."""
+    """The weights alone, which `load_state_dict` takes as they are, and the card in a .json next
+    to them.
+    """
     path.with_suffix(".json").write_text(
         json.dumps(card.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
     )

@@ -33,9 +33,11 @@ def test_the_page_was_written_by_the_command_and_every_row_is_kept():
 
 
 CASES = """<testsuites><testsuite>
-<testcase classname="tests.a" name="test_x[1]"><properties><property name="promise" value="P1|7|kills"/></properties>
+<testcase classname="tests.a" name="test_x[1]">
+<properties><property name="promise" value="P1|7|kills"/></properties>
 </testcase>
-<testcase classname="tests.a" name="test_x[2]"><properties><property name="promise" value="P1|5|kills"/></properties>
+<testcase classname="tests.a" name="test_x[2]">
+<properties><property name="promise" value="P1|5|kills"/></properties>
 </testcase>
 <testcase classname="tests.a" name="test_y"><failure message="no"/></testcase>
 <testcase classname="tests.a" name="test_z"><skipped message="no data"/></testcase>

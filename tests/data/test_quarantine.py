@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,11 @@ import pytest
 from segue.cli.commands.data.change import convert_data
 from segue.data import quarantine
 from segue.data.audit import audit
-from segue.data.dataset import Data, read_dataset, read_splits
+from segue.data.dataset import Data, read_splits
 from segue.data.records import Split
 from segue.data.synthetic import render_dataset
 from segue.data.writing.folders import copy
 from segue.errors import DataError
-
-V1 = Path(__file__).parent / "quarantine_v1"
 
 
 def spoil_coco(folder: Path) -> None:
@@ -78,25 +75,6 @@ def refused(splits: dict[str, Split]) -> list[str]:
 def written(path: Path, data: Path) -> Path:
     path.write_text(json.dumps(quarantine.listed(audit(read_splits(Data(root=data))))))
     return path
-
-
-def test_a_list_of_version_1_leaves_out_what_it_did(data):
-    """The lists are as segue 0.1.0 wrote them for the same data sets."""
-    old = V1 / f"{data.name}.json"
-    assert "version" not in json.loads(old.read_text())
-    assert len(refused(read_splits(Data(root=data)))) >= 2
-    kept = read_dataset(Data(root=data, quarantine=old))
-    new = read_dataset(Data(root=data, quarantine=written(Path("new.json"), data)))
-    assert refused(kept.splits) == [] and kept.counts() == new.counts()
-
-
-def test_a_list_of_version_1_counts_whatever_the_words_are_now(data, monkeypatch):
-    """The words of all problems change, as with a release: kind and place are enough."""
-    splits = read_splits(Data(root=data))
-    for split in splits.values():
-        split.problems = [replace(problem, found="in other words") for problem in split.problems]
-    assert refused(splits)
-    assert refused(quarantine.applied(splits, V1 / f"{data.name}.json")) == []
 
 
 def test_a_list_of_version_2_counts_whatever_the_words_are(data):

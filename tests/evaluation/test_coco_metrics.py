@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from segue.data.records import Annotation, Record
-from segue.evaluation.bootstrap import compare
 from segue.evaluation.coco_metrics import CocoMetrics, detections_needed, ground_truth
 from segue.structures.detections import Detections
 from segue.structures.masks import Polygon
@@ -116,15 +115,3 @@ def test_where_masks_are_compared_an_object_without_one_is_a_region_that_does_no
     entries = ground_truth(truth, CLASSES, masks=True)["annotations"]
     assert entries[0]["iscrowd"] == 1
     assert ground_truth(truth, CLASSES, masks=False)["annotations"][0]["iscrowd"] == 0
-
-
-def test_a_better_model_is_called_better_and_the_same_one_unchanged():
-    good, bad = measured(3), measured(3, noise=1)
-    bad.results = bad.results[::4]
-    gain = compare(bad, good, "box")
-    assert gain.verdict == "better" and gain.gain > 0 and gain.low <= gain.gain <= gain.high
-    assert compare(good, bad, "box").verdict == "worse"
-    same = compare(good, good, "box")
-    assert same.verdict == "unchanged" and str(same).endswith(
-        "12 images): few images, take it as a hint: unchanged"
-    )

@@ -155,7 +155,11 @@ OTHERS: list[tuple[str, str, Plant]] = [
     ("unknown category", "voc", voc("<name>.*?</name>", "<name> </name>")),
     ("difficult object", "voc", voc("<difficult>0", "<difficult>1")),
     ("mask of another size", "voc", lambda data: published(data, BLANK[:90])),
-    ("mask that is no label image", "voc", lambda data: published(data, np.dstack([DOT, DOT * 2, DOT * 3]))),
+    (
+        "mask that is no label image",
+        "voc",
+        lambda data: published(data, np.dstack([DOT, DOT * 2, DOT * 3])),
+    ),
     ("box that does not match its mask", "voc", lambda data: published(data, DOT)),
     ("mask of another size", "masks", mask(BLANK[:90])),
     ("mask that is no label image", "masks", mask((DOT * 0.5).astype(np.float32))),
@@ -179,11 +183,19 @@ OTHERS: list[tuple[str, str, Plant]] = [
     ("missing image", "yolo", lambda data: (data / "train" / "images" / f"{NAME}.png").unlink()),
     ("category without a name", "yolo", labels("data.yaml", "names:.*", "names: [a, a]\n")),
     ("number of classes", "yolo", labels("data.yaml", "names:", "nc: 99\nnames:")),
-    ("image name twice", "labelme", lambda d: shutil.copy(d / f"train/{NAME}.json", d / "train/x.json")),
+    (
+        "image name twice",
+        "labelme",
+        lambda d: shutil.copy(d / f"train/{NAME}.json", d / "train/x.json"),
+    ),
     ("shape that is none", "labelme", shape(shape_type="star")),
     ("shape that is none", "labelme", shape(shape_type="circle")),
     ("unknown category", "labelme", shape(label="")),
     ("image name twice", "cvat", cvat(f"{NAME}.png", "train_0000.png")),
-    ("unreadable annotations", "cvat", cvat("<annotations>", "<!DOCTYPE annotations><annotations>")),
+    (
+        "unreadable annotations",
+        "cvat",
+        cvat("<annotations>", "<!DOCTYPE annotations><annotations>"),
+    ),
     ("polygon that is none", "cvat", cvat('points="[^"]*"', 'points="1,2;3"')),
-]  # fmt: skip
+]

@@ -179,8 +179,10 @@ def entities(folder: Path, marker: Path) -> Path:
     Image.new("RGB", (64, 64)).save(folder / "a.png")
     laughs = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
     (folder / "annotations.xml").write_text(
-        f'<?xml version="1.0"?><!DOCTYPE annotations [<!ENTITY l0 "ha">{laughs}<!ENTITY f SYSTEM "file:///etc/passwd">]>'
-        '<annotations><image id="0" name="a.png" width="64" height="64">&l9;&f;</image></annotations>'
+        f'<?xml version="1.0"?><!DOCTYPE annotations [<!ENTITY l0 "ha">{laughs}'
+        '<!ENTITY f SYSTEM "file:///etc/passwd">]>'
+        '<annotations><image id="0" name="a.png" width="64" height="64">&l9;&f;'
+        "</image></annotations>"
     )
     return folder / "annotations.xml"
 

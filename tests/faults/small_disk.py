@@ -53,3 +53,4 @@ def small_disk(size: str, folder: Path) -> Iterator[SmallDisk]:
     finally:
         holder.stdin.close()
         holder.wait(timeout=10)
+        holder.stdout.close()

@@ -9,20 +9,18 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from segue.cli.app import main
 from segue.data.audit import audit
-from segue.data.audit.images import best_match
-from segue.data.audit.outlines import Rings, crossing
 from segue.data.dataset import Data, read_dataset, read_splits
 from segue.data.problems import KINDS, Problem
 from segue.data.synthetic import render_dataset
 from segue.errors import DataError
 from tests.conftest import ROOT
-from tests.faults.corpus import CASES, CROSSED, picture, thing
+from tests.faults.corpus import CASES
 from tests.faults.corpus_formats import OTHERS
+from tests.faults.planting import CROSSED, picture, thing
 
 # Not to be planted in a data set that segue writes, or not in one of this size.
 ELSEWHERE = {
@@ -211,41 +209,3 @@ def test_the_page_is_complete_and_escaped(data, tmp_path, capsys):
     page = files["audit.html"]
     assert "<script" not in page and "http" not in page and page.count("data:image/webp") >= 1
     assert "cannot be shown" in page and "polygon that crosses itself" in page
-
-
-def test_outlines_that_touch_do_not_cross():
-    square, bow = (
-        np.array([[0, 0], [9, 0], [9, 9], [0, 9]]),
-        np.array([[0, 0], [9, 9], [9, 0], [0, 9]]),
-    )
-    pinched = np.array([[0, 0], [5, 5], [9, 0], [9, 9], [5, 5], [0, 9]])
-    around = np.linspace(0, 2 * np.pi, 4000, endpoint=False)
-    wave = np.stack([np.cos(around), np.sin(around)], 1) * (20 + np.cos(9 * around))[:, None]
-    several = [
-        square,
-        bow,
-        pinched,
-        wave,
-        wave[::-1],
-        np.concatenate([wave[:2000][::-1], wave[2000:]]),
-    ]
-    starts = np.cumsum([0, *map(len, several)])[:-1]
-    rings = Rings(np.concatenate(several).astype(float), starts, np.arange(len(several)), [])
-    crosses, tangled = crossing(rings)
-    assert crosses.tolist() == [False, True, False, False, False, True] and not tangled.any()
-
-
-def test_a_scribble_is_given_up_in_time():
-    scribble = np.random.default_rng(0).uniform(0, 100, (40_000, 2))
-    crosses, tangled = crossing(Rings(scribble, np.array([0]), np.array([0]), []))
-    assert tangled.all() and not crosses.any()
-
-
-def test_the_likest_earlier_picture_is_found_in_any_position():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(6, 16, 16)).astype(np.float32)
-    values[4], values[5] = np.rot90(values[1]), values[2]
-    values /= np.linalg.norm(values, axis=(1, 2), keepdims=True)
-    likeness, which, turned = best_match(values, block=4)
-    assert which[4:].tolist() == [1, 2] and turned[4:].tolist() == [True, False]
-    assert (likeness[4:] > 0.999).all() and (likeness[:4] < 0.5).all()

@@ -1,4 +1,6 @@
-"""What a run keeps does not grow with what it does, and what a kill left half done is cleared away."""
+"""What a run keeps does not grow with what it does, and what a kill left half done is cleared
+away.
+"""
 
 from __future__ import annotations
 

@@ -66,7 +66,9 @@ def whole_of_two(rendered, tmp_path_factory) -> Path:
 def test_a_disk_that_is_full_for_a_while_changes_nothing_in_what_comes_out(
     rendered, whole_of_two, disk, monkeypatch, full, missed, promise
 ):
-    """Over a save between epochs, or over the evaluation at an epoch's end with its best weights."""
+    """Over a save between epochs, or over the evaluation at an epoch's end with its best
+    weights.
+    """
     whole = whole_of_two
     with monkeypatch.context() as patch:
         before_step(patch, {full[0]: disk.fill, full[1]: disk.clear})

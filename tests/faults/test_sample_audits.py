@@ -20,19 +20,30 @@ from segue.evaluation.overlay import as_picture, draw_truth
 # Findings of each sample, counted; all that is found but what says only that the area is the box's.
 EXPECTED = {
     "dirty/tiny-defects-lpbf": {
-        "polygon without area": 1, "box without a mask": 1, "image without objects": 2,
-        "more objects than COCO counts": 3, "category without objects": 1,
+        "polygon without area": 1,
+        "box without a mask": 1,
+        "image without objects": 2,
+        "more objects than COCO counts": 3,
+        "category without objects": 1,
     },
     "dirty/height-off-by-one-flakes": {"size off by one": 3, "category without objects": 1},
     "dirty/hituav-nonstandard-keys": {"non-standard key": 2, "missing list": 1},
     "bccd-44": {"box without area": 1, "category without objects": 1},
-    "bottles-39": {"changed copy of a picture": 6, "same picture twice": 2, "category without objects": 1},
+    "bottles-39": {
+        "changed copy of a picture": 6,
+        "same picture twice": 2,
+        "category without objects": 1,
+    },
     "coco-permissive-24": {"sparse category ids": 1, "category without objects": 1},
     "deeppcb-pairs-40": {},
     "nuclei-28": {"more objects than COCO counts": 3, "category without objects": 1},
     "nuts-18": {},
-    "pothole-20": {"category id 0 is a class": 1, "polygon that crosses itself": 1, "image without objects": 1},
-}  # fmt: skip
+    "pothole-20": {
+        "category id 0 is a class": 1,
+        "polygon that crosses itself": 1,
+        "image without objects": 1,
+    },
+}
 REFUSED = {"dirty/hituav-nonstandard-keys"}
 AREA = "area of the box, not the mask"
 AREAS = {

@@ -13,10 +13,10 @@ import pytest
 
 from segue.sweep.runner import LOG
 from segue.training import checkpoint
+from tests.broken_families import starved
 from tests.conftest import ROOT
-from tests.families import starved
 from tests.faults.test_kill import rows, wait_for
-from tests.test_sweep import toy_sweep
+from tests.sweep.test_runner import toy_sweep
 
 SLOW = starved.__name__  # imported here, so that its card may be read here
 

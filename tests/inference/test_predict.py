@@ -10,10 +10,7 @@ import torch
 from PIL import Image
 
 import segue
-from segue import rfdetr as facade
-from segue.errors import CheckpointError, DataError, PlanError
-from segue.models.weights.rfdetr import rfdetr_file
-from segue.training import checkpoint
+from segue.errors import CheckpointError, DataError
 from tests.conftest import toy_plan
 from tests.toy import run
 
@@ -73,7 +70,8 @@ def test_a_list_gives_a_list_also_of_one(finished, picture):
 def test_detections_are_in_pixels_sorted_named_and_above_the_threshold(finished, picture):
     detections = segue.load(finished).predict(picture, threshold=0.02)
     height, width = detections.size
-    assert (width, height) == Image.open(picture).size
+    with Image.open(picture) as image:
+        assert (width, height) == image.size
     assert bool((detections.scores >= 0.02).all()) and torch.equal(
         detections.scores, detections.scores.sort(descending=True).values
     )
@@ -113,53 +111,3 @@ def test_a_picture_of_another_kind_is_refused(finished, given, words):
 def test_a_folder_without_a_checkpoint_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint in it"):
         segue.load(tmp_path)
-
-
-CLASSES = ["cell", "rod", "tube"]
-
-
-def test_the_original_sample_works_on_our_checkpoints_and_on_its_files(finished, picture, tmp_path):
-    """RFDETRNano(...).predict([image], threshold=0.5) of the original text, here with pico for
-    speed.
-    """
-    selected = finished / "2-masks" / "selected"
-    image = Image.open(picture)
-    card, tensors = checkpoint.read(selected)
-    torch.save(rfdetr_file(tensors, card.spec.classes, {"size": "pico"}), tmp_path / "best.pt")
-    predicted = []
-    for weights in (selected, tmp_path / "best.pt"):
-        model = facade.RFDETRPico(
-            pretrain_weights=str(weights), num_classes=3, class_names=CLASSES, masks=True
-        )
-        predicted.append(model.predict([image], threshold=0.02))
-    for one in predicted:
-        assert one.masks.shape[0] == len(one.boxes) == len(one.scores) == len(one.class_ids) > 0
-        assert [
-            model.class_names[number] for number in one.class_ids.tolist()
-        ] == one.detections.names
-    assert torch.equal(predicted[0].class_ids, predicted[1].class_ids)
-    torch.testing.assert_close(predicted[0].boxes, predicted[1].boxes, atol=1e-3, rtol=1e-4)
-    assert len(model.predict([image, image], threshold=0.02)) == 2
-    without = facade.RFDETRPico(pretrain_weights=tmp_path / "best.pt").predict(
-        image, threshold=0.02
-    )
-    assert without.masks is None
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"num_classes": 4}, "num_classes: 4; expected 3: cell, rod, tube"),
-        ({"class_names": ["a", "b", "c"]}, "class_names: a, b, c; expected cell, rod, tube"),
-    ],
-)
-def test_names_that_the_weights_do_not_have_are_refused(finished, changes, words):
-    with pytest.raises(PlanError, match=words):
-        facade.RFDETRPico(pretrain_weights=finished / "1-detector" / "selected", **changes)
-
-
-def test_weights_of_another_size_or_without_masks_are_refused(finished):
-    with pytest.raises(PlanError, match="a pico model; expected nano, as in RFDETRNano"):
-        facade.RFDETRNano(pretrain_weights=finished / "2-masks" / "selected")
-    with pytest.raises(PlanError, match="no mask head"):
-        facade.RFDETRPico(pretrain_weights=finished / "1-detector" / "selected", masks=True)

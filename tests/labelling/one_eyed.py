@@ -35,9 +35,16 @@ SIDE = 128
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 Disc = tuple[int, int, int, tuple[int, int, int]]  # x, y, radius, colour
 __all__ = [
-    "SIZES", "TASKS", "Options", "ResolvedOptions", "criterion", "input_size", "postprocess", "predictions",
+    "SIZES",
+    "TASKS",
+    "Options",
+    "ResolvedOptions",
+    "criterion",
+    "input_size",
+    "postprocess",
+    "predictions",
     "resolve_options",
-]  # fmt: skip
+]
 
 
 class OneEyed(Light):

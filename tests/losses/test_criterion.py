@@ -4,22 +4,16 @@ where matched.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as some
 
 from segue.errors import NonFiniteError
-from segue.losses import terms
 from segue.losses.criterion import Criterion, LossWeights
 from segue.losses.matcher import Costs, match
-from segue.losses.points import point_count, uncertain_points
 from segue.structures.masks import PackedMasks
 from segue.structures.predictions import Predictions
-from segue.structures.seeds import points
 from segue.structures.target import Batch, Target
 
 B, L, Q, K = 3, 2, 8, 4
@@ -108,39 +102,6 @@ def test_labels_of_which_none_is_trusted_more_than_another_teach_as_much_as_trus
     torch.testing.assert_close(halved, full)
 
 
-@given(some.integers(0, 4), some.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
-def test_matches_cost_no_more_than_any_other_assignment(objects, seed):
-    p, wanted = predictions(1, seed=seed), target(objects, seed)
-    costs = Costs(classes=0, l1=1, giou=0)
-    matches = match(p, [wanted], costs)
-    assert len(matches) == L * objects
-    # (L, Q, N)
-    distance = (p.boxes_cxcywh.detach()[0, :, :, None] - wanted.boxes_cxcywh).abs().sum(-1)
-    for layer in range(L):
-        here = matches.layer == layer
-        ours = float(distance[layer, matches.query[here], matches.target[here]].sum())
-        best = min(
-            float(distance[layer, list(queries), range(objects)].sum())
-            for queries in itertools.permutations(range(Q), objects)
-        )
-        assert ours == pytest.approx(best, abs=1e-5)
-
-
-def test_every_group_matches_every_object_once():
-    targets = [target(3, 1), target(2, 2)]
-    matches = match(predictions(2, groups=3), targets, Costs())
-    pairs = list(
-        zip(
-            matches.layer.tolist(),
-            (matches.query // Q).tolist(),
-            matches.target.tolist(),
-            strict=True,
-        )
-    )
-    assert len(pairs) == len(set(pairs)) == L * 3 * 5
-
-
 def test_masks_are_asked_for_matched_queries_only():
     p, targets = (
         predictions(masks=True),
@@ -191,36 +152,3 @@ def test_logits_that_are_not_finite_are_named_with_their_layer():
         p.logits[0, 1, 2] = float("nan")
     with pytest.raises(NonFiniteError, match="boxes or masks of layer 1 became NaN"):
         match(p, [target(2, 1)], Costs())
-
-
-def test_uncertain_points_are_where_the_mask_is_undecided_and_follow_from_the_key():
-    # undecided along the middle column
-    logits = torch.linspace(-10, 10, 32).expand(2, 32, 32).contiguous()
-    count = point_count(32, 32)
-    keys = torch.tensor([5, 6])
-    where = uncertain_points(logits, keys, count)
-    assert where.shape == (2, count, 2) and torch.equal(
-        where, uncertain_points(logits, keys, count)
-    )
-    assert not torch.equal(where[0], where[1])
-    near = (where[..., 0] - 0.5).abs() < 0.15
-    assert near.float().mean() > 0.7
-
-
-def test_points_are_evenly_spread():
-    where = points(torch.arange(4), 256)
-    for axis in range(2):
-        counts = torch.histc(where[0, :, axis], 16, 0, 1)
-        assert counts.min() >= 12 and counts.max() <= 20
-
-
-def test_confident_logits_cost_no_nan():
-    logits = torch.tensor([200.0, -200.0]).reshape(1, 1, 2, 1).requires_grad_()
-    wanted = target(1, 1)
-    wanted.labels[:] = 0
-    m = match(
-        Predictions(logits, torch.full((1, 1, 2, 4), 0.5), ("0",)), [wanted], Costs(classes=0)
-    )
-    value = terms.iou_aware_bce(logits, m, torch.tensor([0]), torch.tensor([0.9]), torch.ones(1))
-    value.sum().backward()
-    assert torch.isfinite(value).all() and torch.isfinite(logits.grad).all()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from segue.data.pipeline.unlabelled_regions import unlabelled_cells, visible
+from segue.data.pipeline.unlabelled_regions import unlabelled_cells
 from segue.losses import criterion
 from segue.losses.criterion import Criterion, LossWeights
 from segue.losses.matcher import Costs, match
@@ -41,19 +41,6 @@ def packed(*masks: np.ndarray) -> PackedMasks:
 
 
 LABELLED, MISSED = disc(16, 16, 8), disc(46, 44, 9)
-
-
-def test_what_is_visible_is_where_discs_are_and_noise_is_not():
-    cells = visible(picture(LABELLED, MISSED))
-    truth = torch.from_numpy(LABELLED | MISSED)[2::4, 2::4]
-    assert (cells & truth).sum() / (cells | truth).sum() > 0.6
-    assert visible(picture()).float().mean() < 0.1
-
-
-def test_what_no_label_covers_is_unexplained():
-    free = unlabelled_cells(picture(LABELLED, MISSED), packed(LABELLED))
-    assert free[torch.from_numpy(MISSED)[2::4, 2::4]].float().mean() > 0.8
-    assert not free[torch.from_numpy(LABELLED)[2::4, 2::4]].any()
 
 
 class Given:

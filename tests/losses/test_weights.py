@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from segue.losses import criterion, rcnn
+from segue.losses import criterion
 
 BOXES = {"classes": 2.0, "l1": 5.0, "giou": 2.0}
 MASKS = {"mask_bce": 5.0, "dice": 5.0}
@@ -20,11 +20,3 @@ def test_only_the_terms_of_the_task_are_computed(task, expected):
 def test_what_the_plan_says_comes_before_the_task():
     weights = criterion.task_weights("masks", {"l1": 1.0, "dice": 0.0})
     assert weights.active() == {"l1": 1.0, "mask_bce": 5.0}
-
-
-def test_families_with_regions_follow_the_same_rule():
-    boxes = dict.fromkeys(("classifier", "box_reg", "objectness", "rpn_box_reg"), 1.0)
-    assert rcnn.task_weights("boxes", {}).active() == boxes
-    assert rcnn.task_weights("masks", {}).active() == {"mask": 1.0}
-    assert rcnn.task_weights("joint", {"mask": 3.0}).active() == {**boxes, "mask": 3.0}
-    assert set(rcnn.TERMS) == {*boxes, "mask"}

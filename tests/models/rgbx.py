@@ -10,6 +10,7 @@ from PIL import Image
 
 from segue.models import ModelSpec, rgbx_rcnn
 from segue.models.weights import ModelWeights
+from segue.models.weights.card import Card
 from segue.structures.channels import RGB, Channel
 from segue.structures.masks import PackedMasks
 from segue.structures.target import Target
@@ -42,7 +43,7 @@ def pixels(channels=4, side=64):
 
 
 def weights_of(chain) -> ModelWeights:
-    card = {"spec": chain.spec.model_dump(mode="json")}
+    card = Card(spec=chain.spec)
     return ModelWeights(
         dict(chain.state_dict()), chain.spec.classes, chain.spec.channel_names, "parent", card=card
     )

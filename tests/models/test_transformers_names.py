@@ -1,4 +1,6 @@
-"""transformers' names that are not its public ones: all in one module, all there, in a known range."""
+"""transformers' names that are not its public ones: all in one module, all there, in a known
+range.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from segue.inference.loading import load
 from segue.structures.masks import PackedMasks
 from segue.training import processes
 from segue.training.devices import pick_device
-from segue.training.loop import exact_sums, out_of_memory
 from tests.models.pico import batch_for, build
 from tests.toy import detector_only, run
 
@@ -106,25 +105,3 @@ def test_every_tensor_of_a_batch_is_pinned(rendered, monkeypatch):
     again = batch.pin_memory()
     assert len(tensors) == 1 + 2 * 8 and pinned == tensors
     assert [target.key for target in again.targets] == [target.key for target in batch.targets]
-
-
-def test_the_order_of_sums_is_put_back_as_it_was():
-    try:
-        for warn_only in (True, False):
-            torch.use_deterministic_algorithms(True, warn_only=warn_only)
-            for device in ("cpu", "cuda"):
-                with exact_sums(device):
-                    assert torch.are_deterministic_algorithms_enabled()
-                assert torch.is_deterministic_algorithms_warn_only_enabled() == warn_only
-    finally:
-        torch.use_deterministic_algorithms(False)
-
-
-def test_what_libraries_of_a_gpu_say_of_a_lack_of_memory_is_understood():
-    for words in (
-        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
-        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-    ):
-        assert out_of_memory(RuntimeError(words))
-    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"))
-    assert not out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))

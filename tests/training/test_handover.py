@@ -86,7 +86,9 @@ def test_kept_classes_score_identically_in_every_head(classes):
 
 
 def test_permuted_classes_change_nothing_in_the_whole_answer():
-    """Boxes to the bit, logits within rounding: a row's place may decide how its product adds up."""
+    """Boxes to the bit, logits within rounding: a row's place may decide how its product adds
+    up.
+    """
     parent, child = model(PARENT).eval(), model(("tube", "cell", "rod"), seed=1).eval()
     adopt(child, weights_of(parent))
     old, new = parent(images()), child(images())

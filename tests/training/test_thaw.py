@@ -12,42 +12,12 @@ import torch
 from segue.data.pipeline import samples
 from segue.errors import PlanError
 from segue.plan.reading import from_values
-from segue.run import build
-from segue.training import checkpoint, fit, freeze_benefit
+from segue.training import checkpoint
 from segue.training.journal import Journal, read_rows
-from segue.training.loop import accumulate
 from segue.training.optim import Schedule, set_rates
 from segue.training.selection import kept
-from tests.conftest import toy_plan
 from tests.toy import losses, run, run_until, same_tensors
-
-TUNE = {
-    "name": "tune",
-    "task": "boxes",
-    "epochs": 4,
-    "freeze": "projector",
-    "thaw": {1: "projector", 3: "backbone"},
-}
-
-
-@pytest.fixture(scope="module")
-def parent(rendered, tmp_path_factory):
-    plan = toy_plan(rendered, tmp_path_factory.mktemp("parent"), detector={"epochs": 1})
-    return run(plan, "detector") / "1-detector" / "selected"
-
-
-def plan_of(rendered, folder, parent, **changes) -> dict:
-    plan = toy_plan(
-        rendered, folder, detector={**TUNE, "start": str(parent), "save_every_steps": 1, **changes}
-    )
-    plan["stages"] = plan["stages"][:1]
-    return plan
-
-
-@pytest.fixture(scope="module")
-def whole(rendered, parent, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    return run(plan_of(rendered, folder, parent), drawn=True) / "1-tune"
+from tests.training.thawing import plan_of
 
 
 def moved(before: dict, after: dict, part: str) -> bool:
@@ -274,82 +244,3 @@ def test_a_cache_serves_until_the_first_thaw(rendered, parent, tmp_path, monkeyp
     # between the two steps of an epoch
     per_epoch = [seen[1 + 2 * epoch] - seen[2 * epoch] for epoch in range(5)]
     assert per_epoch == [0, 0, 0, 8, 8] and len(losses(folder)) == 10
-
-
-def test_early_stopping_waits_for_the_thaw_and_starts_again_there(
-    rendered, parent, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(fit, "NOTHING", -2.0)  # so short a stage finds nothing yet
-    changes = {"epochs": 6, "thaw": {3: "backbone"}, "early_stop": {"patience": 2, "min_delta": 1}}
-    folder = run(plan_of(rendered, tmp_path, parent, **changes)) / "1-tune"
-    # nothing gains 1; two epochs of patience after the thaw
-    assert checkpoint.read_card(folder / "last").epoch == 5
-
-
-def test_what_freezing_saves_is_measured_and_left_for_the_report(whole):
-    found = json.loads((whole / "saving.json").read_text())
-    assert found["label"] == "backbone, projector" and 0 < found["bytes"] < found["whole_bytes"]
-    assert found["text"].startswith("with backbone, projector frozen a step takes")
-    assert found["text"] in (whole.parent / "report.html").read_text()
-
-
-@pytest.mark.parametrize("call", [1, 2])
-def test_no_memory_to_measure_with_changes_nothing(
-    rendered, parent, tmp_path, monkeypatch, whole, call
-):
-    """Not even where it runs out after a backward, with gradients everywhere."""
-    calls = []
-
-    def scarce(*arguments):
-        calls.append(1)
-        accumulate(*arguments)
-        if len(calls) == call:
-            raise torch.OutOfMemoryError("simulated")
-
-    monkeypatch.setattr(freeze_benefit, "accumulate", scarce)
-    folder = run(plan_of(rendered, tmp_path, parent)) / "1-tune"
-    assert losses(folder) == losses(whole) and same_tensors(folder / "last", whole / "last")
-    if call == 1:  # not even the frozen step fits
-        assert not (folder / "saving.json").exists()
-    else:
-        assert (
-            "with nothing frozen it does not fit"
-            in json.loads((folder / "saving.json").read_text())["text"]
-        )
-
-
-def test_only_the_best_epochs_are_kept_and_marked_as_finished(rendered, parent, tmp_path):
-    folder = run(plan_of(rendered, tmp_path, parent, keep=2)) / "1-tune"
-    best = kept(folder)
-    values = sorted(
-        (row["box_ap"] for row in read_rows(folder / "epochs.csv") if row["epoch"]), reverse=True
-    )
-    assert [card.metrics["box_ap"] for _, card in best] == pytest.approx(values[:2]) and len(
-        best
-    ) == 2
-    assert (
-        all(card.complete for _, card in best)
-        and best[0][1].epoch == checkpoint.read_card(folder / "selected").epoch
-    )
-
-
-def test_between_epochs_only_the_monitored_images_count_and_at_the_end_all(
-    rendered, parent, tmp_path, monkeypatch
-):
-    measured = []
-    measure = build.measure
-
-    def noted(data, part, *rest):
-        measured.append((part, [record.id for record in data.splits[part].records]))
-        return measure(data, part, *rest)
-
-    monkeypatch.setattr(build, "measure", noted)
-    run(plan_of(rendered, tmp_path, parent, epochs=2, thaw={}, monitor={"images": 2, "start": 1}))
-    everything = measured[-2][1]
-    # before training, and after both epochs
-    assert measured[:3] == [("valid", everything[1:3])] * 3
-    assert (
-        measured[3] == ("valid", everything) and len(everything) == 5 and measured[4][0] == "test"
-    )
-    with pytest.raises(PlanError, match="no objects in 0 of 5 validation images"):
-        run(plan_of(rendered, tmp_path, parent, monitor={"start": 9}))

@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -168,7 +169,7 @@ def _data(
     return data
 
 
-def _masks(records: list) -> str:
+def _masks(records: list[Any]) -> str:
     objects = [a for record in records for a in record.annotations if not a.crowd]
     crowds = sum(a.crowd for record in records for a in record.annotations)
     with_masks = sum(a.mask is not None for a in objects)
@@ -178,7 +179,9 @@ def _masks(records: list) -> str:
 
 
 def _report(findings: Findings, section: str, same: list[Problem]) -> None:
-    """One kind of problem: what is refused in full (or nearly), the rest as a line with its count."""
+    """One kind of problem: what is refused in full (or nearly), the rest as a line with its
+    count.
+    """
     if same[0].action not in REFUSED:
         findings.say(section, summary(same))
         return
@@ -187,7 +190,8 @@ def _report(findings: Findings, section: str, same: list[Problem]) -> None:
     if len(same) > LISTED:
         findings.fail(
             section,
-            f"and {len(same) - LISTED} more of {same[0].kind}: segue data audit FOLDER --out FOLDER",
+            f"and {len(same) - LISTED} more of {same[0].kind}: "
+            "segue data audit FOLDER --out FOLDER",
         )
 
 

@@ -35,7 +35,8 @@ def needed(context: StageContext, chain: Chain) -> list[str]:
 
     The chain is frozen as the stage begins, and left so.
     """
-    stage, position, lines = context.stage, chain.frozen_to, []
+    stage, position = context.stage, chain.frozen_to
+    lines: list[str] = []
     free = free_bytes(context.device)
     for epoch, boundary in _phases(chain, stage):
         chain.freeze_to(boundary)
@@ -89,7 +90,8 @@ def taken(context: StageContext, chain: Chain) -> list[str]:
     steps = stage.steps or (stage.epochs or 0) * per_epoch
     starts = [epoch for epoch, _ in _phases(chain, stage)] + [-(-steps // per_epoch)]
     pays = stage.cache is not None and not batches.why_no_cache(context, samples, learner)[0]
-    seconds, lines = 0.0, []
+    seconds = 0.0
+    lines: list[str] = []
     for number, start in enumerate(starts[:-1]):
         if start:
             learner.thaw(span(stage.thaw[start].part, chain.order)[0], stage.thaw[start].lr_factor)
@@ -149,7 +151,9 @@ def _probe(learner: Learner, samples: Samples, stage: StagePlan, steps: int, cac
 
     cached: behind the frozen parts, whose outputs will be on the disk.
     """
-    began, loads, trains = time.perf_counter(), [], []
+    began = time.perf_counter()
+    loads: list[float] = []
+    trains: list[float] = []
 
     def timed_batches() -> Iterator[Batch]:
         epoch = learner.progress.epoch

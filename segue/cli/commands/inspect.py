@@ -21,8 +21,8 @@ def describe_checkpoint(path: Path, as_json: bool) -> str:
     """A checkpoint's card in a readable form, or as JSON; every file of a folder is compared with
     its checksum first.
 
-    A file of weights without a card is identified by its tensors, and by the model they fit. A step that
-    was kept because it was not finite is run again.
+    A file of weights without a card is identified by its tensors, and by the model they fit. A step
+    that was kept because it was not finite is run again.
 
     Raises:
         CheckpointError: if there is none, it is damaged, or holds more than tensors and plain

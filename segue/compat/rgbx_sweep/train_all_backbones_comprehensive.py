@@ -16,7 +16,8 @@ from typing import Any
 from segue.base.files import write_json
 from segue.compat.common import plain
 from segue.compat.rgbx_sweep.attempts import Result, attempted, ranked, refuse_bad_data
-from segue.compat.rgbx_sweep.files import Followed, Member, discard_last, leave_final
+from segue.compat.rgbx_sweep.files import Followed, discard_last, leave_final
+from segue.compat.rgbx_sweep.member import Member
 from segue.compat.rgbx_sweep.plan import (
     add_backbones,
     add_data,

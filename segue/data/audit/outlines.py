@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,8 @@ def rings(splits: dict[str, Split]) -> Rings:
         for record in split.records
         for a in record.annotations
     ]
-    parts, owner = [np.zeros((0, 2))], []
+    parts = [np.zeros((0, 2))]
+    owner: list[int] = []
     for number, (_, _, annotation) in enumerate(objects):
         if isinstance(annotation.mask, Polygon):
             parts += annotation.mask.rings
@@ -142,7 +144,8 @@ def tangles(outlines: Rings) -> list[Problem]:
     by_object: dict[int, list[int]] = {}
     for ring in np.flatnonzero(crosses | tangled):
         by_object.setdefault(int(outlines.owner[ring]), []).append(int(ring))
-    lengths, problems = outlines.lengths, []
+    lengths = outlines.lengths
+    problems: list[Problem] = []
     for number, mine in by_object.items():
         sizes = ", ".join(str(lengths[ring]) for ring in mine[:3])
         more = ", too tangled to follow" if tangled[mine].any() else ""
@@ -170,7 +173,7 @@ def without_masks(outlines: Rings) -> list[Problem]:
 
 def twice(outlines: Rings) -> list[Problem]:
     """Objects that are in an image a second time: same class, same box, same mask."""
-    seen: dict[tuple, Annotation] = {}
+    seen: dict[tuple[Any, ...], Annotation] = {}
     problems = []
     for split, record, annotation in outlines.objects:
         mask = annotation.mask

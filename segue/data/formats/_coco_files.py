@@ -38,7 +38,9 @@ def by_name(root: Path) -> dict[str, list[Path]]:
     by_split: dict[str, list[Path]] = {}
     for path in sorted((root / "annotations").glob("*.json")):
         # macOS companions
-        spoken = [] if path.name.startswith("._") else re.findall("[a-z]+", path.stem.lower())
+        spoken: list[str] = (
+            [] if path.name.startswith("._") else re.findall("[a-z]+", path.stem.lower())
+        )
         for name, words in SPLIT_WORDS.items():
             if any(word in spoken for word in words):
                 by_split.setdefault(name, []).append(path)

@@ -52,7 +52,7 @@ def mask(segmentation: Any, image: Record, place: Place, problems: list[Problem]
     return Polygon(tuple(rings)) if rings else None
 
 
-def _rle(segmentation: dict, image: Record) -> Rle:
+def _rle(segmentation: dict[str, Any], image: Record) -> Rle:
     """Run lengths, compressed or not, of exactly this image's size."""
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if size != [image.height, image.width]:

@@ -41,6 +41,7 @@ def named_in(path: Path) -> dict[int, str] | None:
         entries = enumerate(listed)
     elif isinstance(listed, dict):
         entries = listed.items()
+    names: dict[int, str]
     try:
         names = {
             int(number): name.strip()

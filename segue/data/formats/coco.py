@@ -47,7 +47,7 @@ def splits(root: Path) -> dict[str, SplitSource]:
         if len(files) > 1:
             _coco_files.refuse_several(root, name, files)
         sources[name] = SplitSource(files[0], images)
-    whole = [] if sources else _coco_files.whole(root)
+    whole: list[Path] = [] if sources else _coco_files.whole(root)
     return {WHOLE: SplitSource(whole[0], images)} if whole else sources
 
 
@@ -96,7 +96,7 @@ def read(source: SplitSource, name: str) -> Split:
     return split
 
 
-def _place(split: Split, entry: dict, number: int, image: Record | None) -> Place:
+def _place(split: Split, entry: dict[str, Any], number: int, image: Record | None) -> Place:
     """The place of an annotation, the `number`th of its file."""
     item = f"annotation {entry.get('id', '?')}"
     return Place(
@@ -114,7 +114,7 @@ def _plain_id(value: Any) -> int | str | None:
     return value if value is None or type(value) in (int, str) else str(value)
 
 
-def _parse(path: Path, problems: list[Problem]) -> dict[str, list] | None:
+def _parse(path: Path, problems: list[Problem]) -> dict[str, list[Any]] | None:
     """The file's three lists, or None with a problem saying why not."""
     content = _shapes.read_json(path, "a COCO instances JSON", problems)
     if content is None:
@@ -138,7 +138,7 @@ def _parse(path: Path, problems: list[Problem]) -> dict[str, list] | None:
     return {key: [entry for entry in content[key] if isinstance(entry, dict)] for key in keys}
 
 
-def _categories(entries: list[dict], split: Split) -> dict[int, str]:
+def _categories(entries: list[dict[str, Any]], split: Split) -> dict[int, str]:
     """Category id -> name; fills split.categories in order of id."""
     names: dict[int, str] = {}
     for entry in entries:
@@ -161,7 +161,7 @@ def _categories(entries: list[dict], split: Split) -> dict[int, str]:
     return names
 
 
-def _images(entries: list[dict], source: SplitSource, split: Split) -> dict[str, Record]:
+def _images(entries: list[dict[str, Any]], source: SplitSource, split: Split) -> dict[str, Record]:
     """Image id as text -> record without objects, for every image whose file exists."""
     finder = ImageFinder(source.image_folders)
     records: dict[str, Record] = {}
@@ -213,7 +213,11 @@ def _size(
 
 
 def _annotation(
-    entry: dict, image: Record, names: dict[int, str], place: Place, problems: list[Problem]
+    entry: dict[str, Any],
+    image: Record,
+    names: dict[int, str],
+    place: Place,
+    problems: list[Problem],
 ) -> Annotation | None:
     """One object, or None with a problem if nothing of it is left inside the image.
 

@@ -94,7 +94,7 @@ def read(source: SplitSource, name: str) -> Split:
 
 
 def _record(
-    path: Path, content: dict, finder: ImageFinder, number: int, problems: list[Problem]
+    path: Path, content: dict[str, Any], finder: ImageFinder, number: int, problems: list[Problem]
 ) -> Record | None:
     """The image of a file, by its imagePath or else by the file's own name."""
     written = content.get("imagePath")
@@ -155,7 +155,7 @@ def _shape(
         return None
 
 
-def _mask(kind: object, points: np.ndarray, entry: dict, image: Record) -> Mask:
+def _mask(kind: object, points: np.ndarray, entry: dict[str, Any], image: Record) -> Mask:
     if kind == "polygon":
         return _shapes.polygon(points, image)
     if kind in ("circle", "mask") and len(points) != 2:

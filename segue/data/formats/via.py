@@ -199,7 +199,7 @@ def _shape(
         return None
 
 
-def _of(values: dict, *keys: str) -> list[float]:
+def _of(values: dict[str, Any], *keys: str) -> list[float]:
     return numbers([values.get(key) for key in keys], ", ".join(keys), len(keys))
 
 

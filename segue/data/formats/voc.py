@@ -92,7 +92,8 @@ def read(source: SplitSource, name: str) -> Split:
     Images are found, not opened, unless a file says no size.
     """
     split = Split(name, source.annotations, [], {})
-    folders, files = source.image_folders, {}
+    folders = source.image_folders
+    files: dict[str, Path] = {}
     if _is_list(source.annotations):
         root = source.annotations.parents[2]
         folders = (*(root / word for word in PICTURES if (root / word).is_dir()), *folders)

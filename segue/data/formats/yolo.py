@@ -56,7 +56,8 @@ def splits(root: Path) -> dict[str, SplitSource]:
     """
     if not root.is_dir():
         return {}
-    content, sources = _yolo_names.described(root), {}
+    content = _yolo_names.described(root)
+    sources: dict[str, SplitSource] = {}
     laid_out = {name: source.image_folders[0] for name, source in paired(root, "labels").items()}
     for name in SPLIT_WORDS:
         named = next((content[key] for key in KEYS[name] if content.get(key)), None)

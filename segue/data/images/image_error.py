@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from typing_extensions import override
+
 from segue.data.problems import Place, Problem
 from segue.errors import DataError
 
@@ -15,7 +19,8 @@ class ImageError(DataError):
         super().__init__(where, found, expected, next_step)
         self.kind = kind
 
-    def __reduce__(self) -> tuple:
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
         # the base class's arguments, with the kind before them: loader workers pickle errors
         return type(self), (self.kind, *super().__reduce__()[1])
 

@@ -124,7 +124,8 @@ def _layout(path: Path, file: tifffile.TiffFile) -> tuple[str, list[int]]:
 
 def _positions(axes: str) -> tuple[list[int], list[int], list[int], list[int]]:
     """Positions of the axes that are planes, channels, height and width."""
-    planes, channels = [], []
+    planes: list[int] = []
+    channels: list[int] = []
     for position, letter in enumerate(axes):
         if letter in "CS":
             channels.append(position)

@@ -20,11 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
+from typing_extensions import override
 
-from segue.data.pipeline.samples import Position, StepSampler
+from segue.data.pipeline.samples import Position, Sample, StepSampler
 from segue.data.records import Record
 from segue.errors import DataError, SegueError
-from segue.structures.target import Batch, Target, collate
+from segue.structures.target import Batch, collate
 
 READ_TIMEOUT = 300.0  # seconds after which reading one image is taken to hang
 POLL_INTERVAL = 5.0  # seconds between two looks at the workers while a batch is late
@@ -39,7 +40,7 @@ def _leave_signals_to_the_main_process(_worker: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Watched(Dataset):
+class _Watched(Dataset[Sample | SegueError]):
     """Samples whose workers note what they are reading.
 
     reading: (workers, 3) float64 in shared memory; of each worker its process id, the index of the
@@ -49,10 +50,11 @@ class _Watched(Dataset):
     text alone, without place, expectation and next step.
     """
 
-    samples: Dataset
+    samples: Dataset[Sample]
     reading: Tensor
 
-    def __getitem__(self, position: Position) -> tuple[dict[str, Tensor], Target] | SegueError:
+    @override
+    def __getitem__(self, position: Position) -> Sample | SegueError:
         worker = get_worker_info()
         row = self.reading[worker.id if worker else 0]
         row.copy_(torch.tensor([os.getpid(), position[1], time.monotonic()], dtype=torch.float64))
@@ -64,7 +66,7 @@ class _Watched(Dataset):
             row[1] = -1
 
 
-def _collate(samples: list[tuple[dict[str, Tensor], Target] | SegueError]) -> Batch | SegueError:
+def _collate(samples: list[Sample | SegueError]) -> Batch | SegueError:
     for sample in samples:
         if isinstance(sample, SegueError):
             return sample
@@ -72,7 +74,10 @@ def _collate(samples: list[tuple[dict[str, Tensor], Target] | SegueError]) -> Ba
 
 
 def loader(
-    samples: Dataset, steps: StepSampler, workers: int = 0, device: torch.device | str = "cpu"
+    samples: Dataset[Sample],
+    steps: StepSampler,
+    workers: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Batch]:
     """Yield this process's share of the batch of each optimizer step, for any number of workers the
     same. Batches lie on the CPU.
@@ -87,7 +92,7 @@ def loader(
     with warnings.catch_warnings():
         # torch warns of more workers than cores, which is for the plan to decide
         warnings.filterwarnings("ignore", "This DataLoader will create")
-        batches: DataLoader[Batch | SegueError] = DataLoader(
+        batches: DataLoader[Sample | SegueError] = DataLoader(
             _Watched(samples, reading),
             batch_sampler=steps,  # type: ignore[arg-type]
             num_workers=workers,
@@ -102,7 +107,7 @@ def loader(
             generator=torch.Generator(),
         )
         before = signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL
-        remaining = iter(batches)
+        remaining: Iterator[Batch | SegueError] = iter(batches)
     if workers and signal.getsignal(signal.SIGCHLD) is not before:
         # torch's handler would raise in the middle of whatever the main process does
         signal.signal(signal.SIGCHLD, before)
@@ -117,7 +122,7 @@ def loader(
 
 
 def _next(
-    remaining: Iterator[Batch | SegueError], samples: Dataset, reading: Tensor
+    remaining: Iterator[Batch | SegueError], samples: Dataset[Sample], reading: Tensor
 ) -> Batch | SegueError | None:
     """The next batch, or None at the end; an error where a worker died or an image takes too long.
 
@@ -169,7 +174,7 @@ def _next(
             )
 
 
-def _image(samples: Dataset, record: int) -> Path:
+def _image(samples: Dataset[Sample], record: int) -> Path:
     """The image file of a record; a cache keeps the samples that it was made of as `samples`."""
     read_from: Any = getattr(samples, "samples", samples)
     records: Sequence[Record] = read_from.records

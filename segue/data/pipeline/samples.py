@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from typing_extensions import override
 
 from segue.data.images import multi_file
 from segue.data.images.image_error import ImageError
@@ -23,10 +24,11 @@ from segue.structures.seeds import order, seed_for
 from segue.structures.target import Target
 
 Position = tuple[int, int]  # epoch, index of a record
+Sample = tuple[dict[str, Tensor], Target]
 
 
 @dataclass(frozen=True)
-class Samples(Dataset):
+class Samples(Dataset[Sample]):
     """Records as (inputs, target), a pure function of (seed, epoch, index).
 
     Inputs are {"images": (C, H, W)}, uint8 or float32 in 0..1, in the frame of `view`; the target
@@ -52,7 +54,8 @@ class Samples(Dataset):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, position: Position) -> tuple[dict[str, Tensor], Target]:
+    @override
+    def __getitem__(self, position: Position) -> Sample:
         """A sample.
 
         Raises:
@@ -160,7 +163,8 @@ class Outlines:
         rasters: list[np.ndarray] = []
         windows: list[tuple[int, int, int, int]] = []
         for pieces in self.pieces:
-            corners, rings = [], []
+            corners: list[np.ndarray] = []
+            rings: list[np.ndarray] = []
             for where, bits in pieces:
                 corners.append(moved[where] if bits is None else _frame_corners(moved[where]))
                 if bits is None:

@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from typing_extensions import override
 
 from segue.base.settings import Settings
 from segue.structures.channels import IMAGENET, RGB, Channel, rows_of
@@ -177,12 +178,14 @@ class _ColourJitter(v2.Transform):
         names = [channel.name for channel in channels]
         self.rows = [names.index(name) for name in IMAGENET] if set(IMAGENET) <= set(names) else []
 
+    @override
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         brightness, contrast, saturation = (1 + (2 * torch.rand(3) - 1) * self.largest).tolist()
         # saturation mixes a pixel with its own grey, contrast with the mean grey of the image
         mixed = saturation * torch.eye(3) + (1 - saturation) * GREY.expand(3, 3)
         return {"matrix": brightness * contrast * mixed, "lift": brightness * (1 - contrast)}
 
+    @override
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         if not self.rows or not self.largest.any():
             return inpt
@@ -223,6 +226,7 @@ class ChannelDropout(v2.Transform):
         self.groups = [rows_of(name, channels) for name in drop]
         self.chances = torch.tensor(list(drop.values()))
 
+    @override
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         drawn = torch.rand(len(self.groups)) < self.chances
         rows: set[int] = set()
@@ -231,6 +235,7 @@ class ChannelDropout(v2.Transform):
                 rows.update(group)
         return {"rows": sorted(rows) if len(rows) < len(self.channels) else []}
 
+    @override
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         return tv_tensors.wrap(
             at_mean(inpt.as_subclass(torch.Tensor), params["rows"], self.channels), like=inpt

@@ -33,15 +33,16 @@ def to_labelme(record: Record, image_path: str) -> dict[str, Any]:
             ("polygon", rings) if rings else ("rectangle", [np.array([[x0, y0], [x1, y1]])])
         )
         for outline in outlines:
-            shape = {
+            shape: dict[str, Any] = {
                 "label": annotation.class_name,
                 "points": outline.round(2).tolist(),
                 "shape_type": kind,
+                "group_id": number if len(outlines) > 1 else None,
+                "description": "",
+                "flags": {},
+                "mask": None,
             }
-            group = number if len(outlines) > 1 else None
-            shapes.append(
-                {**shape, "group_id": group, "description": "", "flags": {}, "mask": None}
-            )
+            shapes.append(shape)
     return {
         "version": "5.5.0",
         "flags": {},
@@ -129,7 +130,8 @@ def to_yolo(record: Record, labels: Mapping[str, int], outlines: bool) -> str:
     labels: the number of each class name, from 0. outlines: write the objects that have masks, each
     as one ring, separate pieces joined by slits; otherwise cx, cy, w, h of all objects.
     """
-    side, lines = np.array([record.width, record.height]), []
+    side = np.array([record.width, record.height])
+    lines: list[str] = []
     for annotation in _drawable(record):
         x0, y0, x1, y1 = annotation.box_xyxy
         values = np.array([[(x0 + x1) / 2, (y0 + y1) / 2], [x1 - x0, y1 - y0]])

@@ -53,7 +53,7 @@ def combined(first: Content, second: Content) -> Content:
     return content
 
 
-def _joined(entries: list[dict], more: list[dict], key: str) -> dict[Any, int]:
+def _joined(entries: list[dict[str, Any]], more: list[dict[str, Any]], key: str) -> dict[Any, int]:
     """Add to `entries` those of `more` whose `key` they lack; returns the new id of each id of
     `more`.
     """
@@ -65,7 +65,8 @@ def _joined(entries: list[dict], more: list[dict], key: str) -> dict[Any, int]:
                 "both",
             )
     known = {entry[key]: entry["id"] for entry in entries}
-    ids, next_id = {}, max(known.values(), default=0) + 1
+    ids: dict[Any, int] = {}
+    next_id = max(known.values(), default=0) + 1
     for entry in more:
         if entry[key] not in known:
             known[entry[key]] = next_id

@@ -118,7 +118,8 @@ def write_folder(
     Raises:
         PlanError: if `out` exists. DataError: if a name cannot be used in a format.
     """
-    summary, count, paired = [], Counter[str](), paired or {}
+    summary: list[str] = []
+    count, paired = Counter[str](), paired or {}
     with new_folder(out) as unfinished:
         for split, records in splits.items():
             folder = unfinished if split == WHOLE else unfinished / split
@@ -156,7 +157,8 @@ def _write_images(
     """
     place = folder / "images" if kind in ("cvat", "masks", *YOLO) else folder
     place.mkdir(parents=True, exist_ok=True)
-    written, taken = [], set()
+    written: list[Record] = []
+    taken: set[str] = set()
     placed: dict[Path, Path] = {}  # where each source went
     for number, (record, name) in enumerate(records, 1):
         target = place / _free(name.replace("/", "_"), taken)

@@ -153,7 +153,8 @@ def _chains(lines: list[np.ndarray], partner: dict[int, int]) -> list[list[np.nd
     for start in range(2 * len(lines)):
         if start in partner or start // 2 in done:
             continue
-        chain, here = [], start
+        chain: list[np.ndarray] = []
+        here = start
         while True:
             number, reverse = divmod(here, 2)
             done.add(number)

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from segue import models
 from segue.errors import PlanError
@@ -65,7 +66,8 @@ def block_numbers(names: Iterable[str]) -> tuple[dict[str, int], int]:
     blocks = {name: int(m[1]) for name in names if (m := BLOCK.search(name))}
     ranks = {number: rank for rank, number in enumerate(sorted(set(blocks.values())))}
     # a norm behind the last block belongs to the blocks' end, a stem before the first to the start
-    numbers, inside = {}, False
+    numbers: dict[str, int] = {}
+    inside = False
     for name in names:
         inside = inside or name in blocks
         numbers[name] = ranks[blocks[name]] if name in blocks else len(ranks) if inside else -1
@@ -164,6 +166,7 @@ class Chain(nn.Module):
         )
         return ", ".join((*self.frozen, *divided))
 
+    @override
     def train(self, mode: bool = True) -> Chain:
         """As nn.Module.train, except that what is frozen stays in eval mode."""
         super().train(mode)
@@ -180,6 +183,7 @@ class Chain(nn.Module):
                     module.training = False
         return self
 
+    @override
     def forward(self, inputs: Mapping[str, Tensor], start: int = 0) -> State:
         """Run the parts from number `start` on; with start > 0, `inputs` are what the parts before
         it gave.

@@ -21,6 +21,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 Kind = Literal["cross", "add", "concat", "gated", "none"]
 SHARE = 0.5  # of a rectification that is by channel, and by place
@@ -50,6 +51,7 @@ class Level(nn.Module):
             corrected[number] = maps[number] + to_other
         return corrected
 
+    @override
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         merged = self.merge(maps)
         return merged if self.gate is None else maps[0] + self.gate(merged)
@@ -74,6 +76,7 @@ class Rectification(nn.Module):
             nn.Conv2d(2 * width, width, 1), nn.ReLU(), nn.Conv2d(width, 2, 1), nn.Sigmoid()
         )
 
+    @override
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Maps (B, C, h, w) -> what is to be added to each."""
         both = torch.cat([a, b], 1)
@@ -108,10 +111,12 @@ class CrossAttention(nn.Module):
         )
         self.norm = _norm(width)
 
+    @override
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         tokens = [each.flatten(2).transpose(1, 2) for each in (a, b)]  # (B, hw, C)
         # half of each map's channels goes on as it is, the other half asks
-        residuals, queries = [], []
+        residuals: list[Tensor] = []
+        queries: list[Tensor] = []
         for split, x in zip(self.split, tokens, strict=True):
             residual, query = split(x).relu().chunk(2, -1)  # (B, hw, C) each
             residuals.append(residual)
@@ -151,6 +156,7 @@ class CrossMerge(nn.Module):
         super().__init__()
         self.pairs = nn.ModuleList(CrossAttention(width, heads) for _ in range(others))
 
+    @override
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         fused = [pair(maps[0], other) for pair, other in zip(self.pairs, maps[1:], strict=True)]
         return fused[0] if len(fused) == 1 else torch.stack(fused).mean(0)
@@ -159,6 +165,7 @@ class CrossMerge(nn.Module):
 class AddMerge(nn.Module):
     """The sum of all maps."""
 
+    @override
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(maps)).sum(0)
 
@@ -170,6 +177,7 @@ class ConcatMerge(nn.Module):
         super().__init__()
         self.mix = nn.Conv2d(streams * width, width, 1)
 
+    @override
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         return self.mix(torch.cat(list(maps), 1))
 
@@ -181,6 +189,7 @@ class GatedMerge(nn.Module):
         super().__init__()
         self.weigh = nn.Conv2d(streams * width, streams * width, 1)
 
+    @override
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         weights = self.weigh(torch.cat(list(maps), 1)).unflatten(1, (len(maps), -1)).softmax(1)
         return (weights * torch.stack(list(maps), 1)).sum(1)

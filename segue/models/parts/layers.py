@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from segue.structures.channels import Channel
 
@@ -31,13 +32,14 @@ class Normalise(nn.Module):
             values = torch.tensor([getattr(channel, name) for channel in channels])
             self.register_buffer(name, values[:, None, None], persistent=False)
 
+    @override
     def forward(self, images: Tensor) -> Tensor:
         """images (B, C, H, W) uint8, or floating point in 0..1 -> float32."""
         values = images / 255 if images.dtype == torch.uint8 else images.float()
         return (values - self.mean) / self.std
 
 
-def precision_now(like: Tensor) -> Callable[[], AbstractContextManager]:
+def precision_now(like: Tensor) -> Callable[[], AbstractContextManager[object]]:
     """Makes contexts in which autocast is what it is now, on the device of `like`: for what a model
     computes later, when its loss asks for it.
     """

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from segue.models._transformers import (
     RfDetrConfig,
@@ -93,10 +94,12 @@ class DotMaskHead(nn.Module):
         self.query_proj = nn.Linear(width, width)
         self.bias = nn.Parameter(torch.zeros(1))
 
+    @override
     def forward(self, state: State) -> State:
         size = mask_size(state["memory_0"], self.stride, self.mask_stride)
         features = F.interpolate(state["memory_0"], size=size, mode="bilinear", align_corners=False)
-        queries, pixels = state["queries"], []
+        queries = state["queries"]
+        pixels: list[Tensor] = []
         if "enc_queries" in state:
             pixels.append(self.spatial_proj(features))
             queries = torch.cat([state["enc_queries"], queries], 1)
@@ -118,7 +121,7 @@ class AttentionMasks:
     memory: Tensor
     queries: Tensor
     boxes_cxcywh: Tensor
-    precision: Callable[[], AbstractContextManager]
+    precision: Callable[[], AbstractContextManager[object]]
 
     @property
     def trained_from(self) -> int:
@@ -179,6 +182,7 @@ class AttentionMaskHead(nn.Module):
         self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
         self.box_weight = nn.Parameter(torch.tensor([2.0]))
 
+    @override
     def forward(self, state: State) -> State:
         queries, boxes_cxcywh = state["queries"], state["boxes_cxcywh"]
         if "enc_queries" in state:
@@ -230,6 +234,7 @@ class _ConvNormReLU(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.norm = nn.GroupNorm(math.gcd(8, outputs), outputs)
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x)).relu()
 

@@ -32,7 +32,8 @@ def resolve_queries(
     Raises:
         PlanError: if an image has more objects than queries.
     """
-    queries, notes = chosen, []
+    queries = chosen
+    notes: list[str] = []
     if queries is None:
         # a quarter more than the fullest image, for objects not seen yet
         queries = max(published, -(-most_objects * 5 // 4))

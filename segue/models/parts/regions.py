@@ -28,6 +28,7 @@ from torchvision.models.detection.rpn import (
 )
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops import boxes as box_ops
+from typing_extensions import override
 
 from segue.models.parts.chain import tensors
 from segue.models.parts.layers import precision_now
@@ -71,6 +72,7 @@ class RegionHead(nn.Module):
             detections_per_img=ALL,
         )  # fmt: skip
 
+    @override
     def forward(self, state: State) -> State:
         objectness, deltas = self.rpn.head(tensors(state, PYRAMID))
         objectness, deltas = concat_box_prediction_layers(objectness, deltas)
@@ -106,6 +108,7 @@ class BoxPredictor(nn.Module):
         )
         self.box_bias = nn.Parameter(torch.empty(classes, 4).uniform_(-(width**-0.5), width**-0.5))
 
+    @override
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features (T, D) -> logits (T, K + 1) and deltas (T, 4 (K + 1)), the background first."""
         background = self.background(features)
@@ -131,6 +134,7 @@ class MaskHead(nn.Module):
         self.layers = MaskRCNNHeads(width, (width,) * layers, 1)
         self.predictor = MaskRCNNPredictor(width, width, classes)
 
+    @override
     def forward(self, state: State) -> State:
         return {}
 
@@ -150,7 +154,7 @@ class Regions:
     objectness: Tensor
     deltas: Tensor
     size: tuple[int, int]
-    precision: Callable[[], AbstractContextManager]
+    precision: Callable[[], AbstractContextManager[object]]
 
     @classmethod
     def of(cls, head: RegionHead, mask_head: MaskHead | None, state: State) -> Regions:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from segue.errors import CheckpointError
 from segue.models.weights.foreign import DAMAGED, first_line
@@ -23,7 +24,7 @@ class _Type:
     def __init__(self, code: object = "", *_rest: object) -> None:
         self.code, self.order = str(code), "="
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.order = str(state[1])
 
 
@@ -37,7 +38,7 @@ class _Array:
     def __init__(self, *_arguments: object) -> None:
         """Pickles make an array empty and fill it later, whatever they say here."""
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, kind, by_columns, content = state
         if (
             not isinstance(kind, _Type)
@@ -80,6 +81,7 @@ class _Arrays(pickle._Unpickler):
         **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
     }
 
+    @override
     def find_class(self, module: str, name: str) -> Any:
         try:
             return self.INERT[module, name]

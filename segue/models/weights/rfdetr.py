@@ -106,6 +106,7 @@ def read(path: Path) -> ModelWeights:
     Raises:
         CheckpointError: if it cannot be read safely, or is not RF-DETR.
     """
+    names: dict[int, str] = {}
     if path.is_dir():
         theirs, config = foreign.read_folder(path)
         names = {int(key): value for key, value in (config.get("id2label") or {}).items()}
@@ -113,7 +114,7 @@ def read(path: Path) -> ModelWeights:
         source: dict[str, Any] = {}
     else:
         source = foreign.read_pickle(path)
-        theirs, names, digest = foreign.state_dict(source, path), {}, foreign.sha256(path)
+        theirs, digest = foreign.state_dict(source, path), foreign.sha256(path)
     tensors = our_names({name: t for name, t in theirs.items() if name not in IGNORED})
     if "decoder.query_features.weight" not in tensors:
         raise CheckpointError(

@@ -12,14 +12,27 @@ from segue.data.images.pixel_size import pixel_size_um
 PIXELS = np.zeros((8, 8), np.uint16)
 SAID = {
     "ome": ({"ome": True, "metadata": {"PhysicalSizeX": 0.325, "PhysicalSizeY": 0.325}}, 0.325),
-    "ome in nm": ({"ome": True, "metadata": {"PhysicalSizeX": 65, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 65,
-                                             "PhysicalSizeYUnit": "nm"}}, 0.065),
+    "ome in nm": (
+        {
+            "ome": True,
+            "metadata": {
+                "PhysicalSizeX": 65,
+                "PhysicalSizeXUnit": "nm",
+                "PhysicalSizeY": 65,
+                "PhysicalSizeYUnit": "nm",
+            },
+        },
+        0.065,
+    ),
     "imagej": ({"imagej": True, "resolution": (2, 2), "metadata": {"unit": "um"}}, 0.5),
     "imagej micron": ({"imagej": True, "resolution": (4, 4), "metadata": {"unit": "micron"}}, 0.25),
-    "imagej micro sign": ({"imagej": True, "resolution": (4, 4), "metadata": {"unit": "\\u00B5m"}}, 0.25),
+    "imagej micro sign": (
+        {"imagej": True, "resolution": (4, 4), "metadata": {"unit": "\\u00B5m"}},
+        0.25,
+    ),
     "centimetres": ({"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}, 0.5),
     "inches": ({"resolution": (25_400, 25_400), "resolutionunit": "INCH"}, 1.0),
-}  # fmt: skip
+}
 UNSAID = {
     "nothing": {},
     "dots of a printer": {"resolution": (72, 72), "resolutionunit": "INCH"},

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from segue.data import formats
-from segue.data.pipeline.loader import loader
 from segue.data.pipeline.samples import Samples, StepSampler, read_image
 from segue.data.pipeline.transforms import Augment, View
 from segue.data.records import Annotation, Record
@@ -80,20 +79,6 @@ def test_repeated_views_come_back_after_k_epochs(records):
     (a, first), (b, later), (c, _) = dataset[(0, 1)], dataset[(2, 1)], dataset[(1, 1)]
     assert torch.equal(a["images"], b["images"]) and not torch.equal(a["images"], c["images"])
     assert first.key != later.key  # the points of the mask losses are new all the same
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_worker_count_changes_nothing(records, workers):
-    dataset = samples(records, Augment())
-    steps = StepSampler(len(records), 6, seed=1, epoch=2)
-    reference = [dataset[p] for step in steps for p in step]
-    seen = 0
-    for batch in loader(dataset, steps, workers):
-        for image, target in zip(batch.inputs["images"], batch.targets, strict=True):
-            assert torch.equal(image, reference[seen][0]["images"])
-            assert torch.equal(target.masks.bits, reference[seen][1].masks.bits)
-            seen += 1
-    assert seen == len(records)
 
 
 def test_every_image_is_seen_once_an_epoch_and_a_start_skips_whole_steps():

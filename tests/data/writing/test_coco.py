@@ -24,13 +24,22 @@ def record(tmp_path) -> Record:
     bits = np.ones((4, 6), dtype=bool)
     bits[0, 0] = False
     return Record(
-        tmp_path / "a.png", 30, 40, 7,
+        tmp_path / "a.png",
+        30,
+        40,
+        7,
         (
             Annotation((2, 3, 20, 15.5), "cell", triangle),
-            Annotation((30, 20, 36, 24), "tube", encoded(bits, 30, 20, 30, 40), source="algorithm", quality=0.25),
+            Annotation(
+                (30, 20, 36, 24),
+                "tube",
+                encoded(bits, 30, 20, 30, 40),
+                source="algorithm",
+                quality=0.25,
+            ),
             Annotation((0, 0, 5, 5), "cell", crowd=True),
         ),
-    )  # fmt: skip
+    )
 
 
 def test_what_is_written_is_what_is_read(record, tmp_path):

@@ -4,6 +4,7 @@ in another format.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,10 +68,9 @@ def split_data(
 
 def _shares(text: str) -> dict[str, float]:
     """0.8,0.1,0.1 -> the shares of train, valid and test; two are train and valid."""
-    try:
+    values: list[float] = []
+    with suppress(ValueError):  # what is no number is refused below
         values = [float(value) for value in text.split(",")]
-    except ValueError:
-        values = []
     if not 2 <= len(values) <= 3:
         raise PlanError("--shares", text, "two or three numbers, such as 0.8,0.1,0.1")
     return dict(zip(SPLITS, values, strict=False))

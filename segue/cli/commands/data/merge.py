@@ -53,7 +53,9 @@ def merge_data(
             "merge", message, "both divided or neither", f"segue data split {whole} --out FOLDER"
         )
     _refuse_leaks(a, b)
-    records_of, lines, paired = {}, [], _paired_files_of((first, a), (second, b))
+    records_of: dict[str, list[NamedRecord]] = {}
+    lines: list[str] = []
+    paired = _paired_files_of((first, a), (second, b))
     for name in [*a, *(name for name in b if name not in a)]:
         mine, theirs = (named(splits[name].records) if name in splits else [] for splits in (a, b))
         records_of[name], remarks = _united(mine, theirs, same, paired)
