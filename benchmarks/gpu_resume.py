@@ -194,7 +194,7 @@ def outcome(
     )
     return {
         **comparisons,
-        "going_on": "going on from" in outputs["resumed"][0],
+        "going_on": "resuming from" in outputs["resumed"][0],
         "without_deterministic": sorted(set(names)),
     }
 

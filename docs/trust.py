@@ -28,34 +28,30 @@ from segue import __version__
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "trust.md"
 ROWS = {
-    "P1": "A checkpoint under its name is whole, wherever a kill met the saving of it.",
-    "P2": "A checkpoint in which a byte was changed, cut off or swapped is named before the "
-    "first step.",
-    "P3": "If the newest checkpoint is broken, the whole one before it is used, and that is said.",
-    "P4": "Killed anywhere and started again, a run has the weights, averages, optimizer, random "
-    "numbers and best "
-    "score of the run that was never killed, bit for bit.",
+    "P1": "A checkpoint under its name is complete, wherever a kill interrupted saving.",
+    "P2": "A checkpoint in which a byte was changed, cut off or swapped is reported before "
+    "the first step.",
+    "P3": "If the newest checkpoint is broken, the complete one before it is used, with a message.",
+    "P4": "Killed anywhere and started again, a run has the weights, EMA, optimizer state, "
+    "random state and best score of a run that was never killed, bit for bit.",
     "P5": "The number of data workers changes no bit of the result.",
     "P7": "Asked to stop, a run ends within a step and a save, with exit code 143 or 130; the "
-    "next stage does not "
-    "start, and the same command goes on.",
-    "P8": "A full disk costs nothing that was saved; a run lives through a short one, and ends "
-    "in words by a lasting "
-    "one.",
-    "P9": "Nothing that is NaN or infinite moves a weight or reaches the disk; the step that "
-    "made it can be replayed.",
-    "P10": "Bad input is named before training, with file and object; no crash, no silence, and "
-    "no file of the user's "
-    "changes.",
+    "next stage does not start, and the same command resumes.",
+    "P8": "A full disk costs nothing that was saved; a run survives a short one, and ends with "
+    "an error message at a lasting one.",
+    "P9": "No NaN or infinity changes a weight or reaches the disk; the step that produced it "
+    "can be replayed.",
+    "P10": "Bad input is reported before training, with file and object; no crash, no silence, "
+    "and no change to the user's files.",
     "P13": "Frozen means frozen: every tensor and buffer has the same bytes at both ends of the "
     "stage.",
-    "P14": "A wrong parent, an edited plan or other classes are refused, with the difference.",
-    "P15": "A member of a sweep that fails takes no other with it.",
-    "P16": "The bytes a run keeps do not grow with its evaluations, and a kill leaves no litter.",
-    "P17": "A data worker that hangs is named.",
-    "P18": "Checkpoints written by earlier versions are read, and mean the same.",
-    "OOM": "Running out of memory at any step changes no bit of what is then computed.",
-    "hostile": "Hostile files do nothing: they are refused, whichever way they come in.",
+    "P14": "A wrong parent, an edited plan or other classes are refused, with the differences.",
+    "P15": "A member of a sweep that fails affects no other.",
+    "P16": "The bytes a run keeps do not grow with its evaluations, and a kill leaves no stray files.",
+    "P17": "A hanging data worker is reported.",
+    "P18": "Checkpoints written by earlier versions load, and mean the same.",
+    "OOM": "Running out of memory at any step changes no bit of the result.",
+    "hostile": "Hostile files do nothing: segue refuses them, whichever way they come in.",
     "fuzz": "No mutation of an annotation file crashes, hangs or fills the memory.",
     "audit": "Data sets whose defects are known are audited as expected, clean ones without a "
     "complaint.",
@@ -171,13 +167,12 @@ def page(rows: dict[str, Row]) -> str:
     day = time.strftime("%Y-%m-%d")
     return f"""# What was broken on purpose
 
-Peers fail quietly; here a promise is a test that injects the fault. Written on {day} by
-`python docs/trust.py` for {version}:
-{faults:,} faults in {tests} tests. How each of them is injected is in the tests, most of them under
-`tests/faults`.
+Other programs often fail silently. In segue, a test backs each promise and injects the faults it is about.
+Written on {day} by `python docs/trust.py` for {version}:
+{faults:,} faults in {tests} tests. The tests, most of them under `tests/faults`, show how each fault is injected.
 
 {table(rows)}
-`python docs/trust.py --rows P1 P4` runs and prints some of the rows.
+`python docs/trust.py --rows P1 P4` runs and prints only these rows.
 """
 
 

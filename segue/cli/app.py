@@ -29,7 +29,7 @@ app.command(head)
 app.command(data)
 app.command(label)
 Quiet = Annotated[
-    bool, Parameter(name=["--quiet", "-q"], negative="", help="Say nothing but the result.")
+    bool, Parameter(name=["--quiet", "-q"], negative="", help="Print only the result.")
 ]
 
 
@@ -49,9 +49,9 @@ def demo(folder: Path = Path("segue-demo"), *, quick: bool = False, quiet: Quiet
     Parameters
     ----------
     folder
-        Where the data and the run go.
+        The folder for the data and the run.
     quick
-        Only a few steps: shows that everything works, learns next to nothing.
+        Train for a few steps only: shows that everything works, but hardly learns.
     """
     from segue.cli.commands.demo import run_demo
 
@@ -127,23 +127,23 @@ def sweep(
     threads: int | None = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a plan with every combination of values, or resume that, and compare all in one table.
+    """Train a plan with every combination of values, or resume a sweep; compare all in one table.
 
     Parameters
     ----------
     plan
         A plan file.
     overrides
-        key=a,b,c for the values to combine; key=a changes the plan of all.
+        key=a,b,c for values to combine; key=a changes the plan of all members.
     on
         This machine, or a Ray cluster.
     jobs
-        How many members are trained at the same time; 1 here, and as many as fit on Ray.
+        How many members to train at the same time; default: 1 here, as many as fit on Ray.
     devices
-        Devices that train one member at a time each, such as cuda:0,cuda:1.
+        Devices, each of which trains one member at a time, such as cuda:0,cuda:1.
     threads
-        CPU threads of each member. A sweep keeps the number it began with: another can change the
-        last bits.
+        CPU threads of each member. A sweep keeps its first number: another one can change the last
+        bits.
     """
     from segue.cli.commands.sweep import Where, sweep_plan
     from segue.run.console import Console
@@ -177,7 +177,7 @@ def predict(
     images
         A folder (with all folders below it) or one file.
     out
-        Where results go.
+        The folder for the results.
     threshold
         Lowest score of a detection, 0..1.
     tile
@@ -186,7 +186,7 @@ def predict(
     grid
         Cut images into ROWSxCOLUMNS tiles instead.
     overlap
-        Least share of its side that a tile has in common with the next one.
+        Smallest overlap of a tile with the next one, as a fraction of its side.
     refine
         name=value, such as area=50 holes=100 merge=0.7; also confidence, smoothing, most_area,
         aspect, unit=um.
@@ -242,8 +242,8 @@ def evaluate(
         Channels to displace, NAME=X,Y in pixels to the right and down, such as thermal=3,-2; for
         each, the change of AP likewise.
     any_class
-        Take all classes, of the model and of the data, as one: are objects detected, whatever their
-        class?
+        Count all classes of the model and of the data as one: measure detection whatever the
+        class.
     """
     from segue.cli.commands.evaluate import EvaluateOptions, evaluate_checkpoint
 
@@ -254,8 +254,8 @@ def evaluate(
 
 @app.command
 def inspect(checkpoint: Path, *, json: bool = False) -> None:
-    """Show what a checkpoint is, what a file of weights fits, or where a bad-step, run again, was
-    not finite.
+    """Describe a checkpoint, find the model that a file of weights fits, or run a bad-step again and
+    show where it was not finite.
     """
     from segue.cli.commands.inspect import describe_checkpoint
 
@@ -266,14 +266,14 @@ def inspect(checkpoint: Path, *, json: bool = False) -> None:
 def report(
     *runs: Path, against: str | None = None, out: Path | None = None, json: bool = False
 ) -> None:
-    """Write a run's report.html again, or compare runs, or all members of a sweep, in one table.
+    """Write a run's report.html again, or compare runs or all members of a sweep in one table.
 
     Parameters
     ----------
     runs
         Folders of runs, or of a sweep.
     against
-        The run that all are compared with; the one with the highest validation AP if left out.
+        The run to compare all others with; default: the one with the highest validation AP.
     out
         Where report.html, .csv and .json of several runs go: a sweep's folder, or else
         ./comparison.

@@ -43,7 +43,7 @@ def info(folder: Path, *, group: Group = None, json: bool = False) -> None:
 def audit(
     folder: Path, *, out: Path | None = None, quick: bool = False, json: bool = False
 ) -> None:
-    """Find everything that is wrong with a data set, in all images and all objects; change nothing.
+    """List every defect of a data set, in all images and objects; change nothing.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def audit(
         A new folder for findings.json, quarantine.json (for data.quarantine of a plan) and
         audit.html.
     quick
-        Read annotations and image headers only: decode no image, and compare no two.
+        Read only annotations and image headers; do not decode or compare images.
     json
         Print the findings as JSON.
     """
@@ -79,7 +79,7 @@ def merge(
     out
         A new folder.
     same
-        For an image that is in both: keep the objects made by hand (or the first's), or those of
+        For an image that is in both: keep the manual objects (or the first's), or those of
         both.
     sources
         Sources of the objects of each, such as algorithm,manual; default: as their files say.
@@ -108,7 +108,7 @@ def split(
     out
         A new folder.
     shares
-        Shares of train and valid, or of train, valid and test.
+        Fractions for train and valid, or for train, valid and test.
     seed
         Seed of the random split.
     """
@@ -155,7 +155,7 @@ def convert(
     out
         A new folder.
     quarantine
-        Leave out what this list, written by segue data audit, names.
+        Leave out everything in this list, written by segue data audit.
     """
     from segue.cli.commands.data.change import convert_data
     from segue.data.writing import folders

@@ -20,7 +20,7 @@ def guarded(command: Callable[[], int | None], program: str) -> int:
         sys.stderr.write(f"{program}: error: {error.message}\n")
         return error.exit_code
     except Interrupted as stop:
-        sys.stderr.write(f"{program}: {stop}, the same command goes on\n")
+        sys.stderr.write(f"{program}: {stop}, the same command resumes\n")
         return stop.exit_code
     except KeyboardInterrupt:
         return 130
@@ -29,7 +29,7 @@ def guarded(command: Callable[[], int | None], program: str) -> int:
     except OSError as error:  # a full disk, a folder that may not be written to
         sys.stderr.write(
             printable(
-                f"{program}: error: {error}; finished work is kept, the same command goes on\n"
+                f"{program}: error: {error}; finished work is kept, the same command resumes\n"
             )
         )
         return 3

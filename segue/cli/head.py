@@ -23,7 +23,7 @@ def keep(source: Path, target: Path, *classes: str) -> None:
 
 @head.command
 def strip(source: Path, target: Path) -> None:
-    """Write a checkpoint without class heads; whatever starts from it begins with fresh ones."""
+    """Write a checkpoint without class heads; a stage that starts from it gets fresh ones."""
     from segue.cli.commands.head import strip_heads
 
     show(strip_heads(source, target))

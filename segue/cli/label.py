@@ -11,7 +11,7 @@ from segue.errors import show
 
 label = App(
     name="label",
-    help="Label images with classical image processing, and by hand starting from its labels.",
+    help="Label images with classical image processing, and correct its labels by hand.",
 )
 
 
@@ -37,8 +37,8 @@ def auto(
     images
         A folder (with all folders below it) or one file: 8 or 16 bit, any number of channels.
     settings
-        key=value for the kind, such as polarity=dark or diameter=12; an unknown key lists those
-        there are.
+        key=value for the kind, such as polarity=dark or diameter=12; an unknown key lists
+        all keys.
     kind
         tubes (long and thin, crossing) or blobs (roundish, touching).
     out
@@ -52,14 +52,14 @@ def auto(
     class_name
         Class name of the objects; default: tube or blob.
     show_steps
-        Write a picture of every step, too.
+        Also write an image of every step.
     valid
-        Share of the images to hold back for validation; views of one field stay together.
+        Fraction of the images to hold back for validation; views of one field stay together.
     keep_doubtful
-        Put doubtful images into the data set, too.
+        Also put doubtful images into the data set.
     replace
-        Replace the labels in --out, though they are of other settings or images, or there are
-        labels by hand.
+        Replace the labels in --out even if they have other settings or images, or include manual
+        labels.
     """
     from segue.cli.commands.label.auto import job_of, label_folder
 
@@ -85,8 +85,8 @@ def pick(
     tile: str | None = None,
     json: bool = False,
 ) -> None:
-    """Pick the images that are worth labelling by hand, and write their objects for CVAT, LabelMe
-    and COCO.
+    """Pick the images that are most useful to label by hand, and write their objects for CVAT,
+    LabelMe and COCO.
 
     Parameters
     ----------
@@ -101,8 +101,8 @@ def pick(
     kind
         Detect tubes or blobs by image processing; without it and --checkpoint, take the labels.
     labels
-        The data set of label auto: do not pick images that it has labels by hand for, nor other
-        views of their fields.
+        The data set of label auto: do not pick images with manual labels, nor other views of
+        their fields.
     group
         Regular expression: its first group names the field of view, of which one image is picked.
     out
@@ -116,7 +116,7 @@ def pick(
     class_name
         Class name of the objects, as in label auto.
     tile
-        Cut images into tiles of so many pixels, or auto, as in predict.
+        Cut images into tiles with this side in pixels, or auto, as in predict.
     json
         Print the list as JSON.
     """
@@ -162,7 +162,7 @@ def import_(
     group: str | None = None,
     keep_unreviewed: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Check labels that were corrected by hand, and add them to a data set for the second stage.
+    """Check manually corrected labels, and add them to a data set for the second stage.
 
     Parameters
     ----------
@@ -173,13 +173,13 @@ def import_(
     classes
         Accept a class that the data set does not have yet; repeat for each.
     held
-        Share of the fields of view to hold back for validation, with all views of them.
+        Fraction of the fields of view to hold back for validation, with all their views.
     picked
-        The folder of label pick that the labels come from, if they do not lie in it.
+        The folder of label pick that the labels come from, if they are not in it.
     group
         Regular expression: its first group names the field of view.
     keep_unreviewed
-        Take images in which nothing was changed since label pick, too.
+        Also import images without any change since label pick.
     """
     from segue.cli.commands.label.import_labels import ImportOptions, import_labels
 

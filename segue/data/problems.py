@@ -78,7 +78,7 @@ KINDS: dict[str, Kind] = {
     "impossible size": Kind("quarantine", "nothing is drawn at this size"),
     "missing size": Kind("fixed", "taken from the file"),
     "image entry without id or name": Kind("quarantine", "it is left out"),
-    "image without objects": Kind("note", "kept: it shows what is no object"),
+    "image without objects": Kind("note", "kept as a negative example"),
     "unlabelled image": Kind("note", "not used"),
     "macOS companion file": Kind("note", "ignored: it is no image and no annotation file"),
     # image files

@@ -88,8 +88,12 @@ def resolve_options(
     queries, notes = resolve_queries(options.queries, size.queries, most_objects, cells)
     groups = options.groups or default_groups(device)
     if options.groups is None:
-        reason = "as upstream" if groups == 13 else "few on a CPU, where each costs time"
-        notes.append(f"groups {groups}: {reason}")
+        reason = (
+            "as in roboflow/rf-detr"
+            if groups == 13
+            else "few on a CPU, where each group costs time"
+        )
+        notes.append(f"query groups: {groups}, {reason}")
     resolved = {"resolution": resolution, "queries": queries, "groups": groups}
     return ResolvedOptions.model_validate(options.model_dump() | resolved), notes
 

@@ -35,7 +35,7 @@ class Console:
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
-        """A bar; the function it gives is called with how much is done of how much."""
+        """Show a progress bar; call the function it yields with the steps done and their total."""
         if self.quiet or not self.rich.is_terminal:
             yield _ProgressLines(self, what)
             return
@@ -51,7 +51,7 @@ class Console:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Reporter]:
-        """What shows a stage, to be given to it: its steps as a bar over all its epochs, and a line
+        """The reporter of a stage: shows its steps as a bar over all its epochs, and prints a line
         for each evaluation.
         """
         with self.progress(name) as tick:
@@ -69,7 +69,7 @@ class StageLines:
         self.console.say(line)
 
     def on_begin(self, stage: Stage) -> None:
-        """Nothing to show: what the stage goes on from was said when it was read."""
+        """Show nothing: the line about the resume was printed when its checkpoint was read."""
 
     def on_step(self, stage: Stage, numbers: dict[str, float]) -> None:
         self.tick(int(numbers["step"]), stage.steps)

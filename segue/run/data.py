@@ -60,7 +60,8 @@ def _read(
     counted = detections_needed(data.most_objects)
     if counted != COCO_COUNTED:
         console.say(
-            f"data: {counted} detections of an image count: one has {data.most_objects} objects"
+            f"data: the metrics count {counted} detections per image: "
+            f"one image has {data.most_objects} objects"
         )
     return data
 

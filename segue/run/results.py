@@ -91,7 +91,7 @@ def proof_of(context: StageContext, stage: Stage) -> str:
     if stage.proof.label:
         line = stage.proof.check(stage.learner.chain)
     else:
-        line = "then everything learned" if thaws else "nothing frozen"
+        line = "then all parts learned" if thaws else "no part was frozen"
     context.report(line)
     return "; ".join([*thaws.values(), line])
 
@@ -126,16 +126,15 @@ def remarks(
     """
     if not any(figures.get(name, 0) > 0 for name in HEADLINE):
         return [
-            "Nothing was found in the validation images: train longer, or look at the training "
+            "No object was detected in the validation images: train longer, or check the training "
             "loss."
         ]
     before, *later = [row[metric] for row in epochs if metric in row] or [0.0]
     if not later or before <= max(later):
         return []
     return [
-        f"It began better, with {metric} {before:.3f}, than it ever was in training "
-        f"({max(later):.3f}): "
-        "train longer, or with a lower optimizer.lr; or do without this stage."
+        f"The stage started with {metric} {before:.3f}, better than after any epoch of training "
+        f"({max(later):.3f}): train longer, lower optimizer.lr, or remove this stage."
     ]
 
 

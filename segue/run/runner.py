@@ -57,7 +57,7 @@ def run_plan(plan: Plan, console: Console | None = None, only: str | None = None
     data = read_all_data(plan, console, only)
     manifests = [data[s.name].manifest if s.name in data else "" for s in plan.stages]
     run = RunFolder.open(plan, manifests)
-    console.say(f"run {run.path}" + (", going on" if run.resumed else ""))
+    console.say(f"run {run.path}" + (", resuming" if run.resumed else ""))
     for stage in plan.stages:
         run_stage(run, stage, data[stage.name], device, console)
         if processes.rank() == 0:

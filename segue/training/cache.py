@@ -83,7 +83,7 @@ class CachedSamples(Dataset[Sample]):
 def worth_it(cache: Cache, epochs: int, record_bytes: int, records: int, folder: Path) -> str:
     """Empty if the cache pays, else why it does not."""
     if epochs <= cache.views:
-        return f"cache off: {epochs} epochs would use each of {cache.views} views once at most"
+        return f"cache off: {epochs} epochs would use each of the {cache.views} views at most once"
     if (folder / "cache" / KEY).is_file():
         return ""  # begun before, and what it has written since is not a reason against it
     size, free = record_bytes * records * cache.views, disk.free(folder)

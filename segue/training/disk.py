@@ -18,7 +18,7 @@ from segue.errors import TrainingError
 
 # of the disk itself, and not of a file that is missing or may not be written to
 FAILING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-AGAIN = "the same command again, which goes on from what was saved"
+AGAIN = "the same command again, which resumes from what was saved"
 
 
 def full(

@@ -72,9 +72,8 @@ def fit(stage: Stage) -> None:
             tick()  # the last evaluation is long, and the next stage must not begin
             if progress.epoch < stage.epochs:
                 stage.reporter.say(
-                    f"stopped early after epoch {progress.epoch}: {stage.metric} has not risen "
-                    f"for {progress.stale} "
-                    "evaluations (early_stop.patience; 0 never stops)"
+                    f"stopped early after epoch {progress.epoch}: {stage.metric} has not improved "
+                    f"for {progress.stale} evaluations (early_stop.patience; 0 never stops)"
                 )
         except Interrupted as stop:
             if not stop.at_once:

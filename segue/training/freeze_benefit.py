@@ -57,8 +57,8 @@ class FreezeBenefit(Settings):
         time_share, size_share = self.seconds / self.whole_seconds, self.bytes / self.whole_bytes
         return (
             f"with {self.label} frozen a step takes {time_share:.2f} of the time and "
-            f"{size_share:.2f} of the "
-            f"activations of one in which everything learns ({absolute} against "
+            f"{size_share:.2f} of the activation memory of a step that trains all parts "
+            f"({absolute} instead of "
             f"{self.whole_seconds:.2f} s and "
             f"{self.whole_bytes / 1e6:.1f} MB)"
         )

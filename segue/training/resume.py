@@ -55,4 +55,4 @@ def resume(
     learner.load_state_dict(checkpoint.read_state(last))
     if images_per_forward is not None:
         learner.progress.images_per_forward = images_per_forward
-    say(f"{stage}: going on from {last} at epoch {card.epoch + 1}, step {card.step}")
+    say(f"{stage}: resuming from {last} at epoch {card.epoch + 1}, step {card.step}")

@@ -44,7 +44,7 @@ def test_what_the_machine_cannot_do_is_one_line_and_exit_code_3(
         (1, 1, ""),
         (DataError("a.json", "no image"), 2, "prog: error: a.json: no image\n"),
         (TrainingError("stage a", "nan"), 3, "prog: error: stage a: nan\n"),
-        (Interrupted(15), 143, "the same command goes on\n"),
+        (Interrupted(15), 143, "the same command resumes\n"),
         (KeyboardInterrupt(), 130, ""),
         (BrokenPipeError(), 0, ""),
     ],

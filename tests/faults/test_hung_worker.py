@@ -57,7 +57,7 @@ def test_an_image_that_is_never_read_to_its_end_is_named(
     assert said.startswith(
         f"reading {rendered / 'train' / 'train_0005.png'}: not done after 5 s; expected"
     )
-    assert "the same command goes on from what was saved" in said and "\n" not in said
+    assert "the same command resumes from what was saved" in said and "\n" not in said
     assert multiprocessing.active_children() == []  # or the command would never end
     folder = tmp_path / "toy-1"
     assert read_note(folder).stages["detector"].state == "failed"

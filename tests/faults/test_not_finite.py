@@ -99,7 +99,7 @@ def test_a_loss_that_is_not_finite_stops_before_any_weight_moves(
     weights = [checkpoint.read(path)[1] for path in (kept, folder / "last")]
     assert all(torch.equal(weights[0][name], tensor) for name, tensor in weights[1].items())
     assert again(kept)["again"] == "" and "everything is finite" in describe_checkpoint(kept, False)
-    assert run(plan) == folder.parent  # the same command goes on, now that the cause is gone
+    assert run(plan) == folder.parent  # the same command resumes, now that the cause is gone
     assert same_tensors(folder / "last", whole / "last")
     assert not kept.exists()
     promise("P9", 1, "losses that are NaN or infinite")

@@ -28,7 +28,7 @@ def ask(plan: Path, blow: Blow) -> str:
     """Run until the blow; what was said."""
     code, said = struck.run(plan, blow)
     assert (blow, code) == (blow, CODES[blow.signals[-1]]), said
-    assert "Traceback" not in said and said.endswith("the same command goes on\n"), said
+    assert "Traceback" not in said and said.endswith("the same command resumes\n"), said
     return said
 
 

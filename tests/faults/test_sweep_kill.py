@@ -56,7 +56,7 @@ def test_ctrl_c_reaches_members_once_so_that_they_save(rendered: Path, tmp_path:
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and "Traceback" not in said, said
-    assert "interrupted" in said and "the same command goes on" in said
+    assert "interrupted" in said and "the same command resumes" in said
     assert checkpoint.verify(stage / "last").step == rows(stage / "steps.csv") < 8
 
 

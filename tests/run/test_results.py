@@ -62,7 +62,7 @@ def test_results_without_masks_and_images_without_results_come_back() -> None:
 
 def test_a_stage_that_found_nothing_says_so() -> None:
     nothing = {"box_ap": 0.0, "box_ap50": 0.0, "box_ap_large": -1.0}
-    assert "Nothing was found in the validation images" in remarks(nothing, [], "box_ap")[0]
+    assert "No object was detected in the validation images" in remarks(nothing, [], "box_ap")[0]
     assert remarks({**nothing, "mask_ap": 0.0, "mask_ap50": 0.01}, [], "box_ap") == []
 
 
@@ -70,7 +70,7 @@ def test_a_stage_that_lost_what_it_was_handed_says_so() -> None:
     figures = {"box_ap": 0.2, "box_ap50": 0.4}
     epochs = [{"epoch": number, "box_ap": value} for number, value in enumerate((0.3, 0.1, 0.2))]
     assert (
-        "It began better, with box_ap 0.300, than it ever was"
+        "The stage started with box_ap 0.300, better than after any epoch"
         in remarks(figures, epochs, "box_ap")[0]
     )
     assert remarks(figures, epochs[1:], "box_ap") == remarks(figures, epochs[:1], "box_ap") == []

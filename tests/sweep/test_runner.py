@@ -136,7 +136,7 @@ def test_members_that_are_killed_become_nan_or_run_out_of_memory_do_not_stop_the
 
 def test_asked_to_stop_a_sweep_saves_and_says_so(swept: Swept) -> None:
     code, out, said = swept.commands[1]
-    assert code == 143 and out == "" and "the same command goes on" in said
+    assert code == 143 and out == "" and "the same command resumes" in said
     assert swept.states == ["complete", "complete", "complete", "complete", "interrupted"]
     assert 0 < swept.steps_before < 8
     assert f"{NAMES[4]}: interrupted" in said

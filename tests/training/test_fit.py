@@ -83,7 +83,7 @@ def test_patience_begins_where_something_is_found_and_a_stop_is_said(
     run_plan(Plan.model_validate(plan), Console())
     assert checkpoint.read_card(tmp_path / "toy-1" / "1-detector" / "last").epoch == 6
     said = (
-        "stopped early after epoch 6: box_ap has not risen for 2 evaluations "
+        "stopped early after epoch 6: box_ap has not improved for 2 evaluations "
         "(early_stop.patience; 0 never stops)"
     )
     assert said in " ".join(capsys.readouterr().err.split())

@@ -50,14 +50,12 @@ def parse() -> argparse.Namespace:
         "--resume",
         type=Path,
         metavar="RUN_DIR",
-        help="go on with an unfinished run, as it was begun",
+        help="resume an unfinished run with its own settings",
     )
     if resumed.resume is None or {"-h", "--help"} & set(others):
         return parser.parse_args()
     if others:
-        parser.error(
-            f"--resume goes on with the settings of that run; leave out {' '.join(others)}"
-        )
+        parser.error(f"--resume uses the settings of that run; leave out {' '.join(others)}")
     return argparse.Namespace(**{**read_config(resumed.resume), "resume": resumed.resume})
 
 
@@ -91,7 +89,7 @@ def command() -> int:
         try:
             results.append(train(args, backbone, folder))
         except Interrupted as stop:
-            sys.stderr.write(f"{stop}, --resume {folder} goes on\n")
+            sys.stderr.write(f"{stop}, --resume {folder} resumes it\n")
             return stop.exit_code
     failed = sum(not result["success"] for result in results)
     seconds = time.monotonic() - began

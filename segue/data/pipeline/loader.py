@@ -151,7 +151,7 @@ def _next(
                 "the process that did this was ended from outside or crashed; perhaps memory ran "
                 "out",
                 "a file that can be decoded, and memory for all workers",
-                "a lower workers:, or the data without this file; the same command goes on from "
+                "a lower workers:, or the data without this file; the same command resumes from "
                 "what was saved",
             )
         overdue = set()
@@ -170,7 +170,7 @@ def _next(
                 f"reading {_image(samples, late[0])}",
                 f"not done after {READ_TIMEOUT:g} s",
                 "a file and a disk that answer",
-                "open that file yourself; the same command goes on from what was saved",
+                "open that file yourself; the same command resumes from what was saved",
             )
 
 

@@ -251,7 +251,7 @@ def test_a_model_is_tuned_from_where_another_ended(trained: Path) -> None:
         ([SWEEP[0], "--resume", "nowhere"], "--resume nowhere: no run_config.json to read"),
         (
             [SWEEP[0], "--resume", "x", "--epochs", 3],
-            "--resume goes on with the settings of that run",
+            "--resume uses the settings of that run",
         ),
         (["test.py", "--model", "nowhere.pth"], "nowhere.pth"),
         (["visualize.py", "--vis", 99], "--vis 99: 10 images; expected 0 to 9"),
