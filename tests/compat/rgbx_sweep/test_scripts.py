@@ -47,14 +47,9 @@ CONFIG = {
 }  # fmt: skip
 BACKBONES = ("mit_b0", "mit_b1")  # of the command that is looked at closely
 SUMMARY = {
-    "run_config",
-    "total_time_sec",
-    "total_time_hours",
-    "results",
-    "successful",
-    "failed",
+    "run_config", "total_time_sec", "total_time_hours", "results", "successful", "failed",
     "timestamp",
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

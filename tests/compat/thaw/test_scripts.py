@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import runpy
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 import yaml
 
@@ -28,23 +24,15 @@ from tests.compat.thaw.commands import (
     moved,
     write_config,
 )
+from tests.compat.thaw.conftest import Here
 from tests.compat.thaw.test_coco_eval_val2017 import pycocotools_figures
-from tests.conftest import ROOT, SAMPLES
+from tests.conftest import SAMPLES
+
+Trained = dict[str, subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the pretrained weights of a backbone."""
-    folder = tmp_path_factory.mktemp("thaw")
-    torch.manual_seed(0)
-    torch.save(
-        timm.create_model("test_vit", pretrained=False).state_dict(), folder / "test_vit.pth"
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def trained(place: Path, rendered: Path) -> dict[str, subprocess.CompletedProcess[str]]:
+def trained(place: Path, rendered: Path) -> Trained:
     """All four examples, one after another in one folder, as a person would type them."""
     done = {}
     for name, text in EXAMPLES.items():
@@ -59,31 +47,14 @@ def test_the_commands_are_those_of_the_text() -> None:
     assert {path.name for path in FOLDER.glob("*.py")} == COMMANDS
 
 
-@pytest.fixture
-def here(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str]]:
-    """Runs a command in this process, which is faster; gives its exit code and what it said."""
-
-    def run(name: str, *arguments: object, cwd: Path = ROOT) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        monkeypatch.chdir(cwd)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(FOLDER / name), run_name="__main__")
-        return int(end.value.code or 0), "".join(capsys.readouterr())
-
-    return run
-
-
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_explains_its_flags(name: Any, here: Callable[..., tuple[int, str]]) -> None:
+def test_every_command_explains_its_flags(name: Any, here: Here) -> None:
     code, said = here(name, "--help")
     assert code == 0 and "--config" in said
 
 
 def test_the_four_examples_of_the_text_run_and_leave_what_it_promises(
-    place: Path, trained: dict[str, subprocess.CompletedProcess[str]]
+    place: Path, trained: Trained
 ) -> None:
     for number, name in enumerate(EXAMPLES):
         folder = place / CHECKPOINTS.format(number)
@@ -104,7 +75,7 @@ def test_the_four_examples_of_the_text_run_and_leave_what_it_promises(
 
 
 def test_the_backbone_moves_exactly_where_the_example_says(
-    place: Path, trained: dict[str, subprocess.CompletedProcess[str]], tmp_path: Path
+    place: Path, trained: Trained, tmp_path: Path
 ) -> None:
     start = place / CHECKPOINTS.format(0) / "last.ckpt"
     peer = torch.load(place / "test_vit.pth")
@@ -125,9 +96,7 @@ def test_the_backbone_moves_exactly_where_the_example_says(
     assert "epoch 2: backbone thaws" in trained["progressive"].stderr
 
 
-def test_what_a_stage_handed_over_is_counted(
-    trained: dict[str, subprocess.CompletedProcess[str]],
-) -> None:
+def test_what_a_stage_handed_over_is_counted(trained: Trained) -> None:
     assert (
         "177 tensors, 554,760 parameters handed over; 0 tensors fresh" in trained["frozen"].stderr
     )
@@ -137,11 +106,7 @@ def test_what_a_stage_handed_over_is_counted(
 
 
 def test_versions_of_other_programs_are_left_alone(
-    place: Path,
-    rendered: Path,
-    trained: dict[str, subprocess.CompletedProcess[str]],
-    here: Callable[..., tuple[int, str]],
-    tmp_path: Path,
+    place: Path, rendered: Path, trained: Trained, here: Here, tmp_path: Path
 ) -> None:
     theirs = tmp_path / CHECKPOINTS.format(3) / "best_epoch=6-step=51751-train_loss=2.9145.ckpt"
     theirs.parent.mkdir(parents=True)
@@ -200,10 +165,10 @@ def test_the_default_file_says_what_is_left_out_of_another(
 )
 def test_what_cannot_be_is_one_line_before_training(
     place: Path,
-    trained: dict[str, subprocess.CompletedProcess[str]],
+    trained: Trained,
     rendered: Path,
     tmp_path: Path,
-    here: Callable[..., tuple[int, str]],
+    here: Here,
     keys: dict[str, Any],
     words: str,
 ) -> None:
@@ -222,10 +187,7 @@ def test_what_cannot_be_is_one_line_before_training(
 
 
 def test_keys_without_effect_are_named_with_their_place(
-    place: Path,
-    rendered: Path,
-    trained: dict[str, subprocess.CompletedProcess[str]],
-    here: Callable[..., tuple[int, str]],
+    place: Path, rendered: Path, trained: Trained, here: Here
 ) -> None:
     text = (
         EXAMPLES["scratch"]
@@ -244,9 +206,7 @@ def test_keys_without_effect_are_named_with_their_place(
     assert "dead.yaml:" in said
 
 
-def evaluated(
-    here: Callable[..., tuple[int, str]], place: Path, *flags: object
-) -> tuple[dict[str, Any], list[Any]]:
+def evaluated(here: Here, place: Path, *flags: object) -> tuple[dict[str, Any], list[Any]]:
     line = (
         "--config",
         "scratch.yaml",
@@ -267,12 +227,7 @@ def evaluated(
     ("flags", "images"), [((), slice(5)), (("--start-idx", 1, "--num-images", 3), slice(1, 4))]
 )
 def test_the_twelve_figures_are_pycocotools_on_the_same_detections(
-    place: Path,
-    trained: dict[str, subprocess.CompletedProcess[str]],
-    rendered: Path,
-    here: Callable[..., tuple[int, str]],
-    flags: tuple[Any, ...],
-    images: Any,
+    place: Path, trained: Trained, rendered: Path, here: Here, flags: tuple[Any, ...], images: Any
 ) -> None:
     metrics, predictions = evaluated(here, place, *flags)
     assert (
@@ -284,9 +239,7 @@ def test_the_twelve_figures_are_pycocotools_on_the_same_detections(
 
 
 def test_the_flags_of_the_evaluation_do_what_they_say(
-    place: Path,
-    trained: dict[str, subprocess.CompletedProcess[str]],
-    here: Callable[..., tuple[int, str]],
+    place: Path, trained: Trained, here: Here
 ) -> None:
     metrics, predictions = evaluated(
         here, place, "--max-detections-per-image", 4, "--class-id-offset", 10
@@ -302,10 +255,7 @@ def test_the_flags_of_the_evaluation_do_what_they_say(
 
 @pytest.mark.parametrize("preset", ["clean", "debug"])
 def test_inference_draws_every_image(
-    place: Path,
-    trained: dict[str, subprocess.CompletedProcess[str]],
-    here: Callable[..., tuple[int, str]],
-    preset: str,
+    place: Path, trained: Trained, here: Here, preset: str
 ) -> None:
     line = (
         "--config",
@@ -324,7 +274,7 @@ def test_inference_draws_every_image(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["frozen", "full", "progressive"])
 def test_all_three_strategies_run_on_real_blood_cells(
-    place: Path, trained: dict[str, subprocess.CompletedProcess[str]], name: str
+    place: Path, trained: Trained, name: str
 ) -> None:
     data = SAMPLES / "bccd-44"
     if not data.is_dir():
