@@ -47,7 +47,8 @@ ROWS = {
     "stage.",
     "P14": "A wrong parent, an edited plan or other classes are refused, with the differences.",
     "P15": "A member of a sweep that fails affects no other.",
-    "P16": "The bytes a run keeps do not grow with its evaluations, and a kill leaves no stray files.",
+    "P16": "The bytes a run keeps do not grow with its evaluations, and a kill leaves no stray "
+    "files.",
     "P17": "A hanging data worker is reported.",
     "P18": "Checkpoints written by earlier versions load, and mean the same.",
     "OOM": "Running out of memory at any step changes no bit of the result.",
@@ -167,9 +168,11 @@ def page(rows: dict[str, Row]) -> str:
     day = time.strftime("%Y-%m-%d")
     return f"""# What was broken on purpose
 
-Other programs often fail silently. In segue, a test backs each promise and injects the faults it is about.
+Other programs often fail silently. In segue, a test backs each promise and injects the faults it
+is about.
 Written on {day} by `python docs/trust.py` for {version}:
-{faults:,} faults in {tests} tests. The tests, most of them under `tests/faults`, show how each fault is injected.
+{faults:,} faults in {tests} tests. The tests, most of them under `tests/faults`, show how each
+fault is injected.
 
 {table(rows)}
 `python docs/trust.py --rows P1 P4` runs and prints only these rows.

@@ -254,8 +254,9 @@ def evaluate(
 
 @app.command
 def inspect(checkpoint: Path, *, json: bool = False) -> None:
-    """Describe a checkpoint, find the model that a file of weights fits, or run a bad-step again and
-    show where it was not finite.
+    """Describe a checkpoint, find the model of a file of weights, or run a bad step again.
+
+    A bad step is run to show where it was not finite.
     """
     from segue.cli.commands.inspect import describe_checkpoint
 

@@ -1,6 +1,4 @@
-"""Files that try to do harm, given to everything that reads files: nothing runs, nothing breaks,
-one line says why.
-"""
+"""Files that try to do harm, at every door: nothing runs, nothing breaks, one line says why."""
 
 from __future__ import annotations
 
