@@ -259,7 +259,7 @@ class Problem:
             "annotation": self.place.annotation_id,
             "path": self.place.image,
             "where": self.where,
-            "settled": self.severity != "error",
+            "settled": self.listed or self.action in ("fixed", "note"),
             "done": self.row.advice,
         }
 

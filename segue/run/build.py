@@ -23,6 +23,7 @@ from segue.run.context import StageContext, stage_seed
 from segue.run.spec import spec_of
 from segue.structures.seeds import seed_for
 from segue.training import optim, processes
+from segue.training.ema import Ema
 from segue.training.handover import Report, adopt
 from segue.training.learner import Learner, Progress
 
@@ -84,7 +85,7 @@ def new_learner(plan: Plan, stage: StagePlan, chain: Chain, device: str) -> Lear
         loss=replace(family.criterion(chain, stage.task, stage.loss), noise=stage.noise),
         optimizer=optim.build(chain, stage.optimizer),
         schedule=stage.schedule,
-        ema=optim.Ema(chain, stage.ema) if stage.ema else None,
+        ema=Ema(chain, stage.ema) if stage.ema else None,
         scaler=torch.amp.GradScaler(device.split(":")[0], enabled=precision == torch.float16),
         progress=Progress(images_per_forward=stage.images_per_forward or stage.images_per_step),
         device=device,

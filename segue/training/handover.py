@@ -70,7 +70,7 @@ def adopt(
     report.notes += family.adapt_weights(given, chain.spec, fresh)
     expected = {n: t for n, t in chain.state_dict().items() if _part(n) not in fresh}
     report.fresh = len(chain.state_dict()) - len(expected)
-    report.notes += _move_classes(family, chain, weights, given, expected)
+    report.notes += move_class_rows(family, chain, weights, given, expected)
     report.notes += _move_channels(family, chain, weights, given, expected)
     _refuse_differences(expected, given, weights.source)
     # complete by the check above; fresh parts are what is missing
@@ -83,7 +83,7 @@ def _part(name: str) -> str:
     return name.split(".", 1)[0]
 
 
-def _move_classes(
+def move_class_rows(
     family: Family,
     chain: Chain,
     weights: ModelWeights,

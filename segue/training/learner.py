@@ -13,6 +13,7 @@ from torch import Tensor
 from segue.models.parts.chain import Chain
 from segue.structures.target import Target
 from segue.training import optim
+from segue.training.ema import Ema
 
 
 class Loss(Protocol):
@@ -66,7 +67,7 @@ class Learner:
     loss: Loss
     optimizer: torch.optim.Optimizer
     schedule: optim.Schedule
-    ema: optim.Ema | None
+    ema: Ema | None
     scaler: torch.amp.GradScaler
     progress: Progress
     device: str

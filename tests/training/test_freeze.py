@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from segue.training import optim
+from segue.training.ema import Ema
 from segue.training.freeze import FrozenProof, digest
 from tests.models.parts.test_chain import chain
 
@@ -17,7 +18,7 @@ def test_frozen_means_frozen_after_many_steps_with_decay_average_and_train_mode(
     learned = digest(model.learning_tensors())
     optimizer, average = (
         optim.build(model, optim.Optimizer(lr=0.1, weight_decay=0.5)),
-        optim.Ema(model, 0.9),
+        Ema(model, 0.9),
     )
     for _ in range(25):
         model.train()

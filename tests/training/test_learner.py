@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from segue.training import optim
+from segue.training.ema import Ema
 from segue.training.learner import Learner, Progress, random_state, set_random_state
 from tests.models.pico import build, loss_of
 from tests.toy import same_values
@@ -19,7 +20,7 @@ def learner(frozen: float = 2.0) -> Learner:
         loss=loss_of(chain),
         optimizer=optim.build(chain, settings),
         schedule=optim.Schedule(),
-        ema=optim.Ema(chain, 0.99),
+        ema=Ema(chain, 0.99),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         progress=Progress(),
         device="cpu",
