@@ -37,6 +37,9 @@ class Prediction:
     detections: Detections
 
 
+Found = Prediction  # the name it had in 0.1.0
+
+
 class _RFDETR:
     """A model of one size. masks: keep the mask head the weights have; false leaves it out.
 
