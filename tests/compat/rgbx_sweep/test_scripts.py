@@ -268,7 +268,7 @@ def test_the_loading_snippet_of_the_page_works_as_it_stands(
     monkeypatch.chdir(place)
     names: dict[str, Any] = {}
     exec(snippet, names)  # noqa: S102
-    assert not names["model"].training and names["found"].size == (64, 64)
+    assert not names["model"].training and names["detections"].size == (64, 64)
     final = (
         place
         / "training_logs"
