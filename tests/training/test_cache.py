@@ -120,7 +120,7 @@ def test_a_full_cache_is_read_and_not_filled_again(
 
 def test_it_is_left_out_where_it_cannot_pay(tmp_path: Path) -> None:
     settings = cache.Cache(views=4)
-    assert "would use each of the 4 views at most once" in cache.worth_it(settings, 4, 100, 10, tmp_path)
+    assert "each of the 4 views at most once" in cache.worth_it(settings, 4, 100, 10, tmp_path)
     assert "GB free; lower cache.views" in cache.worth_it(settings, 9, 10**12, 1000, tmp_path)
     assert cache.worth_it(settings, 5, 100, 10, tmp_path) == ""
 
