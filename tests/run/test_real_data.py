@@ -60,7 +60,7 @@ def test_a_detector_and_then_masks_on_it_frozen_learn_on_photographs_of_nuts(
     assert "209 tensors, 772,300 values unchanged" in outcome["frozen"]
     steps, epochs = (read_rows(folder / "2-masks" / name) for name in ("steps.csv", "epochs.csv"))
     assert len(steps) == 24  # with weight decay, averaged weights and train mode on
-    assert outcome["valid"]["mask_ap"] > 1.5 * epochs[0]["mask_ap"]
+    assert outcome["valid"]["mask_ap"] > 1.2 * epochs[0]["mask_ap"]
     first, second = (
         json.loads((folder / stage / "predictions.coco.json").read_text())
         for stage in ("1-detector", "2-masks")
