@@ -111,6 +111,18 @@ class Interrupted(BaseException):
         super().__init__(f"stopped by signal {signal_number}; {kept}")
 
 
+# What code raises that meets values of other types or shapes than it expects.
+MISFITS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
 @contextmanager
 def laid_out(where: object, expected: str) -> Iterator[None]:
     """Around code that takes apart what another program, or nobody knows who, wrote: values of
@@ -123,15 +135,7 @@ def laid_out(where: object, expected: str) -> Iterator[None]:
         yield
     except SegueError:
         raise
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except MISFITS as error:
         first = str(error).strip().split("\n")[0][:160]
         raise CheckpointError(
             where, f"not laid out like one ({type(error).__name__}: {first})", expected

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field, ValidationError, model_serializer, model_validator
+from pydantic import ConfigDict, Field, model_serializer, model_validator
 
-from segue.base.files import write_json
-from segue.base.parsing import read_json
+from segue.base.files import read_typed, write_json
 from segue.base.settings import Settings
-from segue.errors import CheckpointError
 from segue.evaluation.coco_metrics import CocoMetrics
 from segue.models.weights.card import PartSummary
 
@@ -97,15 +95,7 @@ def read_outcome(stage: Path) -> StageOutcome:
     Raises:
         CheckpointError: if it is missing, damaged, or no stage's outcome.
     """
-    path = stage / METRICS
-    try:
-        return StageOutcome.model_validate(read_json(path))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"])) or "all of it"
-        raise CheckpointError(path, f"{place}: {problem['msg']}", "a stage's figures") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(path, f"not readable ({error})", "a stage's figures") from None
+    return read_typed(stage / METRICS, StageOutcome, "a stage's figures")
 
 
 def write_outcome(stage: Path, outcome: StageOutcome) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from segue import __version__
-from segue.base.files import write_json
-from segue.base.parsing import read_json
+from segue.base.files import read_typed, write_json
 from segue.base.settings import Settings
-from segue.errors import CheckpointError
 
 NOTE = "run.json"
 State = Literal["running", "complete", "interrupted", "failed"]
@@ -51,13 +49,7 @@ def read_note(run: Path) -> RunNote:
     Raises:
         CheckpointError: if it is damaged, or no run's note.
     """
-    path = run / NOTE
-    try:
-        return RunNote.model_validate(read_json(path))
-    except ValidationError as error:
-        raise CheckpointError(path, first_complaint(error), "a run's notes") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(path, f"not readable ({error})", "a run's notes") from None
+    return read_typed(run / NOTE, RunNote, "a run's notes")
 
 
 def write_note(run: Path, note: RunNote) -> None:
@@ -67,10 +59,3 @@ def write_note(run: Path, note: RunNote) -> None:
         OSError: if the disk is full or fails; the note is as before.
     """
     write_json(run / NOTE, note.model_dump(mode="json", exclude_none=True), indent=2)
-
-
-def first_complaint(error: ValidationError) -> str:
-    """Where pydantic refused a note, and why, in one line."""
-    problem: Any = error.errors()[0]
-    place = ".".join(map(str, problem["loc"]))
-    return f"{place}: {problem['msg']}" if place else str(problem["msg"])

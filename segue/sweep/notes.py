@@ -5,14 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from segue.base.files import write_json
-from segue.base.parsing import read_json
+from segue.base.files import read_typed, write_json
 from segue.base.settings import Settings
-from segue.errors import CheckpointError
 from segue.run.folder import SWEEP
-from segue.run.notes import first_complaint
 
 State = Literal["not begun", "running", "complete", "interrupted", "failed"]
 
@@ -48,13 +45,7 @@ def read_note(sweep: Path) -> SweepNote:
     Raises:
         CheckpointError: if it is damaged, or no sweep's note.
     """
-    path = sweep / SWEEP
-    try:
-        return SweepNote.model_validate(read_json(path))
-    except ValidationError as error:
-        raise CheckpointError(path, first_complaint(error), "a sweep's notes") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(path, f"not readable ({error})", "a sweep's notes") from None
+    return read_typed(sweep / SWEEP, SweepNote, "a sweep's notes")
 
 
 def write_note(sweep: Path, note: SweepNote) -> None:

@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from segue.base.parsing import read_json
-from segue.errors import CheckpointError, laid_out
+from segue.errors import MISFITS, CheckpointError, laid_out
 from segue.models.weights import ModelWeights
 
 INERT: list[Any] = [argparse.Namespace, types.SimpleNamespace]
@@ -35,16 +35,7 @@ SAFE_TORCH = (2, 10)
 # torch keeps tensors as they are, so that an archive unpacks to its own size.
 MOST_UNPACKED = 2.0
 # What a loader makes of bytes that are not what it expects.
-DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
+DAMAGED = (*MISFITS, struct.error)
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
