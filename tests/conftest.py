@@ -43,6 +43,21 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+@pytest.fixture(scope="session")
+def short_run(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector, and masks on it, of one epoch each: the folder of a finished run, to be read."""
+    from tests.toy import run  # which needs this module
+
+    folder = tmp_path_factory.mktemp("predict")
+    return run(toy_plan(rendered, folder, detector={"epochs": 1}, masks={"epochs": 1}))
+
+
+@pytest.fixture(scope="session")
+def picture(rendered: Path) -> Path:
+    """One of the rendered test images."""
+    return next((rendered / "test").glob("*.png"))
+
+
 @pytest.fixture(scope="module")
 def resized_as_bytes() -> Iterator[None]:
     """What was recorded holds on every processor, if its images are resized as where it was.

@@ -13,38 +13,18 @@ from segue import rfdetr as facade
 from segue.errors import PlanError
 from segue.models.weights.rfdetr import rfdetr_file
 from segue.training import checkpoint
-from tests.conftest import toy_plan
 from tests.optional import checked
-from tests.toy import run
-
-
-@pytest.fixture(scope="module")
-def finished(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(
-        toy_plan(
-            rendered,
-            tmp_path_factory.mktemp("predict"),
-            detector={"epochs": 1},
-            masks={"epochs": 1},
-        )
-    )
-
-
-@pytest.fixture(scope="module")
-def picture(rendered: Path):
-    return next((rendered / "test").glob("*.png"))
-
 
 CLASSES = ["cell", "rod", "tube"]
 
 
 def test_the_original_sample_works_on_our_checkpoints_and_on_its_files(
-    finished: Path, picture: Any, tmp_path: Path
+    short_run: Path, picture: Any, tmp_path: Path
 ) -> None:
     """RFDETRNano(...).predict([image], threshold=0.5) of the original text, here with pico for
     speed.
     """
-    selected = finished / "2-masks" / "selected"
+    selected = short_run / "2-masks" / "selected"
     image = Image.open(picture)
     card, tensors = checkpoint.read(selected)
     torch.save(rfdetr_file(tensors, card.spec.classes, {"size": "pico"}), tmp_path / "best.pt")
@@ -76,14 +56,14 @@ def test_the_original_sample_works_on_our_checkpoints_and_on_its_files(
     ],
 )
 def test_names_that_the_weights_do_not_have_are_refused(
-    finished: Path, changes: dict[str, Any], words: str
+    short_run: Path, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(PlanError, match=words):
-        facade.RFDETRPico(pretrain_weights=finished / "1-detector" / "selected", **changes)
+        facade.RFDETRPico(pretrain_weights=short_run / "1-detector" / "selected", **changes)
 
 
-def test_weights_of_another_size_or_without_masks_are_refused(finished: Path) -> None:
+def test_weights_of_another_size_or_without_masks_are_refused(short_run: Path) -> None:
     with pytest.raises(PlanError, match="a pico model; expected nano, as in RFDETRNano"):
-        facade.RFDETRNano(pretrain_weights=finished / "2-masks" / "selected")
+        facade.RFDETRNano(pretrain_weights=short_run / "2-masks" / "selected")
     with pytest.raises(PlanError, match="no mask head"):
-        facade.RFDETRPico(pretrain_weights=finished / "1-detector" / "selected", masks=True)
+        facade.RFDETRPico(pretrain_weights=short_run / "1-detector" / "selected", masks=True)

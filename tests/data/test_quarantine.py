@@ -52,16 +52,20 @@ SPOILED: dict[str, Callable[[Path], None]] = {
 }
 
 
+def spoiled(kind: Any) -> Path:
+    """A data set with problems below the working directory, named by its relative path."""
+    folder = render_dataset(Path("coco"), {"train": 5, "valid": 3, "test": 2}, side=96, seed=5)
+    if kind != "coco":
+        folder = Path(kind)
+        convert_data(Path("coco"), folder, kind, copy)
+    SPOILED[kind](folder)
+    return folder
+
+
 @pytest.fixture(params=SPOILED)
 def data(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data set with problems, by the relative path with which its version-1 list was written."""
     monkeypatch.chdir(tmp_path)
-    folder = render_dataset(Path("coco"), {"train": 5, "valid": 3, "test": 2}, side=96, seed=5)
-    if request.param != "coco":
-        folder = Path(request.param)
-        convert_data(Path("coco"), folder, request.param, copy)
-    SPOILED[request.param](folder)
-    return folder
+    return spoiled(request.param)
 
 
 def refused(splits: dict[str, Split]) -> list[str]:

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from segue.cli.commands.data.change import convert_data
 from segue.data import quarantine
 from segue.data.dataset import Data, read_dataset, read_splits
-from segue.data.synthetic import render_dataset
-from segue.data.writing.folders import copy
-from tests.data.test_quarantine import SPOILED, refused, written
+from tests.data.test_quarantine import SPOILED, refused, spoiled, written
 
 V1 = Path(__file__).parent / "quarantine_v1"
 
@@ -22,12 +19,7 @@ V1 = Path(__file__).parent / "quarantine_v1"
 def data(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data set with problems, by the relative path with which its version-1 list was written."""
     monkeypatch.chdir(tmp_path)
-    folder = render_dataset(Path("coco"), {"train": 5, "valid": 3, "test": 2}, side=96, seed=5)
-    if request.param != "coco":
-        folder = Path(request.param)
-        convert_data(Path("coco"), folder, request.param, copy)
-    SPOILED[request.param](folder)
-    return folder
+    return spoiled(request.param)
 
 
 def test_a_list_of_version_1_leaves_out_what_it_did(data: Path) -> None:

@@ -14,26 +14,7 @@ from PIL import Image
 
 import segue
 from segue.errors import CheckpointError, DataError
-from tests.conftest import toy_plan
 from tests.optional import present
-from tests.toy import run
-
-
-@pytest.fixture(scope="module")
-def finished(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(
-        toy_plan(
-            rendered,
-            tmp_path_factory.mktemp("predict"),
-            detector={"epochs": 1},
-            masks={"epochs": 1},
-        )
-    )
-
-
-@pytest.fixture(scope="module")
-def picture(rendered: Path):
-    return next((rendered / "test").glob("*.png"))
 
 
 def same(a: segue.Detections, b: segue.Detections) -> bool:
@@ -44,16 +25,16 @@ def same(a: segue.Detections, b: segue.Detections) -> bool:
     )
 
 
-def test_a_run_a_stage_and_a_checkpoint_are_the_same_model(finished: Path, picture: Any) -> None:
+def test_a_run_a_stage_and_a_checkpoint_are_the_same_model(short_run: Path, picture: Any) -> None:
     by_form = [
         segue.load(path).predict(picture, 0.01)
-        for path in (finished, finished / "2-masks", finished / "2-masks" / "selected")
+        for path in (short_run, short_run / "2-masks", short_run / "2-masks" / "selected")
     ]
     assert len(by_form[0]) > 0 and same(by_form[0], by_form[1]) and same(by_form[0], by_form[2])
 
 
-def test_every_kind_of_picture_gives_the_same(finished: Path, picture: Any) -> None:
-    model = segue.load(finished)
+def test_every_kind_of_picture_gives_the_same(short_run: Path, picture: Any) -> None:
+    model = segue.load(short_run)
     image = Image.open(picture).convert("RGB")
     array = np.asarray(image)
     tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
@@ -66,15 +47,15 @@ def test_every_kind_of_picture_gives_the_same(finished: Path, picture: Any) -> N
     assert len(away) == 3 and away.max() < 0.1, away
 
 
-def test_a_list_gives_a_list_also_of_one(finished: Path, picture: Any) -> None:
-    model = segue.load(finished)
+def test_a_list_gives_a_list_also_of_one(short_run: Path, picture: Any) -> None:
+    model = segue.load(short_run)
     assert len(model.predict([picture], 0.01)) == 1 and len(model.predict([picture] * 2, 0.01)) == 2
 
 
 def test_detections_are_in_pixels_sorted_named_and_above_the_threshold(
-    finished: Path, picture: Any
+    short_run: Path, picture: Any
 ) -> None:
-    detections = segue.load(finished).predict(picture, threshold=0.02)
+    detections = segue.load(short_run).predict(picture, threshold=0.02)
     height, width = detections.size
     with Image.open(picture) as image:
         assert (width, height) == image.size
@@ -92,9 +73,9 @@ def test_detections_are_in_pixels_sorted_named_and_above_the_threshold(
     )
 
 
-def test_detections_go_to_supervision(finished: Path, picture: Any) -> None:
+def test_detections_go_to_supervision(short_run: Path, picture: Any) -> None:
     supervision = pytest.importorskip("supervision")
-    detections = segue.load(finished).predict(picture, threshold=0.02)
+    detections = segue.load(short_run).predict(picture, threshold=0.02)
     theirs = detections.to_supervision()
     assert isinstance(theirs, supervision.Detections) and len(theirs) == len(detections)
     assert list(theirs["class_name"]) == detections.names and theirs.mask.shape[0] == len(
@@ -109,9 +90,9 @@ def test_detections_go_to_supervision(finished: Path, picture: Any) -> None:
         (torch.full((3, 8, 8), 255.0), "expected 0..1, or uint8"),
     ],
 )
-def test_a_picture_of_another_kind_is_refused(finished: Path, given: Any, words: str) -> None:
+def test_a_picture_of_another_kind_is_refused(short_run: Path, given: Any, words: str) -> None:
     with pytest.raises(DataError, match=words):
-        segue.load(finished).predict(given)
+        segue.load(short_run).predict(given)
 
 
 def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from segue.models import ModelSpec, rfdetr
+from segue.models.parts.chain import Chain
 from tests.conftest import toy_plan
 from tests.toy import run
 from tests.training.thawing import plan_of
@@ -23,3 +26,14 @@ def parent(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(rendered: Path, parent: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     return run(plan_of(rendered, folder, parent), drawn=True) / "1-tune"
+
+
+@pytest.fixture
+def chain() -> Chain:
+    """A small detector with a mask head, new."""
+    options, _ = rfdetr.resolve_options(
+        rfdetr.Options(groups=2, queries=10), rfdetr.SIZES["pico"], 5, "cpu"
+    )
+    spec = ModelSpec(family="rfdetr", size="pico", classes=("a", "b"), options=options.model_dump())
+    torch.manual_seed(0)
+    return rfdetr.build(spec, masks=True)

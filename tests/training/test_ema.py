@@ -5,22 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import pytest
 import torch
 
-from segue.models import ModelSpec, rfdetr
 from segue.models.parts.chain import Chain
 from segue.training.ema import Ema
-
-
-@pytest.fixture
-def chain() -> Chain:
-    options, _ = rfdetr.resolve_options(
-        rfdetr.Options(groups=2, queries=10), rfdetr.SIZES["pico"], 5, "cpu"
-    )
-    spec = ModelSpec(family="rfdetr", size="pico", classes=("a", "b"), options=options.model_dump())
-    torch.manual_seed(0)
-    return rfdetr.build(spec, masks=True)
 
 
 def test_the_average_leaves_weights_that_do_not_move_bit_for_bit(chain: Chain) -> None:

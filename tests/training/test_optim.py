@@ -5,19 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from segue.models import ModelSpec, rfdetr
 from segue.models.parts.chain import Chain
 from segue.training.optim import Optimizer, Schedule, build, rate
-
-
-@pytest.fixture
-def chain() -> Chain:
-    options, _ = rfdetr.resolve_options(
-        rfdetr.Options(groups=2, queries=10), rfdetr.SIZES["pico"], 5, "cpu"
-    )
-    spec = ModelSpec(family="rfdetr", size="pico", classes=("a", "b"), options=options.model_dump())
-    torch.manual_seed(0)
-    return rfdetr.build(spec, masks=True)
 
 
 def test_only_what_learns_is_in_the_optimizer_and_each_parameter_once(chain: Chain) -> None:
